@@ -1,0 +1,5 @@
+"""``python -m gpuops``."""
+
+from gpuops.cli import main
+
+main()

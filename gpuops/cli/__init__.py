@@ -1,0 +1,93 @@
+"""The command line: a table of commands, each in its own file, loaded when it is typed."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from gpuops import __version__
+from gpuops.errors import EXIT_CODES_HELP, GpuopsError
+
+COMMANDS = {
+    "preflight": (
+        "Jobs",
+        "Look at the machine, and say what would go wrong before it does.",
+    ),
+    "launch": (
+        "Jobs",
+        "Start a trainer, a script or a module under torchrun, and watch over it.",
+    ),
+    "runs": ("Jobs", "List the runs, or show one."),
+    "logs": ("Jobs", "Show what a rank of a run said."),
+    "evaluate": ("Jobs", "Measure what a run has learned."),
+    "tensorboard": ("Jobs", "Open TensorBoard on a run, or on all."),
+    "data": ("Data", "Import, count or make data sets."),
+    "profiles": ("Set-up", "The hardware profiles there are."),
+    "trainers": ("Set-up", "The training systems there are."),
+}
+
+
+class _Commands(TyperGroup):
+    """Loads a command's file only when it is typed: ``gpuops --help`` answers at once."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's own types are private
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        panel, about = COMMANDS[cmd_name]
+        return TyperCommand(name=cmd_name, help=about, rich_help_panel=panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        if name in COMMANDS:
+            module = import_module(f"gpuops.cli.{name}")
+            found = typer.main.get_command(module.app)
+            found.name = name
+        return name, found, rest
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="An operator's toolkit for multi-GPU PyTorch jobs.",
+    epilog=EXIT_CODES_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        typer.echo(f"gpuops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """An operator's toolkit for multi-GPU PyTorch jobs."""
+
+
+def main() -> None:
+    """Run the command line; errors a person can mend become a sentence and an exit code."""
+    try:
+        app(prog_name="gpuops")
+    except GpuopsError as problem:
+        from gpuops.cli.output import comment  # noqa: PLC0415 - rich is slow, and rarely needed here
+        from gpuops.ui import findings  # noqa: PLC0415
+
+        comment(findings.error(problem))
+        sys.exit(int(problem.exit_code))
+    except BrokenPipeError:  # `gpuops ... | head`
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,82 @@
+"""``gpuops data``: data sets brought in, counted, made up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output
+from gpuops.core.trainer import Manifest
+from gpuops.errors import ExitCode, GpuopsError, UsageError
+from gpuops.system import datasets, trainers
+from gpuops.ui import tables
+
+app = typer.Typer(help="Import, count or make data sets.", no_args_is_help=True)
+Trainer = Annotated[str, typer.Option(help="Whose data layout.")]
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("import", context_settings=PASS_ON)
+def import_(
+    ctx: typer.Context,
+    kind: Annotated[str, typer.Argument(help="What to read: bvh.")],
+    source: Annotated[Path, typer.Argument(help="The folder to read.")],
+    out: Annotated[Path, typer.Option(help="The data set's folder to make.")],
+    trainer: Trainer = "rvq",
+) -> None:
+    """Turn other people's files into a trainer's data layout."""
+    manifest = trainers.load(trainer)
+    if kind not in manifest.importers:
+        raise UsageError(
+            f"{trainer} does not import {kind!r}.",
+            f"It imports: {', '.join(manifest.importers) or 'nothing'}.",
+        )
+    _run(manifest.importers[kind], [str(source), "--out", str(out), *ctx.args])
+
+
+@app.command()
+def count(
+    root: Annotated[Path, typer.Argument(help="The data set's folder.")],
+    trainer: Trainer = "rvq",
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Count the samples of each split, without reading them."""
+    manifest = trainers.load(trainer)
+    if manifest.data is None:
+        raise UsageError(f"{trainer} has no data layout to count by.")
+    found = datasets.count(root, manifest.data)
+    output.answer(found, lambda: tables.data_count(found), as_json=as_json)
+    missing = [split for split in manifest.data.splits if not found.samples.get(split)]
+    if missing:
+        raise GpuopsError(
+            f"{root} has no samples in: {', '.join(missing)}.",
+            f"It holds: {', '.join(found.folders)}. The layout: {manifest.data.about}",
+        )
+
+
+@app.command(context_settings=PASS_ON)
+def synthetic(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option(help="The data set's folder to make.")],
+    trainer: Trainer = "rvq",
+) -> None:
+    """Write a trainer's built-in data set as files, to try things on."""
+    manifest: Manifest = trainers.load(trainer)
+    if manifest.synthetic is None:
+        raise UsageError(f"{trainer} has no built-in data set.")
+    _run(manifest.synthetic, ["--out", str(out), *ctx.args])
+
+
+def _run(module: str, arguments: list[str]) -> None:
+    """Hand over to the trainer's own module; its words and its exit code are ours."""
+    try:
+        code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    except KeyboardInterrupt:
+        code = 130
+    if code:
+        raise typer.Exit(code if code > 0 else int(ExitCode.FAILED))

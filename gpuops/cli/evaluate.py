@@ -1,0 +1,52 @@
+"""``gpuops evaluate``: measure what a run has learned."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output
+from gpuops.cli.runs import Run
+from gpuops.errors import ExitCode, UsageError
+from gpuops.system import plan_file, run_dir, trainers
+
+app = typer.Typer()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def evaluate(
+    ctx: typer.Context,
+    run: Run,
+    python: Annotated[
+        str,
+        typer.Option(help="The interpreter to use.  [default: this one]", show_default=False),
+    ] = sys.executable,
+    runs_dir: output.RunsDir = None,
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Measure what a run has learned, by its trainer's own metrics; other flags go to it."""
+    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    plan = plan_file.load(root)
+    if plan.target.kind != "trainer":
+        raise UsageError(
+            f"run {plan.run_id} is of the {plan.target.kind} {plan.target.name}, not of a trainer.",
+            "Only trainers know how to evaluate; `gpuops trainers list` shows them.",
+        )
+    manifest = trainers.load(plan.target.name)
+    if "evaluate" not in manifest.verbs:
+        raise UsageError(f"trainer {manifest.name} does not evaluate.")
+    command = [
+        python,
+        "-m",
+        manifest.verbs["evaluate"],
+        "--checkpoint",
+        str(root),
+        *ctx.args,
+    ]
+    code = subprocess.run([*command, *(["--json"] if as_json else [])], check=False).returncode
+    if code:
+        raise typer.Exit(code if code > 0 else int(ExitCode.FAILED))

@@ -1,0 +1,72 @@
+"""``gpuops logs``: what a rank said."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from gpuops.cli import output
+from gpuops.cli.runs import Run
+from gpuops.errors import GpuopsError
+from gpuops.system import run_dir
+from gpuops.system.tail import Tail
+
+POLL_S = 0.2
+app = typer.Typer()
+
+
+@app.command(rich_help_panel="Jobs")
+def logs(
+    run: Run,
+    rank: Annotated[int, typer.Option("--rank", "-r", min=0, help="Which rank.")] = 0,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="Which attempt.  [default: the last]")
+    ] = None,
+    runs_dir: output.RunsDir = None,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends.")
+    ] = False,
+    agent: Annotated[bool, typer.Option("--agent", help="What torchrun itself said.")] = False,
+) -> None:
+    """Show what a rank of a run said: its stdout on stdout, its stderr on stderr."""
+    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    lives = run_dir.attempts(root)
+    if not lives:
+        raise GpuopsError(f"run {root.name} has not been started yet.")
+    number = attempt or lives[-1].number
+    if number not in [life.number for life in lives]:
+        raise GpuopsError(f"run {root.name} has {len(lives)} attempt(s), no attempt {number}.")
+    paths = _paths(root, number, rank, agent=agent)
+    if not follow and not any(path.exists() for path, _ in paths):
+        ranks = run_dir.ranks_with_logs(root, number)
+        listed = ", ".join(map(str, ranks)) or "none yet"
+        raise GpuopsError(
+            f"rank {rank} of run {root.name} has no log.",
+            f"Ranks with a log: {listed}; `--agent` shows what torchrun said.",
+        )
+    tails = [(Tail(path), stream) for path, stream in paths]
+    try:
+        while True:
+            alive = follow and run_dir.attempts(root)[number - 1].alive
+            for tail, stream in tails:
+                for line in tail.lines(flush=not alive):
+                    print(line, file=stream, flush=True)
+            if not alive:
+                return
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _paths(root: Path, attempt: int, rank: int, *, agent: bool) -> list[tuple[Path, TextIO]]:
+    if agent:
+        return [(root / "logs" / f"attempt-{attempt}" / "agent.log", sys.stdout)]
+    return [
+        (run_dir.rank_log(root, attempt, rank, "stdout"), sys.stdout),
+        (run_dir.rank_log(root, attempt, rank, "stderr"), sys.stderr),
+    ]

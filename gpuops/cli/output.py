@@ -1,0 +1,58 @@
+"""Where output goes: stdout is the answer, stderr the commentary."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RunsDir = Annotated[
+    Path | None,
+    typer.Option("--runs-dir", help="Folder of all runs.  [default: $GPUOPS_RUNS_DIR, or ./runs]"),
+]
+
+
+def stdout() -> Console:
+    """The console of answers."""
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """The console of commentary."""
+    return Console(stderr=True, highlight=False)
+
+
+def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: bool) -> None:
+    """Print a command's answer: a picture for people, or JSON for programs."""
+    if as_json:
+        print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    else:
+        stdout().print(renderable())
+    sys.stdout.flush()
+
+
+def comment(renderable: RenderableType) -> None:
+    """Print what goes beside the answer."""
+    stderr().print(renderable)
+
+
+def plain(value: object) -> Any:
+    """A value as JSON can hold it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value

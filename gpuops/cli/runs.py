@@ -1,0 +1,70 @@
+"""``gpuops runs``: what has been launched, and how it went."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpuops.cli import output
+from gpuops.errors import GpuopsError
+from gpuops.system import run_dir
+from gpuops.ui import runs as show_runs
+
+app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True)
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """The runs that a word may become."""
+    names = [run.run_id for run in run_dir.load_all(run_dir.runs_dir(None))]
+    return [name for name in ["last", *names] if name.startswith(incomplete)]
+
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        help="A run: its name, a part of it, its folder, or `last`.",
+        autocompletion=complete_run,
+    ),
+]
+
+
+@app.command("list")
+def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
+    """List all runs, the newest first."""
+    runs = run_dir.runs_dir(runs_dir)
+    records = run_dir.load_all(runs)
+    if not records and not as_json:
+        output.comment(f"no runs in {runs} yet; `gpuops launch rvq --profile cpu` makes one.")
+        return
+    output.answer(records, lambda: show_runs.runs(records, time.time()), as_json=as_json)
+
+
+@app.command()
+def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
+    """Show one run: what was launched, what happened, what it left."""
+    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    record = run_dir.load(root)
+    if record is None:
+        raise GpuopsError(f"{root} is no run folder any more.")
+    events = run_dir.events(root)
+    checkpoints = run_dir.checkpoints(root)
+    figures = _last_figures(root)
+    output.answer(
+        {
+            "run": record,
+            "events": events,
+            "checkpoints": checkpoints,
+            "figures": figures,
+        },
+        lambda: show_runs.run(record, events, checkpoints, figures),
+        as_json=as_json,
+    )
+
+
+def _last_figures(root: Path) -> dict[str, float]:
+    rows: list[dict[str, Any]] = run_dir.json_lines(root / "metrics.jsonl")
+    last: dict[str, Any] = rows[-1] if rows else {}
+    return {k: v for k, v in last.items() if isinstance(v, (int, float)) and k != "time"}

@@ -1,0 +1,36 @@
+"""``gpuops trainers``: the training systems there are."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output
+from gpuops.system import settings, trainers
+from gpuops.ui import tables
+
+app = typer.Typer(help="The training systems there are.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(*, as_json: output.Json = False) -> None:
+    """List the trainers that are installed."""
+    manifests = list(trainers.available().values())
+    output.answer(manifests, lambda: tables.trainers(manifests), as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A trainer's name.")],
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Show one trainer: what it is, and every setting it takes."""
+    manifest = trainers.load(name)
+    if as_json:
+        output.answer(manifest, str, as_json=True)
+        return
+    output.stdout().print(tables.trainers([manifest]))
+    print(settings.help_text(sys.executable, manifest.config))

@@ -1,0 +1,72 @@
+"""A launch as a value: what would be run is what is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Scalar = str | int | float | bool
+Setting = Scalar | list[Scalar]
+TargetKind = Literal["trainer", "script", "module"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What runs on each rank: a trainer (by name), a script (by path) or a module."""
+
+    kind: TargetKind
+    name: str
+    entry: str
+
+    @property
+    def entry_argv(self) -> tuple[str, ...]:
+        """How torchrun is told what to run."""
+        return (self.entry,) if self.kind == "script" else ("-m", self.entry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan:
+    """All that is needed to start the job; ``gpuops.core.torchrun`` turns it into a command."""
+
+    run_id: str
+    run_dir: str
+    attempt: int
+    target: Target
+    profile: str
+    device: Literal["cuda", "cpu"]
+    nproc_per_node: int
+    gpu_indices: tuple[int, ...]
+    gpu_uuids: tuple[str, ...]
+    master_port: int
+    python: str
+    working_dir: str
+    defaults: Mapping[str, Setting]
+    arguments: tuple[str, ...]
+    resume_arguments: tuple[str, ...]
+    profile_environment: Mapping[str, str]
+    stop_save_s: float
+    stop_terminate_s: float
+
+    @property
+    def program_arguments(self) -> tuple[str, ...]:
+        """All that the training program is given: what is weakest first."""
+        pairs = [f"{key}={_word(value)}" for key, value in self.defaults.items()]
+        weakest = ("--defaults", *pairs) if pairs else ()
+        return (*weakest, *self.arguments, *self.resume_arguments)
+
+    @property
+    def log_dir(self) -> str:
+        """Where this attempt's logs go."""
+        return f"{self.run_dir}/logs/attempt-{self.attempt}"
+
+    @property
+    def state_dir(self) -> str:
+        """Where this attempt's heartbeats and exit record lie."""
+        return f"{self.run_dir}/state/attempt-{self.attempt}"
+
+
+def _word(value: Setting) -> str:
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return str(value)

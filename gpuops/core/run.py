@@ -1,0 +1,53 @@
+"""A run as its folder tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Status = Literal["running", "finished", "failed", "stopped", "lost"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One torchrun life inside a run: ``returncode`` is ``None`` while it is not known."""
+
+    number: int
+    started_at: float | None
+    ended_at: float | None
+    returncode: int | None
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What ``gpuops runs`` shows of a run."""
+
+    run_id: str
+    path: str
+    target: str
+    profile: str
+    workers: int
+    status: Status
+    started_at: float | None
+    ended_at: float | None
+    attempts: tuple[Attempt, ...]
+    step: int | None
+    total_steps: int | None
+
+
+def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> Status:
+    """Running while its newest attempt lives; else what its last event says; else lost."""
+    if attempts and attempts[-1].alive:
+        return "running"
+    for event in reversed(events):
+        if event.get("event") == "attempt_ended" and event.get("attempt") == (
+            attempts[-1].number if attempts else None
+        ):
+            outcome = event.get("outcome")
+            if outcome in {"finished", "failed", "stopped"}:
+                return outcome  # type: ignore[no-any-return]
+    if attempts and attempts[-1].returncode is not None:
+        return "finished" if attempts[-1].returncode == 0 else "failed"
+    return "lost"

@@ -1,0 +1,123 @@
+"""The life of one attempt as a state machine: ``step(state, event) -> (state, actions)``.
+
+It decides; ``gpuops.supervisor`` owns the clock and the hands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal
+
+
+class Phase(Enum):
+    """Where an attempt is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPolicy:
+    """How long each rung of the stop ladder may take, in seconds."""
+
+    save_s: float
+    terminate_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """What is known of the attempt. ``rung`` is the next rung of the stop ladder, due then."""
+
+    policy: StopPolicy
+    phase: Phase = Phase.STARTING
+    stop_signal: int | None = None
+    rung: Literal["terminate", "kill", "wait"] | None = None
+    rung_due_s: float | None = None
+    returncode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstBeat:
+    """A worker has said that it trains."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Somebody wants the job to stop: Ctrl-C, SIGTERM, SIGHUP."""
+
+    signal: int
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """torchrun has ended; a negative code is the signal that ended it."""
+
+    returncode: int
+
+
+Event = FirstBeat | StopRequested | Tick | Exited
+
+
+@dataclass(frozen=True, slots=True)
+class AskWorkers:
+    """SIGTERM to every worker: those that can, save a checkpoint and leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateAgent:
+    """SIGTERM to torchrun, which ends its workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL to torchrun and all its workers."""
+
+
+Action = AskWorkers | TerminateAgent | Kill
+
+
+def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
+    """What an event changes, and what is to be done about it."""
+    if state.phase is Phase.DONE:
+        return state, []
+    match event:
+        case Exited(returncode=code):
+            return replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None), []
+        case FirstBeat():
+            starting = state.phase is Phase.STARTING
+            return (replace(state, phase=Phase.RUNNING) if starting else state), []
+        case StopRequested(signal=number, now_s=now):
+            return _stop(state, number, now)
+        case Tick(now_s=now):
+            due = state.rung_due_s is not None and now >= state.rung_due_s
+            return _climb(state, now) if due else (state, [])
+
+
+def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, list[Action]]:
+    """Asked once: gently, on the first rung. Asked twice: at once."""
+    if state.phase is Phase.STOPPING:
+        return replace(state, rung="wait", rung_due_s=None), [Kill()]
+    asked = replace(state, phase=Phase.STOPPING, stop_signal=number)
+    if state.phase is Phase.STARTING:  # nothing to save yet
+        due = now_s + state.policy.terminate_s
+        return replace(asked, rung="kill", rung_due_s=due), [TerminateAgent()]
+    return replace(asked, rung="terminate", rung_due_s=now_s + state.policy.save_s), [AskWorkers()]
+
+
+def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
+    """The rung below did not do it in its time."""
+    if state.rung == "terminate":
+        due = now_s + state.policy.terminate_s
+        return replace(state, rung="kill", rung_due_s=due), [TerminateAgent()]
+    return replace(state, rung="wait", rung_due_s=None), [Kill()]

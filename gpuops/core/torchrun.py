@@ -1,0 +1,61 @@
+"""A plan as the command that runs it: argv, environment, and a line for a shell."""
+
+from __future__ import annotations
+
+import shlex
+
+from gpuops.core.plan import LaunchPlan
+
+
+def argv(plan: LaunchPlan) -> list[str]:
+    """The torchrun command of a plan.
+
+    gpuops owns restarting, so torchrun's own is off (it hands stale addresses to the new ranks:
+    pytorch#135712). Each rank's output goes to its own files below the attempt's log folder.
+    """
+    return [
+        plan.python,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=1",
+        f"--nproc-per-node={plan.nproc_per_node}",
+        "--max-restarts=0",
+        "--master-addr=127.0.0.1",
+        f"--master-port={plan.master_port}",
+        f"--rdzv-id={plan.run_id}",
+        f"--log-dir={plan.log_dir}",
+        "--redirects=3",
+        *plan.target.entry_argv,
+        *plan.program_arguments,
+    ]
+
+
+def environment(plan: LaunchPlan) -> dict[str, str]:
+    """What the plan adds to the environment.
+
+    Cards are named by UUID, so that a card that falls off the bus can never shift the others.
+    """
+    added = dict(plan.profile_environment)
+    if plan.device == "cuda":
+        added["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        added["CUDA_VISIBLE_DEVICES"] = ",".join(plan.gpu_uuids)
+    else:
+        added["CUDA_VISIBLE_DEVICES"] = ""
+    added["GPUOPS_RUN_ID"] = plan.run_id
+    added["GPUOPS_BEAT_DIR"] = f"{plan.state_dir}/beats"
+    return added
+
+
+def as_shell(plan: LaunchPlan) -> str:
+    """One command that pastes into a shell: working folder, environment, torchrun."""
+    variables = [f"{key}={shlex.quote(value)}" for key, value in environment(plan).items()]
+    command = argv(plan)
+    program = len(command) - len(plan.target.entry_argv) - len(plan.program_arguments)
+    rows = [
+        f"cd {shlex.quote(plan.working_dir)} &&",
+        " ".join(["env", *variables]),
+        shlex.join(command[:3]),
+        shlex.join(command[3:program]),
+        shlex.join(command[program:]),
+    ]
+    return " \\\n  ".join(rows)

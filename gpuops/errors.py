@@ -1,0 +1,44 @@
+"""The errors a person can meet, by who can mend them, and the exit codes of every command."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command's exit status means. A job ended by signal n exits with 128 + n."""
+
+    OK = 0
+    FAILED = 1  # a check or the job failed
+    USAGE = 2  # the command line, a profile or a setting is wrong
+    MACHINE = 3  # the machine could not be read
+    GAVE_UP = 4  # restarting was given up
+
+
+EXIT_CODES_HELP = (
+    "Exit codes: 0 fine · 1 a check or the job failed · 2 usage · "
+    "3 the machine could not be read · 4 gave up restarting · 128+n ended by signal n."
+)
+
+
+class GpuopsError(Exception):
+    """Something is wrong that a person can mend: one sentence, and what to do about it."""
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GpuopsError):
+    """The command line, a profile or a setting is wrong: whoever typed it can mend it."""
+
+    exit_code = ExitCode.USAGE
+
+
+class MachineError(GpuopsError):
+    """The machine could not be read: its operator can mend it."""
+
+    exit_code = ExitCode.MACHINE

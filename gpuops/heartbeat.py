@@ -1,0 +1,176 @@
+"""The worker's side of supervision: say where you are, without a system call.
+
+Two lines in any script that gpuops launches::
+
+    from gpuops import heartbeat
+    heartbeat.beat(step=step, total_steps=total, loss=loss)
+
+Without ``GPUOPS_BEAT_DIR`` in the environment (the script runs bare) a beat does nothing.
+Standard library only: this is all of gpuops that a trainer may import.
+
+Each rank owns one file, ``<GPUOPS_BEAT_DIR>/rank-<RANK>.beat``, of 192 bytes, little-endian,
+written through a memory map. Other languages write it in the same way::
+
+    offset   0   8 s   magic, "gpuops01"
+    offset   8   u64   count of beats; beat n lies in slot n % 2
+    offset  64         slot 0
+    offset 128         slot 1
+    a slot:  i64 pid, i64 rank, i64 step, i64 total_steps, f64 loss, f64 data_wait,
+             f64 CLOCK_MONOTONIC seconds, 8 s phase (ASCII, zero padded)
+    -1 and NaN stand for "not given".
+
+The writer fills the slot that nobody reads, then publishes it by raising the count. So a
+reader never sees half a beat, not even of a writer that was stopped in the middle of one.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+BEAT_DIR_VARIABLE = "GPUOPS_BEAT_DIR"
+PHASES = ("start", "train", "evaluate", "save", "done")
+Phase = Literal["start", "train", "evaluate", "save", "done"]
+
+_MAGIC = b"gpuops01"
+_COUNT = struct.Struct("<Q")
+_SLOT = struct.Struct("<qqqqddd8s")
+_COUNT_OFFSET = 8
+_SLOT_OFFSETS = (64, 128)
+_SIZE = 192
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a rank last said. ``None`` means that it did not say.
+
+    ``data_wait`` is the share (0 to 1) of the step that was spent waiting for data;
+    ``monotonic_s`` is the time of the beat on CLOCK_MONOTONIC of the same boot.
+    """
+
+    pid: int
+    rank: int
+    step: int | None
+    total_steps: int | None
+    loss: float | None
+    data_wait: float | None
+    monotonic_s: float
+    phase: str
+
+
+class Slot:
+    """One rank's beat file, open for writing."""
+
+    def __init__(self, path: Path, rank: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w+b") as file:
+            file.truncate(_SIZE)
+            self._map = mmap.mmap(file.fileno(), _SIZE)
+        self._map[: len(_MAGIC)] = _MAGIC
+        self._pid = os.getpid()
+        self._rank = rank
+        self._count = 0
+
+    def write(
+        self,
+        step: int | None,
+        total_steps: int | None,
+        loss: float | None,
+        data_wait: float | None,
+        phase: str,
+    ) -> None:
+        """Publish one beat."""
+        count = self._count + 1
+        _SLOT.pack_into(
+            self._map,
+            _SLOT_OFFSETS[count % 2],
+            self._pid,
+            self._rank,
+            -1 if step is None else step,
+            -1 if total_steps is None else total_steps,
+            math.nan if loss is None else loss,
+            math.nan if data_wait is None else data_wait,
+            time.monotonic(),
+            phase.encode("ascii", "replace")[:8],
+        )
+        _COUNT.pack_into(self._map, _COUNT_OFFSET, count)
+        self._count = count
+
+
+_slot: Slot | None = None
+_opened = False
+
+
+def _open() -> Slot | None:
+    folder = os.environ.get(BEAT_DIR_VARIABLE)
+    if not folder:
+        return None
+    try:
+        rank = int(os.environ.get("RANK", "0"))
+        return Slot(Path(folder) / f"rank-{rank}.beat", rank)
+    except (OSError, ValueError) as error:
+        # Training matters more than being watched: say it once and go on.
+        print(f"gpuops: no heartbeats from this process: {error}", file=sys.stderr)
+        return None
+
+
+def beat(
+    step: int | None = None,
+    *,
+    total_steps: int | None = None,
+    loss: float | None = None,
+    data_wait: float | None = None,
+    phase: Phase = "train",
+) -> None:
+    """Say that this rank is alive and where it is; a few microseconds, or nothing at all."""
+    global _slot, _opened
+    if not _opened:
+        _slot, _opened = _open(), True
+    if _slot is not None:
+        _slot.write(step, total_steps, loss, data_wait, phase)
+
+
+def read(path: Path) -> Beat | None:
+    """Read the newest whole beat of a file; ``None`` where there is none yet."""
+    try:
+        data = path.read_bytes()
+        for _ in range(8):
+            again = path.read_bytes()
+            if data[: _SLOT_OFFSETS[0]] == again[: _SLOT_OFFSETS[0]]:
+                break
+            data = again
+        else:
+            return None
+    except OSError:
+        return None
+    if len(data) != _SIZE or not data.startswith(_MAGIC):
+        return None
+    (count,) = _COUNT.unpack_from(data, _COUNT_OFFSET)
+    if count == 0:
+        return None
+    pid, rank, step, total, loss, wait, when, phase = _SLOT.unpack_from(
+        data, _SLOT_OFFSETS[count % 2]
+    )
+    return Beat(
+        pid=pid,
+        rank=rank,
+        step=None if step < 0 else step,
+        total_steps=None if total < 0 else total,
+        loss=None if math.isnan(loss) else loss,
+        data_wait=None if math.isnan(wait) else wait,
+        monotonic_s=when,
+        phase=phase.rstrip(b"\0").decode("ascii", "replace"),
+    )
+
+
+def read_all(folder: Path) -> list[Beat]:
+    """The newest beat of every rank that has beaten, by rank."""
+    beats = [read(path) for path in folder.glob("rank-*.beat")]
+    return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)

@@ -1,0 +1,261 @@
+"""From the words on a command line to a plan and what preflight found of it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gpuops.core.device import Device
+from gpuops.core.finding import Finding
+from gpuops.core.launch import LaunchRequest, plan
+from gpuops.core.node import Requirements
+from gpuops.core.plan import LaunchPlan, Target
+from gpuops.core.preflight import GIB, preflight
+from gpuops.core.profile import Gpus, Profile
+from gpuops.core.trainer import Manifest
+from gpuops.errors import GpuopsError, MachineError, UsageError
+from gpuops.system import host, nvml, plan_file, profiles, run_dir, settings, trainers
+
+WHAT_IS_FREE = "what-is-free"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What somebody typed."""
+
+    name: str | None = None
+    module: str | None = None
+    anything: bool = False  # preflight of the machine alone, whatever will run on it
+    profile: str | None = None
+    exclude_gpus: tuple[str, ...] = ()
+    nproc_per_node: int | None = None
+    master_port: int | None = None
+    python: str = sys.executable
+    runs_dir: Path | None = None
+    data: str | None = None
+    configs: tuple[str, ...] = ()
+    resume: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A plan, what was found on the machine, and what the trainer makes of its settings."""
+
+    plan: LaunchPlan
+    profile: Profile
+    findings: tuple[Finding, ...]
+    manifest: Manifest | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def out_dir(self) -> Path:
+        """Where the trainer writes."""
+        name = self.manifest.out_dir_setting if self.manifest else ""
+        given = self.settings.get(name)
+        return Path(self.plan.working_dir, given) if given else Path(self.plan.run_dir)
+
+    @property
+    def metrics_file(self) -> Path | None:
+        """Where the trainer logs its figures."""
+        return self.out_dir / self.manifest.metrics_file if self.manifest else None
+
+
+def prepare(order: Order) -> Prepared:
+    """Look at the machine and decide what would be run.
+
+    Raises:
+        GpuopsError: what was asked for does not exist, or does not fit the machine.
+    """
+    manifest, request = _request(order)
+    devices, gaps = _devices()
+    profile = _profile(request.profile, devices)
+    if profile.device == "cuda" and "gpus" in gaps:
+        raise MachineError(
+            f"profile {profile.name} wants GPUs, but {gaps['gpus'].rstrip('.')}.",
+            "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
+        )
+    launch = plan(profile, devices, request)
+    resolved: Mapping[str, Any] = {}
+    if manifest is not None:
+        answer = settings.resolve(
+            launch.python, manifest.config, launch.program_arguments, launch.working_dir
+        )
+        resolved = answer or {}
+    ready = Prepared(
+        plan=launch, profile=profile, findings=(), manifest=manifest, settings=resolved
+    )
+    needs = _requirements(ready, order)
+    node = host.snapshot(
+        needs,
+        python=launch.python,
+        layout=manifest.data if manifest else None,
+        devices=devices,
+        gaps=gaps,
+    )
+    findings = preflight(node, profile, needs)
+    return replace(ready, findings=tuple(findings))
+
+
+def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[str, str]]:
+    """Flags handed to a script that look like a gpuops option typed wrongly."""
+    flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    found = [(flag, difflib.get_close_matches(flag, options, n=1, cutoff=0.8)) for flag in flags]
+    return [(flag, near[0]) for flag, near in found if near]
+
+
+def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
+    runs = run_dir.runs_dir(order.runs_dir)
+    again = _run_to_resume(order, runs)
+    if again is not None:
+        return _next_attempt(order, again)
+    if order.anything:
+        target, manifest = Target(kind="script", name="any", entry="train.py"), None
+    else:
+        target, manifest = trainers.target(order.name, order.module)
+    run_id = run_dir.new_run_id(runs, target.name, time.time())
+    request = LaunchRequest(
+        target=target,
+        run_id=run_id,
+        run_dir=str(runs / run_id),
+        python=_interpreter(order.python),
+        nproc_per_node=order.nproc_per_node,
+        master_port=order.master_port,
+        exclude_gpus=order.exclude_gpus,
+        profile=order.profile,
+        defaults={manifest.out_dir_setting: str(runs / run_id)} if manifest else {},
+        arguments=(*_own_flags(order, manifest), *order.arguments),
+        resume_arguments=_resume_flags(manifest, order.resume),
+        working_dir=str(Path.cwd()),
+    )
+    return manifest, request
+
+
+def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequest]:
+    """The same run again, from its newest checkpoint; what is typed now is added."""
+    before = plan_file.load(root)
+    target = before.target
+    if order.name not in {None, target.name, target.entry}:
+        raise UsageError(
+            f"run {before.run_id} is of {target.name}, not of {order.name}.",
+            f"`gpuops launch {target.name} --resume {before.run_id}`.",
+        )
+    lives = run_dir.attempts(root)
+    if lives and lives[-1].alive:
+        raise UsageError(
+            f"run {before.run_id} is still running.",
+            f"`gpuops logs {before.run_id} -f` follows it.",
+        )
+    manifest = trainers.load(target.name) if target.kind == "trainer" else None
+    request = LaunchRequest(
+        target=target,
+        run_id=before.run_id,
+        run_dir=str(root),
+        python=_interpreter(order.python),
+        attempt=max((life.number for life in lives), default=0) + 1,
+        nproc_per_node=order.nproc_per_node or before.nproc_per_node,
+        master_port=order.master_port or before.master_port,
+        exclude_gpus=order.exclude_gpus,
+        profile=order.profile or before.profile,
+        defaults=before.defaults if order.profile is None else {},
+        arguments=(*before.arguments, *_own_flags(order, manifest), *order.arguments),
+        resume_arguments=_resume_flags(manifest, "auto"),
+        working_dir=before.working_dir,
+    )
+    return manifest, request
+
+
+def _resume_flags(manifest: Manifest | None, resume: str | None) -> tuple[str, ...]:
+    if resume is None:
+        return ()
+    name = manifest.resume_setting if manifest else "resume"
+    return ("--" + name.replace("_", "-"), resume)
+
+
+def _run_to_resume(order: Order, runs: Path) -> Path | None:
+    """The run that ``--resume`` names; ``None`` where it names a checkpoint, or is not given."""
+    if order.resume is None:
+        return None
+    given = Path(order.resume)
+    if (given / "plan.json").is_file():
+        return given.absolute()
+    if given.exists():
+        return None
+    return run_dir.find(runs, order.resume)
+
+
+def _own_flags(order: Order, manifest: Manifest | None) -> tuple[str, ...]:
+    """``--data`` and ``--config`` belong to the training program, whoever parses them first."""
+    flags: list[str] = []
+    if order.data is not None:
+        flags += [
+            "--" + (manifest.data.setting if manifest and manifest.data else "data"),
+            order.data,
+        ]
+    for config in order.configs:
+        flags += ["--" + (manifest.config_setting if manifest else "config"), config]
+    return tuple(flags)
+
+
+def _interpreter(given: str) -> str:
+    if os.sep in given:
+        return str(Path(given).expanduser().absolute())
+    return shutil.which(given) or given
+
+
+def _devices() -> tuple[tuple[Device, ...], dict[str, str]]:
+    try:
+        return nvml.devices(), {}
+    except MachineError as error:
+        return (), {"gpus": error.message}
+
+
+def _profile(name: str | None, devices: tuple[Device, ...]) -> Profile:
+    if name is None or name == WHAT_IS_FREE:
+        return _what_is_free(devices)
+    return profiles.load(name)
+
+
+def _what_is_free(devices: tuple[Device, ...]) -> Profile:
+    """No profile was asked for: every free card, or the CPU profile where there is none."""
+    free = [device for device in devices if device.fault is None and not device.busy]
+    if devices and not free:
+        raise GpuopsError(
+            f"none of the {len(devices)} GPUs is free.",
+            "`nvidia-smi` shows who holds them; a profile (`--profile NAME`) shares a card.",
+        )
+    if not free:
+        return profiles.load("cpu")
+    return Profile(name=WHAT_IS_FREE, gpus=Gpus(count=len(free)))
+
+
+def _requirements(ready: Prepared, order: Order) -> Requirements:
+    manifest, launch = ready.manifest, ready.plan
+    data_root = built_in = None
+    splits: tuple[str, ...] = ()
+    if manifest is not None and manifest.data is not None:
+        value = ready.settings.get(manifest.data.setting)
+        splits = tuple(manifest.data.splits)
+        if value in manifest.data.built_in:
+            built_in = str(value)
+        elif value:
+            data_root = str(Path(launch.working_dir, str(value)))
+    memory = manifest.memory_per_worker_gib if manifest else 0.5
+    return Requirements(
+        workers=launch.nproc_per_node,
+        master_port=launch.master_port,
+        output_dir=str(ready.out_dir),
+        memory_per_worker_bytes=int(memory * GIB),
+        disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
+        data_root=data_root,
+        data_splits=splits,
+        data_built_in=built_in,
+        resume=order.resume,
+    )

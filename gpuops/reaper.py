@@ -1,0 +1,137 @@
+"""The shim between gpuops and torchrun: starts it, outlives everybody, leaves the exit record.
+
+Run as ``python reaper.py STATE_DIR AGENT_LOG -- COMMAND...``; standard library only, so that it
+starts in a blink and needs nothing of the environment it runs in.
+
+It makes itself a child subreaper: workers orphaned by a killed torchrun come to it instead of
+pid 1, and it ends them. ``process.json`` says who runs; ``exit.json`` how it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PR_SET_CHILD_SUBREAPER = 36
+ORPHAN_GRACE_S = 5.0
+
+
+def main(argv: list[str]) -> int:
+    """Run the command to its end; return what it returned."""
+    state_dir, agent_log, separator, *command = argv
+    if separator != "--" or not command:
+        print("usage: reaper.py STATE_DIR AGENT_LOG -- COMMAND...", file=sys.stderr)
+        return 2
+    state = Path(state_dir)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    with open(agent_log, "ab", buffering=0) as log:  # noqa: PTH123 - appended to, unbuffered
+        agent = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: _send(agent.pid, number))
+    write_json(
+        state / "process.json",
+        {
+            "agent": identity(agent.pid),
+            "reaper": identity(os.getpid()),
+            "boot_id": boot_id(),
+            "started_at": time.time(),
+        },
+    )
+    returncode = _wait_for(agent.pid)
+    orphans = _end_orphans()
+    write_json(
+        state / "exit.json",
+        {"returncode": returncode, "ended_at": time.time(), "orphans_ended": orphans},
+    )
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def identity(pid: int) -> dict[str, int] | None:
+    """A pid with its start time in clock ticks since boot: together they name one process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return {"pid": pid, "start_ticks": int(fields[19])}
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _wait_for(pid: int) -> int:
+    while True:
+        ended, status = os.waitpid(-1, 0)
+        if ended == pid:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _children() -> list[int]:
+    me, children = os.getpid(), []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == me and fields[0] != "Z":
+                children.append(int(entry.name))
+    return children
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _end_orphans() -> int:
+    """End what a dead torchrun left behind: it has no use any more, and it holds the GPUs."""
+    orphans: set[int] = set()
+    begin = time.monotonic()
+    asked: set[int] = set()
+    while children := _children():
+        orphans.update(children)
+        late = time.monotonic() - begin > ORPHAN_GRACE_S
+        if time.monotonic() - begin > 2 * ORPHAN_GRACE_S:
+            break  # unkillable: in the D state
+        for pid in children:
+            if late or pid not in asked:
+                _send(pid, signal.SIGKILL if late else signal.SIGTERM)
+                asked.add(pid)
+        time.sleep(0.02)
+        _reap()
+    _reap()
+    return len(orphans)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,193 @@
+"""Observe, decide, act: the one place where decisions meet processes and the clock."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gpuops import heartbeat
+from gpuops.core import failure, torchrun
+from gpuops.core.plan import LaunchPlan
+from gpuops.core.progress import Progress, observe
+from gpuops.core.supervision import (
+    Action,
+    AskWorkers,
+    Event,
+    Exited,
+    FirstBeat,
+    Kill,
+    Phase,
+    StopPolicy,
+    StopRequested,
+    Supervision,
+    TerminateAgent,
+    Tick,
+    step,
+)
+from gpuops.system import process, run_dir
+from gpuops.system.process import Job
+from gpuops.system.tail import Tail
+
+POLL_S = 0.2
+Ending = Literal["finished", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended. ``returncode`` is torchrun's; ``stop_signal`` what a person sent."""
+
+    ending: Ending
+    returncode: int
+    stop_signal: int | None
+    failure: failure.Failure | None
+    progress: Progress
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a screen may show of the attempt at one moment. ``lines`` are rank 0's new ones."""
+
+    phase: Phase
+    progress: Progress
+    lines: tuple[str, ...]
+    elapsed_s: float
+
+
+def supervise(plan: LaunchPlan, metrics_file: Path | None, show: Callable[[Look], None]) -> Outcome:
+    """Run one attempt to its end. Stop signals stop the job, not the supervisor.
+
+    Raises:
+        GpuopsError: the run folder cannot be made, or torchrun not be started.
+    """
+    root = Path(plan.run_dir)
+    run_dir.create(plan)
+    run_dir.record(root, "attempt_started", attempt=plan.attempt, command=torchrun.argv(plan))
+    policy = StopPolicy(save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s)
+    state, progress = Supervision(policy=policy), Progress()
+    watch = _Watch(plan, metrics_file)
+    begin = time.monotonic()
+    with process.SignalQueue() as signals:
+        job = process.start(
+            torchrun.argv(plan),
+            torchrun.environment(plan),
+            plan.working_dir,
+            Path(plan.state_dir),
+            Path(plan.log_dir, "agent.log"),
+        )
+        while state.phase is not Phase.DONE:
+            received = list(signals.wait(job.reaper.pid, POLL_S))
+            progress = observe(progress, watch.beats(), watch.metrics())
+            for event in _events(job, progress, received):
+                before = state.phase
+                state, actions = step(state, event)
+                for action in actions:
+                    _act(job, action)
+                    run_dir.record(
+                        root,
+                        "action",
+                        attempt=plan.attempt,
+                        action=type(action).__name__,
+                    )
+                if state.phase is not before and state.phase is Phase.RUNNING:
+                    run_dir.record(root, "training", attempt=plan.attempt)
+            show(
+                Look(
+                    phase=state.phase,
+                    progress=progress,
+                    lines=watch.lines(flush=state.phase is Phase.DONE),
+                    elapsed_s=time.monotonic() - begin,
+                )
+            )
+    progress = observe(progress, watch.beats(), watch.metrics())
+    return _close(plan, state, progress, time.monotonic() - begin)
+
+
+class _Watch:
+    """The files of an attempt that tell how it goes."""
+
+    def __init__(self, plan: LaunchPlan, metrics_file: Path | None) -> None:
+        self._plan = plan
+        self._beats = Path(plan.state_dir, "beats")
+        self._metrics = Tail(metrics_file, from_end=True) if metrics_file else None
+        self._last: dict[str, float] = {}
+        streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
+        root = Path(plan.run_dir)
+        self._output = [Tail(run_dir.rank_log(root, plan.attempt, 0, name)) for name in streams]
+
+    def beats(self) -> list[heartbeat.Beat]:
+        return heartbeat.read_all(self._beats)
+
+    def metrics(self) -> dict[str, float]:
+        """The newest training figures that the trainer logged."""
+        lines = self._metrics.lines() if self._metrics else []
+        for row in run_dir.parse_json_lines(lines):
+            if row.get("split", "train") == "train":
+                self._last = {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
+        return self._last
+
+    def lines(self, *, flush: bool) -> tuple[str, ...]:
+        run_dir.link_rank_logs(self._plan)
+        return tuple(line for tail in self._output for line in tail.lines(flush=flush))
+
+
+def _events(job: Job, progress: Progress, received: list[int]) -> list[Event]:
+    now = time.monotonic()
+    events: list[Event] = [StopRequested(number, now) for number in received]
+    if progress.step is not None:
+        events.insert(0, FirstBeat())
+    events.append(Tick(now))
+    returncode = job.poll()
+    if returncode is not None:
+        events.append(Exited(returncode))
+    return events
+
+
+def _act(job: Job, action: Action) -> None:
+    agent, workers = job.agent, job.workers()
+    match action:
+        case AskWorkers():
+            for worker in workers:
+                worker.send(signal.SIGTERM)
+            if not workers and agent:
+                agent.send(signal.SIGTERM)
+        case TerminateAgent():
+            if agent:
+                agent.send(signal.SIGTERM)
+        case Kill():
+            for process_ in (*([agent] if agent else []), *workers):
+                process_.send(signal.SIGKILL)
+
+
+def _close(plan: LaunchPlan, state: Supervision, progress: Progress, duration_s: float) -> Outcome:
+    root = Path(plan.run_dir)
+    run_dir.link_rank_logs(plan)
+    returncode = state.returncode or 0
+    ending: Ending = "finished" if returncode == 0 else "failed"
+    if state.stop_signal is not None:
+        ending = "stopped"
+    cause = None
+    if ending == "failed":
+        log = Path(plan.log_dir, "agent.log")
+        cause = failure.root_cause(log.read_text(errors="replace") if log.exists() else "")
+    run_dir.record(
+        root,
+        "attempt_ended",
+        attempt=plan.attempt,
+        outcome=ending,
+        returncode=returncode,
+        step=progress.step,
+        rank=cause.rank if cause else None,
+    )
+    return Outcome(
+        ending=ending,
+        returncode=returncode,
+        stop_signal=state.stop_signal,
+        failure=cause,
+        progress=progress,
+        duration_s=duration_s,
+    )

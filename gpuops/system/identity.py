@@ -1,0 +1,55 @@
+"""Which process is meant: a pid may be given to another, a pid with its start time not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpuops import reaper
+from gpuops.system.files import read_json
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One process for good."""
+
+    pid: int
+    start_ticks: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        found = reaper.identity(self.pid)
+        return found is not None and found["start_ticks"] == self.start_ticks
+
+    def send(self, number: int) -> None:
+        """Signal this very process; nothing happens where it has gone."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
+
+
+def agent_identity(state_dir: Path) -> Identity | None:
+    """The torchrun process of an attempt, from its record, if this is the boot it ran in."""
+    record = read_json(state_dir / "process.json")
+    if not record or record.get("boot_id") != reaper.boot_id() or not record.get("agent"):
+        return None
+    return Identity(**record["agent"])
+
+
+def reaper_identity(state_dir: Path) -> Identity | None:
+    """The reaper of an attempt, likewise."""
+    record = read_json(state_dir / "process.json")
+    if not record or record.get("boot_id") != reaper.boot_id() or not record.get("reaper"):
+        return None
+    return Identity(**record["reaper"])

@@ -1,0 +1,27 @@
+"""A run's plan, read back from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from gpuops.core.plan import LaunchPlan
+from gpuops.errors import GpuopsError
+
+
+def load(root: Path) -> LaunchPlan:
+    """The plan that a run was last started with.
+
+    Raises:
+        GpuopsError: it is missing or broken.
+    """
+    path = root / "plan.json"
+    try:
+        return TypeAdapter(LaunchPlan).validate_json(path.read_bytes())
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'].lower()}"
+    raise GpuopsError(f"{path} cannot be used: {reason}.", "Launch it anew without --resume.")

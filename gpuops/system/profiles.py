@@ -1,0 +1,65 @@
+"""Profiles as files: a given path, ./profiles, the user's folder, the shipped ones."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from gpuops.core.profile import Profile, parse
+from gpuops.errors import UsageError
+from gpuops.system.resources import shipped
+from gpuops.system.yaml_files import read_yaml
+
+
+def search_path() -> list[Path]:
+    """The folders in which a profile's name is looked up; the first that has it wins."""
+    config_home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return [
+        Path("profiles"),
+        Path(config_home).expanduser() / "gpuops" / "profiles",
+        shipped("profiles"),
+    ]
+
+
+def available() -> dict[str, Path]:
+    """Every profile that a name reaches."""
+    found: dict[str, Path] = {}
+    for folder in search_path():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def load(name_or_path: str) -> Profile:
+    """Read a profile by name or path.
+
+    Raises:
+        UsageError: there is none, or it is not valid.
+    """
+    path = find(name_or_path)
+    return parse(read_yaml(path), str(path))
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a profile.
+
+    Raises:
+        UsageError: there is none; lists those there are.
+    """
+    given = Path(name_or_path)
+    if given.suffix in {".yaml", ".yml"} or len(given.parts) > 1:
+        if given.is_file():
+            return given
+        raise UsageError(
+            f"there is no profile file {name_or_path}.",
+            "`gpuops profiles list` shows the profiles that have a name.",
+        )
+    profiles = available()
+    if name_or_path in profiles:
+        return profiles[name_or_path]
+    near = difflib.get_close_matches(name_or_path, profiles, n=1)
+    raise UsageError(
+        f"there is no profile {name_or_path!r}{f'; did you mean {near[0]}?' if near else '.'}",
+        f"There are: {', '.join(profiles)}.",
+    )

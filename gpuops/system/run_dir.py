@@ -1,0 +1,245 @@
+"""The run folder: what was launched, what happened, where it wrote. Readable by a person.
+
+::
+
+    runs/<run_id>/
+      plan.json                     what was launched; `launch --resume RUN` starts it again
+      events.jsonl                  what happened, a line each
+      logs/attempt-1/agent.log      what torchrun said
+      logs/attempt-1/rank-0/        what rank 0 said: stdout.log, stderr.log
+      state/attempt-1/              heartbeats, process.json, exit.json
+      train.log metrics.jsonl tensorboard/ checkpoints/ config_used.yaml    the trainer's own
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gpuops import heartbeat
+from gpuops.core.plan import LaunchPlan
+from gpuops.core.run import Attempt, RunRecord, status
+from gpuops.errors import GpuopsError, UsageError
+from gpuops.system import files, identity
+
+RUNS_VARIABLE = "GPUOPS_RUNS_DIR"
+OUTPUTS = (
+    "train.log",
+    "metrics.jsonl",
+    "tensorboard",
+    "checkpoints",
+    "config_used.yaml",
+)
+
+
+def runs_dir(given: Path | None) -> Path:
+    """The folder of all runs: the given one, ``$GPUOPS_RUNS_DIR``, or ./runs."""
+    return (given or Path(os.environ.get(RUNS_VARIABLE) or "runs")).absolute()
+
+
+def new_run_id(runs: Path, name: str, now_s: float) -> str:
+    """A name that sorts by time and is not taken yet: ``20261121-0612-rvq``."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now_s))}-{name}"
+    number, run_id = 1, stem
+    while (runs / run_id).exists():
+        number += 1
+        run_id = f"{stem}-{number}"
+    return run_id
+
+
+def create(plan: LaunchPlan) -> None:
+    """Make the run's folder (on its first attempt) and the attempt's folders, and keep the plan.
+
+    Raises:
+        GpuopsError: the folder cannot be written.
+    """
+    root = Path(plan.run_dir)
+    try:
+        root.mkdir(parents=True, exist_ok=plan.attempt > 1)
+        Path(plan.log_dir).mkdir(parents=True)
+        Path(plan.state_dir, "beats").mkdir(parents=True)
+    except OSError as error:
+        raise GpuopsError(
+            f"the run folder {root} cannot be made: {error.strerror}.",
+            "Choose another place with `--runs-dir DIR`.",
+        ) from error
+    files.write_json(root / "plan.json", dataclasses.asdict(plan))
+
+
+def link_outputs(root: Path, out_dir: Path) -> None:
+    """Where a trainer writes elsewhere, the run folder links to it."""
+    if out_dir.absolute() == root.absolute():
+        return
+    for name in OUTPUTS:
+        files.link(root / name, str(out_dir.absolute() / name))
+
+
+def link_rank_logs(plan: LaunchPlan) -> None:
+    """Give torchrun's own log folders (``<id>_<random>/attempt_0/<rank>``) names to find."""
+    folder = Path(plan.log_dir)
+    for nested in folder.glob("*/attempt_0/*"):
+        if nested.name.isdigit():
+            files.link(folder / f"rank-{nested.name}", str(nested.relative_to(folder)))
+
+
+def record(root: Path, event: str, **fields: object) -> None:
+    """Append one event. A single small write: events of two writers never mix."""
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields})
+    with (
+        contextlib.suppress(OSError),
+        (root / "events.jsonl").open("ab", buffering=0) as file,
+    ):
+        file.write(line.encode() + b"\n")
+
+
+def events(root: Path) -> list[dict[str, Any]]:
+    """All whole events of a run."""
+    return json_lines(root / "events.jsonl")
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file of lines; a half-written last line is not there yet."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return parse_json_lines(text.splitlines())
+
+
+def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
+    """The JSON objects among some lines."""
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                found.append(value)
+    return found
+
+
+def attempts(root: Path) -> tuple[Attempt, ...]:
+    """Every attempt of a run, oldest first."""
+    numbers = sorted(
+        int(folder.name.removeprefix("attempt-"))
+        for folder in (root / "state").glob("attempt-*")
+        if folder.name.removeprefix("attempt-").isdigit()
+    )
+    return tuple(_attempt(root / "state" / f"attempt-{number}", number) for number in numbers)
+
+
+def _attempt(state: Path, number: int) -> Attempt:
+    started, ended = (
+        files.read_json(state / "process.json"),
+        files.read_json(state / "exit.json"),
+    )
+    keeper = identity.reaper_identity(state)
+    return Attempt(
+        number=number,
+        started_at=started.get("started_at") if started else None,
+        ended_at=ended.get("ended_at") if ended else None,
+        returncode=ended.get("returncode") if ended else None,
+        alive=ended is None and keeper is not None and keeper.alive,
+    )
+
+
+def load(root: Path) -> RunRecord | None:
+    """A run as its folder tells it; ``None`` where the folder is no run."""
+    plan = files.read_json(root / "plan.json")
+    if plan is None or "run_id" not in plan:
+        return None
+    lives = attempts(root)
+    beats = (
+        heartbeat.read_all(root / "state" / f"attempt-{lives[-1].number}" / "beats")
+        if lives
+        else []
+    )
+    steps = [beat.step for beat in beats if beat.step is not None]
+    totals = [beat.total_steps for beat in beats if beat.total_steps is not None]
+    target = plan.get("target") or {}
+    return RunRecord(
+        run_id=plan["run_id"],
+        path=str(root),
+        target=target.get("name", "?"),
+        profile=plan.get("profile", "?"),
+        workers=plan.get("nproc_per_node", 0),
+        status=status(events(root), lives),
+        started_at=lives[0].started_at if lives else None,
+        ended_at=lives[-1].ended_at if lives else None,
+        attempts=lives,
+        step=min(steps) if steps else None,
+        total_steps=totals[0] if totals else None,
+    )
+
+
+def load_all(runs: Path) -> list[RunRecord]:
+    """Every run of a folder, newest first."""
+    try:
+        folders = sorted(
+            (entry for entry in os.scandir(runs) if entry.is_dir()),
+            key=lambda e: e.name,
+        )
+    except OSError:
+        return []
+    found = [load(Path(folder.path)) for folder in reversed(folders)]
+    return [run for run in found if run is not None]
+
+
+def find(runs: Path, reference: str) -> Path:
+    """The run that a name, the beginning of one, a path, or ``last`` means.
+
+    Raises:
+        UsageError: none or several are meant.
+    """
+    as_path = Path(reference)
+    if len(as_path.parts) > 1 and (as_path / "plan.json").is_file():
+        return as_path.absolute()
+    known = [Path(run.path) for run in load_all(runs)]
+    if reference == "last" and known:
+        return known[0]
+    exact = [path for path in known if path.name == reference]
+    matches = exact or [path for path in known if reference in path.name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UsageError(
+            f"{reference!r} means {len(matches)} runs: {_names(matches)}.",
+            "Type more of the name.",
+        )
+    hint = f"There are: {_names(known)}." if known else f"{runs} holds no runs yet."
+    raise UsageError(f"there is no run {reference!r} in {runs}.", hint)
+
+
+def rank_log(root: Path, attempt: int, rank: int, stream: str) -> Path:
+    """Where a rank's ``stdout`` or ``stderr`` of an attempt goes (it may not be there yet)."""
+    return root / "logs" / f"attempt-{attempt}" / f"rank-{rank}" / f"{stream}.log"
+
+
+def _names(paths: Sequence[Path]) -> str:
+    shown = ", ".join(path.name for path in paths[:5])
+    return f"{shown}, ..." if len(paths) > 5 else shown
+
+
+def checkpoints(root: Path) -> list[tuple[str, str]]:
+    """The checkpoints that a run keeps, oldest first, each with what points to it."""
+    folder = root / "checkpoints"
+    if not folder.is_dir():
+        return []
+    names: dict[str, list[str]] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_symlink():
+            names.setdefault(entry.resolve().name, []).append(entry.name)
+    kept = [entry.name for entry in sorted(folder.iterdir()) if not entry.is_symlink()]
+    return [(name, ", ".join(names.get(name, []))) for name in kept if not name.startswith(".")]
+
+
+def ranks_with_logs(root: Path, attempt: int) -> list[int]:
+    """The ranks of an attempt that have said anything."""
+    folder = root / "logs" / f"attempt-{attempt}"
+    names = [entry.name.removeprefix("rank-") for entry in folder.glob("rank-*")]
+    return sorted(int(name) for name in names if name.isdigit())

@@ -1,0 +1,82 @@
+"""What a trainer's flags and files come to: asked of the trainer itself, in the other Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpuops.errors import GpuopsError, UsageError
+from gpuops.system.resources import PACKAGE
+
+TIMEOUT_S = 60.0
+USAGE = 2
+
+
+def resolve(python: str, module: str, arguments: Sequence[str], cwd: str) -> dict[str, Any] | None:
+    """The resolved settings, flat by name; ``None`` where the interpreter does not run at all.
+
+    Raises:
+        UsageError: the trainer refuses a flag or a file, in the trainer's own words.
+        GpuopsError: the trainer cannot say.
+    """
+    try:
+        answer = _run(python, module, arguments, cwd)
+    except OSError:
+        return None
+    if answer.returncode == USAGE:
+        raise UsageError(*_words(answer.stderr))
+    if answer.returncode != 0:
+        last = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise GpuopsError(
+            f"{module} could not resolve its settings with {python}: {last}.",
+            "Is gpuops installed with its dependencies in that interpreter?",
+        )
+    document = json.loads(answer.stdout)
+    return dict(_leaves(document))
+
+
+def help_text(python: str, module: str) -> str:
+    """The trainer's own list of settings."""
+    return _run(python, module, ["--help"], ".").stdout
+
+
+def import_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """Lets another interpreter find the trainers of this installation."""
+    before = environment.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *([before] if before else [])])}
+
+
+def _run(
+    python: str, module: str, arguments: Sequence[str], cwd: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **import_path(os.environ)}
+    return subprocess.run(
+        [python, "-m", module, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def _words(stderr: str) -> tuple[str, str]:
+    message = hint = ""
+    for line in stderr.splitlines():
+        kind, _, text = line.partition(": ")
+        if kind == "error":
+            message = text
+        elif kind == "hint":
+            hint = text
+    return message or stderr.strip(), hint
+
+
+def _leaves(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in document.items():
+        found.extend(_leaves(value) if isinstance(value, dict) else [(key, value)])
+    return found

@@ -1,0 +1,41 @@
+"""Following files that grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+class Tail:
+    """Whole new lines of a file, each look; the file may not be there yet."""
+
+    def __init__(self, path: Callable[[], Path] | Path, *, from_end: bool = False) -> None:
+        self._path = path
+        self._offset = 0
+        self._partial = b""
+        if from_end and isinstance(path, Path) and path.exists():
+            self._offset = path.stat().st_size
+
+    def lines(self, *, flush: bool = False) -> list[str]:
+        """The lines written since the last look; with ``flush`` an unfinished last one too.
+
+        A progress bar's line keeps only what a terminal would show: the text after its last CR.
+        """
+        path = self._path if isinstance(self._path, Path) else self._path()
+        try:
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return []
+        self._offset += len(data)
+        *whole, self._partial = (self._partial + data).split(b"\n")
+        if flush and self._partial:
+            whole.append(self._partial)
+            self._partial = b""
+        return [_shown(line) for line in whole]
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode("utf-8", "replace").rstrip("\r")
+    return text.rpartition("\r")[2]

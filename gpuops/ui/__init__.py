@@ -1,0 +1,1 @@
+"""Values as things to look at. Nothing here reads the world."""

@@ -1,0 +1,198 @@
+"""A launch on the screen: the plan before, the progress line during, the summary after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gpuops.core.plan import LaunchPlan
+from gpuops.core.progress import Progress
+from gpuops.core.supervision import Phase
+from gpuops.ui import words
+
+PLAIN_EVERY_S = 10.0
+NOT_LOSSES = {
+    "step", "total_steps", "epoch", "time", "lr", "steps_per_s", "learning_rate",
+    "data_wait", "grad_norm", "loss", "seconds",
+}  # fmt: skip
+PARTS_SHOWN = 3
+
+
+def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
+    """What will be run, in the words of the field."""
+    table = Table.grid(padding=(0, 1, 0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    attempt = f", attempt {launch.attempt}" if launch.attempt > 1 else ""
+    table.add_row("run", f"{launch.run_id}{attempt}")
+    table.add_row("what", f"{launch.target.name} ({launch.target.entry})")
+    where = (
+        f"GPUs {', '.join(map(str, launch.gpu_indices))} over nccl"
+        if launch.device == "cuda"
+        else "CPU over gloo"
+    )
+    table.add_row(
+        "where",
+        f"{launch.nproc_per_node} worker(s) on {where}, port {launch.master_port}"
+        f" (profile {launch.profile})",
+    )
+    batch = _global_batch(launch, settings)
+    if batch:
+        table.add_row("batch", batch)
+    table.add_row("folder", launch.run_dir)
+    return Group(Text("plan", style="bold cyan"), table)
+
+
+def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None:
+    size = settings.get("batch_size")
+    if not isinstance(size, int):
+        return None
+    total, world = settings.get("global_batch"), launch.nproc_per_node
+    accumulate = settings.get("accumulate") or 1
+    if isinstance(total, int):
+        accumulate = max(1, total // (size * world))
+    return (
+        f"global batch {size * world * accumulate} = {size} per worker x {world} workers"
+        f" x {accumulate} accumulated"
+    )
+
+
+class Screen:
+    """The live line of a job; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8, transient=True)
+        self._plain_due_s = 0.0
+        self._plain_step: int | None = None
+
+    def __enter__(self) -> Screen:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(
+        self, phase: Phase, progress: Progress, lines: Sequence[str], elapsed_s: float
+    ) -> None:
+        """Show one look."""
+        for line in lines:
+            self._console.print(Text(line), soft_wrap=True)
+        if self._console.is_terminal:
+            self._live.update(progress_line(phase, progress, elapsed_s, self._console.width))
+        elif elapsed_s >= self._plain_due_s and progress.step != self._plain_step:
+            self._plain_due_s, self._plain_step = (
+                elapsed_s + PLAIN_EVERY_S,
+                progress.step,
+            )
+            self._console.print(_plain(phase, progress), soft_wrap=True)
+
+
+def progress_line(phase: Phase, progress: Progress, elapsed_s: float, width: int) -> RenderableType:
+    """``training ━━━━━━ 120/600  loss 0.31 …  8.2 steps/s  ETA 0:58``."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    cells: list[RenderableType] = [Text(_doing(phase, progress), style="bold cyan")]
+    if progress.step is None:
+        cells.append(Text(f"{elapsed_s:.0f} s", style="dim"))
+    else:
+        if progress.total_steps and width >= 100:
+            cells.append(ProgressBar(progress.total_steps, progress.step, width=20))
+        cells.append(Text(words.steps(progress.step, progress.total_steps)))
+        cells.append(Text(_losses(progress, PARTS_SHOWN if width >= 80 else 0), style="magenta"))
+        if progress.steps_per_s is not None:
+            cells.append(Text(f"{progress.steps_per_s:.1f} steps/s"))
+            cells.append(Text(f"ETA {words.duration(progress.eta_s)}", style="green"))
+    for _ in cells:
+        table.add_column(no_wrap=True)
+    table.add_row(*cells)
+    return table
+
+
+def _plain(phase: Phase, progress: Progress) -> str:
+    parts = [_doing(phase, progress)]
+    if progress.step is not None:
+        parts += [
+            words.steps(progress.step, progress.total_steps),
+            _losses(progress, PARTS_SHOWN),
+        ]
+    if progress.steps_per_s is not None:
+        parts += [
+            f"{progress.steps_per_s:.1f} steps/s",
+            f"ETA {words.duration(progress.eta_s)}",
+        ]
+    return "  ".join(part for part in parts if part)
+
+
+def _doing(phase: Phase, progress: Progress) -> str:
+    if phase is Phase.STOPPING:
+        return "stopping"
+    if phase is Phase.STARTING:
+        return "starting"
+    return {"evaluate": "evaluating", "save": "saving", "done": "finishing"}.get(
+        progress.phase or "", "training"
+    )
+
+
+def _losses(progress: Progress, parts: int) -> str:
+    loss = progress.loss if progress.loss is not None else progress.metrics.get("loss")
+    shown = [f"loss {words.figure(loss)}"] if loss is not None else []
+    others = [(key, value) for key, value in progress.metrics.items() if key not in NOT_LOSSES]
+    shown += [f"{key} {words.figure(value)}" for key, value in others[:parts]]
+    return "  ".join(shown)
+
+
+def summary(
+    *,
+    launch: LaunchPlan,
+    ending: str,
+    duration_s: float,
+    step: int | None,
+    total_steps: int | None,
+    losses: tuple[float, float] | None,
+    validation: Mapping[str, float],
+    places: Mapping[str, Path],
+    next_commands: Sequence[tuple[str, str]],
+) -> RenderableType:
+    """How the job ended: the loss from and to, where everything lies, what to type next."""
+    colour = {"finished": "green", "stopped": "yellow"}.get(ending, "red")
+    head = Text.assemble(
+        (ending, f"bold {colour}"),
+        f"  {launch.run_id}  {words.steps(step, total_steps)} steps",
+        f" in {words.duration(duration_s)}",
+    )
+    table = Table.grid(padding=(0, 1, 0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    if losses is not None:
+        table.add_row("loss", f"{words.figure(losses[0])} → {words.figure(losses[1])}")
+    if validation:
+        shown = "  ".join(f"{key} {words.figure(value)}" for key, value in validation.items())
+        table.add_row("validation", shown)
+    for name, path in places.items():
+        table.add_row(name, str(path))
+    rows: list[RenderableType] = [head, table]
+    if next_commands:
+        rows.append(Text("next", style="bold cyan"))
+        width = max(len(command) for command, _ in next_commands)
+        rows += [
+            Text.assemble((f" {command:<{width}}", "bold"), (f"  {about}", "dim"), no_wrap=True)
+            for command, about in next_commands
+        ]
+    return Group(*rows)
+
+
+def failed(rank: int | None, how: str, last_words: Sequence[str], log: Path) -> RenderableType:
+    """Which rank failed first, how, and what it said last."""
+    who = f"rank {rank} failed first: {how}" if rank is not None else f"torchrun ended with {how}"
+    body = [Text(f"  {line}", style="dim") for line in last_words]
+    return Group(Text(who, style="bold red"), *body, Text(f"  all of it: {log}", style="dim"))

@@ -1,0 +1,80 @@
+"""Runs on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gpuops.core.run import RunRecord
+from gpuops.ui import words
+
+COLOURS = {
+    "running": "cyan",
+    "finished": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "lost": "red",
+}
+
+
+def columns(*names: str) -> Table:
+    """A table without lines; only its last column breaks."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name != names[-1])
+    return table
+
+
+def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
+    """One row a run, the newest first."""
+    table = columns("run", "what", "status", "step", "workers", "attempts", "started", "took")
+    for record in records:
+        ended = record.ended_at or (now_s if record.status == "running" else None)
+        took = ended - record.started_at if ended and record.started_at else None
+        table.add_row(
+            Text(record.run_id, style="bold"),
+            Text(record.status, style=COLOURS[record.status]),
+            words.steps(record.step, record.total_steps),
+            str(record.workers),
+            str(len(record.attempts)),
+            words.ago(record.started_at, now_s),
+            words.duration(took),
+        )
+    return table
+
+
+def run(
+    record: RunRecord,
+    events: Sequence[Mapping[str, Any]],
+    checkpoints: Sequence[tuple[str, str]],
+    figures: Mapping[str, float],
+) -> RenderableType:
+    """One run, with what happened to it."""
+    facts = Table.grid(padding=(0, 1, 0, 1))
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    facts.add_row("what", f"{record.target}, {record.workers} worker(s), profile {record.profile}")
+    facts.add_row("status", Text(record.status, style=COLOURS[record.status]))
+    facts.add_row("step", words.steps(record.step, record.total_steps))
+    facts.add_row("folder", record.path)
+    if figures:
+        shown = "  ".join(f"{key} {words.figure(value)}" for key, value in figures.items())
+        facts.add_row("figures", shown)
+    happened = columns("when", "event", "")
+    for event in events:
+        rest = {k: v for k, v in event.items() if k not in {"time", "event", "command"}}
+        shown = "  ".join(f"{key} {value}" for key, value in rest.items() if value is not None)
+        happened.add_row(words.moment(event.get("time")), str(event.get("event")), shown)
+    kept = columns("checkpoint", "")
+    for name, about in checkpoints:
+        kept.add_row(name, about)
+    return Group(
+        Text(record.run_id, style="bold"),
+        facts,
+        *([kept] if checkpoints else []),
+        happened,
+    )

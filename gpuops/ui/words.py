@@ -1,0 +1,43 @@
+"""Numbers and times in the words that people use."""
+
+from __future__ import annotations
+
+import time
+
+
+def duration(seconds: float | None) -> str:
+    """``3 s``, ``2:05``, ``1:02:05``, ``3 d 04:10``; a dash where it is not known."""
+    if seconds is None:
+        return "—"
+    total = int(seconds)
+    if total < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{total} s"
+    minutes, rest = divmod(total, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24:02}:{minutes:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def ago(then_s: float | None, now_s: float) -> str:
+    """How long ago something was."""
+    return "—" if then_s is None else f"{duration(max(0.0, now_s - then_s))} ago"
+
+
+def moment(at_s: float | None) -> str:
+    """A time of the day, with its date."""
+    if at_s is None:
+        return "—"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
+
+
+def figure(value: float) -> str:
+    """A loss or a rate, as short as it can be read."""
+    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3e}"
+
+
+def steps(step: int | None, total: int | None) -> str:
+    """``120/600``."""
+    if step is None:
+        return "—"
+    return str(step) if total is None else f"{step}/{total}"

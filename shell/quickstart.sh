@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained model: set up .venv, then train the motion RVQ-VAE on two CPU workers.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash shell/setup.sh
+export PATH="$PWD/.venv/bin:$PATH"
+exec gpuops launch rvq --profile cpu "$@"

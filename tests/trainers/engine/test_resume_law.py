@@ -1,0 +1,122 @@
+"""k steps, save, load, n - k steps: the same as n steps, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from toy import Config, difference, saved, train, train_on_ranks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def at(folder: Path, config: Config | None = None, *, resume: str = "none") -> Config:
+    """The toy's config with its run in a folder."""
+    config = config or Config()
+    return replace(config, run=replace(config.run, out_dir=folder, resume=resume))
+
+
+@pytest.fixture(name="whole", scope="module")
+def _whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one rank that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(at(folder))
+    return folder
+
+
+@pytest.fixture(name="whole_of_two", scope="module")
+def _whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two ranks that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole-of-two") / "run"
+    assert [0, 0] == [rank.exit_code for rank in train_on_ranks(at(folder), 2)]
+    return folder
+
+
+# The stop is one step after the signal: steps 3 (in the first epoch), 5 (an evaluation is due),
+# 6 (a save is due), 12 (the last milestone is behind).
+@pytest.mark.parametrize("signalled", [2, 4, 5, 11])
+def test_stopped_and_resumed_equals_uninterrupted(
+    whole: Path, tmp_path: Path, signalled: int
+) -> None:
+    """Weights, buffers, EMA, optimizer, counters and generators agree after a stop by SIGTERM."""
+    folder = tmp_path / "run"
+
+    first = train(at(folder), {(0, signalled): "sigterm"})
+    assert (signalled + 1, 15) == (first.step, first.stopped_by)
+    second = train(at(folder, resume="auto"))
+
+    assert (14, None) == (second.step, second.stopped_by)
+    assert "" == difference(saved(whole), saved(folder))
+
+
+def test_crashed_and_resumed_equals_uninterrupted(whole: Path, tmp_path: Path) -> None:
+    """What a process lost that died between two checkpoints is done again, the same."""
+    folder = tmp_path / "run"
+
+    (rank,) = train_on_ranks(at(folder), 1, {(0, 9): "crash"})
+    assert 9 == rank.exit_code
+    assert 6 == saved(folder).step
+    train(at(folder, resume="auto"))
+
+    assert "" == difference(saved(whole), saved(folder))
+
+
+def test_two_ranks_stopped_and_resumed_equal_uninterrupted(
+    whole_of_two: Path, tmp_path: Path
+) -> None:
+    """The law holds for two ranks, each with its own generators."""
+    folder = tmp_path / "run"
+
+    stopped = train_on_ranks(at(folder), 2, {(1, 6): "sigterm"})
+    assert [0, 0] == [rank.exit_code for rank in stopped]
+    assert 7 == saved(folder).step
+    train_on_ranks(at(folder, resume="auto"), 2)
+
+    assert "" == difference(saved(whole_of_two), saved(folder))
+
+
+def test_early_stopping_counters_survive(tmp_path: Path) -> None:
+    """A run that is stopped and resumed runs out of patience at the step it would have."""
+    config = Config()
+    loop = replace(config.loop, eval_iter=2, patience=3, monitor="draw", total_iter=40)
+    config = replace(config, loop=loop)
+    ends = []
+    for name, plot in (("whole", {}), ("resumed", {(0, 5): "sigterm"})):
+        train(at(tmp_path / name, config), plot)
+        ends.append(train(at(tmp_path / name, config, resume="auto")).step)
+
+    assert ends[0] == ends[1] < 40
+    assert "" == difference(saved(tmp_path / "whole"), saved(tmp_path / "resumed"))
+
+
+def test_worker_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
+    """Batches prepared by a worker process are the same, also across a resume."""
+    config = Config()
+    config = replace(config, loader=replace(config.loader, num_workers=1))
+    folder = tmp_path / "run"
+
+    train(at(folder, config), {(0, 2): "sigterm"})
+    train(at(folder, config, resume="auto"))
+
+    assert "" == difference(saved(whole), saved(folder))
+
+
+def test_evaluation_leaves_training_alone(whole: Path, tmp_path: Path) -> None:
+    """How often a run is evaluated does not change the weights it ends with."""
+    config = Config()
+    config = replace(config, loop=replace(config.loop, eval_iter=2))
+
+    train(at(tmp_path / "run", config))
+
+    assert "" == difference(saved(whole).weights, saved(tmp_path / "run").weights)
+
+
+def test_another_seed_gives_another_run(whole: Path, tmp_path: Path) -> None:
+    """The comparison of these tests can fail."""
+    config = at(tmp_path / "run")
+
+    train(replace(config, run=replace(config.run, seed=43)))
+
+    assert difference(saved(whole), saved(tmp_path / "run"))

@@ -1,0 +1,271 @@
+"""A trainer as small as one can be, that draws on everything the resume law is about.
+
+``train`` runs it in this process, ``train_on_ranks`` on real gloo ranks. ``plot`` says what goes
+wrong: ``{(rank, step): "sigterm" | "sigint" | "crash" | "nan" | "full disk"}``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from trainers.engine import checkpoint, distributed
+from trainers.engine.config import setting, to_dict
+from trainers.engine.data import Batches, BatchPlan, evaluation_batches, item_rng
+from trainers.engine.errors import run_main
+from trainers.engine.loop import FitResult, fit, total_steps
+from trainers.engine.metrics import Means
+from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
+from trainers.engine.run import open_outputs
+from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
+from trainers.engine.state import TrainState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SAMPLES, WIDTH = 22, 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToyConfig:
+    """How the toy draws and what it looks at."""
+
+    samples: int = setting(SAMPLES, "samples in the data set")
+    dropout: float = setting(0.3, "dropout")
+    noise: float = setting(0.1, "augmentation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of the toy."""
+
+    run: RunConfig = RunConfig()
+    loop: LoopConfig = LoopConfig(
+        total_iter=14, batch_size=4, accumulate=2, print_iter=4, eval_iter=5, save_iter=6
+    )
+    optim: OptimConfig = OptimConfig(
+        lr=1e-2, warmup_iter=3, lr_scheduler=(6, 10), gamma=0.5, ema_decay=0.9
+    )
+    loader: LoaderConfig = LoaderConfig()
+    toy: ToyConfig = ToyConfig()
+
+
+class Toy(nn.Module):
+    """Two layers around dropout, and a codebook-like buffer that learns by averaging."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(WIDTH, 16)
+        self.outer = nn.Linear(16, WIDTH)
+        self.frozen = nn.Linear(WIDTH, WIDTH).requires_grad_(requires_grad=False)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("average", torch.zeros(16))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        """Reconstruct (B, WIDTH)."""
+        hidden = self.dropout(torch.relu(self.inner(self.frozen(x_BD))))
+        return self.outer(hidden + self.average)
+
+
+def train(
+    config: Config,
+    plot: Mapping[tuple[int, int], str] | None = None,
+    world: distributed.World | None = None,
+) -> FitResult:
+    """Train the toy in this process."""
+    if world is None:
+        with distributed.world() as alone:
+            return train(config, plot, alone)
+    plot = plot or {}
+    with open_outputs(config.run.folder, world, trainer="toy", config=to_dict(config)) as outputs:
+        distributed.seed_everything(config.run.seed, world)
+        rng = np.random.default_rng(7)
+        x_ND = rng.normal(size=(config.toy.samples, WIDTH)).astype(np.float32)
+        lengths = np.arange(config.toy.samples) % 2
+        batches = Batches(
+            plan=BatchPlan(
+                lengths=lengths,
+                batch_size=config.loop.batch_size,
+                world_size=world.world_size,
+                seed=config.run.seed,
+            ),
+            load=partial(load, x_ND, config.toy.noise),
+            world=world,
+            loader=config.loader,
+        )
+        model = Toy(config.toy.dropout)
+        optimizer = build_optimizer(
+            model,
+            config.optim,
+            samples_per_step=config.loop.samples_per_step(world.world_size),
+        )
+        total = total_steps(config.loop, batches, world)
+        state = TrainState(
+            model=distributed.replicate(model, world),
+            optimizer=optimizer,
+            schedule=build_schedule(optimizer, config.optim, total),
+            scaler=build_scaler(config.loop, world.device),
+            ema=build_ema(model, config.optim),
+        )
+        checkpoint.resume(state, config.run.resume, outputs, world)
+
+        def losses(model: nn.Module, x_BD: Tensor) -> dict[str, Tensor]:
+            recons = (model(x_BD) - x_BD).square().mean()
+            # As any recipe might: numbers from each of the global generators.
+            jitter = random.random() * float(np.random.random()) * config.toy.dropout  # noqa: NPY002, S311
+            penalty = jitter * model.parameters().__next__().square().mean()
+            if plot.get((world.rank, state.step + 1)) == "nan":
+                penalty = penalty * float("nan")
+            return {"loss": recons + penalty, "recons": recons, "penalty": penalty}
+
+        def after_step(step: int) -> None:
+            model.average.mul_(0.9).add_(0.1 * model.inner.bias.detach())
+            model.updates.add_(1)
+            act(plot.get((world.rank, step)))
+
+        def evaluate(_step: int) -> dict[str, float]:
+            means = Means(("loss", "draw"), world)
+            for rows in evaluation_batches(lengths, 3, world):
+                x_BD = torch.from_numpy(x_ND[rows])
+                means.add("loss", (state.bare(x_BD) - x_BD).square())
+            means.add("draw", torch.rand(2))
+            return means.reduce()
+
+        return fit(
+            state,
+            batches,
+            losses,
+            config=config.loop,
+            grad_clip=config.optim.grad_clip,
+            world=world,
+            outputs=outputs,
+            evaluate=evaluate,
+            after_step=after_step,
+        )
+
+
+def load(x_ND: np.ndarray, noise: float, rows: np.ndarray, seeds: np.ndarray) -> Tensor:
+    """A batch of samples with augmentation, from the samples' own random states."""
+    drawn = np.stack([item_rng(seed).normal(size=WIDTH) for seed in seeds])
+    return torch.from_numpy(x_ND[rows] + noise * drawn.astype(np.float32))
+
+
+def act(what: str | None) -> None:
+    """Do what the plot says."""
+    if what == "sigterm":
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif what == "sigint":
+        os.kill(os.getpid(), signal.SIGINT)
+    elif what == "crash":
+        os._exit(9)
+    elif what == "full disk":
+        # A file may grow to 2 kB from now on: the weights' does not fit.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+
+
+@dataclass(slots=True)
+class Rank:
+    """How a rank ended and what it wrote to stderr and stdout."""
+
+    exit_code: int
+    stderr: str
+    stdout: str
+
+
+def train_on_ranks(
+    config: Config, ranks: int, plot: Mapping[tuple[int, int], str] | None = None
+) -> list[Rank]:
+    """Train the toy on real ranks that meet through a file; one alone is a process too."""
+    folder = config.run.folder.parent / f"ranks-of-{config.run.folder.name}"
+    folder.mkdir(exist_ok=True)
+    meeting = folder / f"meeting-{random.random()}"  # noqa: S311
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["toy"])
+    processes = [
+        context.Process(target=_rank, args=(config, plot or {}, rank, ranks, str(meeting)))
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    ended = []
+    for rank, process in enumerate(processes):
+        process.join(60)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        said = [(folder / f"rank-{rank}.{name}").read_text() for name in ("stderr", "stdout")]
+        ended.append(Rank(process.exitcode or 0, *said))
+    return ended
+
+
+def _rank(
+    config: Config, plot: Mapping[tuple[int, int], str], rank: int, ranks: int, meeting: str
+) -> None:
+    folder = Path(meeting).parent
+    for name in ("stderr", "stdout"):
+        setattr(sys, name, (folder / f"rank-{rank}.{name}").open("w", buffering=1))
+    torch.set_num_threads(1)
+    if ranks > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+
+    def main(_argv: Sequence[str]) -> int:
+        with distributed.world(init_method=f"file://{meeting}") as world:
+            return train(config, plot, world).exit_code
+
+    run_main(main)
+
+
+@dataclass(slots=True)
+class Saved:
+    """A checkpoint, read back."""
+
+    weights: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    trainer: dict[str, Any]
+    step: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.step = self.trainer["state"]["counters"]["step"]
+
+
+def saved(folder: Path, name: str = "last") -> Saved:
+    """What a run's checkpoint holds."""
+    path = folder / "checkpoints" / name
+    return Saved(
+        weights=load_file(path / "model.safetensors"),
+        ema=load_file(path / "ema.safetensors"),
+        trainer=torch.load(path / "trainer.pt", weights_only=True),
+    )
+
+
+def difference(a: Any, b: Any, at: str = "") -> str:
+    """Where two nests of values differ first, bit for bit; empty where they do not."""
+    if isinstance(a, Tensor):
+        return "" if a.dtype == b.dtype and torch.equal(a, b) else f"{at}: {a} is not {b}"
+    if isinstance(a, Saved):
+        names = ("weights", "ema", "trainer")
+        return next(filter(None, (difference(getattr(a, n), getattr(b, n), n) for n in names)), "")
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return f"{at}: {sorted(a)} are not {sorted(b)}"
+        return next(filter(None, (difference(a[k], b[k], f"{at}.{k}") for k in a)), "")
+    if isinstance(a, (list, tuple)) and not all(isinstance(v, int) for v in a):
+        if len(a) != len(b):
+            return f"{at}: {len(a)} values are not {len(b)}"
+        pairs = enumerate(zip(a, b, strict=True))
+        return next(filter(None, (difference(x, y, f"{at}.{i}") for i, (x, y) in pairs)), "")
+    return "" if a == b else f"{at}: {a} is not {b}"

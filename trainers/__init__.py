@@ -1,0 +1,1 @@
+"""Training systems that gpuops runs; each also runs bare with ``python -m trainers.NAME.train``."""

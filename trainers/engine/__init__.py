@@ -1,0 +1,1 @@
+"""What every trainer shares: functions and small values. Import the modules, not the package."""

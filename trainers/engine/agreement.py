@@ -1,0 +1,186 @@
+"""What the ranks tell each other at every step: losses, what is not finite, who wants to stop.
+
+One small all-reduce a step carries it all, so that every rank takes the same decision at the same
+step. On a CPU it is read at once, before the optimizer steps. On a GPU reading at once would make
+the CPU wait for the GPU: it is copied aside and read one step later, or when ``flush`` is called.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+
+    from torch import Tensor
+
+    from trainers.engine.distributed import World
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_REPEAT_S = 1.0
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether this process was asked to stop, and by which signal."""
+
+    signum: int | None = None
+    asked_at: float = 0.0
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """Inside, the first SIGINT or SIGTERM is a request; a second one does what it always does.
+
+    A SIGTERM within a second of another is the same request: launchers send it to the process
+    and to its group.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(signum: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if stop.signum is None:
+            stop.signum, stop.asked_at = signum, now
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        elif now - stop.asked_at > _REPEAT_S:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+
+    before = {signum: signal.signal(signum, ask) for signum in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What all ranks know about a step: values averaged over them, and a signal if one had it."""
+
+    step: int
+    values: Mapping[str, float]
+    stop: int | None
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A step's vector on its way from the GPU."""
+
+    step: int
+    vector: Tensor
+    copied: torch.cuda.Event
+
+
+class Agreement:
+    """Sends this rank's part of a step, and gives back what all ranks sent.
+
+    The vector of P values and W ranks: P sums, then W x P marks of what is not finite, then one
+    count for each of the two signals.
+    """
+
+    def __init__(self, world: World, stop: Stop) -> None:
+        self._world = world
+        self._stop = stop
+        self._names: tuple[str, ...] = ()
+        self._pending: _Pending | None = None
+
+    def send(self, step: int, values: Mapping[str, Tensor]) -> Report | None:
+        """Tell the values of a step; gives the newest report there is, of this step or the last.
+
+        Raises TrainerError, on all ranks alike, where a value of any rank is not finite.
+        """
+        names = tuple(values)
+        if names != self._names:
+            if self._names:
+                msg = f"losses must have the same names at every step: {self._names}, now {names}"
+                raise ValueError(msg)
+            self._names = names
+        if self._world.device.type == "cpu":
+            return self._on_cpu(step, [value.item() for value in values.values()])
+        before = self.flush()
+        self._pending = self._on_gpu(step, torch.stack(list(values.values())))
+        return before
+
+    def flush(self) -> Report | None:
+        """The report of the last step, where it has not been given yet; waits for the GPU."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return None
+        pending.copied.synchronize()
+        return self._read(pending.step, pending.vector.tolist())
+
+    def _on_cpu(self, step: int, values: list[float]) -> Report:
+        if self._world.is_alone and all(map(math.isfinite, values)):
+            return Report(step, dict(zip(self._names, values, strict=True)), self._stop.signum)
+        marks = [0.0] * (len(values) * self._world.world_size)
+        for part, value in enumerate(values):
+            marks[self._world.rank * len(values) + part] = float(not math.isfinite(value))
+        finite = [value if math.isfinite(value) else 0.0 for value in values]
+        votes = [float(self._stop.signum == signum) for signum in _SIGNALS]
+        vector = torch.tensor([*finite, *marks, *votes], dtype=torch.float64)
+        if not self._world.is_alone:
+            dist.all_reduce(vector)
+        return self._read(step, vector.tolist())
+
+    def _on_gpu(self, step: int, values_P: Tensor) -> _Pending:
+        parts, ranks = len(values_P), self._world.world_size
+        vector = torch.zeros(parts * (1 + ranks) + 2, device=values_P.device)
+        finite_P = values_P.isfinite()
+        vector[:parts] = torch.where(finite_P, values_P, 0.0)
+        mine = parts * (1 + self._world.rank)
+        vector[mine : mine + parts] = ~finite_P
+        if self._stop.signum is not None:
+            # fill_ takes its value along with the launch; a copy from here would wait.
+            vector[-2 + _SIGNALS.index(signal.Signals(self._stop.signum))].fill_(1.0)
+        if not self._world.is_alone:
+            dist.all_reduce(vector)
+        aside = torch.empty(vector.shape, pin_memory=True)
+        aside.copy_(vector, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        return _Pending(step, aside, copied)
+
+    def _read(self, step: int, vector: list[float]) -> Report:
+        parts, ranks = len(self._names), self._world.world_size
+        marks = vector[parts:-2]
+        if any(marks):
+            ranks_of = {
+                name: [rank for rank in range(ranks) if marks[rank * parts + part]]
+                for part, name in enumerate(self._names)
+            }
+            raise _not_finite(step, ranks_of)
+        values = dict(zip(self._names, (v / ranks for v in vector[:parts]), strict=True))
+        stops = [s for s, votes in zip(_SIGNALS, vector[-2:], strict=True) if votes]
+        return Report(step, values, int(stops[0]) if stops else None)
+
+
+def _not_finite(step: int, ranks_of: Mapping[str, list[int]]) -> TrainerError:
+    bad = {name: ranks for name, ranks in ranks_of.items() if ranks}
+    # The sum is what its parts make it, and the gradient what the sum makes it.
+    causes = (
+        [name for name in bad if name not in ("loss", "grad_norm")]
+        or [name for name in bad if name != "grad_norm"]
+        or list(bad)
+    )
+    ranks = sorted({rank for name in causes for rank in bad[name]})
+    who = f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
+    msg = f"step {step}: {', '.join(causes)} is not finite on {who}"
+    hint = "nothing was saved since the last checkpoint; try a lower --lr, or look at the data"
+    return TrainerError(msg, hint, on_all_ranks=True)

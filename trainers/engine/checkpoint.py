@@ -1,0 +1,190 @@
+"""Save a run and take it up again: the weights for everybody, the rest for the resume law."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model as save_weights
+
+from trainers.engine import checkpoint_files
+from trainers.engine.distributed import broadcast_object, gather_objects, seed_everything
+from trainers.engine.errors import TrainerError
+from trainers.engine.state import capture_rng, restore_rng
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from trainers.engine.distributed import World
+    from trainers.engine.run import Outputs
+    from trainers.engine.state import TrainState
+
+log = logging.getLogger("trainers")
+
+WEIGHTS = "model.safetensors"
+EMA_WEIGHTS = "ema.safetensors"
+TRAINER = "trainer.pt"
+
+
+def save(
+    state: TrainState, outputs: Outputs, world: World, *, keep: int, metrics: Mapping[str, float]
+) -> Path:
+    """Save the state as ``checkpoints/step-...``, and make it ``last``, or ``best`` too.
+
+    All ranks call it. Where it cannot be written, TrainerError on all of them, and the last good
+    checkpoint is still there.
+    """
+    target = outputs.checkpoints / checkpoint_files.name_of(state.step)
+    rng = gather_objects(capture_rng(world.device), world)
+    problem = ""
+    if world.is_first:
+        try:
+            with checkpoint_files.appearing(target, _manifest(state, outputs, world, metrics)) as to:
+                _write(state, rng, to)
+            checkpoint_files.link("last", target)
+            if state.best_step == state.step:
+                checkpoint_files.link("best", target)
+            checkpoint_files.prune(outputs.checkpoints, keep)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            problem = str(getattr(error, "strerror", None) or error).splitlines()[0]
+    problem = broadcast_object(problem, world)
+    if problem:
+        last = checkpoint_files.all_in(outputs.checkpoints) if world.is_first else []
+        msg = f"the checkpoint of step {state.step} could not be saved in {target.parent}: {problem}"
+        hint = f"the last good one is {last[-1].name}; make room" if last else "make room"
+        raise TrainerError(msg, f"{hint}, then go on with --resume auto", on_all_ranks=True)
+    return target
+
+
+def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Path | None:
+    """Take the state of a checkpoint: of ``wanted``, a path, or with ``auto`` the last whole one.
+
+    Says which, and names those that are broken. With ``none``, and with ``auto`` where there is
+    none yet, the run begins at step 0; TrainerError where it would write over another's.
+    """
+    choice: tuple[str, TrainerError | None] = ("", None)
+    if world.is_first:
+        try:
+            choice = (_choose(wanted, outputs.checkpoints), None)
+        except TrainerError as error:
+            choice = ("", error)
+    chosen, problem = broadcast_object(choice, world)
+    if problem is not None:
+        raise TrainerError(problem.message, problem.hint, on_all_ranks=True)
+    if not chosen:
+        return None
+    path = Path(chosen)
+    about = load_model(state.bare, path)
+    saved = _load(path / TRAINER)
+    try:
+        state.load_state_dict(saved["state"])
+    except ValueError as error:
+        msg = f"{path} does not fit this model's optimizer: {error}"
+        raise TrainerError(msg, on_all_ranks=True) from None
+    if state.ema is not None and (path / EMA_WEIGHTS).exists():
+        load_model(state.ema.module, path, ema=True)
+    _take_rng(saved["rng"], state.step, outputs, world)
+    for line in _differences(about["config"], outputs.config):
+        log.warning("resumed with another setting than saved: %s", line)
+    if path.parent == outputs.checkpoints.resolve() and world.is_first:
+        for later in checkpoint_files.set_aside_after(outputs.checkpoints, state.step):
+            log.warning("%s is of a later step: set aside", later.name)
+    log.info("resumed from %s at step %d", path, state.step)
+    return path
+
+
+def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, Any]:
+    """Load a checkpoint's weights, or their moving average; returns what the checkpoint says of
+    itself. TrainerError where they are of another model."""
+    try:
+        load_weights(model, path / (EMA_WEIGHTS if ema else WEIGHTS))
+    except FileNotFoundError:
+        msg = f"{path} holds no moving average of the weights"
+        raise TrainerError(msg, on_all_ranks=True) from None
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        msg = f"{path} is of another model than the settings describe: {reason[:200]}"
+        hint = f"its own settings are in {path / checkpoint_files.MANIFEST}"
+        raise TrainerError(msg, hint, on_all_ranks=True) from None
+    return checkpoint_files.describe(path)
+
+
+def _choose(wanted: str, checkpoints: Path) -> str:
+    if wanted not in ("auto", "none"):
+        return str(checkpoint_files.find(Path(wanted), prefer="last"))
+    if wanted == "none":
+        if checkpoint_files.all_in(checkpoints):
+            msg = f"{checkpoints} holds the checkpoints of an earlier run"
+            hint = "--resume auto goes on with it; another --out-dir begins anew"
+            raise TrainerError(msg, hint)
+        return ""
+    path, broken = checkpoint_files.newest_valid(checkpoints)
+    for one, reason in broken:
+        log.warning("the checkpoint %s is not used: %s", one, reason)
+    if broken and path is None:
+        msg = f"none of the checkpoints in {checkpoints} is whole"
+        raise TrainerError(msg, "move them away to begin at step 0")
+    return str(path.resolve()) if path else ""
+
+
+def _manifest(
+    state: TrainState, outputs: Outputs, world: World, metrics: Mapping[str, float]
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "trainer": outputs.trainer,
+        "step": state.step,
+        "epoch": state.epoch,
+        "world_size": world.world_size,
+        "torch": torch.__version__,
+        "time": time.time(),
+        "best": {"step": state.best_step, "value": state.best},
+        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+        "config": outputs.config,
+    }
+
+
+def _write(state: TrainState, rng: list[dict[str, Any]], folder: Path) -> None:
+    save_weights(state.bare, str(folder / WEIGHTS))
+    if state.ema is not None:
+        save_weights(state.ema.module, str(folder / EMA_WEIGHTS))
+    # Through a file of ours: a failed write then says why, which torch's own writer does not.
+    with (folder / TRAINER).open("wb") as file:
+        torch.save({"state": state.state_dict(), "rng": rng}, file)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+
+
+def _take_rng(rng: list[dict[str, Any]], step: int, outputs: Outputs, world: World) -> None:
+    if len(rng) == world.world_size:
+        restore_rng(rng[world.rank], world.device)
+        return
+    log.warning(
+        "saved by %d ranks, resumed by %d: random numbers begin anew, "
+        "so the run is not the one it would have been",
+        len(rng),
+        world.world_size,
+    )
+    seed_everything(step, world)
+
+
+def _differences(saved: Mapping[str, Any], here: Mapping[str, Any], under: str = "") -> list[str]:
+    """Settings that are not as they were, as ``section.leaf: old -> new``, but for the run's own."""
+    lines: list[str] = []
+    for name in sorted(saved.keys() | here.keys()):
+        old, new = saved.get(name), here.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += [] if name == "run" else _differences(old, new, f"{under}{name}.")
+        elif old != new:
+            lines.append(f"{under}{name}: {old} -> {new}")
+    return lines

@@ -1,0 +1,185 @@
+"""Checkpoints as folders: which there are, whether they are whole, how one appears at once.
+
+Torch-free: who only wants to know where to go on from need not wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MANIFEST = "checkpoint.json"
+_STEP = re.compile(r"step-(\d{8,})")
+_UNFINISHED = ".unfinished-"
+
+
+def name_of(step: int) -> str:
+    """The folder of a step's checkpoint."""
+    return f"step-{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint's folder."""
+    match = _STEP.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def all_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, whole or not, by step."""
+    found = (path for path in folder.glob("step-*") if step_of(path) >= 0 and path.is_dir())
+    return sorted(found, key=step_of)
+
+
+def validate(path: Path) -> str | None:
+    """Why a checkpoint is not whole, or ``None``: every file's size and checksum are compared."""
+    try:
+        files = json.loads((path / MANIFEST).read_text())["files"]
+        expected = {name: (of["bytes"], of["crc32"]) for name, of in files.items()}
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}"
+    except OSError as error:
+        return f"{MANIFEST} cannot be read ({error.strerror})"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return f"{MANIFEST} is damaged"
+    for name, (size, checksum) in expected.items():
+        try:
+            actual = (path / name).stat().st_size
+            if actual != size:
+                return f"{name} has {actual:,} bytes instead of {size:,}"
+            if crc32(path / name) != checksum:
+                return f"{name} is damaged (its checksum differs)"
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+    return None
+
+
+def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The latest whole checkpoint, and the broken ones that were passed over, with reasons."""
+    broken: list[tuple[Path, str]] = []
+    for path in reversed(all_in(folder)):
+        reason = validate(path)
+        if reason is None:
+            return path, broken
+        broken.append((path, reason))
+    return None, broken
+
+
+def find(path: Path, prefer: str = "best") -> Path:
+    """The checkpoint a person means: by its own folder, or as the best or last of a run's.
+
+    Raises TrainerError where there is none, or where it is not whole.
+    """
+    if (path / MANIFEST).exists() or step_of(path.resolve()) >= 0:
+        reason = validate(path)
+        if reason is None:
+            return path.resolve()
+        other, _ = newest_valid(path.resolve().parent)
+        msg = f"the checkpoint {path} cannot be used: {reason}"
+        raise TrainerError(msg, f"{other} is whole" if other else "", on_all_ranks=True)
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    preferred = folder / prefer
+    if preferred.exists() and validate(preferred) is None:
+        return preferred.resolve()
+    newest, broken = newest_valid(folder)
+    if newest is None:
+        why = f": {broken[0][0].name}: {broken[0][1]}" if broken else ""
+        msg = f"there is no whole checkpoint in {folder}{why}"
+        raise TrainerError(msg, on_all_ranks=True)
+    return newest
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a checkpoint says about itself: step, trainer, metrics, config, files."""
+    return json.loads((path / MANIFEST).read_text())  # type: ignore[no-any-return]
+
+
+@contextmanager
+def appearing(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder to write a checkpoint into; on leaving, it appears as ``target`` at once.
+
+    The manifest is written last, with size and checksum of each file. Whatever fails, nothing of
+    this checkpoint stays, and no other is touched.
+    """
+    temporary = target.with_name(f"{_UNFINISHED}{target.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        written = sorted(path for path in temporary.iterdir())
+        files = {p.name: {"bytes": p.stat().st_size, "crc32": crc32(p)} for p in written}
+        described = json.dumps({**manifest, "files": files}, indent=2, allow_nan=False)
+        (temporary / MANIFEST).write_text(described)
+        for path in (*written, temporary / MANIFEST, temporary):
+            _sync(path)
+        if target.exists():
+            _remove(target)
+        temporary.rename(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def link(name: str, target: Path) -> None:
+    """Point ``last`` or ``best`` beside a checkpoint at it; there is one at every moment."""
+    temporary = target.with_name(f"{_UNFINISHED}{name}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    temporary.replace(target.with_name(name))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove what an interrupted save left, and all checkpoints but the newest and the best."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    best = (folder / "best").resolve()
+    for path in all_in(folder)[:-keep]:
+        if path.resolve() != best:
+            _remove(path)
+
+
+def set_aside_after(folder: Path, step: int) -> list[Path]:
+    """Rename checkpoints of later steps, so that a run that goes back is not overtaken by them."""
+    later = [path for path in all_in(folder) if step_of(path) > step]
+    for path in later:
+        aside = path.with_name(f"aside-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    return later
+
+
+def crc32(path: Path) -> int:
+    """The CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint so that nobody meets half of one."""
+    going = path.with_name(f"{_UNFINISHED}{path.name}-old")
+    shutil.rmtree(going, ignore_errors=True)
+    path.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,210 @@
+"""Batches that are the same for any number of ranks, and can be taken up in mid-epoch.
+
+What is in a batch follows from (seed, epoch) alone: the plan cuts *global* batches, of one length
+each, and rank r takes the r-th shard of every one. So N ranks together see what one rank with the
+N-fold batch size sees, and a resumed run goes on at (epoch, batch) as if never stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from trainers.engine.distributed import World
+    from trainers.engine.sections import LoaderConfig
+
+    Indices = NDArray[np.int64]
+    Seeds = NDArray[np.uint64]
+    Load = Callable[[Indices, Seeds], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Which samples make up which global batch.
+
+    ``lengths`` (N,) are the samples' lengths: a batch holds samples of one length only; all zeros
+    where samples are alike. A rank's share is ``batch_size`` samples, or as many as make up
+    ``frames_per_batch`` frames. What fills no whole batch is left out of this epoch (the next one
+    shuffles anew), but a length too rare for even one batch fills it by repeating.
+    """
+
+    lengths: NDArray[Any]
+    batch_size: int
+    world_size: int
+    seed: int
+    frames_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.lengths):
+            msg = "there is not a single sample to train on"
+            raise TrainerError(msg, "look at the data set's path and filters", on_all_ranks=True)
+
+    @property
+    def per_epoch(self) -> int:
+        """Global batches in an epoch, at least one."""
+        return sum(max(1, len(rows) // size) for rows, size in self._buckets)
+
+    def batches(self, epoch: int) -> list[Indices]:
+        """The global batches of an epoch in order, each a multiple of ``world_size`` indices."""
+        cut: list[Indices] = []
+        for bucket, (rows, size) in enumerate(self._buckets):
+            shuffled = np.random.default_rng((self.seed, epoch, bucket)).permutation(rows)
+            count = max(1, len(rows) // size)
+            cut.extend(np.resize(shuffled, count * size).reshape(count, size))
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(cut))
+        return [cut[i] for i in order]
+
+    @cached_property
+    def _buckets(self) -> list[tuple[Indices, int]]:
+        """For each length its samples and the size of its global batches."""
+        order = np.argsort(self.lengths, kind="stable").astype(np.int64)
+        lengths, starts = np.unique(self.lengths[order], return_index=True)
+        return [
+            (rows, self.world_size * local_size(int(length), self.batch_size, self.frames_per_batch))
+            for length, rows in zip(lengths, np.split(order, starts[1:]), strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """An endless stream of this rank's batches.
+
+    ``load(indices, seeds)`` makes a batch of samples; ``seeds`` gives each sample a random state
+    of its own that depends on nothing but (seed, epoch, index): see ``item_rng``.
+    """
+
+    plan: BatchPlan
+    load: Load
+    world: World
+    loader: LoaderConfig
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch, the same on every rank."""
+        return self.plan.per_epoch
+
+    def stream(self, epoch: int, start: int) -> Iterator[Any]:
+        """Batches from number ``start`` of ``epoch`` on, epoch after epoch, without an end."""
+        keys = self._keys(epoch, start)
+        on_gpu = self.world.device.type == "cuda"
+        if not self.loader.num_workers and not on_gpu:
+            return (self.load(*key) for key in keys)
+        return iter(
+            DataLoader(
+                _Loads(self.load),
+                batch_size=None,
+                sampler=keys,
+                num_workers=self.loader.num_workers,
+                prefetch_factor=self.loader.prefetch if self.loader.num_workers else None,
+                pin_memory=on_gpu,
+                collate_fn=_as_it_is,
+                worker_init_fn=_ignore_signals,
+                # Its own: to start workers must not draw from the generator that training uses.
+                generator=torch.Generator(),
+            )
+        )
+
+    def _keys(self, epoch: int, start: int) -> Iterator[tuple[Indices, Seeds]]:
+        rank, ranks = self.world.rank, self.world.world_size
+        for now in itertools.count(epoch):
+            for batch in self.plan.batches(now)[start:]:
+                share = len(batch) // ranks
+                rows = batch[rank * share : (rank + 1) * share]
+                yield rows, item_seeds(self.plan.seed, now, rows)
+            start = 0
+
+
+def evaluation_batches(
+    lengths: NDArray[Any], batch_size: int, world: World, frames_per_batch: int | None = None
+) -> list[Indices]:
+    """This rank's batches of an evaluation: over all ranks each sample once, none left out.
+
+    Batches hold one length each; the samples of each length are spread evenly, so that a rank may
+    get none at all where there are few.
+    """
+    batches: list[Indices] = []
+    turn = 0
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        # Whose turn it is goes on from length to length: rank 0 is not dealt every odd one.
+        mine = rows[(world.rank - turn) % world.world_size :: world.world_size]
+        turn += len(rows)
+        size = local_size(int(length), batch_size, frames_per_batch)
+        batches += [mine[i : i + size] for i in range(0, len(mine), size)]
+    return batches
+
+
+def local_size(length: int, batch_size: int, frames_per_batch: int | None) -> int:
+    """Samples of a length in one rank's batch."""
+    if frames_per_batch is None:
+        return batch_size
+    return max(1, frames_per_batch // max(1, length))
+
+
+def item_seeds(seed: int, epoch: int, indices: Indices) -> Seeds:
+    """One seed per sample, of (seed, epoch, index); splitmix64's finalizer (Steele et al. 2014)."""
+    base = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
+    with np.errstate(over="ignore"):
+        z = base + indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))  # type: ignore[no-any-return]
+
+
+def item_rng(seed: np.uint64 | int) -> np.random.Generator:
+    """The random state of one sample."""
+    return np.random.default_rng(int(seed))
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with all its tensors on the device, copied without waiting where pinned."""
+    if device.type == "cpu":
+        return batch
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(to_device(value, device) for value in batch)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        parts = {f.name: to_device(getattr(batch, f.name), device) for f in fields(batch)}
+        return replace(batch, **parts)
+    return batch
+
+
+class _Loads(Dataset[Any]):
+    """``load`` in the form that DataLoader wants."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    def __getitem__(self, key: tuple[Indices, Seeds]) -> Any:
+        return self._load(*key)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _ignore_signals(_worker: int) -> None:
+    """A stop is the training process's to decide; the worker ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

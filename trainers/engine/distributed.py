@@ -1,0 +1,176 @@
+"""Where this process stands among the ranks, and the few things that ranks do together.
+
+Everything takes its ``World`` as an argument and does nothing where there is one rank.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """This process among all: its rank, how many there are, its device."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, the one that writes."""
+        return self.rank == 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other rank."""
+        return self.world_size == 1
+
+
+@contextmanager
+def world(backend: str | None = None, init_method: str | None = None) -> Iterator[World]:
+    """The world that torchrun's environment describes; one CPU or GPU without it.
+
+    A process group exists inside where there is more than one rank: nccl on GPUs, else gloo.
+    Raises TrainerError where this rank has no GPU or does not reach the others.
+    """
+    rank, local_rank, world_size = (
+        int(os.environ.get(name, default))
+        for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
+    )
+    here = World(
+        rank=rank, local_rank=local_rank, world_size=world_size, device=_device(local_rank)
+    )
+    if here.is_alone:
+        yield here
+        return
+    backend = backend or ("nccl" if here.device.type == "cuda" else "gloo")
+    try:
+        dist.init_process_group(
+            backend,
+            init_method=init_method,
+            rank=rank,
+            world_size=world_size,
+            device_id=here.device if backend == "nccl" else None,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"rank {rank} of {world_size} cannot reach the other ranks: {reason}"
+        hint = "start it with torchrun, on a port that is free"
+        raise TrainerError(msg, hint) from error
+    yield here
+    # Not after an exception: tearing down would wait for ranks that are still in a collective.
+    dist.destroy_process_group()
+
+
+def replicate(model: nn.Module, world: World) -> nn.Module:
+    """The model with its gradients averaged over ranks; rank 0's weights and buffers count.
+
+    Buffers are not broadcast again at every step: what the ranks compute alike stays alike.
+    """
+    if world.is_alone:
+        return model
+    return DistributedDataParallel(
+        model,
+        device_ids=[world.device.index] if world.device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model without what ``replicate`` put around it."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def all_reduce_sum(tensor: Tensor, world: World) -> Tensor:
+    """Sum a tensor over ranks, in place; the same tensor is returned."""
+    if not world.is_alone:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def all_gather_rows(tensor: Tensor, world: World) -> Tensor:
+    """The rows of all ranks, (n_r, ...) each, as (sum of n_r, ...) in the order of ranks."""
+    if world.is_alone:
+        return tensor
+    count = torch.zeros(world.world_size, dtype=torch.int64, device=tensor.device)
+    count[world.rank] = len(tensor)
+    dist.all_reduce(count)
+    counts = count.tolist()
+    padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    rows = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(rows, padded)
+    return torch.cat([row[:n] for row, n in zip(rows, counts, strict=True)])
+
+
+def broadcast_object(value: T, world: World) -> T:
+    """Rank 0's value, on all ranks."""
+    if world.is_alone:
+        return value
+    holder: list[Any] = [value]
+    dist.broadcast_object_list(holder, device=world.device)
+    return holder[0]  # type: ignore[no-any-return]
+
+
+def gather_objects(value: T, world: World) -> list[T]:
+    """The values of all ranks in their order, on rank 0; an empty list on the others."""
+    if world.is_alone:
+        return [value]
+    holder: list[Any] | None = [None] * world.world_size if world.is_first else None
+    dist.gather_object(value, holder)
+    return holder or []
+
+
+def rank_seed(seed: int, rank: int) -> int:
+    """A seed of 63 bits of this rank's own."""
+    return _mixed(seed, rank)
+
+
+def seed_everything(seed: int, world: World) -> None:
+    """Seed python, numpy and torch, each rank differently; models agree through ``replicate``."""
+    own = rank_seed(seed, world.rank)
+    random.seed(own)
+    np.random.seed(own % 2**32)  # noqa: NPY002 - libraries draw from the global generator
+    torch.manual_seed(own)
+
+
+def shared_generator(seed: int, *numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator in the same state on all ranks: of the seed and, say, a step and a layer."""
+    return torch.Generator(device).manual_seed(_mixed(seed, *numbers))
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _device(local_rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        msg = f"local rank {local_rank} has no GPU: {count} visible"
+        raise TrainerError(msg, "start at most one worker per GPU, or see CUDA_VISIBLE_DEVICES")
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device

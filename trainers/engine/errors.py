@@ -1,0 +1,59 @@
+"""Errors a user can cause and mend: one sentence, a hint, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class TrainerError(Exception):
+    """Something the user can mend.
+
+    ``on_all_ranks`` says that every rank raises this same error, so that rank 0 alone prints it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "", *, on_all_ranks: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.on_all_ranks = on_all_ranks
+
+
+class ConfigError(TrainerError, ValueError):
+    """A setting is unknown or has a value it cannot have; all ranks see the same one."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, on_all_ranks=True)
+
+
+def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Run ``main(argv)`` as a program and exit: its code, or an error's sentence and code.
+
+    Unknown exceptions keep their traceback, for they are defects.
+    """
+    try:
+        code = main(sys.argv[1:])
+    except TrainerError as error:
+        _show(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code or 0)
+
+
+def _show(error: TrainerError) -> None:
+    rank = os.environ.get("RANK", "0")
+    if rank != "0" and error.on_all_ranks:
+        return
+    who = "error" if rank == "0" else f"error (rank {rank})"
+    print(f"{who}: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)

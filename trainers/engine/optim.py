@@ -1,0 +1,115 @@
+"""Optimizer, learning rate over the steps, precision, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+import torch
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainers.engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+    from torch.amp import GradScaler
+    from torch.optim import Optimizer
+
+    from trainers.engine.sections import LoopConfig, OptimConfig
+
+log = logging.getLogger("trainers")
+
+
+def build_optimizer(model: nn.Module, optim: OptimConfig, *, samples_per_step: int) -> AdamW:
+    """AdamW over the parameters that train, in its fused form."""
+    lr = optim.lr
+    if optim.scale_lr:
+        lr *= samples_per_step / optim.reference_batch
+        log.info(
+            "lr %g x %d / %d samples per step = %g",
+            optim.lr,
+            samples_per_step,
+            optim.reference_batch,
+            lr,
+        )
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return AdamW(trained, lr, optim.betas, weight_decay=optim.weight_decay, fused=True)
+
+
+def build_schedule(optimizer: Optimizer, optim: OptimConfig, total_steps: int) -> LambdaLR:
+    """The learning rate as a closed form of the step, so that a resumed run computes the same.
+
+    Milestones that the run never reaches are named in a warning.
+    """
+    if optim.schedule == "multistep":
+        late = [m for m in optim.lr_scheduler if m >= total_steps]
+        if late:
+            log.warning(
+                "lr_scheduler: milestone%s %s will not be reached, the run ends at step %d",
+                "s" if len(late) > 1 else "",
+                ", ".join(map(str, late)),
+                total_steps,
+            )
+    return LambdaLR(optimizer, lr_factor(optim, total_steps))
+
+
+def lr_factor(optim: OptimConfig, total_steps: int) -> Callable[[int], float]:
+    """What lr is multiplied with at a step, counted from 0: warm-up times schedule."""
+    milestones = sorted(optim.lr_scheduler)
+    warmup = optim.warmup_iter
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        if optim.schedule == "multistep":
+            return warm * optim.gamma ** bisect_right(milestones, step)
+        if optim.schedule == "cosine":
+            done = min(1.0, max(0, step - warmup) / max(1, total_steps - warmup))
+            low = optim.min_lr_ratio
+            return warm * (low + (1 - low) * (1 + math.cos(math.pi * done)) / 2)
+        return warm
+
+    return factor
+
+
+def rewind(schedule: LambdaLR, step: int) -> None:
+    """Put the schedule, and with it the optimizer's lr, where it stands after ``step`` steps."""
+    schedule.last_epoch = step
+    groups = schedule.optimizer.param_groups
+    for group, base, factor in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+        group["lr"] = base * factor(step)
+
+
+def build_ema(model: nn.Module, optim: OptimConfig) -> AveragedModel | None:
+    """The moving average of the weights, beginning at the model's; buffers are copied."""
+    if optim.ema_decay is None:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema_decay))
+    return average.requires_grad_(requires_grad=False)
+
+
+def autocast_dtype(loop: LoopConfig, device: torch.device) -> torch.dtype | None:
+    """What the forward pass computes in; ``None`` for float32 throughout."""
+    wanted = loop.mixed_precision
+    on_gpu = device.type == "cuda"
+    if wanted == "auto":
+        if not on_gpu:
+            return None
+        good = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if good else torch.float16
+    if wanted == "fp16" and not on_gpu:
+        msg = "loop.mixed_precision fp16 needs a GPU; on a CPU there is bf16"
+        raise ConfigError(msg)
+    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
+
+
+def build_scaler(loop: LoopConfig, device: torch.device) -> GradScaler | None:
+    """The loss scaler that float16 needs and nothing else does."""
+    if autocast_dtype(loop, device) is not torch.float16:
+        return None
+    return torch.amp.GradScaler(device.type)

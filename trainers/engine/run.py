@@ -1,0 +1,166 @@
+"""What a run leaves in its folder: log, figures, settings, statistics, checkpoints.
+
+::
+
+    train.log           what was said, with the time
+    metrics.jsonl       one JSON object per line of figures
+    tensorboard/        the same figures as TensorBoard events
+    config_used.yaml    the resolved settings; ``--config`` reads them back
+    statistics.json     what the trainer computed from its data
+    checkpoints/        see ``checkpoint_files``
+
+Rank 0 alone writes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from trainers.engine.config import dump
+from trainers.engine.distributed import broadcast_object
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    from trainers.engine.distributed import World
+
+log = logging.getLogger("trainers")
+
+
+@dataclass(slots=True, kw_only=True)
+class Outputs:
+    """A run's folder, open for writing on rank 0 and known to the others."""
+
+    folder: Path
+    trainer: str
+    config: Mapping[str, Any]
+    figures_file: TextIO | None = None
+    events: EventFileWriter | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.folder / "checkpoints"
+
+    def figures(
+        self, step: int, split: str, values: Mapping[str, float], *, total_steps: int | None = None
+    ) -> None:
+        """Record figures of a step: a line in metrics.jsonl, and scalars ``split/name``."""
+        if self.figures_file is None:
+            return
+        plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line = {"step": step, "total_steps": total_steps, "split": split, **plain}
+        try:
+            self.figures_file.write(json.dumps({**line, "time": round(time.time(), 3)}) + "\n")
+        except OSError as error:
+            # A full disk must not end the training: the next checkpoint decides about that.
+            self.figures_file = None
+            log.warning("figures are no longer recorded: %s", error.strerror)
+            return
+        if self.events is not None:
+            self.events.add_event(_event(step, {f"{split}/{k}": v for k, v in values.items()}))
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write a JSON file into the run's folder, whole or not at all."""
+        if self.figures_file is None:
+            return
+        temporary = self.folder / f".{name}"
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        temporary.replace(self.folder / name)
+
+
+@contextmanager
+def open_outputs(
+    folder: Path, world: World, *, trainer: str, config: Mapping[str, Any]
+) -> Iterator[Outputs]:
+    """Make the run's folder and open what is written along the way.
+
+    Inside, the logger ``trainers`` speaks on stdout and into train.log, on rank 0; the other
+    ranks are silent but for errors. Raises TrainerError where the folder cannot be written.
+    """
+    outputs = Outputs(folder=folder, trainer=trainer, config=config)
+    with ExitStack() as stack:
+        problem = ""
+        if world.is_first:
+            try:
+                _open(outputs, stack)
+            except OSError as error:
+                problem = error.strerror or str(error)
+        else:
+            _speak(logging.NullHandler(), logging.ERROR, stack)
+        problem = broadcast_object(problem, world)
+        if problem:
+            msg = f"the run's folder {folder} cannot be written: {problem}"
+            raise TrainerError(msg, "give another --out-dir", on_all_ranks=True)
+        yield outputs
+
+
+def _open(outputs: Outputs, stack: ExitStack) -> None:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415
+
+    outputs.checkpoints.mkdir(parents=True, exist_ok=True)
+    dump(outputs.config, outputs.folder / "config_used.yaml")
+    said = _LogFile(outputs.folder / "train.log", encoding="utf-8")
+    said.setFormatter(_Line("%(asctime)s %(message)s"))
+    shown = logging.StreamHandler(sys.stdout)
+    shown.setFormatter(_Line("%(message)s"))
+    for handler in (said, shown):
+        _speak(handler, logging.INFO, stack)
+    path = outputs.folder / "metrics.jsonl"
+    # Where a killed run left half a line, the next one must not go on in it.
+    torn = path.exists() and not path.read_bytes().endswith((b"\n", b""))
+    outputs.figures_file = stack.enter_context(path.open("a", buffering=1, encoding="utf-8"))
+    if torn:
+        outputs.figures_file.write("\n")
+    outputs.events = EventFileWriter(str(outputs.folder / "tensorboard"), flush_secs=10)
+    stack.callback(outputs.events.close)
+
+
+def _speak(handler: logging.Handler, level: int, stack: ExitStack) -> None:
+    before = (log.level, log.propagate)
+
+    def silence() -> None:
+        log.removeHandler(handler)
+        handler.close()
+        log.level, log.propagate = before
+
+    stack.callback(silence)
+    log.addHandler(handler)
+    log.setLevel(level)
+    log.propagate = False
+
+
+def _event(step: int, values: Mapping[str, float]) -> Any:
+    from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
+    from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415
+
+    scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    return Event(step=step, wall_time=time.time(), summary=Summary(value=scalars))
+
+
+class _Line(logging.Formatter):
+    """Warnings say that they are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname.lower()}: {record.message}"
+        return super().formatMessage(record)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that falls silent, instead of printing tracebacks, where it cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's
+        log.removeHandler(self)
+        log.warning("train.log is no longer written")

@@ -1,0 +1,114 @@
+"""All that a training run is at a step: what the resume law is about."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from trainers.engine.distributed import bare
+from trainers.engine.optim import rewind
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.amp import GradScaler
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
+    from torch.optim.swa_utils import AveragedModel
+
+_COUNTERS = ("step", "epoch", "batch", "per_epoch", "best", "best_step", "bad_evaluations")
+_COUNTERS += ("evaluated_step",)
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """A run in progress. ``batch`` of ``epoch`` is the next one to be trained on."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LambdaLR
+    scaler: GradScaler | None
+    ema: AveragedModel | None = None
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    per_epoch: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    bad_evaluations: int = 0
+    evaluated_step: int = 0
+
+    @property
+    def bare(self) -> nn.Module:
+        """The model without the wrapping that averages gradients."""
+        return bare(self.model)
+
+    def enter(self, per_epoch: int) -> None:
+        """Take the position over into epochs of so many batches: with another number of ranks,
+        or another batch size, an epoch has fewer or more of them than where it was saved."""
+        if self.per_epoch not in (0, per_epoch):
+            self.batch = self.batch * per_epoch // self.per_epoch
+        self.per_epoch = per_epoch
+
+    def advance(self, batches: int) -> None:
+        """One step done, on so many batches."""
+        self.step += 1
+        self.batch += batches
+        while self.batch >= self.per_epoch:
+            self.batch -= self.per_epoch
+            self.epoch += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the weights, as values that ``torch.load(weights_only=True)`` takes."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "ema_updates": int(self.ema.n_averaged) if self.ema else None,
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` gave.
+
+        Learning rate, weight decay and the like stay those of the present config: whoever resumes
+        with another ``--lr`` means it.
+        """
+        for name, value in saved["counters"].items():
+            setattr(self, name, value)
+        here = self.optimizer.state_dict()["param_groups"]
+        groups = [
+            {**new, "params": old["params"]}
+            for new, old in zip(here, saved["optimizer"]["param_groups"], strict=True)
+        ]
+        self.optimizer.load_state_dict(
+            {"state": saved["optimizer"]["state"], "param_groups": groups}
+        )
+        rewind(self.schedule, self.step)
+        if self.scaler and saved["scaler"]:
+            self.scaler.load_state_dict(saved["scaler"])
+        if self.ema and saved["ema_updates"] is not None:
+            self.ema.n_averaged.fill_(saved["ema_updates"])
+
+
+def capture_rng(device: torch.device) -> dict[str, Any]:
+    """The state of every generator that training on this rank draws from."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore_rng(rng: dict[str, Any], device: torch.device) -> None:
+    """Put every generator where ``capture_rng`` found it."""
+    random.setstate(rng["python"])
+    kind, keys, *rest = rng["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(rng["torch"])
+    if rng["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(rng["cuda"], device)

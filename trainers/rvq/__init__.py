@@ -1,0 +1,1 @@
+"""rvq: a residual-VQ autoencoder of body motion."""

@@ -1,0 +1,225 @@
+"""A strict reader of BVH motion capture files: numbers as they stand, faults by line.
+
+Why not a library: the ones that exist refuse position channels below the root, or read them and
+accept a file whose frames are missing, short or not numbers.
+
+Shapes: T frames, J joints, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+AXES = {"X": 0, "Y": 1, "Z": 2}
+CHANNELS = frozenset(f"{axis}{kind}" for axis in AXES for kind in ("position", "rotation"))
+
+
+class BvhError(TrainerError):
+    """A BVH file that cannot be read; the message names file and line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BvhClip:
+    """One BVH file, in the file's own units and joint order."""
+
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    """Index of each joint's parent, -1 for the root; parents come before their children."""
+    offsets: NDArray[np.float64]
+    """(J, 3) the OFFSET lines."""
+    channels: tuple[tuple[str, ...], ...]
+    frame_time_s: float
+    values: NDArray[np.float64]
+    """(T, C) the MOTION lines: degrees and length units."""
+
+    def local_transforms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Each joint in its parent's frame: positions (T, J, 3), rotation matrices (T, J, 3, 3).
+
+        A position channel replaces that coordinate of the OFFSET. Rotation channels apply in the
+        order written, about the moving axes: "Z X Y" is Rz @ Rx @ Ry.
+        """
+        frames, joints = len(self.values), len(self.joints)
+        positions = np.tile(self.offsets, (frames, 1, 1))
+        angles: dict[str, list[tuple[int, list[int]]]] = {}
+        column = 0
+        for joint, names in enumerate(self.channels):
+            turns = [column + i for i, name in enumerate(names) if name.endswith("rotation")]
+            order = "".join(name[0] for name in names if name.endswith("rotation"))
+            angles.setdefault(order, []).append((joint, turns))
+            for name in names:
+                if name.endswith("position"):
+                    positions[:, joint, AXES[name[0]]] = self.values[:, column]
+                column += 1
+        matrices = np.tile(np.eye(3), (frames, joints, 1, 1))
+        for order, group in angles.items():
+            if not order:
+                continue
+            which = [joint for joint, _ in group]
+            degrees = self.values[:, [columns for _, columns in group]].reshape(-1, len(order))
+            turned = Rotation.from_euler(order, degrees, degrees=True).as_matrix()
+            matrices[:, which] = turned.reshape(frames, len(which), 3, 3)
+        return positions, matrices
+
+
+class _Lines:
+    """The words of each non-empty line, and where we are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.number = 0
+        self._file = self._read()
+
+    def _read(self) -> Iterator[tuple[int, list[str]]]:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise BvhError(f"{self.path} is not a text file") from None
+        except OSError as error:
+            raise BvhError(f"{self.path} cannot be read: {error.strerror}") from None
+        for number, line in enumerate(text.splitlines(), start=1):
+            if words := line.split():
+                yield number, words
+
+    def next(self, wanted: str) -> list[str]:
+        for self.number, words in self._file:
+            return words
+        raise self.fault(f"the file ends where {wanted} should come")
+
+    def rest(self) -> Iterator[list[str]]:
+        for self.number, words in self._file:
+            yield words
+
+    def fault(self, what: str) -> BvhError:
+        return BvhError(f"{self.path}, line {self.number}: {what}")
+
+    def numbers(self, words: list[str], count: int, what: str) -> NDArray[np.float64]:
+        if len(words) != count:
+            raise self.fault(f"{len(words)} values for {what}, {count} expected")
+        try:
+            values = np.array(words, dtype=np.float64)
+        except ValueError:
+            raise self.fault(f"{what} holds something that is not a number") from None
+        if not np.isfinite(values).all():
+            raise self.fault(f"{what} holds a value that is not finite")
+        return values
+
+
+def read_bvh(path: Path) -> BvhClip:
+    """Read one file whole.
+
+    Raises:
+        BvhError: naming file and line, for anything but a complete, finite, consistent file.
+    """
+    lines = _Lines(path)
+    joints, parents, offsets, channels = _read_hierarchy(lines)
+    frames, frame_time_s = _read_motion_header(lines)
+    width = sum(map(len, channels))
+    rows: list[NDArray[np.float64]] = []
+    for words in lines.rest():
+        if len(rows) == frames:
+            raise lines.fault(f"more frames than the {frames} announced")
+        rows.append(lines.numbers(words, width, f"frame {len(rows) + 1}"))
+    if len(rows) != frames:
+        raise lines.fault(f"the file ends after {len(rows)} of {frames} frames")
+    return BvhClip(
+        joints=tuple(joints),
+        parents=tuple(parents),
+        offsets=np.array(offsets),
+        channels=tuple(channels),
+        frame_time_s=frame_time_s,
+        values=np.array(rows),
+    )
+
+
+def _read_hierarchy(
+    lines: _Lines,
+) -> tuple[list[str], list[int], list[NDArray[np.float64]], list[tuple[str, ...]]]:
+    if lines.next("HIERARCHY") != ["HIERARCHY"]:
+        raise lines.fault("a BVH file starts with HIERARCHY")
+    joints: list[str] = []
+    parents: list[int] = []
+    offsets: list[NDArray[np.float64]] = []
+    channels: list[tuple[str, ...]] = []
+    open_blocks: list[int | None] = []  # joint index, None for an End Site
+    while True:
+        match lines.next("a joint or MOTION"):
+            case ["ROOT" | "JOINT" as kind, *name] if name:
+                if (kind == "ROOT") != (not joints) or (kind == "JOINT" and not open_blocks):
+                    raise lines.fault(f"{kind} out of place; one ROOT holds all joints")
+                if open_blocks and open_blocks[-1] is None:
+                    raise lines.fault("a joint inside an End Site")
+                parents.append(-1 if not open_blocks else open_blocks[-1])  # type: ignore[arg-type]
+                joints.append(" ".join(name))
+                open_blocks.append(len(joints) - 1)
+                offset, names = _read_block_head(lines, has_channels=True)
+                offsets.append(offset)
+                channels.append(names)
+            case ["End", "Site"] if open_blocks and open_blocks[-1] is not None:
+                open_blocks.append(None)
+                _read_block_head(lines, has_channels=False)
+            case ["}"] if open_blocks:
+                open_blocks.pop()
+            case ["MOTION"]:
+                if open_blocks or not joints:
+                    raise lines.fault("MOTION before the hierarchy is closed")
+                if len(set(joints)) != len(joints):
+                    twice = next(name for name in joints if joints.count(name) > 1)
+                    raise lines.fault(f"two joints are called {twice}")
+                return joints, parents, offsets, channels
+            case words:
+                raise lines.fault(f"'{' '.join(words)[:40]}' is out of place in the hierarchy")
+
+
+def _read_block_head(
+    lines: _Lines, *, has_channels: bool
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if lines.next("{") != ["{"]:
+        raise lines.fault("'{' expected")
+    match lines.next("OFFSET"):
+        case ["OFFSET", *words]:
+            offset = lines.numbers(words, 3, "OFFSET")
+        case _:
+            raise lines.fault("OFFSET expected")
+    if not has_channels:
+        return offset, ()
+    match lines.next("CHANNELS"):
+        case ["CHANNELS", count, *names]:
+            if count != str(len(names)):
+                raise lines.fault(f"CHANNELS announces {count} and names {len(names)}")
+        case _:
+            raise lines.fault("CHANNELS expected")
+    if unknown := [name for name in names if name not in CHANNELS]:
+        raise lines.fault(f"channel {unknown[0]} is not one of {', '.join(sorted(CHANNELS))}")
+    if len(set(names)) != len(names):
+        raise lines.fault("a channel is named twice")
+    return offset, tuple(names)
+
+
+def _read_motion_header(lines: _Lines) -> tuple[int, float]:
+    match lines.next("Frames:"):
+        case ["Frames:", count] if count.isdecimal() and int(count) > 0:
+            frames = int(count)
+        case ["Frames:", *_]:
+            raise lines.fault("the number of frames must be a positive integer")
+        case _:
+            raise lines.fault("'Frames:' expected")
+    match lines.next("Frame Time:"):
+        case ["Frame", "Time:", seconds]:
+            frame_time_s = float(lines.numbers([seconds], 1, "Frame Time")[0])
+        case _:
+            raise lines.fault("'Frame Time:' expected")
+    if frame_time_s <= 0:
+        raise lines.fault("Frame Time must be positive")
+    return frames, frame_time_s

@@ -1,0 +1,111 @@
+"""All settings of rvq. Torch-free: `python -m trainers.rvq.config FLAGS` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from trainers.engine.config import main, setting
+from trainers.engine.errors import ConfigError
+from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
+
+PRESETS = Path(__file__).parent / "presets"
+
+Count = Annotated[int, Ge(1)]
+Share = Annotated[float, Ge(0), Lt(1)]
+Weight = Annotated[float, Ge(0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetConfig:
+    """What is trained on, how it is cut and how it is varied."""
+
+    data: str = setting("synthetic", "folder of a motion data set, or synthetic")
+    val_split: Literal["auto", "val", "dev"] = setting("auto", "split to validate on; auto: the one there is")
+    rotation: Literal["auto", "axis_angle", "6d"] = setting(
+        "auto", "rotations as the network sees them; auto: 6d where there is a skeleton"
+    )
+    window_size: Count = setting(64, "frames of a window at ratio 1")
+    window_stride: Count = setting(20, "frames between the starts of two windows at ratio 1")
+    multi_length_training: tuple[Annotated[float, Gt(0)], ...] = setting(
+        (1.0,), "ratios of window_size (and window_stride) to cut windows at"
+    )
+    max_samples: Count | None = setting(None, "use no more than this many clips of each split")
+    frames_per_batch: Count | None = setting(
+        None, "frames of a batch: windows that are longer come in smaller batches"
+    )
+    preload: Literal["auto", "yes", "no"] = setting(
+        "auto", "hold all clips in memory; auto: up to 2 GiB", switch=("yes", "no")
+    )
+    std_floor: Annotated[float, Gt(0)] = setting(
+        0.01, "smallest deviation to divide features by when normalising"
+    )
+    mirror: bool = setting(False, "swap left and right in half of the windows (6d, skeleton)")
+    turn: bool = setting(False, "turn each window by a random heading (6d, skeleton)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Sizes of the encoder and decoder."""
+
+    width: Count = setting(512, "channels of the convolutions")
+    depth: Count = setting(3, "residual blocks at each time scale")
+    down_t: Count = setting(2, "halvings of the frame rate")
+    code_dim: Count = setting(128, "values of a code")
+    dilation_growth_rate: Count = setting(3, "dilation from block to block")
+    activation: Literal["relu", "silu", "gelu"] = setting("relu", "of the residual blocks")
+    dropout: Share = setting(0.2, "of each residual block")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizerConfig:
+    """The residual codebooks."""
+
+    nb_code: Count = setting(1024, "codes of a codebook")
+    num_quantizers: Count = setting(6, "codebooks in sequence")
+    mu: Share = setting(0.99, "decay of the codebooks' moving averages")
+    quantize_dropout_prob: Annotated[float, Ge(0)] = setting(
+        0.2, "chance that a step trains only the first 1..num_quantizers codebooks"
+    )
+    sample_temperature: Weight = setting(
+        0.0, "0: the nearest code; else training draws codes, the more freely the higher"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """loss = recons_loss + commit * commitment + loss_vel * velocity + loss_joints * joints."""
+
+    recons_loss: Literal["l1_smooth", "l1", "l2"] = setting("l1_smooth", "distance of features")
+    commit: Weight = setting(0.02, "weight of the distance between latents and codes")
+    loss_vel: Weight = setting(0.5, "weight of the distance between frame differences")
+    loss_joints: Weight = setting(
+        0.0, "weight of the distance between joints placed by forward kinematics (skeleton)"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A training run of rvq."""
+
+    run: RunConfig = RunConfig(exp_name="rvq")
+    dataset: DatasetConfig = DatasetConfig()
+    model: ModelConfig = ModelConfig()
+    quantizer: QuantizerConfig = QuantizerConfig()
+    loss: LossConfig = LossConfig()
+    loop: LoopConfig = LoopConfig(total_iter=10_000, batch_size=256)
+    optim: OptimConfig = OptimConfig(lr_scheduler=(5_000, 8_000), gamma=0.1)
+    loader: LoaderConfig = LoaderConfig()
+
+    def __post_init__(self) -> None:
+        if self.quantizer.quantize_dropout_prob > 1:
+            raise ConfigError("quantizer.quantize_dropout_prob is a chance: 0 to 1 is wanted")
+        if self.dataset.rotation == "axis_angle" and (self.dataset.mirror or self.dataset.turn):
+            raise ConfigError("dataset.mirror and dataset.turn need rotation 6d")
+
+
+if __name__ == "__main__":
+    main(Config, name="rvq", presets=PRESETS)

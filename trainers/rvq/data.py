@@ -1,0 +1,185 @@
+"""Motion data as the training loop wants it: windows, batches, statistics.
+
+Shapes: B windows, T frames, F features of a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.engine.data import item_rng
+from trainers.rvq.clips import Clips, check_finite, open_clips, validation_split
+from trainers.rvq.features import choose_rotation, from_axis_angle, variation
+from trainers.rvq.synthetic import synthetic_clips
+from trainers.rvq.windows import cut_windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trainers.rvq.config import DatasetConfig
+    from trainers.rvq.skeleton import Skeleton
+
+PRELOAD_BYTES = 2 << 30
+HEADINGS = 8  # over which the statistics of turned data are taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionBatch:
+    """Windows or clips of one padded length."""
+
+    features: Tensor
+    """(B, T, F)"""
+    mask: Tensor | None
+    """(B, T) frames that are there, the first ones; None where all are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Mean and deviation of each feature over the training split, as float32 (F,)."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    mean_pose: NDArray[np.float32]
+    """The mean of the clips as they are; `mean` is that of the clips as they are varied."""
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return what statistics.json holds."""
+        return {name: getattr(self, name).tolist() for name in ("mean", "std", "mean_pose")}
+
+
+class MotionData:
+    """One split: its clips as features, cut into windows.
+
+    `load` makes training batches and varies them; `clips` makes whole clips and does not.
+    """
+
+    def __init__(self, clips: Clips, config: DatasetConfig) -> None:
+        self.source = clips
+        self.rotation = choose_rotation(config.rotation, clips.skeleton)
+        self.variation = variation(config, self.rotation, clips.skeleton)
+        self.varies = config.mirror, config.turn
+        self.windows = cut_windows(
+            clips.lengths,
+            size=config.window_size,
+            stride=config.window_stride,
+            ratios=config.multi_length_training,
+        )
+        values = sum(pose.size for pose in clips.poses)
+        preload = config.preload == "yes" or (
+            config.preload == "auto" and 8 * values <= PRELOAD_BYTES
+        )
+        self._features = [self._read(i) for i in range(len(clips.names))] if preload else None
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """The skeleton of the data set, or the stand-in for its body."""
+        return self.source.skeleton
+
+    @property
+    def width(self) -> int:
+        """F."""
+        return self.features(0, 0, 1).shape[1]
+
+    def features(self, clip: int, start: int, stop: int) -> NDArray[np.float32]:
+        """(stop - start, F) of a clip."""
+        if self._features is not None:
+            return self._features[clip][start:stop]
+        return self._read(clip, start, stop)
+
+    def _read(self, clip: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        pose = np.asarray(self.source.poses[clip][start:stop])
+        check_finite(self.source, clip, pose, start)
+        return from_axis_angle(pose, self.rotation)
+
+    def load(self, rows: NDArray[np.int64], seeds: NDArray[np.uint64]) -> MotionBatch:
+        """Return windows by number, varied by each one's seed."""
+        windows = self.windows
+        starts, lengths = windows.start[rows], windows.length[rows]
+        batch = _batch(
+            [
+                self.features(int(clip), int(start), int(start + length))
+                for clip, start, length in zip(windows.sample[rows], starts, lengths, strict=True)
+            ],
+            int(windows.padded[rows[0]]),
+        )
+        if self.variation is None:
+            return batch
+        mirror, turn = self.varies
+        draws = np.array([item_rng(seed).random(2) for seed in seeds])
+        mirrored = (draws[:, 0] < 0.5) & mirror  # noqa: PLR2004 - one in two
+        angles = draws[:, 1] * 2 * np.pi * turn
+        varied = self.variation.apply(batch.features.numpy(), mirrored, angles)
+        return MotionBatch(features=torch.from_numpy(varied), mask=batch.mask)
+
+    def clips(self, rows: NDArray[np.int64]) -> MotionBatch:
+        """Return whole clips by number, the shorter ones padded, as they are."""
+        found = [self.features(int(row), 0, len(self.source.poses[row])) for row in rows]
+        return _batch(found, max(map(len, found)))
+
+    def statistics(self, floor: float) -> Statistics:
+        """Mean and deviation over all frames, of the varied clips where `load` varies them."""
+        total = square = plain = 0.0
+        count = frames = 0
+        for clip, length in enumerate(self.source.lengths):
+            own = self.features(clip, 0, int(length))
+            plain = plain + own.sum(axis=0, dtype=np.float64)
+            frames += len(own)
+            for varied in self._variants(own):
+                total = total + varied.sum(axis=0, dtype=np.float64)
+                square = square + np.square(varied, dtype=np.float64).sum(axis=0)
+                count += len(own)
+        mean = np.asarray(total) / count
+        std = np.sqrt(np.maximum(np.asarray(square) / count - mean**2, 0))
+        return Statistics(
+            mean=mean.astype(np.float32),
+            std=np.maximum(std, floor).astype(np.float32),
+            mean_pose=(np.asarray(plain) / frames).astype(np.float32),
+        )
+
+    def _variants(self, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        if self.variation is None:
+            return [features]
+        mirror, turn = self.varies
+        turns = np.arange(HEADINGS if turn else 1) * (2 * np.pi / HEADINGS)
+        return [
+            self.variation.apply(features[None], np.array([mirrored]), turns[i : i + 1])[0]
+            for mirrored in ((False, True) if mirror else (False,))
+            for i in range(len(turns))
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a run records of its data."""
+        return {**self.source.describe(), "windows": len(self.windows), "rotation": self.rotation}
+
+
+def open_data(config: DatasetConfig, split: str, seed: int = 0) -> MotionData:
+    """Open a split of `config.data`: "train", or "val" for the one to validate on.
+
+    Raises:
+        TrainerError: for whatever of the data set cannot be used.
+    """
+    if config.data == "synthetic":
+        clips = synthetic_clips(split, seed, max_samples=config.max_samples)
+    else:
+        root = Path(config.data)
+        name = validation_split(root, config.val_split) if split == "val" else split
+        clips = open_clips(root, name, config.max_samples)
+    return MotionData(clips, config)
+
+
+def _batch(found: list[NDArray[np.float32]], length: int) -> MotionBatch:
+    """Stack clips, padded with zeros to `length`."""
+    if all(len(features) == length for features in found):
+        return MotionBatch(features=torch.from_numpy(np.stack(found)), mask=None)
+    stacked = np.zeros((len(found), length, found[0].shape[1]), dtype=np.float32)
+    for row, features in zip(stacked, found, strict=True):
+        row[: len(features)] = features
+    lengths = torch.tensor([len(features) for features in found])
+    mask = torch.arange(length) < lengths[:, None]
+    return MotionBatch(features=torch.from_numpy(stacked), mask=mask)

@@ -1,0 +1,58 @@
+"""Cut clips into windows: every ratio its own full grid, the tail covered, no window twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """W windows over a list of clips, as flat int64 arrays (W,)."""
+
+    sample: NDArray[np.int64]
+    """Index of the clip."""
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    """Frames that are there."""
+    padded: NDArray[np.int64]
+    """Frames of the window: more than `length` where the clip is shorter."""
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.sample)
+
+
+def cut_windows(
+    frames: ArrayLike, *, size: int, stride: int, ratios: Sequence[float] = (1.0,)
+) -> Windows:
+    """Cut clips of `frames` (S,) frames each into windows, ratio by ratio, clip by clip.
+
+    A ratio r gives windows of int(size * r) frames, int(stride * r) apart, and one more at the
+    clip's end where the grid leaves frames over. A clip shorter than a window gives one window,
+    padded, at the smallest ratio that holds it.
+    """
+    lengths = np.asarray(frames, dtype=np.int64)
+    parts: list[NDArray[np.int64]] = []
+    shorter = 0
+    for cut, step in sorted({int(size * r): max(1, int(stride * r)) for r in ratios}.items()):
+        cut = max(1, cut)  # noqa: PLW2901 - a ratio may round a tiny window to nothing
+        last = lengths - cut
+        full = last // step + 1
+        count = np.where(last >= 0, full + (last % step > 0), 0)
+        count[(last < 0) & (lengths > shorter)] = 1
+        sample = np.repeat(np.arange(len(lengths)), count)
+        place = np.arange(len(sample)) - np.repeat(np.cumsum(count) - count, count)
+        start = np.minimum(place * step, np.maximum(last, 0)[sample])
+        length = np.minimum(lengths[sample], cut)
+        parts.append(np.stack([sample, start, length, np.full_like(start, cut)]))
+        shorter = cut
+    sample, start, length, padded = np.concatenate(parts, axis=1)
+    return Windows(sample=sample, start=start, length=length, padded=padded)
