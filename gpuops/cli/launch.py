@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -167,7 +167,8 @@ def _summary(prepared: Prepared, outcome: Outcome) -> object:
     plan = prepared.plan
     figures = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
     training = [row for row in figures if row.get("split", "train") == "train" and "loss" in row]
-    validation = next((row for row in reversed(figures) if row.get("split") == "val"), {})
+    evaluated = [row for row in figures if row.get("split") == "val"]
+    validation: dict[str, Any] = evaluated[-1] if evaluated else {}
     losses = (training[0]["loss"], training[-1]["loss"]) if training else None
     places = {"folder": Path(plan.run_dir), "logs": Path(plan.log_dir)}
     if prepared.manifest is not None:

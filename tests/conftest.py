@@ -1,0 +1,41 @@
+"""What many tests need: tiny real programs in place of slow ones."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKERS = Path(__file__).parent / "workers"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    """No test sees the runs, ranks or heartbeats of whoever started it."""
+    for name in list(os.environ):
+        if name.startswith("GPUOPS_") or name in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(name="workers")
+def _workers():
+    """The folder of tiny programs."""
+    return WORKERS
+
+
+@pytest.fixture(name="quick_python")
+def _quick_python(tmp_path):
+    """A Python whose ``-m torch.distributed.run`` is a stand-in without torch: starts in 50 ms."""
+    path = tmp_path / "quick-python"
+    path.write_text(
+        "#!/bin/sh\n"
+        'if [ "$2" = torch.distributed.run ]; then shift 2;\n'
+        f'  exec "{sys.executable}" "{WORKERS / "torchrun.py"}" "$@"; fi\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    path.chmod(0o755)
+    return str(path)

@@ -1,0 +1,169 @@
+"""One attempt, from its start to its end, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gpuops.core.launch import LaunchRequest, plan
+from gpuops.core.plan import Target
+from gpuops.core.profile import Profile, Stop
+from gpuops.core.supervision import Phase
+from gpuops.supervisor import supervise
+from gpuops.system import run_dir
+
+
+@pytest.fixture(name="launch_plan")
+def _launch_plan(tmp_path, workers, quick_python):
+    def make(*, save_s=20.0, terminate_s=0.3, **environment):
+        profile = Profile(
+            name="two",
+            device="cpu",
+            workers=2,
+            environment=environment,
+            stop=Stop(save_s=save_s, terminate_s=terminate_s),
+        )
+        return plan(
+            profile,
+            (),
+            LaunchRequest(
+                target=Target(kind="script", name="beats", entry=str(workers / "beats.py")),
+                run_id="beats-1",
+                run_dir=str(tmp_path / "runs" / "beats-1"),
+                python=quick_python,
+                working_dir=str(tmp_path),
+            ),
+        )
+
+    return make
+
+
+def stop_when_training(*numbers):
+    """A screen that sends this process the next signal at each look, once the job trains."""
+    left = list(numbers)
+
+    def show(look):
+        if left and look.progress.step is not None:
+            os.kill(os.getpid(), left.pop(0))
+
+    return show
+
+
+def survivors(launch):
+    """Processes that still carry the run's id."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("GPUOPS_BEAT_DIR", "").startswith(launch.run_dir):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_job_runs_to_its_end(launch_plan):
+    """The looks show it starting, training and done; rank 0's lines come through in order."""
+    launch, looks = launch_plan(STEPS="30"), []
+    outcome = supervise(launch, None, looks.append)
+
+    assert outcome.ending == "finished"
+    assert outcome.returncode == 0
+    assert (outcome.progress.step, outcome.progress.total_steps) == (30, 30)
+    assert [line for look in looks for line in look.lines] == ["begins", "done"]
+    assert looks[-1].phase is Phase.DONE
+    assert survivors(launch) == []
+
+
+def test_the_run_folder_tells_the_story(launch_plan):
+    """Plan, events, logs of every rank and the exit record lie in the run folder."""
+    launch = launch_plan(STEPS="5")
+    supervise(launch, None, lambda _look: None)
+    root = Path(launch.run_dir)
+    record = run_dir.load(root)
+
+    assert record is not None
+    assert record.status == "finished"
+    assert [event["event"] for event in run_dir.events(root)][0::2] == [
+        "attempt_started",
+        "attempt_ended",
+    ] or "training" in [event["event"] for event in run_dir.events(root)]
+    assert run_dir.ranks_with_logs(root, 1) == [0, 1]
+    assert "begins" in run_dir.rank_log(root, 1, 1, "stdout").read_text()
+    assert record.attempts[0].returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_lets_the_workers_save(launch_plan, number):
+    """One stop signal: every worker is asked, saves and leaves by itself; nobody is killed."""
+    launch = launch_plan(STEPS="100000")
+    outcome = supervise(launch, None, stop_when_training(number))
+    logs = [run_dir.rank_log(Path(launch.run_dir), 1, rank, "stdout") for rank in (0, 1)]
+
+    assert (outcome.ending, outcome.stop_signal) == ("stopped", number)
+    assert outcome.returncode == 0
+    assert all("saved at step" in log.read_text() for log in logs)
+    assert survivors(launch) == []
+
+
+def test_a_second_stop_kills(launch_plan):
+    """Workers that would take their time are ended at once by a second Ctrl-C."""
+    launch = launch_plan(STEPS="100000", FAULT="ignore")
+    outcome = supervise(launch, None, stop_when_training(signal.SIGINT, signal.SIGINT))
+    root = Path(launch.run_dir)
+
+    assert outcome.ending == "stopped"
+    assert [e["action"] for e in run_dir.events(root) if e["event"] == "action"] == [
+        "AskWorkers",
+        "Kill",
+    ]
+    assert survivors(launch) == []
+
+
+def test_the_ladder_ends_workers_that_ignore_it(launch_plan):
+    """Asked, terminated, killed: each rung after its time, and nothing is left."""
+    launch = launch_plan(STEPS="100000", FAULT="ignore", save_s=0.2, terminate_s=0.2)
+    outcome = supervise(launch, None, stop_when_training(signal.SIGTERM))
+    root = Path(launch.run_dir)
+
+    assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGTERM)
+    assert [e["action"] for e in run_dir.events(root) if e["event"] == "action"] == [
+        "AskWorkers",
+        "TerminateAgent",
+        "Kill",
+    ]
+    assert survivors(launch) == []
+
+
+def test_a_crash_names_the_rank(launch_plan):
+    """The first rank that failed is named, with its exit code, and its words are kept."""
+    launch = launch_plan(STEPS="100000", FAULT="crash")
+    outcome = supervise(launch, None, lambda _look: None)
+
+    assert outcome.ending == "failed"
+    assert outcome.failure is not None
+    assert (outcome.failure.rank, outcome.failure.exitcode) == (1, 1)
+    log = run_dir.rank_log(Path(launch.run_dir), 1, 1, "stderr")
+    assert "the data is of no use" in log.read_text()
+    assert survivors(launch) == []
+
+
+def test_workers_of_a_killed_torchrun_are_ended(launch_plan):
+    """A SIGKILLed torchrun leaves no worker behind: the reaper adopts and ends them."""
+    launch = launch_plan(STEPS="100000")
+
+    def kill_agent(look):
+        record = Path(launch.state_dir, "process.json")
+        if look.progress.step is not None and look.phase is Phase.RUNNING and record.exists():
+            agent = run_dir.files.read_json(record)["agent"]["pid"]
+            if psutil.pid_exists(agent):
+                os.kill(agent, signal.SIGKILL)
+
+    outcome = supervise(launch, None, kill_agent)
+
+    assert outcome.ending == "failed"
+    assert outcome.returncode == -signal.SIGKILL
+    assert survivors(launch) == []
