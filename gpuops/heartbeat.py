@@ -70,9 +70,15 @@ class Slot:
 
     def __init__(self, path: Path, rank: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w+b") as file:
-            file.truncate(_SIZE)
-            self._map = mmap.mmap(file.fileno(), _SIZE)
+        # Never cut short: another process of this rank may have it mapped. Really allocated: a
+        # hole on a full disk would only be found by writing to it, which ends the process.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.posix_fallocate(handle, 0, _SIZE)
+            self._map = mmap.mmap(handle, _SIZE)
+        finally:
+            os.close(handle)
+        _COUNT.pack_into(self._map, _COUNT_OFFSET, 0)
         self._map[: len(_MAGIC)] = _MAGIC
         self._pid = os.getpid()
         self._rank = rank
@@ -93,10 +99,10 @@ class Slot:
             _SLOT_OFFSETS[count % 2],
             self._pid,
             self._rank,
-            -1 if step is None else step,
-            -1 if total_steps is None else total_steps,
-            math.nan if loss is None else loss,
-            math.nan if data_wait is None else data_wait,
+            -1 if step is None else int(step),
+            -1 if total_steps is None else int(total_steps),
+            math.nan if loss is None else float(loss),
+            math.nan if data_wait is None else float(data_wait),
             time.monotonic(),
             phase.encode("ascii", "replace")[:8],
         )
@@ -130,11 +136,16 @@ def beat(
     phase: Phase = "train",
 ) -> None:
     """Say that this rank is alive and where it is; a few microseconds, or nothing at all."""
-    global _slot, _opened
+    global _slot, _opened  # noqa: PLW0603 - one process, one rank, one slot
     if not _opened:
         _slot, _opened = _open(), True
-    if _slot is not None:
+    if _slot is None:
+        return
+    try:
         _slot.write(step, total_steps, loss, data_wait, phase)
+    except (struct.error, TypeError, ValueError, AttributeError) as error:
+        _slot = None
+        print(f"gpuops: no more heartbeats from this process: {error}", file=sys.stderr)
 
 
 def read(path: Path) -> Beat | None:

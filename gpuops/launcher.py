@@ -21,7 +21,7 @@ from gpuops.core.preflight import GIB, preflight
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, MachineError, UsageError
-from gpuops.system import host, nvml, plan_file, profiles, run_dir, settings, trainers
+from gpuops.system import files, host, nvml, plan_file, profiles, run_dir, settings, trainers
 
 WHAT_IS_FREE = "what-is-free"
 
@@ -76,7 +76,7 @@ def prepare(order: Order) -> Prepared:
     """
     manifest, request = _request(order)
     devices, gaps = _devices()
-    profile = _profile(request.profile, devices)
+    profile = _profile(order.profile or request.profile, devices)
     if profile.device == "cuda" and "gpus" in gaps:
         raise MachineError(
             f"profile {profile.name} wants GPUs, but {gaps['gpus'].rstrip('.')}.",
@@ -113,9 +113,10 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
 
 def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
     runs = run_dir.runs_dir(order.runs_dir)
+    python = _interpreter(order.python)
     again = _run_to_resume(order, runs)
     if again is not None:
-        return _next_attempt(order, again)
+        return _next_attempt(order, again, python)
     if order.anything:
         target, manifest = Target(kind="script", name="any", entry="train.py"), None
     else:
@@ -125,11 +126,12 @@ def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
         target=target,
         run_id=run_id,
         run_dir=str(runs / run_id),
-        python=_interpreter(order.python),
+        python=python,
+        import_path=_import_path(python),
         nproc_per_node=order.nproc_per_node,
         master_port=order.master_port,
         exclude_gpus=order.exclude_gpus,
-        profile=order.profile,
+        profile=_lasting(order.profile),
         defaults={manifest.out_dir_setting: str(runs / run_id)} if manifest else {},
         arguments=(*_own_flags(order, manifest), *order.arguments),
         resume_arguments=_resume_flags(manifest, order.resume),
@@ -138,7 +140,7 @@ def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
     return manifest, request
 
 
-def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequest]:
+def _next_attempt(order: Order, root: Path, python: str) -> tuple[Manifest | None, LaunchRequest]:
     """The same run again, from its newest checkpoint; what is typed now is added."""
     before = plan_file.load(root)
     target = before.target
@@ -154,17 +156,19 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
             f"`gpuops logs {before.run_id} -f` follows it.",
         )
     manifest = trainers.load(target.name) if target.kind == "trainer" else None
+    own = {manifest.out_dir_setting} if manifest else set()
     request = LaunchRequest(
         target=target,
         run_id=before.run_id,
         run_dir=str(root),
-        python=_interpreter(order.python),
+        python=python,
+        import_path=_import_path(python),
         attempt=max((life.number for life in lives), default=0) + 1,
-        nproc_per_node=order.nproc_per_node or before.nproc_per_node,
-        master_port=order.master_port or before.master_port,
-        exclude_gpus=order.exclude_gpus,
-        profile=order.profile or before.profile,
-        defaults=before.defaults if order.profile is None else {},
+        nproc_per_node=order.nproc_per_node or (None if order.profile else before.nproc_per_node),
+        master_port=order.master_port or (None if order.profile else before.master_port),
+        exclude_gpus=order.exclude_gpus or before.exclude_gpus,
+        profile=_lasting(order.profile) or before.profile,
+        defaults={key: value for key, value in before.defaults.items() if key in own},
         arguments=(*before.arguments, *_own_flags(order, manifest), *order.arguments),
         resume_arguments=_resume_flags(manifest, "auto"),
         working_dir=before.working_dir,
@@ -184,9 +188,9 @@ def _run_to_resume(order: Order, runs: Path) -> Path | None:
     if order.resume is None:
         return None
     given = Path(order.resume)
-    if (given / "plan.json").is_file():
+    if files.is_file(given / "plan.json"):
         return given.absolute()
-    if given.exists():
+    if files.exists(given):
         return None
     return run_dir.find(runs, order.resume)
 
@@ -205,9 +209,18 @@ def _own_flags(order: Order, manifest: Manifest | None) -> tuple[str, ...]:
 
 
 def _interpreter(given: str) -> str:
-    if os.sep in given:
-        return str(Path(given).expanduser().absolute())
-    return shutil.which(given) or given
+    path = Path(given).expanduser().absolute() if os.sep in given else shutil.which(given) or given
+    return str(path)
+
+
+def _import_path(python: str) -> str | None:
+    """Another interpreter than ours is shown where the trainers are."""
+    return None if python == sys.executable else settings.import_path()
+
+
+def _lasting(profile: str | None) -> str | None:
+    """A profile as it will still be found from another folder."""
+    return str(Path(profile).absolute()) if profile and Path(profile).suffix else profile
 
 
 def _devices() -> tuple[tuple[Device, ...], dict[str, str]]:
@@ -257,5 +270,19 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
         data_root=data_root,
         data_splits=splits,
         data_built_in=built_in,
-        resume=order.resume,
+        gpu_indices=launch.gpu_indices,
+        resume=(launch.run_id if launch.attempt > 1 else order.resume),
+        resume_checkpoint=_checkpoint(ready, order),
     )
+
+
+def _checkpoint(ready: Prepared, order: Order) -> str | None:
+    """What a trainer will go on from, as far as names tell; it validates them itself."""
+    if order.resume is None:
+        return None
+    if ready.manifest is None:
+        return "where the script itself goes on"
+    if ready.plan.attempt == 1:
+        return order.resume
+    kept = run_dir.checkpoints(ready.out_dir / ready.manifest.checkpoints)
+    return kept[-1][0] if kept else None

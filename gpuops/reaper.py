@@ -10,16 +10,16 @@ pid 1, and it ends them. ``process.json`` says who runs; ``exit.json`` how it en
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+NOT_FOUND = 127  # as a shell says it
 ORPHAN_GRACE_S = 5.0
 
 
@@ -30,40 +30,64 @@ def main(argv: list[str]) -> int:
         print("usage: reaper.py STATE_DIR AGENT_LOG -- COMMAND...", file=sys.stderr)
         return 2
     state = Path(state_dir)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # Here, so that whoever imports this module for its small functions does not pay for them.
+    import ctypes  # noqa: PLC0415
+    import subprocess  # noqa: PLC0415
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with open(agent_log, "ab", buffering=0) as log:  # noqa: PTH123 - appended to, unbuffered
-        agent = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            agent = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # Should this shim ever be killed, torchrun is told, and ends its workers.
+                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),  # noqa: PLW1509
+            )
+        except OSError as error:
+            log.write(f"{command[0]} cannot be run: {error.strerror}\n".encode())
+            _leave(state, NOT_FOUND, 0)
+            return NOT_FOUND
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: _send(agent.pid, number))
-    write_json(
-        state / "process.json",
-        {
-            "agent": identity(agent.pid),
-            "reaper": identity(os.getpid()),
-            "boot_id": boot_id(),
-            "started_at": time.time(),
-        },
-    )
+    record = {
+        "agent": identity(agent.pid),
+        "reaper": identity(os.getpid()),
+        "boot_id": boot_id(),
+        "started_at": time.time(),
+    }
+    try:
+        write_json(state / "process.json", record)
+    except OSError as error:  # nobody could ever find it: better no job than a lost one
+        print(f"{state} cannot be written: {error.strerror}", file=sys.stderr)
+        _send(agent.pid, signal.SIGTERM)
     returncode = _wait_for(agent.pid)
-    orphans = _end_orphans()
-    write_json(
-        state / "exit.json",
-        {"returncode": returncode, "ended_at": time.time(), "orphans_ended": orphans},
-    )
+    _leave(state, returncode, _end_orphans())
     return 128 - returncode if returncode < 0 else returncode
 
 
+def _leave(state: Path, returncode: int, orphans: int) -> None:
+    """Leave the exit record; where the disk is full, the exit status has to do."""
+    with contextlib.suppress(OSError):
+        write_json(
+            state / "exit.json",
+            {"returncode": returncode, "ended_at": time.time(), "orphans_ended": orphans},
+        )
+
+
 def identity(pid: int) -> dict[str, int] | None:
-    """A pid with its start time in clock ticks since boot: together they name one process."""
+    """A pid with its start time in clock ticks since boot: together they name one process.
+
+    ``None`` where it has gone; one that has ended and was not waited for has gone too.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, UnicodeDecodeError):
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in {"Z", "X"}:
         return None
     return {"pid": pid, "start_ticks": int(fields[19])}
 
@@ -76,11 +100,15 @@ def boot_id() -> str:
 def write_json(path: Path, value: object) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _send(pid: int, number: int) -> None:

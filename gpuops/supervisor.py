@@ -58,7 +58,9 @@ class Look:
     elapsed_s: float
 
 
-def supervise(plan: LaunchPlan, metrics_file: Path | None, show: Callable[[Look], None]) -> Outcome:
+def supervise(
+    plan: LaunchPlan, out_dir: Path, metrics_file: Path | None, show: Callable[[Look], None]
+) -> Outcome:
     """Run one attempt to its end. Stop signals stop the job, not the supervisor.
 
     Raises:
@@ -66,6 +68,7 @@ def supervise(plan: LaunchPlan, metrics_file: Path | None, show: Callable[[Look]
     """
     root = Path(plan.run_dir)
     run_dir.create(plan)
+    run_dir.link_outputs(root, out_dir)
     run_dir.record(root, "attempt_started", attempt=plan.attempt, command=torchrun.argv(plan))
     policy = StopPolicy(save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s)
     state, progress = Supervision(policy=policy), Progress()

@@ -68,7 +68,7 @@ def survivors(launch):
 def test_a_job_runs_to_its_end(launch_plan):
     """The looks show it starting, training and done; rank 0's lines come through in order."""
     launch, looks = launch_plan(STEPS="30"), []
-    outcome = supervise(launch, None, looks.append)
+    outcome = supervise(launch, Path(launch.run_dir), None, looks.append)
 
     assert outcome.ending == "finished"
     assert outcome.returncode == 0
@@ -81,7 +81,7 @@ def test_a_job_runs_to_its_end(launch_plan):
 def test_the_run_folder_tells_the_story(launch_plan):
     """Plan, events, logs of every rank and the exit record lie in the run folder."""
     launch = launch_plan(STEPS="5")
-    supervise(launch, None, lambda _look: None)
+    supervise(launch, Path(launch.run_dir), None, lambda _look: None)
     root = Path(launch.run_dir)
     record = run_dir.load(root)
 
@@ -100,7 +100,7 @@ def test_the_run_folder_tells_the_story(launch_plan):
 def test_a_stop_lets_the_workers_save(launch_plan, number):
     """One stop signal: every worker is asked, saves and leaves by itself; nobody is killed."""
     launch = launch_plan(STEPS="100000")
-    outcome = supervise(launch, None, stop_when_training(number))
+    outcome = supervise(launch, Path(launch.run_dir), None, stop_when_training(number))
     logs = [run_dir.rank_log(Path(launch.run_dir), 1, rank, "stdout") for rank in (0, 1)]
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", number)
@@ -112,7 +112,9 @@ def test_a_stop_lets_the_workers_save(launch_plan, number):
 def test_a_second_stop_kills(launch_plan):
     """Workers that would take their time are ended at once by a second Ctrl-C."""
     launch = launch_plan(STEPS="100000", FAULT="ignore")
-    outcome = supervise(launch, None, stop_when_training(signal.SIGINT, signal.SIGINT))
+    outcome = supervise(
+        launch, Path(launch.run_dir), None, stop_when_training(signal.SIGINT, signal.SIGINT)
+    )
     root = Path(launch.run_dir)
 
     assert outcome.ending == "stopped"
@@ -126,7 +128,7 @@ def test_a_second_stop_kills(launch_plan):
 def test_the_ladder_ends_workers_that_ignore_it(launch_plan):
     """Asked, terminated, killed: each rung after its time, and nothing is left."""
     launch = launch_plan(STEPS="100000", FAULT="ignore", save_s=0.2, terminate_s=0.2)
-    outcome = supervise(launch, None, stop_when_training(signal.SIGTERM))
+    outcome = supervise(launch, Path(launch.run_dir), None, stop_when_training(signal.SIGTERM))
     root = Path(launch.run_dir)
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGTERM)
@@ -141,7 +143,7 @@ def test_the_ladder_ends_workers_that_ignore_it(launch_plan):
 def test_a_crash_names_the_rank(launch_plan):
     """The first rank that failed is named, with its exit code, and its words are kept."""
     launch = launch_plan(STEPS="100000", FAULT="crash")
-    outcome = supervise(launch, None, lambda _look: None)
+    outcome = supervise(launch, Path(launch.run_dir), None, lambda _look: None)
 
     assert outcome.ending == "failed"
     assert outcome.failure is not None
@@ -162,7 +164,7 @@ def test_workers_of_a_killed_torchrun_are_ended(launch_plan):
             if psutil.pid_exists(agent):
                 os.kill(agent, signal.SIGKILL)
 
-    outcome = supervise(launch, None, kill_agent)
+    outcome = supervise(launch, Path(launch.run_dir), None, kill_agent)
 
     assert outcome.ending == "failed"
     assert outcome.returncode == -signal.SIGKILL

@@ -91,7 +91,7 @@ def launch(
     own = [flag for option in ctx.command.params for flag in option.opts]
     if prepared.manifest is None:
         for flag, near in misspelled(arguments, own):
-            output.comment(f"[yellow]note:[/] {flag} goes to the script; gpuops has {near}.")
+            output.note(f"{flag} goes to the script; gpuops has {near}.")
     if not as_json:
         output.comment(findings.findings(prepared.findings))
         output.comment(launches.plan(prepared.plan, prepared.settings))
@@ -134,10 +134,10 @@ def _refuse(prepared: Prepared, force: list[str]) -> None:
 
 def _run(prepared: Prepared) -> None:
     plan, console = prepared.plan, output.stderr()
-    run_dir.link_outputs(Path(plan.run_dir), prepared.out_dir)
     with launches.Screen(console) as screen:
         outcome = supervise(
             plan,
+            prepared.out_dir,
             prepared.metrics_file,
             lambda look: screen.show(look.phase, look.progress, look.lines, look.elapsed_s),
         )

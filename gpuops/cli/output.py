@@ -7,10 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+
+if TYPE_CHECKING:  # rich is a sixth of the time to answer: JSON and --help do without
+    from rich.console import Console, RenderableType
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunsDir = Annotated[
@@ -21,12 +23,16 @@ RunsDir = Annotated[
 
 def stdout() -> Console:
     """The console of answers."""
-    return Console(highlight=False)
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
     """The console of commentary."""
-    return Console(stderr=True, highlight=False)
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: bool) -> None:
@@ -41,6 +47,11 @@ def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: 
 def comment(renderable: RenderableType) -> None:
     """Print what goes beside the answer."""
     stderr().print(renderable)
+
+
+def note(sentence: str) -> None:
+    """Say something in passing."""
+    stderr().print(f"note: {sentence}", style="yellow", soft_wrap=True)
 
 
 def plain(value: object) -> Any:

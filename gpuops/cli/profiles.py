@@ -23,7 +23,7 @@ def list_(*, as_json: output.Json = False) -> None:
         try:
             found.append((profiles.load(str(path)), str(path)))
         except GpuopsError as problem:
-            output.comment(f"[yellow]note:[/] profile {name} is left out: {problem.message}")
+            output.note(f"profile {name} is left out: {problem.message}")
     output.answer(
         [{**output.plain(profile), "file": path} for profile, path in found],
         lambda: tables.profiles(found),

@@ -50,7 +50,7 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
     if record is None:
         raise GpuopsError(f"{root} is no run folder any more.")
     events = run_dir.events(root)
-    checkpoints = run_dir.checkpoints(root)
+    checkpoints = run_dir.checkpoints(root / "checkpoints")
     figures = _last_figures(root)
     output.answer(
         {

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
+from gpuops.errors import GpuopsError
 from gpuops.system import settings, trainers
 from gpuops.ui import tables
 
@@ -17,7 +18,12 @@ app = typer.Typer(help="The training systems there are.", no_args_is_help=True)
 @app.command("list")
 def list_(*, as_json: output.Json = False) -> None:
     """List the trainers that are installed."""
-    manifests = list(trainers.available().values())
+    manifests = []
+    for name in trainers.names():
+        try:
+            manifests.append(trainers.load(name))
+        except GpuopsError as problem:
+            output.note(f"trainer {name} is left out: {problem.message}")
     output.answer(manifests, lambda: tables.trainers(manifests), as_json=as_json)
 
 

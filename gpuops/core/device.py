@@ -42,7 +42,9 @@ class Device:
 
 def select(devices: tuple[Device, ...], selector: str) -> tuple[Device, ...]:
     """The devices that an index or a UUID (or the beginning of one) names."""
-    if selector.isdigit():
+    if not selector:
+        return ()
+    if selector.isascii() and selector.isdecimal():
         return tuple(device for device in devices if device.index == int(selector))
     return tuple(
         device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ class LaunchRequest:
     run_id: str
     run_dir: str
     python: str
+    import_path: str | None = None
     attempt: int = 1
     nproc_per_node: int | None = None
     master_port: int | None = None
@@ -54,7 +56,9 @@ def plan(profile: Profile, devices: Sequence[Device], request: LaunchRequest) ->
         gpu_indices=tuple(device.index for device in chosen),
         gpu_uuids=tuple(device.uuid for device in chosen if device.uuid is not None),
         master_port=request.master_port or profile.torchrun.master_port,
+        exclude_gpus=request.exclude_gpus,
         python=request.python,
+        import_path=request.import_path,
         working_dir=request.working_dir,
         defaults=_defaults(profile, request),
         arguments=request.arguments,
@@ -83,9 +87,7 @@ def choose_gpus(
         for device in devices
         if device.index not in excluded
         and device.fault is None
-        and (
-            profile.gpus.model is None or profile.gpus.model.lower() in (device.name or "").lower()
-        )
+        and (profile.gpus.model is None or _is_model(device.name or "", profile.gpus.model))
     ]
     free_first = sorted(usable, key=lambda device: (bool(device.busy), device.index))
     if len(free_first) < wanted:
@@ -98,6 +100,11 @@ def choose_gpus(
             "`--profile cpu` runs without any GPU.",
         )
     return tuple(sorted(free_first[:wanted], key=lambda device: device.index))
+
+
+def _is_model(name: str, model: str) -> bool:
+    """Whether a card is of a model: whole words, for an H200 is no H20."""
+    return re.search(rf"(?<!\w){re.escape(model)}(?!\w)", name, re.IGNORECASE) is not None
 
 
 def _excluded(

@@ -56,8 +56,9 @@ class Requirements:
     output_dir: str
     memory_per_worker_bytes: int
     disk_bytes: int
+    gpu_indices: tuple[int, ...] = ()
     data_root: str | None = None
     data_splits: tuple[str, ...] = ()
     data_built_in: str | None = None
     resume: str | None = None
-    resume_problem: str | None = None
+    resume_checkpoint: str | None = None

@@ -27,7 +27,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
-    """All that is needed to start the job; ``gpuops.core.torchrun`` turns it into a command."""
+    """All that is needed to start the job; ``gpuops.core.torchrun`` turns it into a command.
+
+    ``import_path`` lets an interpreter without gpuops find the trainers.
+    """
 
     run_id: str
     run_dir: str
@@ -39,7 +42,9 @@ class LaunchPlan:
     gpu_indices: tuple[int, ...]
     gpu_uuids: tuple[str, ...]
     master_port: int
+    exclude_gpus: tuple[str, ...]
     python: str
+    import_path: str | None
     working_dir: str
     defaults: Mapping[str, Setting]
     arguments: tuple[str, ...]

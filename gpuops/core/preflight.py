@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gpuops.core.device import Device
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.node import NodeSnapshot, Requirements
 from gpuops.core.profile import Profile
@@ -60,20 +61,34 @@ def check_gpus(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fin
             f"the GPUs cannot be read: {node.gaps['gpus']}",
             "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
         )
-    busy = [device.index for device in node.devices if device.busy]
-    faulty = [device for device in node.devices if device.fault]
-    summary = f"{len(node.devices)} GPU(s), {len(node.devices) - len(busy) - len(faulty)} free"
-    if faulty:
-        named = "; ".join(f"GPU {device.index}: {device.fault}" for device in faulty)
-        return warning("gpus", f"{summary}; {named}", "The faulty cards are not used.")
-    if len(node.devices) - len(busy) < needs.workers and busy:
-        listed = ", ".join(str(index) for index in busy)
+    taken = [device for device in node.devices if device.index in needs.gpu_indices]
+    chosen = f"GPU {', '.join(str(device.index) for device in taken)}"
+    busy = [device for device in taken if device.busy]
+    if busy:
         return warning(
             "gpus",
-            f"{summary}; busy: {listed}",
+            f"{chosen} of {len(node.devices)}, but somebody computes on "
+            + "; ".join(f"{device.index} ({_holders(device)})" for device in busy),
             "The job would share a card. `--exclude-gpu I` leaves one alone.",
         )
-    return ok("gpus", summary)
+    unread = [str(device.index) for device in taken if device.busy is None]
+    if unread:
+        return warning(
+            "gpus",
+            f"{chosen} of {len(node.devices)}; the users of {', '.join(unread)} are hidden",
+            "`nvidia-smi` as root shows it.",
+        )
+    faulty = "; ".join(f"GPU {d.index}: {d.fault}" for d in node.devices if d.fault)
+    if faulty:
+        return warning("gpus", f"{chosen} are free; {faulty}", "The faulty cards are not used.")
+    return ok("gpus", f"{chosen} of {len(node.devices)}, all free")
+
+
+def _holders(device: Device) -> str:
+    return ", ".join(
+        f"{process.user or 'unknown user'}: {process.command or 'unknown'}, pid {process.pid}"
+        for process in device.processes or ()
+    )
 
 
 def check_workers(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
@@ -81,12 +96,14 @@ def check_workers(node: NodeSnapshot, profile: Profile, needs: Requirements) -> 
     cores, available = node.cpu_cores, node.memory_available_bytes
     wanted = needs.workers * needs.memory_per_worker_bytes
     if available is not None and wanted > available:
-        fits = max(1, available // needs.memory_per_worker_bytes)
+        fits = available // needs.memory_per_worker_bytes
         return error(
             "workers",
             f"{needs.workers} workers need about {wanted / GIB:.1f} GiB of memory, "
             f"{available / GIB:.1f} GiB are available",
-            f"Use `--nproc-per-node {fits}` or fewer.",
+            f"Use `--nproc-per-node {fits}` or fewer."
+            if fits
+            else "Free some memory: not even one worker fits.",
         )
     if profile.device == "cpu" and cores is not None and needs.workers > 4 * cores:
         return error(
@@ -152,7 +169,7 @@ def check_port(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Fi
         free = node.next_free_port
         return error(
             "port",
-            f"port {needs.master_port} is in use",
+            f"port {needs.master_port} is {node.gaps.get('port', 'in use')}",
             f"Another job may run: `gpuops runs list`. Port {free} is free: `--master-port {free}`."
             if free
             else "Another job may run: `gpuops runs list`. Choose one with `--master-port P`.",
@@ -194,17 +211,16 @@ def check_data(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Fi
 
 
 def check_resume(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """The checkpoint to go on from must be whole."""
-    if needs.resume_problem is not None:
-        severity = warning if needs.resume is not None else error
-        return severity(
-            "resume",
-            needs.resume_problem,
-            "`gpuops runs show RUN` lists the checkpoints of a run.",
-        )
+    """Whether there is anything to go on from."""
     if needs.resume is None:
         return None
-    return ok("resume", f"goes on from {needs.resume}")
+    if needs.resume_checkpoint is None:
+        return warning(
+            "resume",
+            f"{needs.resume} has no checkpoint: it begins anew",
+            "`gpuops runs show RUN` lists what a run keeps.",
+        )
+    return ok("resume", f"goes on from {needs.resume_checkpoint}")
 
 
 CHECKS: tuple[Check, ...] = (

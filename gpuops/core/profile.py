@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from gpuops.core.plan import Setting
 from gpuops.errors import UsageError
 
+VariableValue = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -49,7 +50,7 @@ class Profile(_Section):
     gpus: Gpus | None = None
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     torchrun: Torchrun = Torchrun()
-    environment: dict[VariableName, str] = {}
+    environment: dict[VariableName, VariableValue] = {}
     trainers: dict[str, dict[str, Setting]] = {}
     stop: Stop = Stop()
 
@@ -93,18 +94,28 @@ def parse(document: object, source: str) -> Profile:
 
 
 def _sentences(problem: ValidationError) -> list[str]:
-    return [_sentence(error) for error in problem.errors(include_url=False)]
+    """One sentence for each place; a union says the same of each of its kinds."""
+    by_path: dict[str, str] = {}
+    for error in problem.errors(include_url=False):
+        path = ".".join(str(part) for part in error["loc"] if not _names_a_type(part))
+        by_path.setdefault(path, _sentence(path or "the document", error))
+    return list(by_path.values())
 
 
-def _sentence(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"]) or "the document"
+def _names_a_type(part: int | str) -> bool:
+    return part in {"int", "str", "float", "bool", "constrained-int", "[key]"} or (
+        isinstance(part, str) and part.startswith("list[")
+    )
+
+
+def _sentence(path: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(error["loc"][-1]), _keys_at(error["loc"][:-1]), n=1)
         return f"{path} is not a key" + (f" (the nearest is {near[0]})" if near else "")
     if error["type"] == "missing":
         return f"{path} is missing"
     reason = error["msg"][0].lower() + error["msg"][1:]
-    return f"{path} is {error['input']!r}: {reason}"
+    return f"{path} is {error['input']!r:.60}: {reason}"
 
 
 def _keys_at(path: tuple[int | str, ...]) -> list[str]:

@@ -35,7 +35,7 @@ class Progress:
         rate = self.steps_per_s
         if rate is None or self.step is None or self.total_steps is None:
             return None
-        return (self.total_steps - self.step) / rate
+        return max(0, self.total_steps - self.step) / rate
 
 
 def observe(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
+KILL_AGAIN_S = 1.0
+
 
 class Phase(Enum):
     """Where an attempt is in its life."""
@@ -34,7 +36,7 @@ class Supervision:
     policy: StopPolicy
     phase: Phase = Phase.STARTING
     stop_signal: int | None = None
-    rung: Literal["terminate", "kill", "wait"] | None = None
+    rung: Literal["terminate", "kill"] | None = None
     rung_due_s: float | None = None
     returncode: int | None = None
 
@@ -71,7 +73,7 @@ Event = FirstBeat | StopRequested | Tick | Exited
 
 @dataclass(frozen=True, slots=True)
 class AskWorkers:
-    """SIGTERM to every worker: those that can, save a checkpoint and leave."""
+    """SIGTERM to every worker (to torchrun, where there is none yet): who can, saves and leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,8 @@ def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
 def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, list[Action]]:
     """Asked once: gently, on the first rung. Asked twice: at once."""
     if state.phase is Phase.STOPPING:
-        return replace(state, rung="wait", rung_due_s=None), [Kill()]
+        return replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]
     asked = replace(state, phase=Phase.STOPPING, stop_signal=number)
-    if state.phase is Phase.STARTING:  # nothing to save yet
-        due = now_s + state.policy.terminate_s
-        return replace(asked, rung="kill", rung_due_s=due), [TerminateAgent()]
     return replace(asked, rung="terminate", rung_due_s=now_s + state.policy.save_s), [AskWorkers()]
 
 
@@ -120,4 +119,5 @@ def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]
     if state.rung == "terminate":
         due = now_s + state.policy.terminate_s
         return replace(state, rung="kill", rung_due_s=due), [TerminateAgent()]
-    return replace(state, rung="wait", rung_due_s=None), [Kill()]
+    # Again and again: a job that is just starting may not be there yet to be killed.
+    return replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]

@@ -38,9 +38,13 @@ def environment(plan: LaunchPlan) -> dict[str, str]:
     added = dict(plan.profile_environment)
     if plan.device == "cuda":
         added["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        added["CUDA_VISIBLE_DEVICES"] = ",".join(plan.gpu_uuids)
+        named = len(plan.gpu_uuids) == len(plan.gpu_indices)
+        cards = plan.gpu_uuids if named else [str(index) for index in plan.gpu_indices]
+        added["CUDA_VISIBLE_DEVICES"] = ",".join(cards)
     else:
         added["CUDA_VISIBLE_DEVICES"] = ""
+    if plan.import_path is not None:
+        added["PYTHONPATH"] = plan.import_path
     added["GPUOPS_RUN_ID"] = plan.run_id
     added["GPUOPS_BEAT_DIR"] = f"{plan.state_dir}/beats"
     return added
@@ -53,7 +57,7 @@ def as_shell(plan: LaunchPlan) -> str:
     program = len(command) - len(plan.target.entry_argv) - len(plan.program_arguments)
     rows = [
         f"cd {shlex.quote(plan.working_dir)} &&",
-        " ".join(["env", *variables]),
+        " ".join(variables),
         shlex.join(command[:3]),
         shlex.join(command[3:program]),
         shlex.join(command[program:]),

@@ -58,8 +58,10 @@ def parse(document: object, source: str) -> Manifest:
     Raises:
         UsageError: the document is no manifest; the sentence names the dotted path.
     """
+    if not isinstance(document, Mapping):
+        raise UsageError(f"{source} is not a trainer manifest: it must be a mapping of keys.")
     try:
-        return Manifest.model_validate(document if isinstance(document, Mapping) else {})
+        return Manifest.model_validate(dict(document))
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])

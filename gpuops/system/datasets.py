@@ -24,13 +24,11 @@ def count(root: Path, layout: DataLayout) -> DataCount:
         if there is None:
             continue
         whole = 0
-        for sample in sorted(os.scandir(root / there), key=lambda entry: entry.name):
-            if not sample.is_dir():
-                continue
-            if _has_all(sample.path, layout.sample_files):
+        for sample in _folders(root / there, may_be_empty=True):
+            if _has_all(f"{root}/{there}/{sample}", layout.sample_files):
                 whole += 1
             else:
-                incomplete.append(f"{there}/{sample.name}")
+                incomplete.append(f"{there}/{sample}")
         samples[split] = whole
     return DataCount(
         root=str(root),
@@ -40,16 +38,23 @@ def count(root: Path, layout: DataLayout) -> DataCount:
     )
 
 
-def _folders(root: Path) -> list[str]:
+def _folders(root: Path, *, may_be_empty: bool = False) -> list[str]:
     try:
-        folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        folders = sorted(entry.name for entry in os.scandir(root) if _is_dir(entry))
     except FileNotFoundError as error:
         raise GpuopsError(f"there is no data set at {root}.", "Check the path.") from error
     except OSError as error:
         raise GpuopsError(f"{root} cannot be read: {error.strerror}.", "Check the path.") from error
-    if not folders:
+    if not folders and not may_be_empty:
         raise GpuopsError(f"{root} holds no folders, so no data set.", "Check the path.")
     return folders
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _has_all(folder: str, names: list[str]) -> bool:

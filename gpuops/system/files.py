@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,19 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         GpuopsError: the folder cannot be written.
     """
-    handle, temporary = -1, ""
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        try:
+            # An argument that is no UTF-8 becomes \udcXX, which is also how JSON spells it.
+            with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise GpuopsError(
             f"{path} cannot be written: {error.strerror}.",
             "Check the permissions and the free space of its folder.",
@@ -40,16 +40,29 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def link(path: Path, target: str) -> None:
-    """Make ``path`` a symbolic link to ``target``, unless something lies there already."""
-    if not path.exists() and not path.is_symlink():
-        path.symlink_to(target)
-
-
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file; ``None`` where there is none (yet), or half of one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def link(path: Path, target: str) -> None:
+    """Make ``path`` a symbolic link to ``target``, unless something lies there already."""
+    if not os.path.lexists(path):
+        path.symlink_to(target)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; names too long and folders out of reach are none.
+
+    ``Path.is_file`` raises for those before Python 3.12.
+    """
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything, likewise."""
+    return os.path.exists(path)  # noqa: PTH110

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -18,7 +17,7 @@ from gpuops.core.device import Device
 from gpuops.core.node import DataCount, Interpreter, NodeSnapshot, Requirements
 from gpuops.core.trainer import DataLayout
 from gpuops.errors import GpuopsError
-from gpuops.system import datasets
+from gpuops.system import datasets, files
 
 PROBE_TIMEOUT_S = 30.0
 
@@ -61,7 +60,9 @@ def snapshot(
     """One look at the machine, as far as the job needs it."""
     unread = dict(gaps)
     memory = psutil.virtual_memory()
-    port_free = is_port_free(needs.master_port)
+    port_problem = why_port_unusable(needs.master_port)
+    if port_problem:
+        unread["port"] = port_problem
     output_gap = _why_unwritable(Path(needs.output_dir))
     if output_gap:
         unread["output"] = output_gap
@@ -79,8 +80,8 @@ def snapshot(
         shm_free_bytes=_disk_free(Path("/dev/shm")),  # noqa: S108 - looked at, not written
         disk_free_bytes=_disk_free(_existing(Path(needs.output_dir))),
         output_writable=output_gap is None,
-        port_free=port_free,
-        next_free_port=None if port_free else next_free_port(needs.master_port),
+        port_free=port_problem is None,
+        next_free_port=next_free_port(needs.master_port) if port_problem else None,
         interpreter=interpreter(python),
         devices=devices,
         data=data,
@@ -88,19 +89,25 @@ def snapshot(
     )
 
 
-def is_port_free(port: int) -> bool:
-    """Whether a server could listen on the port of every address, as torchrun's store does."""
-    family = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
-    for attempt in (family, socket.AF_INET):
-        with contextlib.closing(socket.socket(attempt)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+def why_port_unusable(port: int) -> str | None:
+    """Why no server could listen on the port of every address, as torchrun's store does."""
+    for family in (socket.AF_INET6, socket.AF_INET):
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("", port))
-            except OSError as error:
-                if error.errno in {errno.EADDRINUSE, errno.EACCES}:
-                    return False
-                continue  # the family is switched off here
-    return True
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "in use"
+            if error.errno == errno.EACCES:
+                return "not allowed for this user"
+            continue  # the family is switched off here
+    return None
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on the port."""
+    return why_port_unusable(port) is None
 
 
 def next_free_port(port: int) -> int | None:
@@ -110,7 +117,7 @@ def next_free_port(port: int) -> int | None:
 
 def _existing(path: Path) -> Path:
     path = path.absolute()
-    while not path.exists():
+    while not files.exists(path):
         path = path.parent
     return path
 

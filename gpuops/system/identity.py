@@ -44,7 +44,7 @@ def agent_identity(state_dir: Path) -> Identity | None:
     record = read_json(state_dir / "process.json")
     if not record or record.get("boot_id") != reaper.boot_id() or not record.get("agent"):
         return None
-    return Identity(**record["agent"])
+    return _identity(record["agent"])
 
 
 def reaper_identity(state_dir: Path) -> Identity | None:
@@ -52,4 +52,11 @@ def reaper_identity(state_dir: Path) -> Identity | None:
     record = read_json(state_dir / "process.json")
     if not record or record.get("boot_id") != reaper.boot_id() or not record.get("reaper"):
         return None
-    return Identity(**record["reaper"])
+    return _identity(record["reaper"])
+
+
+def _identity(record: object) -> Identity | None:
+    if not isinstance(record, dict):
+        return None
+    pid, ticks = record.get("pid"), record.get("start_ticks")
+    return Identity(pid, ticks) if isinstance(pid, int) and isinstance(ticks, int) else None

@@ -40,7 +40,13 @@ def _device(index: int) -> Device:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     except pynvml.NVMLError as error:
         return Device(index=index, fault=_text(error))
-    memory = _read(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+    fault = None
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError_NotSupported:  # memory shared with the host: no fault
+        memory = None
+    except pynvml.NVMLError as error:
+        memory, fault = None, f"{_text(error)} (fallen off the bus?)"
     utilization = _read(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
     running = _read(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle))
     return Device(
@@ -54,7 +60,7 @@ def _device(index: int) -> Device:
             lambda: int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
         ),
         processes=None if running is None else tuple(_process(entry) for entry in running),
-        fault=None if memory is not None else "it does not answer (fallen off the bus?)",
+        fault=fault,
     )
 
 

@@ -69,17 +69,22 @@ def start(
         *argv,
     ]
     try:
-        child = subprocess.Popen(
-            command,
-            env={**os.environ, **environment},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log.open("ab"),
-            start_new_session=True,
-        )
+        with log.open("ab") as stderr:
+            child = subprocess.Popen(
+                command,
+                env={**os.environ, **environment},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
     except OSError as error:
-        raise GpuopsError(f"{argv[0]} cannot be started: {error.strerror}.") from error
+        what = error.filename or argv[0]
+        raise GpuopsError(
+            f"the job cannot be started: {what}: {error.strerror}.",
+            "Launch it anew where its files are now.",
+        ) from error
     return Job(child, state_dir)
 
 
@@ -111,6 +116,7 @@ class SignalQueue:
         self._before = {
             number: signal.signal(number, lambda number, _frame: self._received.append(number))
             for number in self.SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup, or a shell's background
         }
         return self
 

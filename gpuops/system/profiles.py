@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gpuops.core.profile import Profile, parse
 from gpuops.errors import UsageError
+from gpuops.system import files
 from gpuops.system.resources import shipped
 from gpuops.system.yaml_files import read_yaml
 
@@ -49,7 +50,7 @@ def find(name_or_path: str) -> Path:
     """
     given = Path(name_or_path)
     if given.suffix in {".yaml", ".yml"} or len(given.parts) > 1:
-        if given.is_file():
+        if files.is_file(given):
             return given
         raise UsageError(
             f"there is no profile file {name_or_path}.",

@@ -25,7 +25,7 @@ from typing import Any
 from gpuops import heartbeat
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.run import Attempt, RunRecord, status
-from gpuops.errors import GpuopsError, UsageError
+from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.system import files, identity
 
 RUNS_VARIABLE = "GPUOPS_RUNS_DIR"
@@ -64,6 +64,10 @@ def create(plan: LaunchPlan) -> None:
         root.mkdir(parents=True, exist_ok=plan.attempt > 1)
         Path(plan.log_dir).mkdir(parents=True)
         Path(plan.state_dir, "beats").mkdir(parents=True)
+    except FileExistsError as error:
+        raise GpuopsError(
+            f"the run folder {root} was taken by another launch just now.", "Launch again."
+        ) from error
     except OSError as error:
         raise GpuopsError(
             f"the run folder {root} cannot be made: {error.strerror}.",
@@ -90,12 +94,14 @@ def link_rank_logs(plan: LaunchPlan) -> None:
 
 def record(root: Path, event: str, **fields: object) -> None:
     """Append one event. A single small write: events of two writers never mix."""
-    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields})
-    with (
-        contextlib.suppress(OSError),
-        (root / "events.jsonl").open("ab", buffering=0) as file,
-    ):
-        file.write(line.encode() + b"\n")
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}).encode() + b"\n"
+    with contextlib.suppress(OSError), (root / "events.jsonl").open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            torn = file.read(1) != b"\n"  # a crash or a full disk cut the line before
+            line = b"\n" + line if torn else line
+        file.write(line)
 
 
 def events(root: Path) -> list[dict[str, Any]]:
@@ -109,14 +115,14 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return parse_json_lines(text.splitlines())
+    return parse_json_lines(text.split("\n"))
 
 
 def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
     """The JSON objects among some lines."""
     found: list[dict[str, Any]] = []
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(line)
             if isinstance(value, dict):
                 found.append(value)
@@ -138,20 +144,26 @@ def _attempt(state: Path, number: int) -> Attempt:
         files.read_json(state / "process.json"),
         files.read_json(state / "exit.json"),
     )
-    keeper = identity.reaper_identity(state)
+    keepers = (identity.reaper_identity(state), identity.agent_identity(state))
+    code = _number(ended, "returncode")
     return Attempt(
         number=number,
-        started_at=started.get("started_at") if started else None,
-        ended_at=ended.get("ended_at") if ended else None,
-        returncode=ended.get("returncode") if ended else None,
-        alive=ended is None and keeper is not None and keeper.alive,
+        started_at=_number(started, "started_at"),
+        ended_at=_number(ended, "ended_at"),
+        returncode=None if code is None else int(code),
+        alive=ended is None and any(keeper is not None and keeper.alive for keeper in keepers),
     )
+
+
+def _number(record: dict[str, Any] | None, key: str) -> float | None:
+    value = record.get(key) if record else None
+    return value if isinstance(value, (int, float)) else None
 
 
 def load(root: Path) -> RunRecord | None:
     """A run as its folder tells it; ``None`` where the folder is no run."""
     plan = files.read_json(root / "plan.json")
-    if plan is None or "run_id" not in plan:
+    if plan is None or not isinstance(plan.get("run_id"), str):
         return None
     lives = attempts(root)
     beats = (
@@ -161,13 +173,13 @@ def load(root: Path) -> RunRecord | None:
     )
     steps = [beat.step for beat in beats if beat.step is not None]
     totals = [beat.total_steps for beat in beats if beat.total_steps is not None]
-    target = plan.get("target") or {}
+    target, workers = plan.get("target"), plan.get("nproc_per_node")
     return RunRecord(
         run_id=plan["run_id"],
         path=str(root),
-        target=target.get("name", "?"),
-        profile=plan.get("profile", "?"),
-        workers=plan.get("nproc_per_node", 0),
+        target=str(target.get("name", "?")) if isinstance(target, dict) else "?",
+        profile=str(plan.get("profile", "?")),
+        workers=workers if isinstance(workers, int) else 0,
         status=status(events(root), lives),
         started_at=lives[0].started_at if lives else None,
         ended_at=lives[-1].ended_at if lives else None,
@@ -178,15 +190,20 @@ def load(root: Path) -> RunRecord | None:
 
 
 def load_all(runs: Path) -> list[RunRecord]:
-    """Every run of a folder, newest first."""
+    """Every run of a folder, newest first; what is no run is passed over.
+
+    Raises:
+        MachineError: the folder cannot be read.
+    """
     try:
-        folders = sorted(
-            (entry for entry in os.scandir(runs) if entry.is_dir()),
-            key=lambda e: e.name,
-        )
-    except OSError:
+        names = sorted(os.listdir(runs), reverse=True)  # noqa: PTH208 - names are all it takes
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [load(Path(folder.path)) for folder in reversed(folders)]
+    except OSError as error:
+        raise MachineError(
+            f"the folder of runs {runs} cannot be read: {error.strerror}."
+        ) from error
+    found = [load(runs / name) for name in names]
     return [run for run in found if run is not None]
 
 
@@ -197,7 +214,7 @@ def find(runs: Path, reference: str) -> Path:
         UsageError: none or several are meant.
     """
     as_path = Path(reference)
-    if len(as_path.parts) > 1 and (as_path / "plan.json").is_file():
+    if len(as_path.parts) > 1 and files.is_file(as_path / "plan.json"):
         return as_path.absolute()
     known = [Path(run.path) for run in load_all(runs)]
     if reference == "last" and known:
@@ -225,9 +242,8 @@ def _names(paths: Sequence[Path]) -> str:
     return f"{shown}, ..." if len(paths) > 5 else shown
 
 
-def checkpoints(root: Path) -> list[tuple[str, str]]:
-    """The checkpoints that a run keeps, oldest first, each with what points to it."""
-    folder = root / "checkpoints"
+def checkpoints(folder: Path) -> list[tuple[str, str]]:
+    """The checkpoints in a folder, oldest first, each with what points to it."""
     if not folder.is_dir():
         return []
     names: dict[str, list[str]] = {}

@@ -26,6 +26,11 @@ def resolve(python: str, module: str, arguments: Sequence[str], cwd: str) -> dic
         answer = _run(python, module, arguments, cwd)
     except OSError:
         return None
+    except subprocess.TimeoutExpired:
+        raise GpuopsError(
+            f"{module} did not resolve its settings within {TIMEOUT_S:.0f} s.",
+            "Is the machine overloaded, or a network file system stuck?",
+        ) from None
     if answer.returncode == USAGE:
         raise UsageError(*_words(answer.stderr))
     if answer.returncode != 0:
@@ -34,8 +39,12 @@ def resolve(python: str, module: str, arguments: Sequence[str], cwd: str) -> dic
             f"{module} could not resolve its settings with {python}: {last}.",
             "Is gpuops installed with its dependencies in that interpreter?",
         )
-    document = json.loads(answer.stdout)
-    return dict(_leaves(document))
+    try:
+        return dict(_leaves(json.loads(answer.stdout)))
+    except (ValueError, AttributeError):
+        raise GpuopsError(
+            f"{module} did not print its settings as JSON.", f"Try: {python} -m {module}"
+        ) from None
 
 
 def help_text(python: str, module: str) -> str:
@@ -43,16 +52,16 @@ def help_text(python: str, module: str) -> str:
     return _run(python, module, ["--help"], ".").stdout
 
 
-def import_path(environment: Mapping[str, str]) -> dict[str, str]:
-    """Lets another interpreter find the trainers of this installation."""
-    before = environment.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *([before] if before else [])])}
+def import_path() -> str:
+    """What lets another interpreter find the trainers of this installation."""
+    before = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(PACKAGE.parent), *([before] if before else [])])
 
 
 def _run(
     python: str, module: str, arguments: Sequence[str], cwd: str
 ) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **import_path(os.environ)}
+    environment = {**os.environ, "PYTHONPATH": import_path()}
     return subprocess.run(
         [python, "-m", module, *arguments],
         cwd=cwd,

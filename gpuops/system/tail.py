@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Tail:
         path = self._path if isinstance(self._path, Path) else self._path()
         try:
             with path.open("rb") as file:
+                if self._offset > os.fstat(file.fileno()).st_size:  # replaced, or cut short
+                    self._offset, self._partial = 0, b""
                 file.seek(self._offset)
                 data = file.read()
         except OSError:

@@ -10,14 +10,10 @@ from pathlib import Path
 from gpuops.core.plan import Target
 from gpuops.core.trainer import Manifest, parse
 from gpuops.errors import UsageError
+from gpuops.system import files
 from gpuops.system.yaml_files import read_yaml
 
 GROUP = "gpuops.trainers"
-
-
-def available() -> dict[str, Manifest]:
-    """Every installed trainer's manifest, by name."""
-    return {name: load(name) for name in names()}
 
 
 def names() -> list[str]:
@@ -68,6 +64,10 @@ def target(name: str | None, module: str | None) -> tuple[Target, Manifest | Non
         UsageError: they mean nothing.
     """
     if module is not None:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise UsageError(
+                f"{module} is no module's name.", "Modules are named as in `import a.b`."
+            )
         return Target(kind="module", name=module.rsplit(".", 1)[-1], entry=module), None
     if name is None or name.startswith("-"):
         raise UsageError(
@@ -76,7 +76,7 @@ def target(name: str | None, module: str | None) -> tuple[Target, Manifest | Non
         )
     path = Path(name)
     if path.suffix == ".py" or len(path.parts) > 1:
-        if not path.is_file():
+        if not files.is_file(path):
             raise UsageError(f"there is no script {name}.", "Give the path of a Python file.")
         return Target(kind="script", name=path.stem, entry=str(path)), None
     manifest = load(name)
