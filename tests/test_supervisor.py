@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gpuops import heartbeat
 from gpuops.core.launch import LaunchRequest, plan
 from gpuops.core.plan import Target
 from gpuops.core.profile import Profile, Stop
@@ -42,12 +43,12 @@ def _launch_plan(tmp_path, workers, quick_python):
     return make
 
 
-def stop_when_training(*numbers):
-    """A screen that sends this process the next signal at each look, once the job trains."""
+def stop_when_training(launch, *numbers):
+    """A screen that sends this process the next signal at each look, once both ranks train."""
     left = list(numbers)
 
-    def show(look):
-        if left and look.progress.step is not None:
+    def show(_look):
+        if left and len(heartbeat.read_all(Path(launch.state_dir, "beats"))) == 2:
             os.kill(os.getpid(), left.pop(0))
 
     return show
@@ -100,7 +101,7 @@ def test_the_run_folder_tells_the_story(launch_plan):
 def test_a_stop_lets_the_workers_save(launch_plan, number):
     """One stop signal: every worker is asked, saves and leaves by itself; nobody is killed."""
     launch = launch_plan(STEPS="100000")
-    outcome = supervise(launch, Path(launch.run_dir), None, stop_when_training(number))
+    outcome = supervise(launch, Path(launch.run_dir), None, stop_when_training(launch, number))
     logs = [run_dir.rank_log(Path(launch.run_dir), 1, rank, "stdout") for rank in (0, 1)]
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", number)
@@ -113,7 +114,7 @@ def test_a_second_stop_kills(launch_plan):
     """Workers that would take their time are ended at once by a second Ctrl-C."""
     launch = launch_plan(STEPS="100000", FAULT="ignore")
     outcome = supervise(
-        launch, Path(launch.run_dir), None, stop_when_training(signal.SIGINT, signal.SIGINT)
+        launch, Path(launch.run_dir), None, stop_when_training(launch, signal.SIGINT, signal.SIGINT)
     )
     root = Path(launch.run_dir)
 
@@ -128,7 +129,9 @@ def test_a_second_stop_kills(launch_plan):
 def test_the_ladder_ends_workers_that_ignore_it(launch_plan):
     """Asked, terminated, killed: each rung after its time, and nothing is left."""
     launch = launch_plan(STEPS="100000", FAULT="ignore", save_s=0.2, terminate_s=0.2)
-    outcome = supervise(launch, Path(launch.run_dir), None, stop_when_training(signal.SIGTERM))
+    outcome = supervise(
+        launch, Path(launch.run_dir), None, stop_when_training(launch, signal.SIGTERM)
+    )
     root = Path(launch.run_dir)
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGTERM)

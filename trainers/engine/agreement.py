@@ -109,13 +109,13 @@ class Agreement:
         names = tuple(values)
         if names != self._names:
             if self._names:
-                msg = f"losses must have the same names at every step: {self._names}, now {names}"
+                msg = f"losses had the names {self._names} and now have {names}"
                 raise ValueError(msg)
             self._names = names
         if self._world.device.type == "cpu":
             return self._on_cpu(step, [value.item() for value in values.values()])
         before = self.flush()
-        self._pending = self._on_gpu(step, torch.stack(list(values.values())))
+        self._pending = self._on_gpu(step, torch.stack([v.float() for v in values.values()]))
         return before
 
     def flush(self) -> Report | None:
@@ -153,7 +153,7 @@ class Agreement:
             dist.all_reduce(vector)
         aside = torch.empty(vector.shape, pin_memory=True)
         aside.copy_(vector, non_blocking=True)
-        copied = torch.cuda.Event()
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
         return _Pending(step, aside, copied)
 

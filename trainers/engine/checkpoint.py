@@ -42,23 +42,25 @@ def save(
     All ranks call it. Where it cannot be written, TrainerError on all of them, and the last good
     checkpoint is still there.
     """
-    target = outputs.checkpoints / checkpoint_files.name_of(state.step)
+    folder = outputs.checkpoints
+    target = folder / checkpoint_files.name_of(state.step)
     rng = gather_objects(capture_rng(world.device), world)
     problem = ""
     if world.is_first:
+        manifest = _manifest(state, outputs, world, metrics)
         try:
-            with checkpoint_files.appearing(target, _manifest(state, outputs, world, metrics)) as to:
-                _write(state, rng, to)
+            with checkpoint_files.appearing(target, manifest) as unfinished:
+                _write(state, rng, unfinished)
             checkpoint_files.link("last", target)
             if state.best_step == state.step:
                 checkpoint_files.link("best", target)
-            checkpoint_files.prune(outputs.checkpoints, keep)
+            checkpoint_files.prune(folder, keep)
         except (OSError, RuntimeError, SafetensorError) as error:
             problem = str(getattr(error, "strerror", None) or error).splitlines()[0]
     problem = broadcast_object(problem, world)
     if problem:
-        last = checkpoint_files.all_in(outputs.checkpoints) if world.is_first else []
-        msg = f"the checkpoint of step {state.step} could not be saved in {target.parent}: {problem}"
+        last = checkpoint_files.all_in(folder)
+        msg = f"the checkpoint of step {state.step} could not be saved in {folder}: {problem}"
         hint = f"the last good one is {last[-1].name}; make room" if last else "make room"
         raise TrainerError(msg, f"{hint}, then go on with --resume auto", on_all_ranks=True)
     return target
@@ -91,7 +93,7 @@ def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Pa
         raise TrainerError(msg, on_all_ranks=True) from None
     if state.ema is not None and (path / EMA_WEIGHTS).exists():
         load_model(state.ema.module, path, ema=True)
-    _take_rng(saved["rng"], state.step, outputs, world)
+    _take_rng(saved["rng"], state.step, world)
     for line in _differences(about["config"], outputs.config):
         log.warning("resumed with another setting than saved: %s", line)
     if path.parent == outputs.checkpoints.resolve() and world.is_first:
@@ -102,8 +104,10 @@ def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Pa
 
 
 def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, Any]:
-    """Load a checkpoint's weights, or their moving average; returns what the checkpoint says of
-    itself. TrainerError where they are of another model."""
+    """Load a checkpoint's weights, or their moving average.
+
+    Returns what the checkpoint says of itself. Raises TrainerError where it is of another model.
+    """
     try:
         load_weights(model, path / (EMA_WEIGHTS if ema else WEIGHTS))
     except FileNotFoundError:
@@ -147,7 +151,7 @@ def _manifest(
         "torch": torch.__version__,
         "time": time.time(),
         "best": {"step": state.best_step, "value": state.best},
-        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+        "metrics": {name: v if math.isfinite(v) else None for name, v in metrics.items()},
         "config": outputs.config,
     }
 
@@ -165,7 +169,7 @@ def _load(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
 
-def _take_rng(rng: list[dict[str, Any]], step: int, outputs: Outputs, world: World) -> None:
+def _take_rng(rng: list[dict[str, Any]], step: int, world: World) -> None:
     if len(rng) == world.world_size:
         restore_rng(rng[world.rank], world.device)
         return
@@ -179,7 +183,7 @@ def _take_rng(rng: list[dict[str, Any]], step: int, outputs: Outputs, world: Wor
 
 
 def _differences(saved: Mapping[str, Any], here: Mapping[str, Any], under: str = "") -> list[str]:
-    """Settings that are not as they were, as ``section.leaf: old -> new``, but for the run's own."""
+    """Settings that changed, as ``section.leaf: old -> new``; those of the section run may."""
     lines: list[str] = []
     for name in sorted(saved.keys() | here.keys()):
         old, new = saved.get(name), here.get(name)

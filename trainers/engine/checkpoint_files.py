@@ -52,18 +52,8 @@ def validate(path: Path) -> str | None:
         return f"{MANIFEST} cannot be read ({error.strerror})"
     except (ValueError, TypeError, KeyError, AttributeError):
         return f"{MANIFEST} is damaged"
-    for name, (size, checksum) in expected.items():
-        try:
-            actual = (path / name).stat().st_size
-            if actual != size:
-                return f"{name} has {actual:,} bytes instead of {size:,}"
-            if crc32(path / name) != checksum:
-                return f"{name} is damaged (its checksum differs)"
-        except FileNotFoundError:
-            return f"{name} is missing"
-        except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
-    return None
+    reasons = (_damage(path / name, *of) for name, of in expected.items())
+    return next((reason for reason in reasons if reason), None)
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
@@ -167,6 +157,18 @@ def crc32(path: Path) -> int:
         while chunk := file.read(1 << 20):
             value = zlib.crc32(chunk, value)
     return value
+
+
+def _damage(path: Path, size: int, checksum: int) -> str:
+    try:
+        actual = path.stat().st_size
+        if actual != size:
+            return f"{path.name} has {actual:,} bytes instead of {size:,}"
+        return "" if crc32(path) == checksum else f"{path.name} is damaged (its checksum differs)"
+    except FileNotFoundError:
+        return f"{path.name} is missing"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
 
 
 def _remove(path: Path) -> None:

@@ -9,7 +9,8 @@ A config class holds sections, each a frozen dataclass of settings, or plain set
 
     config = resolve(Config, argv, name="toy", presets=Path(__file__).parent / "presets")
 
-Later wins: defaults, ``--preset NAME``, ``--config FILE``, flags. This module never loads torch.
+Later wins: defaults, ``--preset NAME``, ``--defaults KEY=VALUE ...`` (what a launcher wishes),
+``--config FILE``, flags. This module never loads torch.
 """
 
 from __future__ import annotations
@@ -52,14 +53,18 @@ def resolve(cls: type[T], argv: Sequence[str], *, name: str, presets: Path | Non
     if flags.wants_help:
         print(help_text(settings, name, presets))
         raise SystemExit(0)
+    files = [(path, config_files.read(Path(path))) for path in flags.configs]
+    in_files = [values.pop("preset") for _, values in files if "preset" in values]
+    weak = flags.weak or config_flags.Flags()
+    preset = flags.preset or (in_files[-1] if in_files else weak.preset)
     given: dict[str, _Given] = {}
-    if flags.preset is not None:
-        given |= _from_file(_preset(flags.preset, presets, name), settings, name)
-    if flags.config is not None:
-        given |= _from_file(Path(flags.config), settings, name)
-    for path, value in flags.values.items():
-        given[path] = _Given(value, flags.spelled[path])
-    return _build(cls, settings, given)
+    if preset is not None:
+        path = _preset(str(preset), presets, name)
+        given |= _flatten(config_files.read(path), settings, name, str(path))
+    given |= _from_flags(weak)
+    for file, values in files:
+        given |= _flatten(values, settings, name, file)
+    return _build(cls, settings, given | _from_flags(flags))
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, name: str, origin: str) -> T:
@@ -120,8 +125,8 @@ def help_text(settings: list[Setting], name: str, presets: Path | None) -> str:
     return "\n".join(lines)
 
 
-def _from_file(path: Path, settings: list[Setting], name: str) -> dict[str, _Given]:
-    return _flatten(config_files.read(path), settings, name, str(path))
+def _from_flags(flags: config_flags.Flags) -> dict[str, _Given]:
+    return {path: _Given(value, flags.spelled[path]) for path, value in flags.values.items()}
 
 
 def _flatten(
@@ -188,7 +193,8 @@ def _validated(
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # noqa: PLC0415
     from typing_extensions import TypedDict  # noqa: PLC0415
 
-    types = TypedDict("types", {one.path: one.annotation for one in settings})  # type: ignore[misc]
+    fields_by_path = {one.path: one.annotation for one in settings}
+    types = TypedDict("types", fields_by_path)  # type: ignore[misc]
     types.__pydantic_config__ = ConfigDict(  # type: ignore[attr-defined]
         allow_inf_nan=False, coerce_numbers_to_str=True
     )
@@ -198,7 +204,8 @@ def _validated(
         first = error.errors()[0]
         one = next(s for s in settings if s.path == first["loc"][0])
         bound = first["type"].startswith(("greater", "less"))
-        wanted = f"{one.wanted}, {first['msg'][len('Input should be ') :]}," if bound else one.wanted
+        more = first["msg"].removeprefix("Input should be ")
+        wanted = f"{one.wanted}, {more}," if bound else one.wanted
         where = given.get(one.path, _Given(raw[one.path], "default"))
         raise _refusal(one, where, f"{wanted} is wanted") from None
 

@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _TRUTH |= {"false": False, "no": False, "off": False, "0": False}
-_OWN = ("config", "preset", "help")
+_OWN = ("config", "preset", "defaults", "help")
 
 
 @dataclass(slots=True, kw_only=True)
 class Flags:
-    """What a command line says: settings by path, and the flags of the reader itself."""
+    """What a command line says: settings by path, and the flags of the reader itself.
+
+    ``weak`` is what ``--defaults KEY=VALUE ...`` says: a launcher's wishes, which yield to files.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
-    config: str | None = None
+    configs: list[str] = field(default_factory=list)
     preset: str | None = None
+    weak: Flags | None = None
     wants_help: bool = False
 
 
@@ -36,19 +40,28 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
     flags = Flags()
     rest = list(argv)
     while rest:
-        token = rest.pop(0)
-        if token in ("-h", "--help"):
+        word = rest.pop(0)
+        if word in ("-h", "--help"):
             flags.wants_help = True
             continue
-        if not token.startswith("--") or token == "--":
-            msg = f"'{token}' is not a flag of {name}: flags start with --"
+        if not word.startswith("--") or word == "--":
+            msg = f"'{word}' is not a flag of {name}: flags start with --"
             raise ConfigError(msg)
-        typed, equals, value = token.partition("=")
+        typed, equals, value = word.partition("=")
         key = typed[2:].replace("-", "_")
         if equals:
             rest.insert(0, value)
-        if key in ("config", "preset"):
-            setattr(flags, key, _one(typed, rest, equals))
+        if key == "defaults":
+            pairs = [_one(typed, rest, equals)]
+            while rest and not _is_flag(rest[0]):
+                pairs.append(rest.pop(0))
+            flags.weak = parse([f"--{pair}" for pair in pairs], settings, name)
+            continue
+        if key == "config":
+            flags.configs.append(_one(typed, rest, equals))
+            continue
+        if key == "preset":
+            flags.preset = _one(typed, rest, equals)
             continue
         setting, negated = _lookup(key, settings)
         if setting is None:
@@ -88,8 +101,8 @@ def _one(typed: str, rest: list[str], equals: str) -> str:
     return rest.pop(0)
 
 
-def _is_flag(token: str) -> bool:
-    return token.startswith("--") or token == "-h"
+def _is_flag(word: str) -> bool:
+    return word.startswith("--") or word == "-h"
 
 
 def _unknown(typed: str, key: str, settings: list[Setting], name: str) -> ConfigError:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from trainers.engine.errors import TrainerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -75,10 +75,9 @@ class BatchPlan:
         """For each length its samples and the size of its global batches."""
         order = np.argsort(self.lengths, kind="stable").astype(np.int64)
         lengths, starts = np.unique(self.lengths[order], return_index=True)
-        return [
-            (rows, self.world_size * local_size(int(length), self.batch_size, self.frames_per_batch))
-            for length, rows in zip(lengths, np.split(order, starts[1:]), strict=True)
-        ]
+        sizes = [local_size(int(n), self.batch_size, self.frames_per_batch) for n in lengths]
+        split = np.split(order, starts[1:])
+        return [(rows, self.world_size * size) for rows, size in zip(split, sizes, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +122,11 @@ class Batches:
     def _keys(self, epoch: int, start: int) -> Iterator[tuple[Indices, Seeds]]:
         rank, ranks = self.world.rank, self.world.world_size
         for now in itertools.count(epoch):
+            seed = epoch_seed(self.plan.seed, now)
             for batch in self.plan.batches(now)[start:]:
                 share = len(batch) // ranks
                 rows = batch[rank * share : (rank + 1) * share]
-                yield rows, item_seeds(self.plan.seed, now, rows)
+                yield rows, item_seeds(seed, rows)
             start = 0
 
 
@@ -157,14 +157,21 @@ def local_size(length: int, batch_size: int, frames_per_batch: int | None) -> in
     return max(1, frames_per_batch // max(1, length))
 
 
-def item_seeds(seed: int, epoch: int, indices: Indices) -> Seeds:
-    """One seed per sample, of (seed, epoch, index); splitmix64's finalizer (Steele et al. 2014)."""
-    base = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
-    with np.errstate(over="ignore"):
-        z = base + indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))  # type: ignore[no-any-return]
+def epoch_seed(seed: int, epoch: int) -> np.uint64:
+    """What the seeds of an epoch's samples begin with."""
+    return np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]  # type: ignore[no-any-return]
+
+
+def item_seeds(seed: np.uint64, indices: Indices) -> Seeds:
+    """One seed per sample, of an epoch's seed and the index.
+
+    The index-th output of splitmix64 (Steele, Lea and Flood 2014), wrapping at 64 bits.
+    """
+    z = seed + indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Seeds = z ^ (z >> np.uint64(31))
+    return mixed
 
 
 def item_rng(seed: np.uint64 | int) -> np.random.Generator:
@@ -174,19 +181,16 @@ def item_rng(seed: np.uint64 | int) -> np.random.Generator:
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """The batch with all its tensors on the device, copied without waiting where pinned."""
-    if device.type == "cpu":
-        return batch
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+    if device.type == "cpu" or isinstance(batch, Tensor):
+        return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device) for value in batch))
     if isinstance(batch, (tuple, list)):
-        return type(batch)(to_device(value, device) for value in batch)
+        parts = [to_device(value, device) for value in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     if is_dataclass(batch) and not isinstance(batch, type):
-        parts = {f.name: to_device(getattr(batch, f.name), device) for f in fields(batch)}
-        return replace(batch, **parts)
+        named = {f.name: to_device(getattr(batch, f.name), device) for f in fields(batch)}
+        return replace(batch, **named)
     return batch
 
 

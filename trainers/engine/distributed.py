@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,12 +90,17 @@ def replicate(model: nn.Module, world: World) -> nn.Module:
     """
     if world.is_alone:
         return model
-    return DistributedDataParallel(
-        model,
-        device_ids=[world.device.index] if world.device.type == "cuda" else None,
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+    for buffer in model.buffers():
+        dist.broadcast(buffer, 0)
+    with warnings.catch_warnings():
+        # Its successor's name is newer than the oldest torch that we run on.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(
+            model,
+            device_ids=[world.device.index] if world.device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -155,7 +161,9 @@ def seed_everything(seed: int, world: World) -> None:
     torch.manual_seed(own)
 
 
-def shared_generator(seed: int, *numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+def shared_generator(
+    seed: int, *numbers: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """A generator in the same state on all ranks: of the seed and, say, a step and a layer."""
     return torch.Generator(device).manual_seed(_mixed(seed, *numbers))
 

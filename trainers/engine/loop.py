@@ -15,22 +15,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from gpuops import heartbeat
-from trainers.engine import checkpoint
 from trainers.engine.agreement import Agreement, stop_on_signal
 from trainers.engine.data import to_device
-from trainers.engine.distributed import broadcast_object
 from trainers.engine.errors import ConfigError
-from trainers.engine.metrics import judge, out_of_patience
+from trainers.engine.metrics import out_of_patience
 from trainers.engine.optim import autocast_dtype
-from trainers.engine.progress import Progress, in_words
-from trainers.engine.state import capture_rng, restore_rng
+from trainers.engine.progress import Progress
+from trainers.engine.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from torch import Tensor, nn
-    from torch.amp import GradScaler
 
     from trainers.engine.distributed import World
     from trainers.engine.run import Outputs
@@ -57,8 +55,11 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
-    """How a run ended. ``stopped_by`` is the signal that stopped it before its end, if one did;
-    the losses are the first and the last step's of this process, ``seconds`` those of training."""
+    """How a run ended.
+
+    ``stopped_by`` is the signal that stopped it before its end, if one did. The losses are the
+    first and the last step's of this process, ``seconds`` those it trained.
+    """
 
     step: int
     total_steps: int
@@ -110,13 +111,10 @@ def fit(
     to any rank ends it after the step at hand, with a checkpoint.
     """
     total = total_steps(config, batches, world)
-    accumulate = config.accumulation(world.world_size)
     state.enter(batches.per_epoch)
-    trained = [p for group in state.optimizer.param_groups for p in group["params"]]
-    dtype = autocast_dtype(config, world.device)
-    cast = torch.autocast(world.device.type, dtype) if dtype else _NOTHING
+    passes = _Passes(state, losses, config, world)
     progress = Progress(outputs, config, total)
-    upkeep = _Upkeep(state, outputs, world, config, evaluate, total)
+    upkeep = Upkeep(state, outputs, world, config, evaluate, total)
     stopped_by: int | None = None
 
     heartbeat.beat(state.step, total_steps=total, phase="start")
@@ -128,26 +126,13 @@ def fit(
         state.model.train()
         while state.step < total and not out_of_patience(state, config):
             # ------------------------------------------------------------- one step
-            values: dict[str, Tensor] = {}
-            for left in reversed(range(accumulate)):
-                asked = perf_counter()
-                batch = to_device(next(stream), world.device)
-                progress.waited(perf_counter() - asked)
-                with _gradients_stay_here(state.model) if left else _NOTHING:
-                    with cast:
-                        parts = losses(state.model, batch)
-                    _backward(parts["loss"], accumulate, state.scaler)
-                _add(values, parts, accumulate)
+            values = passes.gradients(stream, progress)
             if grad_clip is not None:
-                if state.scaler is not None:
-                    state.scaler.unscale_(state.optimizer)
-                norm = clip_grad_norm_(trained, grad_clip)
-                if state.scaler is None:  # with a scaler, it is a step to skip, not a failure
-                    values["grad_norm"] = norm
+                passes.clip(grad_clip, values)
             report = agreement.send(state.step + 1, values)
             lr = state.optimizer.param_groups[0]["lr"]
             _update(state)
-            state.advance(accumulate)
+            state.advance(passes.count)
             if after_step is not None:
                 after_step(state.step)
             progress.step_done(state.step, report, lr)
@@ -164,15 +149,9 @@ def fit(
                 upkeep.do(stopping=stopped_by is not None)
             if stopped_by is not None:
                 break
-        del stream  # and its workers
+        del stream  # and with it its worker processes
 
-    if stopped_by is not None:
-        name = signal.Signals(stopped_by).name
-        log.info("stopped at step %d by %s, checkpoint saved in %s", state.step, name, upkeep.saved)
-    elif state.step < total:
-        log.info("stopped early at step %d: nothing better since step %s", state.step, state.best_step)
-    else:
-        log.info("done: %d steps, checkpoint in %s", state.step, upkeep.saved or outputs.checkpoints)
+    log.info("%s", _farewell(state, total, stopped_by, upkeep.saved or outputs.checkpoints))
     heartbeat.beat(state.step, total_steps=total, loss=progress.last_loss, phase="done")
     return FitResult(
         step=state.step,
@@ -185,104 +164,53 @@ def fit(
     )
 
 
-class _Upkeep:
-    """What is due between steps: evaluating and saving."""
+class _Passes:
+    """The forward and backward passes of a step: the step's gradients, and what the losses were."""
 
     def __init__(
-        self,
-        state: TrainState,
-        outputs: Outputs,
-        world: World,
-        config: LoopConfig,
-        evaluate: Evaluate | None,
-        total: int,
+        self, state: TrainState, losses: Losses, config: LoopConfig, world: World
     ) -> None:
-        self.metrics: dict[str, float] = {}
-        self.saved: object = None
-        self._state = state
-        self._outputs = outputs
-        self._world = world
-        self._config = config
-        self._evaluate = evaluate
-        self._total = total
+        self.count = config.accumulation(world.world_size)
+        dtype = autocast_dtype(config, world.device)
+        self._cast = torch.autocast(world.device.type, dtype) if dtype else _NOTHING
+        self._model = state.model
+        self._scaler = state.scaler
+        self._optimizer = state.optimizer
+        self._losses = losses
+        self._device = world.device
+        self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
 
-    def is_due(self) -> bool:
-        """Whether there is anything to do after this step."""
-        return self._is_due_for(self._config.save_iter) or self._is_evaluation_due()
+    def gradients(self, stream: Iterator[Any], progress: Progress) -> dict[str, Tensor]:
+        """Add up the gradients of a step's batches; gives the means of their losses."""
+        means: dict[str, Tensor] = {}
+        for left in reversed(range(self.count)):
+            asked = perf_counter()
+            batch = to_device(next(stream), self._device)
+            progress.waited(perf_counter() - asked)
+            with self._keeping_to_this_rank() if left else _NOTHING:
+                with self._cast:
+                    parts = self._losses(self._model, batch)
+                loss = parts["loss"] if self.count == 1 else parts["loss"] / self.count
+                scaled = loss if self._scaler is None else self._scaler.scale(loss)
+                scaled.backward()  # type: ignore[no-untyped-call]
+            for name, part in parts.items():
+                share = part.detach() if self.count == 1 else part.detach() / self.count
+                means[name] = means[name] + share if name in means else share
+        return means
 
-    def do(self, *, stopping: bool) -> None:
-        """Evaluate and save, as is due. Who stops saves at once; its successor evaluates."""
-        better = self._is_evaluation_due() and not stopping and self._judged_better()
-        ended = stopping or out_of_patience(self._state, self._config)
-        if better or ended or self._is_due_for(self._config.save_iter):
-            self._save()
+    def clip(self, largest: float, values: dict[str, Tensor]) -> None:
+        """Clip the gradients; their norm joins the values that are reported and checked."""
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
+        norm = clip_grad_norm_(self._trained, largest)
+        # With a scaler, a norm that is not finite is a step to be skipped and no failure.
+        if self._scaler is None:
+            values["grad_norm"] = norm
 
-    def catch_up(self) -> None:
-        """Do the evaluation that a run which was stopped has left."""
-        if self._state.step and self._is_evaluation_due():
-            self._judged_better()
-            self._save()
-
-    def _is_due_for(self, every: int) -> bool:
-        return self._state.step % every == 0 or self._state.step == self._total
-
-    def _is_evaluation_due(self) -> bool:
-        return (
-            self._evaluate is not None
-            and self._state.evaluated_step != self._state.step
-            and self._is_due_for(self._config.eval_iter)
-        )
-
-    def _judged_better(self) -> bool:
-        assert self._evaluate is not None  # noqa: S101 - for the type checker
-        state, device = self._state, self._world.device
-        heartbeat.beat(state.step, total_steps=self._total, phase="evaluate")
-        rng = capture_rng(device)
-        state.model.eval()
-        if state.ema is not None:
-            state.ema.eval()
-        with torch.no_grad():
-            metrics = self._evaluate(state.step)
-        state.model.train()
-        restore_rng(rng, device)
-        # The ranks may differ in the last bit; they must not differ in what they decide.
-        self.metrics = broadcast_object(metrics, self._world)
-        state.evaluated_step = state.step
-        better = judge(state, self.metrics, self._config)
-        self._outputs.figures(state.step, "val", self.metrics, total_steps=self._total)
-        mark = " · best" if better else ""
-        log.info("step %d · evaluation · %s%s", state.step, in_words(self.metrics), mark)
-        return better
-
-    def _save(self) -> None:
-        heartbeat.beat(self._state.step, total_steps=self._total, phase="save")
-        self.saved = checkpoint.save(
-            self._state,
-            self._outputs,
-            self._world,
-            keep=self._config.keep,
-            metrics=self.metrics,
-        )
-
-
-def _gradients_stay_here(model: nn.Module) -> AbstractContextManager[None]:
-    """Gradients of all but a step's last batch are added up before ranks exchange them."""
-    return model.no_sync() if isinstance(model, DistributedDataParallel) else _NOTHING  # type: ignore[no-any-return]
-
-
-def _backward(loss: Tensor, accumulate: int, scaler: GradScaler | None) -> None:
-    if accumulate > 1:
-        loss = loss / accumulate
-    if scaler is not None:
-        loss = scaler.scale(loss)
-    loss.backward()  # type: ignore[no-untyped-call]
-
-
-def _add(values: dict[str, Tensor], parts: dict[str, Tensor], accumulate: int) -> None:
-    """Add a batch's share to the means of a step."""
-    for name, part in parts.items():
-        share = part.detach() if accumulate == 1 else part.detach() / accumulate
-        values[name] = values[name] + share if name in values else share
+    def _keeping_to_this_rank(self) -> AbstractContextManager[Any]:
+        """Ranks exchange gradients in the last pass of a step only."""
+        model = self._model
+        return model.no_sync() if isinstance(model, DistributedDataParallel) else _NOTHING
 
 
 def _update(state: TrainState) -> None:
@@ -295,3 +223,13 @@ def _update(state: TrainState) -> None:
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update_parameters(state.bare)
+
+
+def _farewell(state: TrainState, total: int, stopped_by: int | None, saved: Path) -> str:
+    if stopped_by is not None:
+        name = signal.Signals(stopped_by).name
+        return f"stopped at step {state.step} by {name}, checkpoint saved in {saved}"
+    if state.step < total:
+        best = state.best_step
+        return f"stopped early at step {state.step}: no evaluation was better since step {best}"
+    return f"done: {state.step} steps, checkpoint in {saved}"

@@ -89,7 +89,8 @@ def build_ema(model: nn.Module, optim: OptimConfig) -> AveragedModel | None:
     """The moving average of the weights, beginning at the model's; buffers are copied."""
     if optim.ema_decay is None:
         return None
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema_decay))
+    towards = get_ema_multi_avg_fn(optim.ema_decay)  # type: ignore[no-untyped-call]
+    average = AveragedModel(model, multi_avg_fn=towards)
     return average.requires_grad_(requires_grad=False)
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
     from trainers.engine.distributed import World
 
 log = logging.getLogger("trainers")
@@ -46,7 +44,7 @@ class Outputs:
     trainer: str
     config: Mapping[str, Any]
     figures_file: TextIO | None = None
-    events: EventFileWriter | None = None
+    events: Any = None
 
     @property
     def checkpoints(self) -> Path:
@@ -107,7 +105,10 @@ def open_outputs(
 
 
 def _open(outputs: Outputs, stack: ExitStack) -> None:
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415
+    # Not torch.utils.tensorboard: that takes a second more, and scalars do without.
+    from tensorboard.summary.writer import (  # type: ignore[import-untyped] # noqa: PLC0415
+        event_file_writer,
+    )
 
     outputs.checkpoints.mkdir(parents=True, exist_ok=True)
     dump(outputs.config, outputs.folder / "config_used.yaml")
@@ -123,7 +124,8 @@ def _open(outputs: Outputs, stack: ExitStack) -> None:
     outputs.figures_file = stack.enter_context(path.open("a", buffering=1, encoding="utf-8"))
     if torn:
         outputs.figures_file.write("\n")
-    outputs.events = EventFileWriter(str(outputs.folder / "tensorboard"), flush_secs=10)
+    folder = str(outputs.folder / "tensorboard")
+    outputs.events = event_file_writer.EventFileWriter(folder, flush_secs=10)
     stack.callback(outputs.events.close)
 
 
@@ -142,11 +144,15 @@ def _speak(handler: logging.Handler, level: int, stack: ExitStack) -> None:
 
 
 def _event(step: int, values: Mapping[str, float]) -> Any:
-    from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
-    from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415
+    from tensorboard.compat.proto import (  # type: ignore[import-untyped] # noqa: PLC0415
+        event_pb2,
+        summary_pb2,
+    )
 
-    scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    return Event(step=step, wall_time=time.time(), summary=Summary(value=scalars))
+    scalar = summary_pb2.Summary.Value
+    scalars = [scalar(tag=tag, simple_value=value) for tag, value in values.items()]
+    summary = summary_pb2.Summary(value=scalars)
+    return event_pb2.Event(step=step, wall_time=time.time(), summary=summary)
 
 
 class _Line(logging.Formatter):

@@ -49,7 +49,9 @@ class LoopConfig:
     save_iter: Count = setting(1000, "steps between two checkpoints")
     keep: Count = setting(3, "newest checkpoints kept, beside the best")
     mixed_precision: Literal["off", "auto", "bf16", "fp16"] = setting(
-        "off", "arithmetic of the forward pass; auto: the best this device has", switch=("auto", "off")
+        "off",
+        "arithmetic of the forward pass; auto: the best this device has",
+        switch=("auto", "off"),
     )
     gradient_checkpointing: bool = setting(
         False, "compute activations again in the backward pass instead of keeping them"

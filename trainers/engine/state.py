@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LambdaLR
     from torch.optim.swa_utils import AveragedModel
 
-_COUNTERS = ("step", "epoch", "batch", "per_epoch", "best", "best_step", "bad_evaluations")
-_COUNTERS += ("evaluated_step",)
+_POSITION = ("step", "epoch", "batch", "per_epoch")
+_COUNTERS = (*_POSITION, "best", "best_step", "bad_evaluations", "evaluated_step")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +47,11 @@ class TrainState:
         return bare(self.model)
 
     def enter(self, per_epoch: int) -> None:
-        """Take the position over into epochs of so many batches: with another number of ranks,
-        or another batch size, an epoch has fewer or more of them than where it was saved."""
+        """Take the position over into epochs of so many batches.
+
+        With another number of ranks, or another batch size, an epoch has fewer or more of them
+        than it had where the state was saved.
+        """
         if self.per_epoch not in (0, per_epoch):
             self.batch = self.batch * per_epoch // self.per_epoch
         self.per_epoch = per_epoch
@@ -95,10 +98,10 @@ class TrainState:
 
 def capture_rng(device: torch.device) -> dict[str, Any]:
     """The state of every generator that training on this rank draws from."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }

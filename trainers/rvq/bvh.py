@@ -155,7 +155,7 @@ class _Importer:
                 self.skeleton = _skeleton_of(clip, local)
             self._check_same(clip)
         except BvhError as error:
-            self.skipped[str(path)] = error.message
+            self.skipped[str(path)] = error.message.removeprefix(str(path)).lstrip(":, ")
             return
         keypoints = joint_positions(clip.parents, local, matrices)
         translation = keypoints[:, self.skeleton.translation_joint]

@@ -158,14 +158,14 @@ class MotionData:
         return {**self.source.describe(), "windows": len(self.windows), "rotation": self.rotation}
 
 
-def open_data(config: DatasetConfig, split: str, seed: int = 0) -> MotionData:
+def open_data(config: DatasetConfig, split: str) -> MotionData:
     """Open a split of `config.data`: "train", or "val" for the one to validate on.
 
     Raises:
         TrainerError: for whatever of the data set cannot be used.
     """
     if config.data == "synthetic":
-        clips = synthetic_clips(split, seed, max_samples=config.max_samples)
+        clips = synthetic_clips(split, max_samples=config.max_samples)
     else:
         root = Path(config.data)
         name = validation_split(root, config.val_split) if split == "val" else split

@@ -5,18 +5,26 @@ Shapes: B batch, T frames, F features, J joints.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
+from trainers.engine.errors import ConfigError
 from trainers.rvq.kinematics import ForwardKinematics, features_to_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trainers.rvq.config import LossConfig
-    from trainers.rvq.model import Reconstruction
+    from trainers.rvq.data import MotionData
+    from trainers.rvq.model import RVQVAE, Reconstruction
     from trainers.rvq.skeleton import Skeleton
+
+Part = TypeVar("Part", Tensor, float)
+
+JOINT_SCALE = 10.0  # cm: joints are compared in decimetres, about the size of their spread
 
 DISTANCES = {"l1_smooth": F.smooth_l1_loss, "l1": F.l1_loss, "l2": F.mse_loss}
 
@@ -60,23 +68,36 @@ class MotionLoss(nn.Module):
 
     def forward(self, found: Reconstruction, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
         """Parts of the loss over the frames of the mask; "loss" is the one to minimise."""
-        output, target = found.output.float(), found.target
-        recons = masked_mean(self.distance(output, target, reduction="none"), mask_BT)
+        parts = self.parts(found.output.float(), found.target, mask_BT)
+        parts["commit"] = found.quantized.commitment
+        loss = self.total(parts)
+        reported = {name: part.detach() for name, part in parts.items()}
+        return {"loss": loss, **reported, "perplexity": found.quantized.perplexity.detach()}
+
+    def parts(
+        self, output_BTF: Tensor, target_BTF: Tensor, mask_BT: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the parts that compare motions, unweighted."""
+
+        def far(found: Tensor, wanted: Tensor, mask: Tensor | None) -> Tensor:
+            return masked_mean(self.distance(found, wanted, reduction="none"), mask)
+
         steps = None if mask_BT is None else mask_BT[:, 1:] & mask_BT[:, :-1]
-        velocity = masked_mean(
-            self.distance(output.diff(dim=1), target.diff(dim=1), reduction="none"), steps
-        )
-        commit = found.quantized.commitment
-        loss = recons + self.weights.commit * commit + self.weights.loss_vel * velocity
-        parts = {"recons": recons, "commit": commit, "velocity": velocity}
+        parts = {
+            "recons": far(output_BTF, target_BTF, mask_BT),
+            "velocity": far(output_BTF.diff(dim=1), target_BTF.diff(dim=1), steps),
+        }
         if self.places is not None:
-            there = self.places(target) / self.scale
-            placed = self.places(output) / self.scale
-            joints = masked_mean(self.distance(placed, there, reduction="none"), mask_BT)
-            loss = loss + self.weights.loss_joints * joints
-            parts["joints"] = joints
-        parts = {name: part.detach() for name, part in parts.items()}
-        return {"loss": loss, **parts, "perplexity": found.quantized.perplexity.detach()}
+            there = self.places(target_BTF) / self.scale
+            parts["joints"] = far(self.places(output_BTF) / self.scale, there, mask_BT)
+        return parts
+
+    def total(self, parts: Mapping[str, Part]) -> Part:
+        """Weigh and add parts, whether tensors or numbers."""
+        weights = self.weights
+        loss = parts["recons"] + weights.commit * parts["commit"]
+        loss = loss + weights.loss_vel * parts["velocity"]
+        return loss + weights.loss_joints * parts["joints"] if "joints" in parts else loss
 
 
 def masked_mean(values: Tensor, mask_BT: Tensor | None) -> Tensor:
@@ -86,3 +107,16 @@ def masked_mean(values: Tensor, mask_BT: Tensor | None) -> Tensor:
     weight = mask_BT.to(values.dtype).reshape(*mask_BT.shape, *[1] * (values.dim() - 2))
     per_frame = values[0, 0].numel() if values.shape[1] else 1
     return (values * weight).sum() / (weight.sum() * per_frame).clamp_min(1)
+
+
+def build_loss(config: LossConfig, model: RVQVAE, data: MotionData) -> MotionLoss:
+    """Build the loss of a config, with joints where the data has a skeleton.
+
+    Raises:
+        ConfigError: where joints are asked for and there is none.
+    """
+    if data.skeleton is None:
+        if config.loss_joints:
+            raise ConfigError("loss.loss_joints needs a data set with a skeleton.json")
+        return MotionLoss(config)
+    return MotionLoss(config, JointPlaces(data.skeleton, model.mean, model.std), JOINT_SCALE)

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from trainers.rvq.quantizer import Quantized, ResidualQuantizer
 
 if TYPE_CHECKING:
-    from trainers.rvq.config import ModelConfig, QuantizerConfig
+    from trainers.rvq.config import Config, ModelConfig, QuantizerConfig
+    from trainers.rvq.data import Statistics
 
 STRIDE = 2  # of every down- and upsampling
 
@@ -210,3 +211,14 @@ def _keep(x: Tensor, mask: Tensor | None) -> Tensor:
 
 def _activation(name: str) -> nn.Module:
     return {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}[name]()
+
+
+def build_model(config: Config, statistics: Statistics) -> RVQVAE:
+    """Build the model of a config around the statistics of its data."""
+    features = len(statistics.mean)
+    model = RVQVAE(features, config.model, config.quantizer, seed=config.run.seed)
+    model.mean.copy_(torch.from_numpy(statistics.mean))
+    model.std.copy_(torch.from_numpy(statistics.std))
+    if config.loop.gradient_checkpointing:
+        model.use_gradient_checkpointing()
+    return model

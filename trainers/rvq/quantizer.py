@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 DROPPED = -1
 """The code of a layer that was dropped, and of a token that is not valid."""
 
+Coded = tuple[Tensor, Tensor]
+"""Latents (B, N, D) of a forward and their codes (B, N, Q)."""
+
 # Purposes of the generators that all ranks share, so that no two draws use the same numbers.
 DROPOUT, REVIVAL, INITIALISATION = range(3)
 CANDIDATES = 64  # residuals that the dead codes of a layer may take in one step
@@ -159,8 +162,8 @@ class ResidualQuantizer(nn.Module):
         lengths_K = codebook_KD.square().sum(-1)
         distances_MK = torch.addmm(lengths_K, residual_MD, codebook_KD.T, alpha=-2)
         if self.training and self.temperature:
-            # Gumbel-max: argmax(logit + g) with g = -log e and e exponential
-            noise = torch.empty_like(distances_MK).exponential_().log_()
+            # Gumbel-max: argmax(logit + g), g = -log(-log u) and u uniform
+            noise = torch.rand_like(distances_MK).log_().neg_().log_()
             distances_MK = distances_MK.add_(noise, alpha=self.temperature)
         return distances_MK.argmin(-1)
 
@@ -190,15 +193,15 @@ class ResidualQuantizer(nn.Module):
         """
         if self._first:
             self._initialise_(world)
-        elif self._collected is not None:
-            self._average_(self._collected, world)
+        elif self._collected is not None and self._collected.last is not None:
+            self._average_(self._collected, self._collected.last, world)
             self._collected.clear_()
         self._step += 1
         self.step.fill_(self._step)
 
-    def _average_(self, collected: _Collected, world: World) -> None:
+    def _average_(self, collected: _Collected, last: Coded, world: World) -> None:
         layers = self.active_layers()
-        candidates = self._candidates(collected, layers, world)
+        candidates = self._candidates(last, layers, world)
         parts = [collected.sums[:layers], collected.counts[:layers], candidates]
         fused = all_reduce_sum(torch.cat([part.flatten() for part in parts]), world)
         sums_QKD, counts_QK, candidates = (
@@ -223,13 +226,13 @@ class ResidualQuantizer(nn.Module):
         codes = sums / counts[..., None]
         self.codebooks[:layers] = torch.where(alive[..., None], codes, self.codebooks[:layers])
 
-    def _candidates(self, collected: _Collected, layers: int, world: World) -> Tensor:
+    def _candidates(self, last: Coded, layers: int, world: World) -> Tensor:
         """(layers, CANDIDATES, D + 1): this rank's rows for dead codes, 1 after them; else zeros.
 
         The places are drawn over the batch of all ranks laid end to end, so they fall on the same
         latents however many ranks share them.
         """
-        latents_BND, codes_BNQ = collected.last
+        latents_BND, codes_BNQ = last
         latents_ND, codes_NQ = latents_BND.flatten(0, 1), codes_BNQ.flatten(0, 1)
         generator = shared_generator(self.seed, self._step, REVIVAL)
         shape = (layers, CANDIDATES)
@@ -277,11 +280,9 @@ class ResidualQuantizer(nn.Module):
 class _Collected:
     """What the forwards of one step saw: never saved, for a step is saved whole or not at all."""
 
-    last: tuple[Tensor, Tensor]
-    """Latents (B, N, D) and codes (B, N, Q) of the last forward, for revival."""
-
     def __init__(self, sums: Tensor, counts: Tensor) -> None:
         self.sums, self.counts = sums, counts
+        self.last: Coded | None = None
 
     def add(self, layer: int, chosen_M: Tensor, uses_K: Tensor, residual_MD: Tensor) -> None:
         index = chosen_M[:, None].expand_as(residual_MD)
@@ -291,7 +292,7 @@ class _Collected:
     def clear_(self) -> None:
         self.sums.zero_()
         self.counts.zero_()
-        del self.last
+        self.last = None
 
 
 def _spread(rows: Tensor, shape: torch.Size, mask_BN: Tensor | None, fill: float) -> Tensor:

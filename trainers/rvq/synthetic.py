@@ -35,7 +35,7 @@ FPS = 30.0
 HAND_FROM = 22  # joints of the hands come last and move less
 
 
-def synthetic_clips(split: str, seed: int = 0, *, max_samples: int | None = None) -> Clips:
+def synthetic_clips(split: str, *, seed: int = 0, max_samples: int | None = None) -> Clips:
     """Make a split: deterministic by (split, seed); both splits share the gaits, no clip."""
     skeleton = smplh_skeleton()
     if split not in CLIPS:
@@ -54,11 +54,11 @@ def synthetic_clips(split: str, seed: int = 0, *, max_samples: int | None = None
 class _Gaits:
     def __init__(self, rng: np.random.Generator, joints: int) -> None:
         reach = np.where(np.arange(joints) < HAND_FROM, 1.0, 0.4)[:, None]
-        falling = 0.35 / np.arange(1, HARMONICS + 1)[:, None, None]
-        self.rest = rng.normal(0, 0.25, (GAITS, joints, 3)) * reach
+        falling = 0.2 / np.arange(1, HARMONICS + 1)[:, None, None]
+        self.rest = rng.normal(0, 0.12, (GAITS, joints, 3)) * reach
         self.height = rng.normal(0, 1, (GAITS, HARMONICS, joints, 3)) * falling * reach
         self.phase = rng.uniform(0, 2 * np.pi, (GAITS, HARMONICS, joints, 3))
-        self.style = rng.normal(0, 0.2, (STYLES, joints, 3)) * reach
+        self.style = rng.normal(0, 0.08, (STYLES, joints, 3)) * reach
         self.tempo = rng.uniform(0.5, 1.5, GAITS)  # cycles a second
 
     def clip(self, gait: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -74,7 +74,7 @@ class _Gaits:
         way = np.linspace(0, 1, frames)[:, None]
         mixture = (1 - way) * rng.normal(size=STYLES) + way * rng.normal(size=STYLES)
         pose = self.rest[gait] + swing + np.tensordot(mixture, self.style, 1)
-        heading = rng.uniform(-0.5, 0.5) + rng.normal(0, 0.15) * seconds
+        heading = rng.uniform(-0.3, 0.3) + rng.normal(0, 0.1) * seconds
         pose[:, 0] = 0.2 * pose[:, 0] + heading[:, None] * np.array([0.0, 1.0, 0.0])
         return pose.reshape(frames, -1).astype(np.float32)
 
@@ -92,7 +92,7 @@ def write_clips(out: Path, seed: int = 0, *, skeleton: Skeleton | None = None) -
     counts = {}
     try:
         for split in CLIPS:
-            clips = synthetic_clips(split, seed)
+            clips = synthetic_clips(split, seed=seed)
             counts[split] = len(clips.names)
             for name, pose in zip(clips.names, clips.poses, strict=True):
                 folder = building / split / name

@@ -30,7 +30,7 @@ def _whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two ranks that nothing interrupts."""
     folder = tmp_path_factory.mktemp("whole-of-two") / "run"
-    assert [0, 0] == [rank.exit_code for rank in train_on_ranks(at(folder), 2)]
+    assert [rank.exit_code for rank in train_on_ranks(at(folder), 2)] == [0, 0]
     return folder
 
 
@@ -47,8 +47,8 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert (signalled + 1, 15) == (first.step, first.stopped_by)
     second = train(at(folder, resume="auto"))
 
-    assert (14, None) == (second.step, second.stopped_by)
-    assert "" == difference(saved(whole), saved(folder))
+    assert (second.step, second.stopped_by) == (14, None)
+    assert difference(saved(whole), saved(folder)) == ""
 
 
 def test_crashed_and_resumed_equals_uninterrupted(whole: Path, tmp_path: Path) -> None:
@@ -56,11 +56,11 @@ def test_crashed_and_resumed_equals_uninterrupted(whole: Path, tmp_path: Path) -
     folder = tmp_path / "run"
 
     (rank,) = train_on_ranks(at(folder), 1, {(0, 9): "crash"})
-    assert 9 == rank.exit_code
-    assert 6 == saved(folder).step
+    assert rank.exit_code == 9
+    assert saved(folder).step == 6
     train(at(folder, resume="auto"))
 
-    assert "" == difference(saved(whole), saved(folder))
+    assert difference(saved(whole), saved(folder)) == ""
 
 
 def test_two_ranks_stopped_and_resumed_equal_uninterrupted(
@@ -70,11 +70,11 @@ def test_two_ranks_stopped_and_resumed_equal_uninterrupted(
     folder = tmp_path / "run"
 
     stopped = train_on_ranks(at(folder), 2, {(1, 6): "sigterm"})
-    assert [0, 0] == [rank.exit_code for rank in stopped]
-    assert 7 == saved(folder).step
+    assert [rank.exit_code for rank in stopped] == [0, 0]
+    assert saved(folder).step == 7
     train_on_ranks(at(folder, resume="auto"), 2)
 
-    assert "" == difference(saved(whole_of_two), saved(folder))
+    assert difference(saved(whole_of_two), saved(folder)) == ""
 
 
 def test_early_stopping_counters_survive(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_early_stopping_counters_survive(tmp_path: Path) -> None:
         ends.append(train(at(tmp_path / name, config, resume="auto")).step)
 
     assert ends[0] == ends[1] < 40
-    assert "" == difference(saved(tmp_path / "whole"), saved(tmp_path / "resumed"))
+    assert difference(saved(tmp_path / "whole"), saved(tmp_path / "resumed")) == ""
 
 
 def test_worker_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_worker_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
     train(at(folder, config), {(0, 2): "sigterm"})
     train(at(folder, config, resume="auto"))
 
-    assert "" == difference(saved(whole), saved(folder))
+    assert difference(saved(whole), saved(folder)) == ""
 
 
 def test_evaluation_leaves_training_alone(whole: Path, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_evaluation_leaves_training_alone(whole: Path, tmp_path: Path) -> None:
 
     train(at(tmp_path / "run", config))
 
-    assert "" == difference(saved(whole).weights, saved(tmp_path / "run").weights)
+    assert difference(saved(whole).weights, saved(tmp_path / "run").weights) == ""
 
 
 def test_another_seed_gives_another_run(whole: Path, tmp_path: Path) -> None:

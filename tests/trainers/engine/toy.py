@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SAMPLES, WIDTH = 22, 6
+# What takes long to import is imported once, by the process that the ranks are forked from.
+PRELOADED = ["trainers.engine.loop", "trainers.engine.run"]
+PRELOADED += ["tensorboard.summary.writer.event_file_writer", "torch._dynamo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +197,7 @@ def train_on_ranks(
     folder.mkdir(exist_ok=True)
     meeting = folder / f"meeting-{random.random()}"  # noqa: S311
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["toy"])
+    context.set_forkserver_preload(PRELOADED)
     processes = [
         context.Process(target=_rank, args=(config, plot or {}, rank, ranks, str(meeting)))
         for rank in range(ranks)
