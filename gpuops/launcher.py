@@ -264,7 +264,7 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
     return Requirements(
         workers=launch.nproc_per_node,
         master_port=launch.master_port,
-        output_dir=str(ready.out_dir),
+        output_dir=os.path.relpath(ready.out_dir),
         memory_per_worker_bytes=int(memory * GIB),
         disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
         data_root=data_root,

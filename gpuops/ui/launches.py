@@ -46,8 +46,8 @@ def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
     batch = _global_batch(launch, settings)
     if batch:
         table.add_row("batch", batch)
-    table.add_row("folder", launch.run_dir)
-    return Group(Text("plan", style="bold cyan"), table)
+    table.add_row("folder", words.place(launch.run_dir, launch.working_dir))
+    return Group(Text("\nplan", style="bold cyan"), table, "")
 
 
 def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None:
@@ -179,10 +179,10 @@ def summary(
         shown = "  ".join(f"{key} {words.figure(value)}" for key, value in validation.items())
         table.add_row("validation", shown)
     for name, path in places.items():
-        table.add_row(name, str(path))
-    rows: list[RenderableType] = [head, table]
+        table.add_row(name, words.place(path, launch.working_dir))
+    rows: list[RenderableType] = ["", head, table]
     if next_commands:
-        rows.append(Text("next", style="bold cyan"))
+        rows.append(Text("\nnext", style="bold cyan"))
         width = max(len(command) for command, _ in next_commands)
         rows += [
             Text.assemble((f" {command:<{width}}", "bold"), (f"  {about}", "dim"), no_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import PurePath
 
 
 def duration(seconds: float | None) -> str:
@@ -41,3 +42,9 @@ def steps(step: int | None, total: int | None) -> str:
     if step is None:
         return "—"
     return str(step) if total is None else f"{step}/{total}"
+
+
+def place(path: PurePath | str, base: str) -> str:
+    """A path as short as it can be typed from the folder ``base``."""
+    whole = PurePath(path)
+    return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)
