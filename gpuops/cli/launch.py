@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from gpuops.cli import options, output
 from gpuops.core import failure, torchrun
+from gpuops.core.plan import LaunchPlan
 from gpuops.core.preflight import has_errors
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError
 from gpuops.launcher import Order, Prepared, misspelled, prepare
@@ -134,7 +136,7 @@ def _refuse(prepared: Prepared, force: list[str]) -> None:
 
 def _run(prepared: Prepared) -> None:
     plan, console = prepared.plan, output.stderr()
-    with launches.Screen(console) as screen:
+    with launches.Screen(console, brief=prepared.manifest is not None) as screen:
         outcome = supervise(
             plan,
             prepared.out_dir,
@@ -192,8 +194,14 @@ def _summary(prepared: Prepared, outcome: Outcome) -> object:
     )
 
 
+def _reference(plan: LaunchPlan) -> str:
+    """The run as it can be typed here: its name, or its folder where runs lie elsewhere."""
+    root = Path(plan.run_dir)
+    return plan.run_id if root.parent == run_dir.runs_dir(None) else os.path.relpath(root)
+
+
 def _next(prepared: Prepared, outcome: Outcome) -> list[tuple[str, str]]:
-    run = prepared.plan.run_id
+    run = _reference(prepared.plan)
     if outcome.ending == "failed":
         return [
             (f"gpuops logs {run}", "what rank 0 said; `--rank R` for another"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ NOT_LOSSES = {
     "data_wait", "grad_norm", "loss", "seconds",
 }  # fmt: skip
 PARTS_SHOWN = 3
+BAR_WIDTH = 10
 
 
 def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
@@ -64,11 +66,19 @@ def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None
     )
 
 
-class Screen:
-    """The live line of a job; plain lines where the output is no terminal."""
+# How trainers.engine logs the figures of a step: on a terminal the live line shows them.
+STEP_FIGURES = re.compile(r"^step \d+/\d+ · ")
 
-    def __init__(self, console: Console) -> None:
+
+class Screen:
+    """The live line of a job; plain lines where the output is no terminal.
+
+    ``brief``: what the job says is also in its log, so lines may be left out or cut to fit.
+    """
+
+    def __init__(self, console: Console, *, brief: bool) -> None:
         self._console = console
+        self._brief = brief and console.is_terminal
         self._live = Live(console=console, refresh_per_second=8, transient=True)
         self._plain_due_s = 0.0
         self._plain_step: int | None = None
@@ -87,7 +97,10 @@ class Screen:
     ) -> None:
         """Show one look."""
         for line in lines:
-            self._console.print(Text(line), soft_wrap=True)
+            if not self._brief:
+                self._console.print(Text(line), soft_wrap=True)
+            elif not STEP_FIGURES.match(line):
+                self._console.print(Text(line, "dim"), no_wrap=True, overflow="ellipsis")
         if self._console.is_terminal:
             self._live.update(progress_line(phase, progress, elapsed_s, self._console.width))
         elif elapsed_s >= self._plain_due_s and progress.step != self._plain_step:
@@ -99,23 +112,35 @@ class Screen:
 
 
 def progress_line(phase: Phase, progress: Progress, elapsed_s: float, width: int) -> RenderableType:
-    """``training ━━━━━━ 120/600  loss 0.31 …  8.2 steps/s  ETA 0:58``."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    cells: list[RenderableType] = [Text(_doing(phase, progress), style="bold cyan")]
+    """``training ━━━━━━ 120/600  loss 0.31 …  8.2 steps/s  ETA 0:58``, as much as there is room."""
     if progress.step is None:
-        cells.append(Text(f"{elapsed_s:.0f} s", style="dim"))
-    else:
-        if progress.total_steps and width >= 100:
-            cells.append(ProgressBar(progress.total_steps, progress.step, width=20))
-        cells.append(Text(words.steps(progress.step, progress.total_steps)))
-        cells.append(Text(_losses(progress, PARTS_SHOWN if width >= 80 else 0), style="magenta"))
-        if progress.steps_per_s is not None:
-            cells.append(Text(f"{progress.steps_per_s:.1f} steps/s"))
-            cells.append(Text(f"ETA {words.duration(progress.eta_s)}", style="green"))
-    for _ in cells:
-        table.add_column(no_wrap=True)
-    table.add_row(*cells)
+        return Text.assemble(
+            (_doing(phase, progress), "bold cyan"), (f"  {elapsed_s:.0f} s", "dim")
+        )
+    for parts in range(PARTS_SHOWN, -1, -1):
+        line = _line(phase, progress, parts)
+        room = width - line.cell_len - 2
+        if room >= BAR_WIDTH or not parts:
+            break
+    if not progress.total_steps or room < BAR_WIDTH:
+        line.truncate(width, overflow="ellipsis")
+        return line
+    bar = ProgressBar(progress.total_steps, progress.step, width=min(room, 2 * BAR_WIDTH))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row(bar, line)
     return table
+
+
+def _line(phase: Phase, progress: Progress, parts: int) -> Text:
+    cells = [
+        (_doing(phase, progress), "bold cyan"),
+        (words.steps(progress.step, progress.total_steps), ""),
+        (_losses(progress, parts), "magenta"),
+    ]
+    if progress.steps_per_s is not None:
+        cells.append((f"{progress.steps_per_s:.1f} steps/s", ""))
+        cells.append((f"ETA {words.duration(progress.eta_s)}", "green"))
+    return Text("  ").join(Text(text, style=style) for text, style in cells if text)
 
 
 def _plain(phase: Phase, progress: Progress) -> str:
@@ -176,7 +201,9 @@ def summary(
     if losses is not None:
         table.add_row("loss", f"{words.figure(losses[0])} → {words.figure(losses[1])}")
     if validation:
-        shown = "  ".join(f"{key} {words.figure(value)}" for key, value in validation.items())
+        shown = "  ".join(
+            f"{key}\N{NO-BREAK SPACE}{words.figure(v)}" for key, v in validation.items()
+        )
         table.add_row("validation", shown)
     for name, path in places.items():
         table.add_row(name, words.place(path, launch.working_dir))

@@ -111,7 +111,7 @@ def test_a_profile_that_does_not_parse_is_named_by_line(gpuops, tmp_path):
     assert "mine.yaml, line" in answer.stderr
 
 
-def test_a_port_in_use_is_an_error_with_the_next_free_one(gpuops, workers, quick_python):
+def test_a_port_in_use_is_an_error_with_the_next_free_one(gpuops, workers):
     """Preflight stops a launch whose port is taken, and names one that is free."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -131,7 +131,7 @@ def test_a_dry_run_prints_the_line_that_a_launch_runs(gpuops, tmp_path, workers)
     (tmp_path / "runs").mkdir()
     logs = line.split("--log-dir=")[1].split()[0]
     ran = subprocess.run(
-        ["bash", "-c", f"mkdir -p {logs}; {line}"],  # noqa: S604
+        ["bash", "-c", f"mkdir -p {logs}; {line}"],
         env={**os.environ, "STEPS": "2"},
         check=False,
     )
@@ -217,7 +217,7 @@ def test_a_stopped_launch_tells_by_its_exit_code(tmp_path, workers, quick_python
     assert "gpuops launch --resume" in stdout
 
 
-def test_resume_adds_an_attempt_to_the_run(gpuops, tmp_path, workers, quick_python):
+def test_resume_adds_an_attempt_to_the_run(gpuops, workers, quick_python):
     """`launch --resume RUN` starts the same thing again, in the same run folder."""
     gpuops(
         "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python, "--lr", "3",

@@ -1,4 +1,4 @@
-"""A stand-in for torchrun without torch: the same arguments, log folders, signals and exit codes."""
+"""A stand-in for torchrun without torch: its arguments, log folders, signals and exit codes."""
 
 import argparse
 import os
