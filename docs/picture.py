@@ -8,6 +8,7 @@ when it has ended, and lets rich draw both as one SVG. Nothing in it is made up.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -35,15 +36,15 @@ def screen() -> str:
     return tmux("capture-pane", "-e", "-p", "-t", SESSION)
 
 
-def wait_for(words: str, seconds: float) -> str:
-    """The screen, once it shows some words."""
+def wait_for(pattern: str, seconds: float) -> str:
+    """The screen, once it shows what the pattern says."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         shown = screen()
-        if words in Text.from_ansi(shown).plain:
+        if re.search(pattern, Text.from_ansi(shown).plain):
             return shown
         time.sleep(0.1)
-    sys.exit(f"the screen never showed {words!r}:\n{screen()}")
+    sys.exit(f"the screen never showed {pattern!r}:\n{screen()}")
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def main() -> None:
             while screen().strip() != "$":
                 time.sleep(0.1)
             tmux("send-keys", "-t", SESSION, COMMAND, "Enter")
-            training = wait_for("180/", 120).rstrip()
+            training = wait_for(r"training +(1[5-9]|2[0-4])\d/", 120).rstrip()
             finished = wait_for("what happened", 120).rstrip()
         finally:
             tmux("kill-server")

@@ -84,7 +84,8 @@ def prepare(order: Order) -> Prepared:
         )
     launch = plan(profile, devices, request)
     resolved: Mapping[str, Any] = {}
-    if manifest is not None:
+    interpreter = host.interpreter(launch.python)
+    if manifest is not None and interpreter.torch is not None:
         answer = settings.resolve(
             launch.python, manifest.config, launch.program_arguments, launch.working_dir
         )
@@ -95,7 +96,7 @@ def prepare(order: Order) -> Prepared:
     needs = _requirements(ready, order)
     node = host.snapshot(
         needs,
-        python=launch.python,
+        interpreter=interpreter,
         layout=manifest.data if manifest else None,
         devices=devices,
         gaps=gaps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Go on until the run ends.")
     ] = False,
     agent: Annotated[bool, typer.Option("--agent", help="What torchrun itself said.")] = False,
+    as_json: output.Json = False,
 ) -> None:
     """Show what a rank of a run said: its stdout on stdout, its stderr on stderr."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
@@ -55,7 +57,11 @@ def logs(
             alive = follow and run_dir.attempts(root)[number - 1].alive
             for tail, stream in tails:
                 for line in tail.lines(flush=not alive):
-                    print(line, file=stream, flush=True)
+                    if as_json:
+                        row = {"rank": rank, "stream": stream.name.strip("<>"), "line": line}
+                        print(json.dumps(row, ensure_ascii=False), flush=True)
+                    else:
+                        print(line, file=stream, flush=True)
             if not alive:
                 return
             time.sleep(POLL_S)

@@ -52,7 +52,7 @@ def interpreter(path: str) -> Interpreter:
 def snapshot(
     needs: Requirements,
     *,
-    python: str,
+    interpreter: Interpreter,
     layout: DataLayout | None,
     devices: tuple[Device, ...],
     gaps: Mapping[str, str],
@@ -82,7 +82,7 @@ def snapshot(
         output_writable=output_gap is None,
         port_free=port_problem is None,
         next_free_port=next_free_port(needs.master_port) if port_problem else None,
-        interpreter=interpreter(python),
+        interpreter=interpreter,
         devices=devices,
         data=data,
         gaps=unread,

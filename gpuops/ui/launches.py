@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -201,10 +202,8 @@ def summary(
     if losses is not None:
         table.add_row("loss", f"{words.figure(losses[0])} → {words.figure(losses[1])}")
     if validation:
-        shown = "  ".join(
-            f"{key}\N{NO-BREAK SPACE}{words.figure(v)}" for key, v in validation.items()
-        )
-        table.add_row("validation", shown)
+        shown = [f"{key} {words.figure(value)}" for key, value in validation.items()]
+        table.add_row("validation", Columns(shown, padding=(0, 2)))
     for name, path in places.items():
         table.add_row(name, words.place(path, launch.working_dir))
     rows: list[RenderableType] = ["", head, table]
