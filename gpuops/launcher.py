@@ -239,7 +239,7 @@ def _profile(name: str | None, devices: tuple[Device, ...]) -> Profile:
 
 def _what_is_free(devices: tuple[Device, ...]) -> Profile:
     """No profile was asked for: every free card, or the CPU profile where there is none."""
-    free = [device for device in devices if device.fault is None and not device.busy]
+    free = [device for device in devices if device.fault is None and device.busy is False]
     if devices and not free:
         raise GpuopsError(
             f"none of the {len(devices)} GPUs is free.",

@@ -65,6 +65,8 @@ def main(argv: list[str]) -> int:
         print(f"{state} cannot be written: {error.strerror}", file=sys.stderr)
         _send(agent.pid, signal.SIGTERM)
     returncode = _wait_for(agent.pid)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # its pid may be somebody else's by now
     _leave(state, returncode, _end_orphans())
     return 128 - returncode if returncode < 0 else returncode
 

@@ -48,7 +48,7 @@ class Outcome:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """What a screen may show of the attempt at one moment. ``lines`` are rank 0's new ones."""
 
@@ -82,32 +82,41 @@ def supervise(
             Path(plan.state_dir),
             Path(plan.log_dir, "agent.log"),
         )
-        while state.phase is not Phase.DONE:
-            received = list(signals.wait(job.reaper.pid, POLL_S))
-            progress = observe(progress, watch.beats(), watch.metrics())
-            for event in _events(job, progress, received):
-                before = state.phase
-                state, actions = step(state, event)
-                for action in actions:
-                    _act(job, action)
-                    run_dir.record(
-                        root,
-                        "action",
-                        attempt=plan.attempt,
-                        action=type(action).__name__,
-                    )
-                if state.phase is not before and state.phase is Phase.RUNNING:
-                    run_dir.record(root, "training", attempt=plan.attempt)
-            show(
-                Look(
-                    phase=state.phase,
-                    progress=progress,
-                    lines=watch.lines(flush=state.phase is Phase.DONE),
-                    elapsed_s=time.monotonic() - begin,
-                )
-            )
+        try:
+            while state.phase is not Phase.DONE:
+                received = list(signals.wait(job.reaper.pid, POLL_S))
+                progress = observe(progress, watch.beats(), watch.metrics())
+                for event in _events(job, progress, received):
+                    state = _take(plan, job, state, event)
+                lines = watch.lines(flush=state.phase is Phase.DONE)
+                look = Look(state.phase, progress, lines, time.monotonic() - begin)
+                show = _shown(show, look)
+        except BaseException:  # a defect of ours: the job is not to run on unwatched
+            _act(job, AskWorkers())
+            raise
     progress = observe(progress, watch.beats(), watch.metrics())
     return _close(plan, state, progress, time.monotonic() - begin)
+
+
+def _take(plan: LaunchPlan, job: Job, state: Supervision, event: Event) -> Supervision:
+    """Decide on one event, do what is decided, and record it."""
+    root, before = Path(plan.run_dir), state.phase
+    state, actions = step(state, event)
+    for action in actions:
+        _act(job, action)
+        run_dir.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
+    if state.phase is not before and state.phase is Phase.RUNNING:
+        run_dir.record(root, "training", attempt=plan.attempt)
+    return state
+
+
+def _shown(show: Callable[[Look], None], look: Look) -> Callable[[Look], None]:
+    """Show a look; whose terminal has gone is shown nothing more, and the job goes on."""
+    try:
+        show(look)
+    except OSError:
+        return lambda _look: None
+    return show
 
 
 class _Watch:

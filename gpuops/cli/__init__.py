@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gpuops import __version__
-from gpuops.errors import EXIT_CODES_HELP, GpuopsError
+from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
 
 COMMANDS = {
     "preflight": (
@@ -43,12 +44,16 @@ class _Commands(TyperGroup):
         panel, about = COMMANDS[cmd_name]
         return TyperCommand(name=cmd_name, help=about, rich_help_panel=panel)
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, found, rest = super().resolve_command(ctx, args)
-        if name in COMMANDS:
-            module = import_module(f"gpuops.cli.{name}")
-            found = typer.main.get_command(module.app)
-            found.name = name
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ARG002
+        name, *rest = args
+        if name not in COMMANDS:
+            near = get_close_matches(name, COMMANDS, n=1)
+            raise UsageError(
+                f"there is no command {name!r}{f'; did you mean {near[0]}?' if near else '.'}",
+                f"The commands: {', '.join(COMMANDS)}.",
+            )
+        found = typer.main.get_command(import_module(f"gpuops.cli.{name}").app)
+        found.name = name
         return name, found, rest
 
 

@@ -15,7 +15,9 @@ from gpuops.errors import ExitCode, GpuopsError, UsageError
 from gpuops.system import datasets, trainers
 from gpuops.ui import tables
 
-app = typer.Typer(help="Import, count or make data sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="Import, count or make data sets.", no_args_is_help=True, add_completion=False
+)
 Trainer = Annotated[str, typer.Option(help="Whose data layout.")]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 

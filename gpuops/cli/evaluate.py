@@ -13,7 +13,7 @@ from gpuops.cli.runs import Run
 from gpuops.errors import ExitCode, UsageError
 from gpuops.system import plan_file, run_dir, trainers
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -11,6 +11,7 @@ import typer
 
 from gpuops.cli import options, output
 from gpuops.core import failure, torchrun
+from gpuops.core.finding import Finding
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.preflight import has_errors
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError
@@ -19,7 +20,7 @@ from gpuops.supervisor import Outcome, supervise
 from gpuops.system import run_dir
 from gpuops.ui import findings, launches
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 EXAMPLES = """
 **Examples**
 
@@ -129,9 +130,13 @@ def _refuse(prepared: Prepared, force: list[str]) -> None:
     if has_errors(left):
         names = ", ".join(found.check for found in left)
         raise GpuopsError(
-            f"preflight found {len(left)} error(s), nothing was started: {names}.",
+            f"preflight found {_count(left)}, nothing was started: {names}.",
             f"Mend what it says above, or launch in spite of it with `--force {left[0].check}`.",
         )
+
+
+def _count(errors: list[Finding]) -> str:
+    return "an error" if len(errors) == 1 else f"{len(errors)} errors"
 
 
 def _run(prepared: Prepared) -> None:

@@ -17,7 +17,7 @@ from gpuops.system import run_dir
 from gpuops.system.tail import Tail
 
 POLL_S = 0.2
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(rich_help_panel="Jobs")

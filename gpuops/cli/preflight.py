@@ -12,7 +12,7 @@ from gpuops.errors import EXIT_CODES_HELP, ExitCode
 from gpuops.launcher import Order, prepare
 from gpuops.ui import findings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(

@@ -12,7 +12,9 @@ from gpuops.errors import GpuopsError
 from gpuops.system import profiles
 from gpuops.ui import tables
 
-app = typer.Typer(help="The hardware profiles there are.", no_args_is_help=True)
+app = typer.Typer(
+    help="The hardware profiles there are.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ from gpuops.errors import GpuopsError
 from gpuops.system import run_dir
 from gpuops.ui import runs as show_runs
 
-app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True)
+app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True, add_completion=False)
 
 
 def complete_run(incomplete: str) -> list[str]:

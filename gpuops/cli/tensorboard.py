@@ -13,7 +13,7 @@ from gpuops.cli.runs import complete_run
 from gpuops.errors import GpuopsError
 from gpuops.system import run_dir
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -12,7 +12,9 @@ from gpuops.errors import GpuopsError
 from gpuops.system import settings, trainers
 from gpuops.ui import tables
 
-app = typer.Typer(help="The training systems there are.", no_args_is_help=True)
+app = typer.Typer(
+    help="The training systems there are.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command("list")

@@ -21,7 +21,7 @@ class Failure:
 
 def root_cause(agent_log: str) -> Failure | None:
     """The first failure that torchrun observed, from its log; ``None`` where it names none."""
-    _, named, block = agent_log.partition("Root Cause")
+    _, named, block = agent_log.rpartition("Root Cause (first observed failure)")
     rank, exitcode = _RANK.search(block), _EXITCODE.search(block)
     if not named or rank is None or exitcode is None:
         return None

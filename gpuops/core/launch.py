@@ -89,7 +89,7 @@ def choose_gpus(
         and device.fault is None
         and (profile.gpus.model is None or _is_model(device.name or "", profile.gpus.model))
     ]
-    free_first = sorted(usable, key=lambda device: (bool(device.busy), device.index))
+    free_first = sorted(usable, key=lambda device: (device.busy is not False, device.index))
     if len(free_first) < wanted:
         raise GpuopsError(
             f"profile {profile.name} wants {wanted} GPU(s)"

@@ -97,6 +97,8 @@ def check_workers(node: NodeSnapshot, profile: Profile, needs: Requirements) -> 
     wanted = needs.workers * needs.memory_per_worker_bytes
     if available is not None and wanted > available:
         fits = available // needs.memory_per_worker_bytes
+        if profile.device == "cpu" and cores is not None:
+            fits = min(fits, cores)
         return error(
             "workers",
             f"{needs.workers} workers need about {wanted / GIB:.1f} GiB of memory, "

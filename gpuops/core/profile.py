@@ -97,7 +97,10 @@ def _sentences(problem: ValidationError) -> list[str]:
     """One sentence for each place; a union says the same of each of its kinds."""
     by_path: dict[str, str] = {}
     for error in problem.errors(include_url=False):
-        path = ".".join(str(part) for part in error["loc"] if not _names_a_type(part))
+        parts = [str(part) for part in error["loc"] if not _names_a_type(part)]
+        if parts[:1] == ["trainers"]:  # a value's inside is of no help
+            parts = parts[:3]
+        path = ".".join(part if part.isprintable() else repr(part) for part in parts)
         by_path.setdefault(path, _sentence(path or "the document", error))
     return list(by_path.values())
 

@@ -46,7 +46,7 @@ def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> 
             attempts[-1].number if attempts else None
         ):
             outcome = event.get("outcome")
-            if outcome in {"finished", "failed", "stopped"}:
+            if outcome in ("finished", "failed", "stopped"):
                 return outcome  # type: ignore[no-any-return]
     if attempts and attempts[-1].returncode is not None:
         return "finished" if attempts[-1].returncode == 0 else "failed"

@@ -15,10 +15,10 @@ from gpuops.system.yaml_files import read_yaml
 
 def search_path() -> list[Path]:
     """The folders in which a profile's name is looked up; the first that has it wins."""
-    config_home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    config_home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 - never raises
     return [
         Path("profiles"),
-        Path(config_home).expanduser() / "gpuops" / "profiles",
+        Path(config_home) / "gpuops" / "profiles",
         shipped("profiles"),
     ]
 
@@ -49,7 +49,7 @@ def find(name_or_path: str) -> Path:
         UsageError: there is none; lists those there are.
     """
     given = Path(name_or_path)
-    if given.suffix in {".yaml", ".yml"} or len(given.parts) > 1:
+    if given.suffix in {".yaml", ".yml"} or "/" in name_or_path:
         if files.is_file(given):
             return given
         raise UsageError(

@@ -89,7 +89,8 @@ def link_rank_logs(plan: LaunchPlan) -> None:
     folder = Path(plan.log_dir)
     for nested in folder.glob("*/attempt_0/*"):
         if nested.name.isdigit():
-            files.link(folder / f"rank-{nested.name}", str(nested.relative_to(folder)))
+            with contextlib.suppress(OSError):  # on a full disk the job still matters more
+                files.link(folder / f"rank-{nested.name}", str(nested.relative_to(folder)))
 
 
 def record(root: Path, event: str, **fields: object) -> None:
@@ -214,7 +215,7 @@ def find(runs: Path, reference: str) -> Path:
         UsageError: none or several are meant.
     """
     as_path = Path(reference)
-    if len(as_path.parts) > 1 and files.is_file(as_path / "plan.json"):
+    if "/" in reference and files.is_file(as_path / "plan.json"):
         return as_path.absolute()
     known = [Path(run.path) for run in load_all(runs)]
     if reference == "last" and known:

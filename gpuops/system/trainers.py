@@ -75,7 +75,7 @@ def target(name: str | None, module: str | None) -> tuple[Target, Manifest | Non
             f"A trainer ({', '.join(names())}), a script (./train.py) or a module (-m my.module).",
         )
     path = Path(name)
-    if path.suffix == ".py" or len(path.parts) > 1:
+    if path.suffix == ".py" or "/" in name:
         if not files.is_file(path):
             raise UsageError(f"there is no script {name}.", "Give the path of a Python file.")
         return Target(kind="script", name=path.stem, entry=str(path)), None

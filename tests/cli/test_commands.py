@@ -66,7 +66,7 @@ def test_every_command_has_help(gpuops, words):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (("lunch",), 2, "No such command"),
+        (("lunch",), 2, "did you mean launch?"),
         (("launch",), 2, "say what to launch"),
         (("launch", "rqv"), 2, "did you mean rvq?"),
         (("launch", "./missing.py"), 2, "there is no script ./missing.py"),

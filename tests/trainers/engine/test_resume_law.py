@@ -6,16 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from toy import Config, difference, saved, train, train_on_ranks
+from toy import Config, at, difference, figures, saved, train, train_on_ranks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def at(folder: Path, config: Config | None = None, *, resume: str = "none") -> Config:
-    """The toy's config with its run in a folder."""
-    config = config or Config()
-    return replace(config, run=replace(config.run, out_dir=folder, resume=resume))
+def evaluations(folder: Path) -> list[tuple[int, float]]:
+    """When a run was evaluated, and what it found."""
+    return [(line["step"], line["loss"]) for line in figures(folder, "val")]
 
 
 @pytest.fixture(name="whole", scope="module")
@@ -48,6 +47,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     second = train(at(folder, resume="auto"))
 
     assert (second.step, second.stopped_by) == (14, None)
+    assert evaluations(whole) == evaluations(folder)
     assert difference(saved(whole), saved(folder)) == ""
 
 
@@ -79,13 +79,11 @@ def test_two_ranks_stopped_and_resumed_equal_uninterrupted(
 
 def test_early_stopping_counters_survive(tmp_path: Path) -> None:
     """A run that is stopped and resumed runs out of patience at the step it would have."""
-    config = Config()
-    loop = replace(config.loop, eval_iter=2, patience=3, monitor="draw", total_iter=40)
-    config = replace(config, loop=loop)
+    loop = {"eval_iter": 2, "patience": 3, "monitor": "draw", "total_iter": 40}
     ends = []
     for name, plot in (("whole", {}), ("resumed", {(0, 5): "sigterm"})):
-        train(at(tmp_path / name, config), plot)
-        ends.append(train(at(tmp_path / name, config, resume="auto")).step)
+        train(at(tmp_path / name, **loop), plot)
+        ends.append(train(at(tmp_path / name, resume="auto", **loop)).step)
 
     assert ends[0] == ends[1] < 40
     assert difference(saved(tmp_path / "whole"), saved(tmp_path / "resumed")) == ""
@@ -105,10 +103,7 @@ def test_worker_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
 
 def test_evaluation_leaves_training_alone(whole: Path, tmp_path: Path) -> None:
     """How often a run is evaluated does not change the weights it ends with."""
-    config = Config()
-    config = replace(config, loop=replace(config.loop, eval_iter=2))
-
-    train(at(tmp_path / "run", config))
+    train(at(tmp_path / "run", eval_iter=2))
 
     assert difference(saved(whole).weights, saved(tmp_path / "run").weights) == ""
 

@@ -1,18 +1,21 @@
 """A trainer as small as one can be, that draws on everything the resume law is about.
 
 ``train`` runs it in this process, ``train_on_ranks`` on real gloo ranks. ``plot`` says what goes
-wrong: ``{(rank, step): "sigterm" | "sigint" | "crash" | "nan" | "full disk"}``.
+wrong, as ``{(rank, step): event}``: "sigterm" or "sigint", alone or followed by "twice" or
+"later again", "crash", "nan", "full disk BYTES".
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
 import resource
 import signal
 import sys
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +25,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainers.engine import checkpoint, distributed
+from trainers.engine import agreement, checkpoint, distributed
 from trainers.engine.config import setting, to_dict
 from trainers.engine.data import Batches, BatchPlan, evaluation_batches, item_rng
 from trainers.engine.errors import run_main
@@ -169,15 +172,20 @@ def load(x_ND: np.ndarray, noise: float, rows: np.ndarray, seeds: np.ndarray) ->
 
 def act(what: str | None) -> None:
     """Do what the plot says."""
-    if what == "sigterm":
-        os.kill(os.getpid(), signal.SIGTERM)
-    elif what == "sigint":
-        os.kill(os.getpid(), signal.SIGINT)
-    elif what == "crash":
+    if what is None:
+        return
+    first, *rest = what.split()
+    if first == "crash":
         os._exit(9)
-    elif what == "full disk":
-        # A file may grow to 2 kB from now on: the weights' does not fit.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+    if first == "full":
+        # No file may grow beyond so many bytes from now on.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(rest[-1]), resource.RLIM_INFINITY))
+    if first in ("sigterm", "sigint"):
+        signal.raise_signal(getattr(signal, first.upper()))
+        if rest == ["later", "again"]:
+            time.sleep(agreement.REPEAT_S + 0.05)  # that time passes is what it is about
+        if rest:
+            signal.raise_signal(getattr(signal, first.upper()))
 
 
 @dataclass(slots=True)
@@ -232,6 +240,13 @@ def _rank(
     run_main(main)
 
 
+def at(folder: Path, config: Config | None = None, *, resume: str = "none", **loop: Any) -> Config:
+    """The toy's config with its run in a folder, and other settings of the loop."""
+    config = config or Config()
+    run = replace(config.run, out_dir=folder, resume=resume)
+    return replace(config, run=run, loop=replace(config.loop, **loop))
+
+
 @dataclass(slots=True)
 class Saved:
     """A checkpoint, read back."""
@@ -255,20 +270,24 @@ def saved(folder: Path, name: str = "last") -> Saved:
     )
 
 
+def figures(folder: Path, split: str) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["split"] == split]
+
+
 def difference(a: Any, b: Any, at: str = "") -> str:
     """Where two nests of values differ first, bit for bit; empty where they do not."""
     if isinstance(a, Tensor):
-        return "" if a.dtype == b.dtype and torch.equal(a, b) else f"{at}: {a} is not {b}"
-    if isinstance(a, Saved):
+        same = a.dtype == b.dtype and torch.equal(a, b)
+    elif isinstance(a, Saved):
         names = ("weights", "ema", "trainer")
-        return next(filter(None, (difference(getattr(a, n), getattr(b, n), n) for n in names)), "")
-    if isinstance(a, dict):
-        if a.keys() != b.keys():
-            return f"{at}: {sorted(a)} are not {sorted(b)}"
+        return difference([getattr(a, n) for n in names], [getattr(b, n) for n in names])
+    elif isinstance(a, dict) and a.keys() == b.keys():
         return next(filter(None, (difference(a[k], b[k], f"{at}.{k}") for k in a)), "")
-    if isinstance(a, (list, tuple)) and not all(isinstance(v, int) for v in a):
-        if len(a) != len(b):
-            return f"{at}: {len(a)} values are not {len(b)}"
+    elif isinstance(a, (list, tuple)) and len(a) == len(b):
         pairs = enumerate(zip(a, b, strict=True))
         return next(filter(None, (difference(x, y, f"{at}.{i}") for i, (x, y) in pairs)), "")
-    return "" if a == b else f"{at}: {a} is not {b}"
+    else:
+        same = a == b
+    return "" if same else f"{at}: {a} is not {b}"

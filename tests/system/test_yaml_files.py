@@ -1,0 +1,215 @@
+"""YAML that a person wrote, or somebody else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuops.errors import UsageError
+from gpuops.system.yaml_files import read_yaml
+
+
+@pytest.fixture(name="read")
+def _read(tmp_path):
+    """Reads a text as a file."""
+
+    def read(content):
+        path = tmp_path / "box.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_yaml(path)
+
+    return read
+
+
+@pytest.fixture(name="refusal")
+def _refusal(read):
+    """The refusal of a text: one sentence of one line, and its hint."""
+
+    def refusal(content):
+        with pytest.raises(UsageError) as caught:
+            read(content)
+        assert "\n" not in caught.value.message
+        assert "\n" not in caught.value.hint
+        assert "box.yaml" in caught.value.message
+        return caught.value
+
+    return refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("# only a comment\n", None),
+        ("name: cpu\nworkers: 2\n", {"name": "cpu", "workers": 2}),
+        ("\ufeffname: cpu\n", {"name": "cpu"}),
+        ("name: cpu\r\nworkers: 2\r\n", {"name": "cpu", "workers": 2}),
+        ("a: {b: [1, 2.5, true, null, 'x']}", {"a": {"b": [1, 2.5, True, None, "x"]}}),
+        ("ü: ß", {"ü": "ß"}),
+    ],
+)
+def test_plain_yaml_is_read(read, text, value):
+    """What people write is what they get."""
+    assert value == read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\nb: [1, 2\nc: 3\n", 3),
+        ("a:\n\t- b\n", 2),
+        ("a: 1\n b: 2\n", 2),
+        ("a: 'open\n", 2),
+        ("a: 1\n---\nb: 2\n", 2),
+        ("a: 1\nb: @x\n", 2),
+        ("a: 1\n? [1]\n: 2\n", 2),
+    ],
+)
+def test_what_does_not_parse_is_named_by_line(refusal, text, line):
+    """File and line, and the line itself where there is one."""
+    assert f"box.yaml, line {line}: " in refusal(text).message
+
+
+def test_the_line_is_shown(refusal):
+    """The hint quotes what was written there."""
+    assert "The line reads: b: @x" == refusal("a: 1\nb: @x\n").hint
+
+
+def test_an_alias_is_refused(refusal):
+    """A profile has no use for aliases."""
+    error = refusal("a: &x 1\nb: *x\n")
+
+    assert "line 2: aliases are not allowed" in error.message
+
+
+def test_a_billion_laughs_are_refused_at_once(refusal):
+    """A small file that would grow to gigabytes costs no time."""
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    begin = time.monotonic()
+
+    assert "aliases" in refusal("\n".join(rows)).message
+    assert 1 > time.monotonic() - begin
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_deep_nesting_is_refused_and_not_a_crash(tmp_path, opening):
+    """Two hundred thousand brackets end neither the stack nor the patience."""
+    path = tmp_path / "deep.yaml"
+    path.write_text(opening * (200_000 // len(opening)))
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from gpuops.errors import UsageError\n"
+            "from gpuops.system.yaml_files import read_yaml\n"
+            "try: read_yaml(Path(sys.argv[1]))\n"
+            "except UsageError as error: print(error.message)",
+            str(path),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert 0 == ran.returncode, ran.stderr
+    assert "nested too deeply" in ran.stdout
+
+
+def test_the_depth_that_people_use_is_read(read):
+    """A dozen levels are no bomb."""
+    assert read("{a: " * 12 + "1" + "}" * 12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!python/object/apply:os.system ['touch pwned']",
+        "a: !!python/name:os.system ''",
+        "!!python/object/new:os.system [echo]",
+        "a: !custom 1",
+    ],
+)
+def test_tags_that_build_objects_are_refused(refusal, tmp_path, monkeypatch, text):
+    """A profile is data; it runs nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    assert "line 1" in refusal(text).message
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!timestamp soon",
+        "a: !!bool perhaps",
+        "a: !!int ''",
+        "a: !!float .",
+        "a: 2024-99-99",
+        f"a: {'9' * 5000}",
+        "a: \x00",
+        "a: \x01",
+        "a: !!binary 'a'",
+        "<<: 3",
+    ],
+)
+def test_a_value_that_is_not_what_it_says_is_refused(refusal, text):
+    """PyYAML's own constructors stumble over these; people get a sentence."""
+    assert refusal(text).message
+
+
+def test_a_key_given_twice_is_refused(refusal):
+    """The last of two would win without a word."""
+    error = refusal("name: a\nworkers: 2\nstop: {save_s: 1}\nworkers: 8\n")
+
+    assert "line 4: the key workers is given twice" in error.message
+    assert "given twice" in refusal("a:\n  - {b: 1, b: 2}\n").message
+
+
+def test_the_same_key_in_two_places_is_fine(read):
+    """Only one mapping may not have it twice."""
+    assert {"a": {"x": 1}, "b": {"x": 2}} == read("a: {x: 1}\nb: {x: 2}\n")
+
+
+def test_a_file_that_is_no_text_is_refused(refusal):
+    """Latin-1 and binaries."""
+    assert "not UTF-8" in refusal(b"name: caf\xe9").message
+    assert refusal(b"\x7fELF\x02\x01\x01\x00")
+
+
+def test_a_huge_file_is_refused_unread(refusal):
+    """No profile is a megabyte long."""
+    assert "larger than" in refusal(b"#" * 1_000_001).message
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    """And so is a folder."""
+    for path, reason in ((tmp_path / "no.yaml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(UsageError, match=reason):
+            read_yaml(path)
+
+
+tokens = st.sampled_from(
+    ["a", "b", ":", ": ", "- ", "\n", "\n  ", "[", "]", "{", "}", ",", "'", '"', "&x", "*x", "!!"]
+    + ["int ", "!!set ", "!!omap ", "|", ">", "?", "#", "%", "@", "1", "0x", "1e9", "~", "<<", "\t"]
+    + ["---", "...", "!!timestamp ", "!!binary ", "!!float ", "!!bool ", "!!null ", "2024-01-01"]
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=600)
+@given(text=st.lists(tokens, max_size=14).map("".join) | st.text(max_size=30))
+def test_any_text_is_read_or_refused(tmp_path_factory, text):
+    """No file gives a traceback, and no refusal is more than a line."""
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        read_yaml(path)
+    except UsageError as error:
+        assert "any.yaml" in error.message
+        assert 1 == len(error.message.split("\n"))

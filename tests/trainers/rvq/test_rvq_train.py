@@ -1,0 +1,179 @@
+"""Training and evaluating whole, on tiny data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from motion import on_ranks, small_config, write_data
+from safetensors.torch import load_file
+
+from trainers.engine.errors import ConfigError, TrainerError
+from trainers.rvq import evaluate as evaluating
+from trainers.rvq.train import train
+
+
+@pytest.fixture(name="root")
+def _root(tmp_path):
+    return write_data(tmp_path / "data", {"train": [40, 10, 33, 64], "val": [21, 8, 30]})
+
+
+def weights(folder, step=6):
+    return load_file(folder / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+VARIED = {
+    "dataset": {"mirror": True, "turn": True, "blend": 0.5, "multi_length_training": (0.5, 1.0)},
+    "model": {"dropout": 0.2},
+    "quantizer": {"quantize_dropout_prob": 0.5, "sample_temperature": 0.1},
+    "optim": {"ema_decay": 0.9, "warmup_iter": 2},
+    "loss": {"loss_joints": 1.0},
+}
+
+
+def test_a_run_leaves_what_it_should(root, tmp_path, capsys):
+    """Figures, statistics, data record, checkpoints."""
+    config = small_config(tmp_path / "run", root)
+    assert train(config) == 0
+
+    out = tmp_path / "run"
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["split"] == "train"] == [2, 4, 6]
+    validation = [line for line in lines if line["split"] == "val"]
+    assert {"loss", "l2", "mpjpe", "perplexity", "velocity_error"} <= validation[-1].keys()
+    assert len(json.loads((out / "statistics.json").read_text())["mean"]) == 42
+    about = json.loads((out / "data.json").read_text())
+    assert about["train"]["clips"] == 4
+    assert len(about["val"]["digest"]) == 16
+    assert "4 clips, 147 frames" in capsys.readouterr().out
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(root, tmp_path):
+    """Three steps, stop, three steps: the weights and codebooks of six, bit for bit."""
+    whole = small_config(tmp_path / "whole", root, **VARIED)
+    train(whole)
+    part = small_config(tmp_path / "part", root, **VARIED)
+    train(replace(part, loop=replace(part.loop, total_iter=3)))
+    train(replace(part, run=replace(part.run, resume="auto")))
+
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "part"))
+
+
+def _train_part(world, part):
+    import os
+
+    os.environ.update(RANK=str(world.rank), LOCAL_RANK=str(world.rank), WORLD_SIZE="2")
+    from contextlib import contextmanager
+
+    from trainers.engine import distributed
+
+    @contextmanager
+    def here():
+        yield world
+
+    distributed.world = here
+    whole, interrupted = part
+    codes = [train(whole)]
+    codes += [train(replace(interrupted, loop=replace(interrupted.loop, total_iter=3)))]
+    codes += [train(replace(interrupted, run=replace(interrupted.run, resume="auto")))]
+    return codes
+
+
+class TrainBoth:
+    """Both runs on one pair of ranks; a value that reaches the processes."""
+
+    def __init__(self, *part):
+        self.part = part
+
+    def __call__(self, world):
+        return _train_part(world, self.part)
+
+
+def test_the_same_holds_for_two_ranks(root, tmp_path):
+    """Mid-epoch, with mirrors, dropout, sampling and averages of the weights."""
+    configs = [
+        small_config(tmp_path / name, root, loop={"batch_size": 2}, **VARIED)
+        for name in ("whole", "part")
+    ]
+    assert on_ranks(2, TrainBoth(*configs), tmp_path / "meet") == [[0, 0, 0], [0, 0, 0]]
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "part"))
+
+
+def test_joints_need_a_skeleton(root, tmp_path):
+    """A weight that cannot act is refused."""
+    (root / "skeleton.json").unlink()
+    with pytest.raises(ConfigError, match=r"loss.loss_joints needs .* skeleton.json"):
+        train(small_config(tmp_path / "run", root, loss={"loss_joints": 1.0}))
+
+
+def test_it_learns_more_than_the_mean(tmp_path, capsys):
+    """A minute of the demo in small: validation clips come back better than the mean pose."""
+    config = small_config(
+        tmp_path / "run",
+        "synthetic",
+        dataset={"max_samples": 40, "window_size": 64, "window_stride": 20},
+        model={"width": 32, "code_dim": 16},
+        quantizer={"nb_code": 64},
+        loop={"total_iter": 150, "batch_size": 16, "eval_iter": 150, "save_iter": 150},
+        optim={"lr": 4e-3, "schedule": "cosine"},
+    )
+    train(config)
+    evaluating.main(["--checkpoint", str(tmp_path / "run"), "--json"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    mean = sum(told["l2_mean_pose"]) / len(told["l2_mean_pose"])
+    assert told["summary"]["l2"] < 0.85 * mean
+    assert told["mpjpe"] < 0.85 * told["mpjpe_mean_pose"]
+
+
+def test_the_built_in_data_trains(tmp_path):
+    """Nothing to download: a smoke run on a few clips."""
+    config = small_config(
+        tmp_path / "run", "synthetic", dataset={"max_samples": 10}, loop={"total_iter": 3}
+    )
+    assert train(config) == 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"optim": {"ema_decay": 0.5}}])
+def test_evaluate_scores_a_run(root, tmp_path, capsys, changes):
+    """Tables, JSON, and a file in the run's folder: the figures of the last evaluation."""
+    out = tmp_path / "run"
+    train(small_config(out, root, **changes))
+    capsys.readouterr()
+
+    assert evaluating.main(["--checkpoint", str(out / "checkpoints" / "last")]) == 0
+    shown = capsys.readouterr().out
+    for word in ("MPJPE, cm", "mean pose", "Hand_L", "codebook", "dead", "3 clips, 59 frames"):
+        assert word in shown
+    evaluating.main(["--checkpoint", str(out / "checkpoints" / "last"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads((out / "evaluation.json").read_text())
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["split"] == "val"][-1]
+    assert told["mpjpe"] == pytest.approx(last["mpjpe"], rel=1e-6)
+    assert told["summary"]["loss"] == pytest.approx(last["loss"], rel=1e-6)
+    assert told["mpjpe_mean_pose"] > 0
+    assert len(told["dead_codes"]) == 3
+
+
+def test_evaluate_on_other_data(root, tmp_path, capsys):
+    """Another data set with the same joints will do, one with others is refused."""
+    out = tmp_path / "run"
+    train(small_config(out, root))
+    other = write_data(tmp_path / "other", {"train": [12], "dev": [30, 20]})
+    evaluating.main(["--checkpoint", str(out), "--data", str(other), "--json"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["data"].endswith("other/dev")
+    assert told["frames"] == 50
+    six = write_data(tmp_path / "six", {"val": [30]}, joints=6, skeleton=None)
+    with pytest.raises(TrainerError, match="gives 18 features a frame"):
+        evaluating.evaluate(out, str(six))
+    with pytest.raises(TrainerError, match="has no split test"):
+        evaluating.evaluate(out, None, "test")
