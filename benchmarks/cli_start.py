@@ -56,7 +56,14 @@ def main() -> None:
             "peer bye": [sys.executable, str(peer), "bye"],
             "gpuops --help": [*gpuops, "--help"],
             "gpuops runs list": [*gpuops, "runs", "list", "--runs-dir", options.runs],
-            "gpuops runs list --json": [*gpuops, "runs", "list", "--json", "--runs-dir", options.runs],
+            "gpuops runs list --json": [
+                *gpuops,
+                "runs",
+                "list",
+                "--json",
+                "--runs-dir",
+                options.runs,
+            ],
         }
         for command in commands.values():  # warm the page cache and the .pyc files
             cpu_s(command, folder)

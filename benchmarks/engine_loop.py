@@ -1,7 +1,9 @@
 """What the engine's loop costs: the same model trained bare and through fit, side by side.
 
 Both train the same convolutions on the same batches with the same optimizer, clipping and
-schedule, A B B A within one process and on one core, so that a busy machine slows both.
+schedule, A B B A within one process and on one core, so that a busy machine slows both. Other
+work on the machine moves the medians by some percent all the same; the ratio that counts is that
+of the fastest tenth of the steps, those that were let alone.
 
     python benchmarks/engine_loop.py [--json] [--rounds N]
 """
@@ -27,6 +29,7 @@ from torch.nn.utils import clip_grad_norm_
 from trainers.engine import distributed
 from trainers.engine.data import Batches, BatchPlan
 from trainers.engine.loop import fit
+from trainers.engine.memory import keep_freed_memory
 from trainers.engine.optim import build_optimizer, build_schedule
 from trainers.engine.run import open_outputs
 from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig
@@ -48,7 +51,7 @@ class Size:
 
 
 SIZES = (
-    Size("about 5 ms a step", 64, 12, 64, 40),
+    Size("about 5 ms a step", 64, 16, 64, 50),
     Size("about 50 ms a step", 128, 24, 128, 10),
 )
 
@@ -122,9 +125,7 @@ def engine(size: Size, x_NWT: Tensor) -> list[float]:
         optimizer = build_optimizer(model, OPTIM, samples_per_step=size.batch)
         schedule = build_schedule(optimizer, OPTIM, 10**6)
         state = TrainState(model=model, optimizer=optimizer, schedule=schedule, scaler=None)
-        plan = BatchPlan(
-            lengths=np.zeros(len(x_NWT)), batch_size=size.batch, world_size=1, seed=0
-        )
+        plan = BatchPlan(lengths=np.zeros(len(x_NWT)), batch_size=size.batch, world_size=1, seed=0)
         batches = Batches(
             plan=plan, load=lambda *_: feed.next(), world=world, loader=LoaderConfig()
         )
@@ -133,7 +134,7 @@ def engine(size: Size, x_NWT: Tensor) -> list[float]:
 
 
 def compare(size: Size, rounds: int) -> dict[str, object]:
-    """The medians of all steps of both, and their ratio."""
+    """The medians of all steps of both, and the ratio."""
     x_NWT = torch.randn(256, size.width, size.frames, generator=torch.Generator().manual_seed(0))
     bare(size, x_NWT)
     engine(size, x_NWT)
@@ -144,12 +145,14 @@ def compare(size: Size, rounds: int) -> dict[str, object]:
         through += engine(size, x_NWT)
         through += engine(size, x_NWT)
         by_hand += bare(size, x_NWT)
-    bare_s, engine_s = statistics.median(by_hand), statistics.median(through)
+    medians = [statistics.median(steps) for steps in (by_hand, through)]
+    fastest = [statistics.quantiles(steps, n=10)[0] for steps in (by_hand, through)]
     return {
         "size": size.name,
-        "bare_ms": round(1e3 * bare_s, 3),
-        "engine_ms": round(1e3 * engine_s, 3),
-        "ratio": round(engine_s / bare_s, 4),
+        "bare_ms": round(1e3 * medians[0], 3),
+        "engine_ms": round(1e3 * medians[1], 3),
+        "ratio_of_medians": round(medians[1] / medians[0], 4),
+        "ratio": round(fastest[1] / fastest[0], 4),
         "limit": LIMIT,
         "steps": len(by_hand),
     }
@@ -162,6 +165,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12, help="rounds of A B B A")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    # The engine does it for its process; here the bare loop is to have the benefit too.
+    keep_freed_memory()
     rows = [compare(size, options.rounds) for size in SIZES]
     if options.json:
         print(json.dumps(rows, indent=2))
@@ -169,7 +174,8 @@ def main() -> None:
     for row in rows:
         print(
             f"{row['size']:<20} bare {row['bare_ms']:>7} ms   engine {row['engine_ms']:>7} ms   "
-            f"ratio {row['ratio']:.4f} (at most {LIMIT})"
+            f"ratio {row['ratio']:.4f} (at most {LIMIT}; "
+            f"of the medians {row['ratio_of_medians']:.4f})"
         )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trainers.engine.distributed import World
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_REPEAT_S = 1.0
+REPEAT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def stop_on_signal() -> Iterator[Stop]:
         if stop.signum is None:
             stop.signum, stop.asked_at = signum, now
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        elif now - stop.asked_at > _REPEAT_S:
+        elif now - stop.asked_at > REPEAT_S:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
 
@@ -140,15 +140,7 @@ class Agreement:
         return self._read(step, vector.tolist())
 
     def _on_gpu(self, step: int, values_P: Tensor) -> _Pending:
-        parts, ranks = len(values_P), self._world.world_size
-        vector = torch.zeros(parts * (1 + ranks) + 2, device=values_P.device)
-        finite_P = values_P.isfinite()
-        vector[:parts] = torch.where(finite_P, values_P, 0.0)
-        mine = parts * (1 + self._world.rank)
-        vector[mine : mine + parts] = ~finite_P
-        if self._stop.signum is not None:
-            # fill_ takes its value along with the launch; a copy from here would wait.
-            vector[-2 + _SIGNALS.index(signal.Signals(self._stop.signum))].fill_(1.0)
+        vector = self._vector(values_P)
         if not self._world.is_alone:
             dist.all_reduce(vector)
         aside = torch.empty(vector.shape, pin_memory=True)
@@ -156,6 +148,19 @@ class Agreement:
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
         return _Pending(step, aside, copied)
+
+    def _vector(self, values_P: Tensor) -> Tensor:
+        """This rank's part, made without the device and the CPU waiting for each other."""
+        parts = len(values_P)
+        vector = torch.zeros(parts * (1 + self._world.world_size) + 2, device=values_P.device)
+        finite_P = values_P.isfinite()
+        vector[:parts] = torch.where(finite_P, values_P, 0.0)
+        mine = parts * (1 + self._world.rank)
+        vector[mine : mine + parts] = ~finite_P
+        if self._stop.signum is not None:
+            # fill_ takes its value along with the launch; a copy from here would wait.
+            vector[-2 + _SIGNALS.index(signal.Signals(self._stop.signum))].fill_(1.0)
+        return vector
 
     def _read(self, step: int, vector: list[float]) -> Report:
         parts, ranks = len(self._names), self._world.world_size
@@ -181,6 +186,7 @@ def _not_finite(step: int, ranks_of: Mapping[str, list[int]]) -> TrainerError:
     )
     ranks = sorted({rank for name in causes for rank in bad[name]})
     who = f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
-    msg = f"step {step}: {', '.join(causes)} is not finite on {who}"
+    verb = "are" if len(causes) > 1 else "is"
+    msg = f"step {step}: {', '.join(causes)} {verb} not finite on {who}"
     hint = "nothing was saved since the last checkpoint; try a lower --lr, or look at the data"
     return TrainerError(msg, hint, on_all_ranks=True)

@@ -174,7 +174,7 @@ def _take_rng(rng: list[dict[str, Any]], step: int, world: World) -> None:
         restore_rng(rng[world.rank], world.device)
         return
     log.warning(
-        "saved by %d ranks, resumed by %d: random numbers begin anew, "
+        "world_size was %d and is %d: random numbers begin anew, "
         "so the run is not the one it would have been",
         len(rng),
         world.world_size,

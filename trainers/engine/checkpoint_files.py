@@ -112,6 +112,8 @@ def appearing(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
         files = {p.name: {"bytes": p.stat().st_size, "crc32": crc32(p)} for p in written}
         described = json.dumps({**manifest, "files": files}, indent=2, allow_nan=False)
         (temporary / MANIFEST).write_text(described)
+        for path in written:  # safetensors makes its files readable for their owner alone
+            path.chmod((temporary / MANIFEST).stat().st_mode)
         for path in (*written, temporary / MANIFEST, temporary):
             _sync(path)
         if target.exists():

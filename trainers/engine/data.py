@@ -122,11 +122,11 @@ class Batches:
     def _keys(self, epoch: int, start: int) -> Iterator[tuple[Indices, Seeds]]:
         rank, ranks = self.world.rank, self.world.world_size
         for now in itertools.count(epoch):
-            seed = epoch_seed(self.plan.seed, now)
+            seeds_N = item_seeds(self.plan.seed, now, len(self.plan.lengths))
             for batch in self.plan.batches(now)[start:]:
                 share = len(batch) // ranks
                 rows = batch[rank * share : (rank + 1) * share]
-                yield rows, item_seeds(seed, rows)
+                yield rows, seeds_N[rows]
             start = 0
 
 
@@ -157,17 +157,13 @@ def local_size(length: int, batch_size: int, frames_per_batch: int | None) -> in
     return max(1, frames_per_batch // max(1, length))
 
 
-def epoch_seed(seed: int, epoch: int) -> np.uint64:
-    """What the seeds of an epoch's samples begin with."""
-    return np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]  # type: ignore[no-any-return]
+def item_seeds(seed: int, epoch: int, count: int) -> Seeds:
+    """The seeds (count,) of all samples in an epoch.
 
-
-def item_seeds(seed: np.uint64, indices: Indices) -> Seeds:
-    """One seed per sample, of an epoch's seed and the index.
-
-    The index-th output of splitmix64 (Steele, Lea and Flood 2014), wrapping at 64 bits.
+    Outputs of splitmix64 (Steele, Lea and Flood 2014), wrapping at 64 bits.
     """
-    z = seed + indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    begin = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+    z = begin + np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: Seeds = z ^ (z >> np.uint64(31))

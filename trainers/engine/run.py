@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -114,19 +115,27 @@ def _open(outputs: Outputs, stack: ExitStack) -> None:
     dump(outputs.config, outputs.folder / "config_used.yaml")
     said = _LogFile(outputs.folder / "train.log", encoding="utf-8")
     said.setFormatter(_Line("%(asctime)s %(message)s"))
-    shown = logging.StreamHandler(sys.stdout)
+    shown = _Shown(sys.stdout)
     shown.setFormatter(_Line("%(message)s"))
     for handler in (said, shown):
         _speak(handler, logging.INFO, stack)
     path = outputs.folder / "metrics.jsonl"
-    # Where a killed run left half a line, the next one must not go on in it.
-    torn = path.exists() and not path.read_bytes().endswith((b"\n", b""))
+    torn = _ends_in_half_a_line(path)
     outputs.figures_file = stack.enter_context(path.open("a", buffering=1, encoding="utf-8"))
     if torn:
         outputs.figures_file.write("\n")
     folder = str(outputs.folder / "tensorboard")
     outputs.events = event_file_writer.EventFileWriter(folder, flush_secs=10)
     stack.callback(outputs.events.close)
+
+
+def _ends_in_half_a_line(path: Path) -> bool:
+    """Whether a killed run left one, in which the next must not go on."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _speak(handler: logging.Handler, level: int, stack: ExitStack) -> None:
@@ -167,6 +176,13 @@ class _Line(logging.Formatter):
 class _LogFile(logging.FileHandler):
     """A log file that falls silent, instead of printing tracebacks, where it cannot be written."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         log.removeHandler(self)
         log.warning("train.log is no longer written")
+
+
+class _Shown(logging.StreamHandler):  # type: ignore[type-arg] # generic since Python 3.11
+    """The same for stdout, whose reader may be gone."""
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        log.removeHandler(self)

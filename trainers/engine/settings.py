@@ -144,7 +144,7 @@ def _words(kind: Any) -> str:
     if get_origin(kind) in (tuple, list):
         inner = [_bare(a) for a in get_args(kind) if a is not Ellipsis]
         several = _PLURALS.get(inner[0], "values")
-        return f"a list of {several}" if len(get_args(kind)) != len(inner) else (
-            f"a list of {len(inner)} {several}"
-        )
+        fixed = get_origin(kind) is tuple and Ellipsis not in get_args(kind)
+        count = f"{len(inner)} " if fixed else ""
+        return f"a list of {count}{several}"
     return _WORDS.get(kind, "a path" if getattr(kind, "__name__", "") == "Path" else "a value")
