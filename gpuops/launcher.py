@@ -265,7 +265,7 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
     return Requirements(
         workers=launch.nproc_per_node,
         master_port=launch.master_port,
-        output_dir=os.path.relpath(ready.out_dir),
+        output_dir=_from_here(ready.out_dir),
         memory_per_worker_bytes=int(memory * GIB),
         disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
         data_root=data_root,
@@ -275,6 +275,10 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
         resume=(launch.run_id if launch.attempt > 1 else order.resume),
         resume_checkpoint=_checkpoint(ready, order),
     )
+
+
+def _from_here(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _checkpoint(ready: Prepared, order: Order) -> str | None:

@@ -93,7 +93,8 @@ def test_a_phase_fits_in_its_eight_bytes(folder):
         assert phase == heartbeat.read(folder / "rank-3.beat").phase
 
 
-def test_bare_a_beat_does_nothing(tmp_path, folder, monkeypatch, capsys):
+@pytest.mark.usefixtures("folder")
+def test_bare_a_beat_does_nothing(tmp_path, monkeypatch, capsys):
     """Without the variable nothing is written and nothing is said."""
     monkeypatch.delenv("GPUOPS_BEAT_DIR")
 
@@ -103,7 +104,8 @@ def test_bare_a_beat_does_nothing(tmp_path, folder, monkeypatch, capsys):
     assert ("", "") == capsys.readouterr()
 
 
-def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, folder, monkeypatch, capsys):
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, capsys):
     """Training goes on unwatched; one line says why."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPUOPS_BEAT_DIR", str(tmp_path / "file"))
@@ -116,8 +118,9 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, folder, monkeypa
     assert said.startswith("gpuops: no heartbeats from this process: ")
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("rank", ["", "none", "1.5"])
-def test_a_rank_that_is_no_number_does_not_end_training(folder, monkeypatch, capsys, rank):
+def test_a_rank_that_is_no_number_does_not_end_training(monkeypatch, capsys, rank):
     """Whatever a launcher put into RANK, the program goes on."""
     monkeypatch.setenv("RANK", rank)
 
@@ -135,6 +138,7 @@ class Exploding:
     __int__ = __float__
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -151,7 +155,7 @@ class Exploding:
     ],
     ids=lambda wrong: f"{next(iter(wrong))}-{type(next(iter(wrong.values()))).__name__}",
 )
-def test_a_wrong_beat_never_ends_training(folder, capsys, wrong):
+def test_a_wrong_beat_never_ends_training(capsys, wrong):
     """Being watched matters less than training: it is said once, and that is all."""
     heartbeat.beat(1)
     heartbeat.beat(**{"step": 2, **wrong})
@@ -187,7 +191,9 @@ def test_nothing_there_is_no_beat(tmp_path):
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
-@given(content=st.binary(max_size=300) | st.binary(min_size=184, max_size=184).map(b"gpuops01".__add__))
+@given(
+    content=st.binary(max_size=300) | st.binary(min_size=184, max_size=184).map(b"gpuops01".__add__)
+)
 def test_a_file_of_anything_is_a_beat_or_none(tmp_path_factory, content):
     """Somebody else's file never makes a supervisor stumble."""
     path = tmp_path_factory.mktemp("any") / "rank-0.beat"
@@ -198,7 +204,8 @@ def test_a_file_of_anything_is_a_beat_or_none(tmp_path_factory, content):
     assert beat is None or isinstance(beat.phase, str)
 
 
-def test_a_read_is_never_torn(tmp_path, fast_writer):
+@pytest.mark.usefixtures("fast_writer")
+def test_a_read_is_never_torn(tmp_path):
     """Step, total, loss and wait of one read are always of one beat, and never go back."""
     steps = []
     end = time.monotonic() + 1.5
@@ -289,7 +296,8 @@ def test_a_full_disk_does_not_end_training(tmp_path):
     assert "No space left" in ran.stderr
 
 
-def test_a_beat_costs_microseconds(folder):
+@pytest.mark.usefixtures("folder")
+def test_a_beat_costs_microseconds():
     """A step of a millisecond does not notice it."""
     costs = []
     for step in range(5000):

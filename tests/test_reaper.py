@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -264,8 +263,8 @@ def test_identity_names_one_process():
 def test_identity_reads_odd_process_names(tmp_path):
     """A program may be called ``) Z 1 (`` or something that is no UTF-8."""
     for name in (b") Z 1 (", b"\xff\xfe", b"a b"):
-        program = os.path.join(os.fsencode(tmp_path), name)
-        Path(os.fsdecode(program)).symlink_to("/bin/sleep")
+        program = tmp_path / os.fsdecode(name)
+        program.symlink_to("/bin/sleep")
         child = subprocess.Popen([program, "60"])
         try:
             assert child.pid == reaper.identity(child.pid)["pid"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError
 from gpuops.launcher import Order, Prepared, misspelled, prepare
 from gpuops.supervisor import Outcome, supervise
 from gpuops.system import run_dir
-from gpuops.ui import findings, launches
+from gpuops.ui import findings, launches, words
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 EXAMPLES = """
@@ -150,7 +150,8 @@ def _run(prepared: Prepared) -> None:
         )
     if outcome.ending == "failed":
         _show_failure(prepared, outcome)
-    output.stdout().print(_summary(prepared, outcome))
+    with contextlib.suppress(OSError):  # the terminal may be what has gone
+        output.stdout().print(_summary(prepared, outcome))
     if outcome.stop_signal is not None:
         raise typer.Exit(128 + outcome.stop_signal)
     if outcome.ending == "failed":
@@ -166,8 +167,8 @@ def _show_failure(prepared: Prepared, outcome: Outcome) -> None:
     else:
         log = Path(prepared.plan.log_dir, "agent.log")
         how = failure.signal_name(outcome.returncode) or f"exit code {outcome.returncode}"
-    words = failure.last_words(log.read_text(errors="replace") if log.exists() else "")
-    output.comment(launches.failed(cause.rank if cause else None, how, words, log))
+    last = failure.last_words(log.read_text(errors="replace") if log.exists() else "")
+    output.comment(launches.failed(cause.rank if cause else None, how, last, log))
 
 
 def _summary(prepared: Prepared, outcome: Outcome) -> object:
@@ -202,7 +203,9 @@ def _summary(prepared: Prepared, outcome: Outcome) -> object:
 def _reference(plan: LaunchPlan) -> str:
     """The run as it can be typed here: its name, or its folder where runs lie elsewhere."""
     root = Path(plan.run_dir)
-    return plan.run_id if root.parent == run_dir.runs_dir(None) else os.path.relpath(root)
+    if root.parent == run_dir.runs_dir(None):
+        return plan.run_id
+    return words.place(root, str(Path.cwd()))
 
 
 def _next(prepared: Prepared, outcome: Outcome) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from gpuops.core.plan import Setting
 from gpuops.errors import UsageError
 
+SHOWN = 5
+
 VariableValue = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -76,8 +78,10 @@ def parse(document: object, source: str) -> Profile:
     try:
         profile = Profile.model_validate(dict(document))
     except ValidationError as problem:
+        wrong = _sentences(problem)
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise UsageError(
-            f"{source} is not a valid profile: {'; '.join(_sentences(problem))}.",
+            f"{source} is not a valid profile: {'; '.join(wrong[:SHOWN])}{more}.",
             "`gpuops profiles show cpu` prints one that works; docs/profiles.md explains the keys.",
         ) from None
     if profile.device == "cuda" and profile.gpus is None:

@@ -43,8 +43,9 @@ def _folders(root: Path, *, may_be_empty: bool = False) -> list[str]:
         folders = sorted(entry.name for entry in os.scandir(root) if _is_dir(entry))
     except FileNotFoundError as error:
         raise GpuopsError(f"there is no data set at {root}.", "Check the path.") from error
-    except OSError as error:
-        raise GpuopsError(f"{root} cannot be read: {error.strerror}.", "Check the path.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or "no path looks like that"
+        raise GpuopsError(f"{root} cannot be read: {reason}.", "Check the path.") from error
     if not folders and not may_be_empty:
         raise GpuopsError(f"{root} holds no folders, so no data set.", "Check the path.")
     return folders

@@ -45,7 +45,7 @@ def interpreter(path: str) -> Interpreter:
             timeout=PROBE_TIMEOUT_S,
         )
         return Interpreter(path=path, **json.loads(answer.stdout))
-    except (OSError, subprocess.SubprocessError, ValueError):
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError):
         return Interpreter(path=path, python=None, torch=None, cuda=None)
 
 

@@ -29,7 +29,7 @@ class Identity:
         """Signal this very process; nothing happens where it has gone."""
         try:
             handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
+        except (OSError, OverflowError):  # gone; or a record that was touched by hand
             return
         try:
             if self.alive:

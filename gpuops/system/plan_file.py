@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,10 +19,14 @@ def load(root: Path) -> LaunchPlan:
     """
     path = root / "plan.json"
     try:
-        return TypeAdapter(LaunchPlan).validate_json(path.read_bytes())
+        # Not pydantic's JSON: an argument that is no UTF-8 is a lone surrogate, which it refuses.
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(LaunchPlan).validate_python(document)
     except OSError as error:
         reason = error.strerror or str(error)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         reason = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'].lower()}"
+    except (ValueError, RecursionError):
+        reason = "it is not JSON"
     raise GpuopsError(f"{path} cannot be used: {reason}.", "Launch it anew without --resume.")

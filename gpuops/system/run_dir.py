@@ -16,7 +16,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from gpuops.core.run import Attempt, RunRecord, status
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.system import files, identity
 
+ATTEMPT = re.compile(r"attempt-([0-9]{1,6})")
 RUNS_VARIABLE = "GPUOPS_RUNS_DIR"
 OUTPUTS = (
     "train.log",
@@ -132,11 +135,8 @@ def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 def attempts(root: Path) -> tuple[Attempt, ...]:
     """Every attempt of a run, oldest first."""
-    numbers = sorted(
-        int(folder.name.removeprefix("attempt-"))
-        for folder in (root / "state").glob("attempt-*")
-        if folder.name.removeprefix("attempt-").isdigit()
-    )
+    found = (ATTEMPT.fullmatch(folder.name) for folder in (root / "state").glob("attempt-*"))
+    numbers = sorted(int(match[1]) for match in found if match)
     return tuple(_attempt(root / "state" / f"attempt-{number}", number) for number in numbers)
 
 
@@ -158,7 +158,9 @@ def _attempt(state: Path, number: int) -> Attempt:
 
 def _number(record: dict[str, Any] | None, key: str) -> float | None:
     value = record.get(key) if record else None
-    return value if isinstance(value, (int, float)) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
 
 
 def load(root: Path) -> RunRecord | None:
@@ -259,4 +261,4 @@ def ranks_with_logs(root: Path, attempt: int) -> list[int]:
     """The ranks of an attempt that have said anything."""
     folder = root / "logs" / f"attempt-{attempt}"
     names = [entry.name.removeprefix("rank-") for entry in folder.glob("rank-*")]
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())

@@ -68,6 +68,7 @@ def _run(
         env=environment,
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=TIMEOUT_S,
         check=False,
     )

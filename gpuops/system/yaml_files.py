@@ -9,7 +9,7 @@ import yaml
 
 from gpuops.errors import UsageError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
 MAX_DEPTH = 32
 
 # What PyYAML's own constructors let through for values such as `!!timestamp foo`.
@@ -24,7 +24,7 @@ def read_yaml(path: Path) -> object:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} is larger than 1 MB: that is no profile or manifest.")
+            raise UsageError(f"{path} is larger than 100 kB: that is no profile or manifest.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

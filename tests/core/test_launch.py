@@ -185,9 +185,7 @@ def test_the_job_sees_as_many_cards_as_it_has_ranks():
 
 def test_the_port_asked_for_overrules_the_profiles():
     """``--master-port`` wins over the profile, the profile over the default."""
-    profile = Profile(
-        name="cpu", device="cpu", workers=1, torchrun=Torchrun(master_port=30000)
-    )
+    profile = Profile(name="cpu", device="cpu", workers=1, torchrun=Torchrun(master_port=30000))
 
     assert 30000 == plan(profile, (), request()).master_port
     assert 31000 == plan(profile, (), request(master_port=31000)).master_port

@@ -9,9 +9,7 @@ from gpuops.core.run import Attempt, status
 
 def attempt(number=1, *, returncode=None, alive=False):
     """One life of a run."""
-    return Attempt(
-        number=number, started_at=1.0, ended_at=None, returncode=returncode, alive=alive
-    )
+    return Attempt(number=number, started_at=1.0, ended_at=None, returncode=returncode, alive=alive)
 
 
 def ended(outcome, number=1):
@@ -37,7 +35,9 @@ def test_only_the_newest_attempts_end_counts():
     assert "failed" == status([ended("finished")], lives)
 
 
-@pytest.mark.parametrize(("returncode", "expected"), [(0, "finished"), (1, "failed"), (-9, "failed")])
+@pytest.mark.parametrize(
+    ("returncode", "expected"), [(0, "finished"), (1, "failed"), (-9, "failed")]
+)
 def test_without_a_supervisors_word_the_exit_record_counts(returncode, expected):
     """A supervisor that died left nothing to say; the reaper's record does."""
     assert expected == status([], [attempt(returncode=returncode)])

@@ -16,7 +16,7 @@ from gpuops.system import files
 
 def names(folder):
     """All that lies in a folder, hidden or not."""
-    return sorted(os.listdir(folder))
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -57,7 +57,9 @@ def test_a_folder_in_the_files_place_is_a_sentence(tmp_path):
     """The error names the file and what to do, and no temporary file stays."""
     (tmp_path / "plan.json").mkdir()
 
-    with pytest.raises(GpuopsError, match=r"plan\.json cannot be written: Is a directory") as caught:
+    with pytest.raises(
+        GpuopsError, match=r"plan\.json cannot be written: Is a directory"
+    ) as caught:
         files.write_text(tmp_path / "plan.json", "new")
 
     assert caught.value.hint
@@ -108,7 +110,9 @@ def test_an_argument_that_is_no_utf8_comes_back(tmp_path):
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
-@given(value=st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text()), max_size=4))
+@given(
+    value=st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text()), max_size=4)
+)
 def test_what_is_written_is_read(tmp_path_factory, value):
     """Any text in keys and values comes back as it was."""
     path = tmp_path_factory.mktemp("json") / "value.json"
@@ -136,8 +140,8 @@ def test_a_link_does_not_replace_what_is_there(tmp_path):
         files.link(tmp_path / name, "target")
 
     assert "mine" == (tmp_path / "file").read_text()
-    assert "nowhere" == os.readlink(tmp_path / "broken")
-    assert "target" == os.readlink(tmp_path / "new")
+    assert "nowhere" == os.fspath((tmp_path / "broken").readlink())
+    assert "target" == os.fspath((tmp_path / "new").readlink())
 
 
 @pytest.mark.parametrize("name", ["n" * 300, "a/" * 3000, "no\0name", "file/x"])

@@ -54,7 +54,8 @@ def test_all_places_are_listed_by_name(places):
     assert Path("profiles/cpu.yaml") == found["cpu"]
 
 
-def test_the_users_folder_is_below_home_by_default(tmp_path, places, monkeypatch):
+@pytest.mark.usefixtures("places")
+def test_the_users_folder_is_below_home_by_default(tmp_path, monkeypatch):
     """Without XDG_CONFIG_HOME it is ~/.config."""
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -65,32 +66,36 @@ def test_the_users_folder_is_below_home_by_default(tmp_path, places, monkeypatch
     assert 1 == profiles.load("athome").workers
 
 
-def test_a_user_without_a_home_still_has_the_shipped_ones(places, monkeypatch):
-    """In a container a user may have no entry in passwd, and no HOME."""
-    monkeypatch.delenv("XDG_CONFIG_HOME")
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr("os.getuid", lambda: 54321)
+@pytest.mark.usefixtures("places")
+def test_a_home_that_nobody_knows_hides_no_shipped_profile(monkeypatch):
+    """In a container a user may have neither HOME nor an entry in passwd."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", "~nobody-of-that-name/.config")
 
     assert 2 == profiles.load("cpu").workers
 
 
-def test_a_path_is_a_file(places):
+def test_a_path_is_a_file(places, tmp_path):
     """A path, or a name that ends in .yaml, is taken as it is."""
     path = write(places[1], "far", 5)
+    (tmp_path / "plain").write_text(path.read_text())
+
+    assert 5 == profiles.load("./plain").workers
 
     assert 5 == profiles.load(str(path)).workers
-    path.rename("near.yml")
+    path.rename(tmp_path / "near.yml")
     assert 5 == profiles.load("near.yml").workers
 
 
+@pytest.mark.usefixtures("places")
 @pytest.mark.parametrize("path", ["./no.yaml", "no.yaml", "no/where", f"./{'a' * 300}.yaml"])
-def test_a_path_that_is_not_there_is_refused(places, path):
+def test_a_path_that_is_not_there_is_refused(path):
     """It is not looked up as a name."""
     with pytest.raises(UsageError, match="there is no profile file"):
         profiles.load(path)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(places):
+@pytest.mark.usefixtures("places")
+def test_an_unknown_name_is_answered_with_the_nearest():
     """And with all that there are."""
     with pytest.raises(UsageError) as caught:
         profiles.load("8xh10")
@@ -99,7 +104,8 @@ def test_an_unknown_name_is_answered_with_the_nearest(places):
     assert all(name in caught.value.hint for name in profiles.available())
 
 
-def test_a_name_like_no_other_offers_none(places):
+@pytest.mark.usefixtures("places")
+def test_a_name_like_no_other_offers_none():
     """A guess is only offered where it is near."""
     with pytest.raises(UsageError) as caught:
         profiles.load("zzzzzzz")
@@ -123,7 +129,8 @@ def test_an_empty_profile_is_no_profile(places):
         profiles.load("empty")
 
 
-def test_the_shipped_profiles_are_found_from_anywhere(places):
+@pytest.mark.usefixtures("places")
+def test_the_shipped_profiles_are_found_from_anywhere():
     """They lie beside the package, or within it where it is installed."""
     assert shipped("profiles").is_absolute()
     assert (shipped("profiles") / "cpu.yaml").is_file()

@@ -56,7 +56,11 @@ def test_a_python_file_is_a_script(tmp_path, monkeypatch):
     for name in ("train.py", "job.txt", "with space.py"):
         (tmp_path / name).touch()
 
-    for word, name in (("train.py", "train"), ("./job.txt", "job"), ("with space.py", "with space")):
+    for word, name in (
+        ("train.py", "train"),
+        ("./job.txt", "job"),
+        ("with space.py", "with space"),
+    ):
         target, manifest = trainers.target(word, None)
 
         assert ("script", name, None) == (target.kind, target.name, manifest)

@@ -1,0 +1,124 @@
+"""Profiles, manifests and shell scripts that are shipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpuops.core.torchrun import environment
+from gpuops.system import profiles, trainers
+
+ROOT = Path(__file__).parents[2]
+PROFILES = sorted((ROOT / "profiles").iterdir())
+TRAINERS = sorted(path.parent.name for path in (ROOT / "trainers").glob("*/trainer.yaml"))
+SCRIPTS = sorted([*(ROOT / "shell").iterdir(), *(ROOT / ".ci").iterdir()])
+
+
+def names(paths):
+    """Paths as test names."""
+    return [path.name for path in paths]
+
+
+def run(*words, **changes):
+    """A Python with some words."""
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, **changes
+    )
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=names(PROFILES))
+def test_a_shipped_profile_is_valid(path):
+    """It parses, is named as its file, and says what it is."""
+    profile = profiles.load(str(path))
+
+    assert ".yaml" == path.suffix
+    assert path.stem == profile.name
+    assert profile.summary
+
+
+def test_the_shipped_profiles_are_listed(tmp_path, monkeypatch):
+    """From any folder."""
+    monkeypatch.chdir(tmp_path)
+
+    assert {path.stem for path in PROFILES} <= set(profiles.available())
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=names(PROFILES))
+def test_a_profile_does_not_set_what_is_gpuops_own(path):
+    """Cards and heartbeats are decided at launch; torchrun sets the ranks."""
+    taken = set(environment.__code__.co_consts) | {"RANK", "LOCAL_RANK", "WORLD_SIZE"}
+
+    assert set() == taken & set(profiles.load(str(path)).environment)
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=names(PROFILES))
+def test_a_profiles_wishes_are_settings_of_a_trainer(path):
+    """The trainer is there, and takes them."""
+    for name, wishes in profiles.load(str(path)).trainers.items():
+        manifest = trainers.load(name)
+        ran = run("-m", manifest.config, "--defaults", *[f"{k}={v}" for k, v in wishes.items()])
+
+        assert 0 == ran.returncode, ran.stderr
+
+
+def test_every_trainer_is_installed():
+    """A folder with a manifest has an entry point, and the other way round."""
+    assert TRAINERS == [name for name in trainers.names() if name in TRAINERS]
+    assert TRAINERS
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_manifests_modules_are_there(name):
+    """Each can be found, and finding it loads no torch."""
+    manifest = trainers.load(name)
+    modules = [manifest.train, manifest.config, *manifest.verbs.values()]
+    modules += [*manifest.importers.values(), *([manifest.synthetic] if manifest.synthetic else [])]
+    code = (
+        "import importlib.util, sys; "
+        "print([name for name in sys.argv[1:] if importlib.util.find_spec(name) is None], "
+        "'torch' in sys.modules)"
+    )
+
+    assert "[] False\n" == run("-c", code, *modules).stdout
+    assert name == manifest.name
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_manifests_settings_are_settings_of_the_trainer(name):
+    """Data set, folder and resume can be set by the names that the manifest gives."""
+    manifest = trainers.load(name)
+    ran = run("-m", manifest.config, f"--{manifest.out_dir_setting.replace('_', '-')}=somewhere")
+    leaves = re.findall(r'"(\w+)":', ran.stdout)
+
+    assert 0 == ran.returncode, ran.stderr
+    assert json.loads(ran.stdout)
+    assert {manifest.out_dir_setting, manifest.resume_setting} <= set(leaves)
+    assert manifest.data is None or manifest.data.setting in leaves
+    assert "somewhere" in ran.stdout
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_trainer_says_what_it_is(name):
+    """It has a README, a summary, and a config that needs no torch."""
+    assert (ROOT / "trainers" / name / "README.md").is_file()
+    assert trainers.load(name).summary
+    code = f"import sys, trainers.{name}.config; print('torch' in sys.modules)"
+    assert "False\n" == run("-c", code).stdout
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=names(SCRIPTS))
+def test_a_shell_script_is_sound(path):
+    """bash can read it, it says at its top that no error is passed over, and it can be run."""
+    lines = path.read_text().splitlines()
+    code = [line for line in lines if line.strip() and not line.startswith("#")]
+
+    assert "#!/usr/bin/env bash" == lines[0]
+    assert "set -euo pipefail" == code[0]
+    assert os.access(path, os.X_OK)
+    assert 0 == subprocess.run(["bash", "-n", str(path)], check=False).returncode
