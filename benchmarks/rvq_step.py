@@ -55,6 +55,7 @@ class Peer(nn.Module):
         )
 
     def forward(self, x: Tensor, _mask: Tensor | None = None) -> Quantized:
+        """Code, and learn."""
         latents, codes, losses = self.codes(x)
         return Quantized(
             latents=latents, codes=codes, commitment=losses.mean(), perplexity=x.new_zeros(())

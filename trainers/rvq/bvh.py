@@ -80,7 +80,7 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
             f"{source} has {len(clips)} clips and no train/ and val/ folders",
             hint="sort them into the two, or let --val-share 0.2 do it by name",
         )
-    if len(clips) < 2 or not 0 < val_share < 1:  # noqa: PLR2004 - one clip for each split
+    if len(clips) < 2 or not 0 < val_share < 1:
         raise TrainerError(f"--val-share {val_share} of {len(clips)} clips leaves a split empty")
     by_digest = sorted(clips, key=lambda c: hashlib.sha256(c.stem.encode()).digest())
     count = min(max(1, round(val_share * len(clips))), len(clips) - 1)
@@ -91,7 +91,7 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
     }
 
 
-def import_bvh(  # noqa: PLR0913 - one keyword for each flag
+def import_bvh(
     source: Path,
     out: Path,
     *,
@@ -153,7 +153,7 @@ class _Importer:
             local *= self.scale
             if self.skeleton is None:
                 self.skeleton = _skeleton_of(clip, local)
-            self._check_same(clip)
+            self._check_same(clip, self.skeleton)
         except BvhError as error:
             self.skipped[str(path)] = error.message.removeprefix(str(path)).lstrip(":, ")
             return
@@ -174,16 +174,16 @@ class _Importer:
         self.clips[split] = self.clips.get(split, 0) + 1
         self.frames[split] = self.frames.get(split, 0) + len(keypoints)
 
-    def _check_same(self, clip: BvhClip) -> None:
-        first = self.skeleton
-        assert first is not None
+    @staticmethod
+    def _check_same(clip: BvhClip, first: Skeleton) -> None:
         if clip.joints != first.joints or clip.parents != first.parents:
             raise BvhError("its joints are not those of the first clip")
         if abs(_fps(clip) - first.fps) > 0.01 * first.fps:
             raise BvhError(f"it has {_fps(clip):g} frames a second, the first clip {first.fps:g}")
 
     def finish(self, out: Path, started: float) -> Summary:
-        assert self.skeleton is not None
+        if self.skeleton is None:
+            raise TrainerError("not one clip could be read")
         frames = sum(self.frames.values())
         mean = np.asarray(self._rotation_sum) / max(self.frames.get("train", 0), 1)
         skeleton = replace(self.skeleton, mirror=find_mirror(self.skeleton, mean))
@@ -265,11 +265,9 @@ def _put_in_place(built: Path, out: Path) -> None:
 
 def _refuse(skipped: dict[str, str]) -> None:
     shown = [f"{path}: {reason}" for path, reason in list(skipped.items())[:10]]
-    more = [f"and {len(skipped) - 10} more"] if len(skipped) > 10 else []  # noqa: PLR2004
+    more = [f"and {len(skipped) - 10} more"] if len(skipped) > 10 else []
     count = f"{len(skipped)} clip{'s' * (len(skipped) > 1)} cannot be used, nothing was written"
-    raise TrainerError(
-        "\n  ".join([count, *shown, *more]), hint="--skip-bad imports the others"
-    )
+    raise TrainerError("\n  ".join([count, *shown, *more]), hint="--skip-bad imports the others")
 
 
 def show(summary: Summary, console: Console) -> None:

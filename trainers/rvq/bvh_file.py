@@ -93,12 +93,14 @@ class _Lines:
                 yield number, words
 
     def next(self, wanted: str) -> list[str]:
-        for self.number, words in self._file:
+        for number, words in self._file:
+            self.number = number
             return words
         raise self.fault(f"the file ends where {wanted} should come")
 
     def rest(self) -> Iterator[list[str]]:
-        for self.number, words in self._file:
+        for number, words in self._file:
+            self.number = number
             yield words
 
     def fault(self, what: str) -> BvhError:
@@ -172,14 +174,18 @@ def _read_hierarchy(
             case ["}"] if open_blocks:
                 open_blocks.pop()
             case ["MOTION"]:
-                if open_blocks or not joints:
-                    raise lines.fault("MOTION before the hierarchy is closed")
-                if len(set(joints)) != len(joints):
-                    twice = next(name for name in joints if joints.count(name) > 1)
-                    raise lines.fault(f"two joints are called {twice}")
+                _check_complete(lines, joints, closed=not open_blocks)
                 return joints, parents, offsets, channels
             case words:
                 raise lines.fault(f"'{' '.join(words)[:40]}' is out of place in the hierarchy")
+
+
+def _check_complete(lines: _Lines, joints: list[str], *, closed: bool) -> None:
+    if not closed or not joints:
+        raise lines.fault("MOTION before the hierarchy is closed")
+    if len(set(joints)) != len(joints):
+        twice = next(name for name in joints if joints.count(name) > 1)
+        raise lines.fault(f"two joints are called {twice}")
 
 
 def _read_block_head(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 VALIDATION_SPLITS = ("val", "dev")
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips:
     """The clips of one split, sorted by name."""
@@ -123,7 +122,7 @@ def _open_pose(path: Path) -> NDArray[np.float32]:
         ) from None
     if not isinstance(pose, np.ndarray) or pose.dtype.kind != "f":
         raise _refusal(f"{path} does not hold floating point numbers", "pose.npy is float32")
-    if pose.ndim != 2 or pose.shape[1] % 3 or not pose.size:  # noqa: PLR2004
+    if pose.ndim != 2 or pose.shape[1] % 3 or not pose.size:
         raise _refusal(
             f"{path} has shape {pose.shape}, (frames, joints * 3) is wanted",
             "one row a frame, three axis-angle values a joint",

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from trainers.engine.config import main, setting
-from trainers.engine.errors import ConfigError
 from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 
 Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
+Chance = Annotated[float, Ge(0), Le(1)]
 Weight = Annotated[float, Ge(0)]
 
 
@@ -24,7 +24,9 @@ class DatasetConfig:
     """What is trained on, how it is cut and how it is varied."""
 
     data: str = setting("synthetic", "folder of a motion data set, or synthetic")
-    val_split: Literal["auto", "val", "dev"] = setting("auto", "split to validate on; auto: the one there is")
+    val_split: Literal["auto", "val", "dev"] = setting(
+        "auto", "split to validate on; auto: the one there"
+    )
     rotation: Literal["auto", "axis_angle", "6d"] = setting(
         "auto", "rotations as the network sees them; auto: 6d where there is a skeleton"
     )
@@ -45,6 +47,9 @@ class DatasetConfig:
     )
     mirror: bool = setting(False, "swap left and right in half of the windows (6d, skeleton)")
     turn: bool = setting(False, "turn each window by a random heading (6d, skeleton)")
+    blend: Chance = setting(
+        0.0, "chance that a window is blended, limb by limb, with another one (6d, skeleton)"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +72,7 @@ class QuantizerConfig:
     nb_code: Count = setting(1024, "codes of a codebook")
     num_quantizers: Count = setting(6, "codebooks in sequence")
     mu: Share = setting(0.99, "decay of the codebooks' moving averages")
-    quantize_dropout_prob: Annotated[float, Ge(0)] = setting(
+    quantize_dropout_prob: Chance = setting(
         0.2, "chance that a step trains only the first 1..num_quantizers codebooks"
     )
     sample_temperature: Weight = setting(
@@ -99,12 +104,6 @@ class Config:
     loop: LoopConfig = LoopConfig(total_iter=10_000, batch_size=256)
     optim: OptimConfig = OptimConfig(lr_scheduler=(5_000, 8_000), gamma=0.1)
     loader: LoaderConfig = LoaderConfig()
-
-    def __post_init__(self) -> None:
-        if self.quantizer.quantize_dropout_prob > 1:
-            raise ConfigError("quantizer.quantize_dropout_prob is a chance: 0 to 1 is wanted")
-        if self.dataset.rotation == "axis_angle" and (self.dataset.mirror or self.dataset.turn):
-            raise ConfigError("dataset.mirror and dataset.turn need rotation 6d")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Shapes: B windows, T frames, F features of a frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.engine.data import item_rng
 from trainers.rvq.clips import Clips, check_finite, open_clips, validation_split
-from trainers.rvq.features import choose_rotation, from_axis_angle, variation
+from trainers.rvq.features import choose_rotation, from_axis_angle
 from trainers.rvq.synthetic import synthetic_clips
+from trainers.rvq.vary import variation
 from trainers.rvq.windows import cut_windows
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from trainers.rvq.skeleton import Skeleton
 
 PRELOAD_BYTES = 2 << 30
-HEADINGS = 8  # over which the statistics of turned data are taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,6 @@ class MotionData:
         self.source = clips
         self.rotation = choose_rotation(config.rotation, clips.skeleton)
         self.variation = variation(config, self.rotation, clips.skeleton)
-        self.varies = config.mirror, config.turn
         self.windows = cut_windows(
             clips.lengths,
             size=config.window_size,
@@ -75,6 +73,11 @@ class MotionData:
             config.preload == "auto" and 8 * values <= PRELOAD_BYTES
         )
         self._features = [self._read(i) for i in range(len(clips.names))] if preload else None
+        whole = self.windows.length == self.windows.padded
+        self._whole = {
+            int(padded): np.flatnonzero(whole & (self.windows.padded == padded))
+            for padded in np.unique(self.windows.padded[whole])
+        }
 
     @property
     def skeleton(self) -> Skeleton | None:
@@ -93,29 +96,36 @@ class MotionData:
         return self._read(clip, start, stop)
 
     def _read(self, clip: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        pose = np.asarray(self.source.poses[clip][start:stop])
+        pose = np.array(self.source.poses[clip][start:stop])
         check_finite(self.source, clip, pose, start)
         return from_axis_angle(pose, self.rotation)
 
     def load(self, rows: NDArray[np.int64], seeds: NDArray[np.uint64]) -> MotionBatch:
         """Return windows by number, varied by each one's seed."""
-        windows = self.windows
-        starts, lengths = windows.start[rows], windows.length[rows]
-        batch = _batch(
-            [
-                self.features(int(clip), int(start), int(start + length))
-                for clip, start, length in zip(windows.sample[rows], starts, lengths, strict=True)
-            ],
-            int(windows.padded[rows[0]]),
-        )
+        batch = self._windows(rows)
         if self.variation is None:
             return batch
-        mirror, turn = self.varies
-        draws = np.array([item_rng(seed).random(2) for seed in seeds])
-        mirrored = (draws[:, 0] < 0.5) & mirror  # noqa: PLR2004 - one in two
-        angles = draws[:, 1] * 2 * np.pi * turn
-        varied = self.variation.apply(batch.features.numpy(), mirrored, angles)
-        return MotionBatch(features=torch.from_numpy(varied), mask=batch.mask)
+        draws = self.variation.draw(seeds)
+        features = self.variation.reflect(batch.features.numpy(), draws.mirrored, draws.turn)
+        peers = self._whole.get(int(self.windows.padded[rows[0]]))
+        if peers is not None and draws.blends.any():
+            others = self._windows(peers[(draws.other * len(peers)).astype(np.int64)])
+            others_features = self.variation.reflect(
+                others.features.numpy(), draws.other_mirrored, draws.turn
+            )
+            blends = draws.blends & (self.windows.length[rows] == self.windows.padded[rows])
+            features = self.variation.blend(features, others_features, draws.share, blends)
+        return MotionBatch(features=torch.from_numpy(features), mask=batch.mask)
+
+    def _windows(self, rows: NDArray[np.int64]) -> MotionBatch:
+        windows = self.windows
+        found = [
+            self.features(int(clip), int(start), int(start + length))
+            for clip, start, length in zip(
+                windows.sample[rows], windows.start[rows], windows.length[rows], strict=True
+            )
+        ]
+        return _batch(found, int(windows.padded[rows[0]]))
 
     def clips(self, rows: NDArray[np.int64]) -> MotionBatch:
         """Return whole clips by number, the shorter ones padded, as they are."""
@@ -130,7 +140,7 @@ class MotionData:
             own = self.features(clip, 0, int(length))
             plain = plain + own.sum(axis=0, dtype=np.float64)
             frames += len(own)
-            for varied in self._variants(own):
+            for varied in [own] if self.variation is None else self.variation.every(own):
                 total = total + varied.sum(axis=0, dtype=np.float64)
                 square = square + np.square(varied, dtype=np.float64).sum(axis=0)
                 count += len(own)
@@ -141,17 +151,6 @@ class MotionData:
             std=np.maximum(std, floor).astype(np.float32),
             mean_pose=(np.asarray(plain) / frames).astype(np.float32),
         )
-
-    def _variants(self, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        if self.variation is None:
-            return [features]
-        mirror, turn = self.varies
-        turns = np.arange(HEADINGS if turn else 1) * (2 * np.pi / HEADINGS)
-        return [
-            self.variation.apply(features[None], np.array([mirrored]), turns[i : i + 1])[0]
-            for mirrored in ((False, True) if mirror else (False,))
-            for i in range(len(turns))
-        ]
 
     def describe(self) -> dict[str, Any]:
         """Return what a run records of its data."""
@@ -183,3 +182,8 @@ def _batch(found: list[NDArray[np.float32]], length: int) -> MotionBatch:
     lengths = torch.tensor([len(features) for features in found])
     mask = torch.arange(length) < lengths[:, None]
     return MotionBatch(features=torch.from_numpy(stacked), mask=mask)
+
+
+def as_they_are(config: DatasetConfig) -> DatasetConfig:
+    """Return the settings for clips that are scored: nothing varied."""
+    return replace(config, mirror=False, turn=False, blend=0.0)

@@ -53,7 +53,9 @@ def matrix_to_axis_angle(matrices: Tensor) -> Tensor:
     axis, real = quaternion[..., :3], quaternion[..., 3:]
     sine = axis.norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(sine, real)
-    return axis * torch.where(sine < SMALL, 2 * torch.ones_like(sine), angle / sine.clamp_min(SMALL))
+    return axis * torch.where(
+        sine < SMALL, 2 * torch.ones_like(sine), angle / sine.clamp_min(SMALL)
+    )
 
 
 def matrix_to_6d(matrices: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def sixd_to_matrix(sixd: Tensor) -> Tensor:
 def features_to_matrix(features: Tensor, joints: int) -> Tensor:
     """(..., J*3) axis-angle or (..., J*6) 6D -> (..., J, 3, 3)."""
     split = features.unflatten(-1, (joints, -1))
-    return axis_angle_to_matrix(split) if split.shape[-1] == 3 else sixd_to_matrix(split)  # noqa: PLR2004
+    return axis_angle_to_matrix(split) if split.shape[-1] == 3 else sixd_to_matrix(split)
 
 
 class ForwardKinematics(nn.Module):

@@ -104,9 +104,7 @@ class Decoder(nn.Module):
         width = config.width
         self.inward = nn.Conv1d(config.code_dim, width, 3, padding=1)
         self.stacks = nn.ModuleList(ResidualStack(config) for _ in range(config.down_t))
-        self.up = nn.ModuleList(
-            nn.Conv1d(width, width, 3, padding=1) for _ in range(config.down_t)
-        )
+        self.up = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(config.down_t))
         self.hidden = nn.Conv1d(width, width, 3, padding=1)
         self.outward = nn.Conv1d(width, features, 3, padding=1)
 
@@ -189,7 +187,7 @@ class RVQVAE(nn.Module):
         return self.denormalise(decoded[:, :length])
 
     def _pad(self, x_BTF: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Hold each clip's last frame up to a multiple of the hop; (B, 1, T) marks the rest zero."""
+        """Hold each clip's last frame up to a multiple of the hop; (B, 1, T) is zero beyond."""
         length = x_BTF.shape[1]
         surplus = -length % self.hop
         if mask_BT is None and not surplus:

@@ -73,7 +73,7 @@ class ResidualQuantizer(nn.Module):
     initialised: Tensor
     step: Tensor
 
-    def __init__(  # noqa: PLR0913 - one for each setting
+    def __init__(
         self,
         *,
         num_quantizers: int,
@@ -126,11 +126,12 @@ class ResidualQuantizer(nn.Module):
             (len(x_MD), self.num_quantizers), DROPPED, dtype=torch.long, device=x_MD.device
         )
         commitment, perplexity = x_MD.new_zeros(()), x_MD.new_zeros(())
-        residual_MD = x_MD
+        residual_MD, ones_M = x_MD, x_MD.new_ones(len(x_MD))
         for layer in range(layers):
             codebook_KD = self.codebooks[layer]
             chosen_M = self._choose(residual_MD.detach(), codebook_KD)
-            uses_K = torch.bincount(chosen_M, minlength=len(codebook_KD)).float()
+            # Not bincount: on a GPU it makes the host wait.
+            uses_K = x_MD.new_zeros(len(codebook_KD)).scatter_add_(0, chosen_M, ones_M)
             if collected is not None:
                 collected.add(layer, chosen_M, uses_K, residual_MD.detach())
             codes_MQ[:, layer] = chosen_M
@@ -181,13 +182,14 @@ class ResidualQuantizer(nn.Module):
             return self.num_quantizers
         generator = shared_generator(self.seed, self._step, DROPOUT)
         chance, share = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        return 1 + int(share * self.num_quantizers) if chance < self.dropout else self.num_quantizers
+        drops = chance < self.dropout
+        return 1 + int(share * self.num_quantizers) if drops else self.num_quantizers
 
     @torch.no_grad()
     def update_(self, world: World) -> None:
         """Learn from the forwards since the last call; every rank calls it once after each step.
 
-        n_k = mu n_k + (1 - mu) uses_k,  s_k = mu s_k + (1 - mu) sum of its residuals,  c_k = s_k / n_k.
+        n_k = mu n_k + (1 - mu) uses_k,  s_k = mu s_k + (1 - mu) (its residuals),  c_k = s_k / n_k.
         A code is dead when n_k falls below 1, or below a quarter of the mean where the batch is so
         small that the mean is below 4; it starts again from a residual of this batch.
         """
@@ -212,7 +214,7 @@ class ResidualQuantizer(nn.Module):
         sums.lerp_(sums_QKD, 1 - self.mu)
         counts.lerp_(counts_QK, 1 - self.mu)
         mean = counts.mean(-1, keepdim=True)
-        dead = counts < (mean / 4).clamp_max(1.0)
+        dead = _is_dead(counts)
         # Usable candidates first, then the n-th dead code of a layer takes the n-th of them.
         rows, usable = candidates[..., :-1], candidates[..., -1:]
         order = usable.argsort(dim=1, descending=True, stable=True)
@@ -242,7 +244,8 @@ class ResidualQuantizer(nn.Module):
         row, mine = row.to(latents_ND.device), mine.to(latents_ND.device)
         residual, codes = latents_ND[row], codes_NQ[row]  # (layers, CANDIDATES, D), (.., Q)
         for layer in range(layers - 1):
-            residual[layer + 1 :] -= self.codebooks[layer][codes[layer + 1 :, :, layer].clamp_min(0)]
+            deeper = codes[layer + 1 :, :, layer].clamp_min(0)
+            residual[layer + 1 :] -= self.codebooks[layer][deeper]
         usable = (mine & (codes[..., 0] != DROPPED)).to(residual.dtype)[..., None]
         return torch.cat([residual * usable, usable], dim=-1)
 
@@ -267,9 +270,13 @@ class ResidualQuantizer(nn.Module):
             residual_MD = residual_MD - codebook_KD[nearest]
         self.sums.copy_(self.codebooks)
         self.counts.fill_(1.0)
-        self.initialised.fill_(True)  # noqa: FBT003 - a tensor's value
+        self.initialised.fill_(True)
         self._is_initialised = True
         self._first.clear()
+
+    def dead_codes(self) -> list[int]:
+        """How many codes of each layer training no longer uses."""
+        return [int(layer.sum()) for layer in _is_dead(self.counts)]
 
     def _collection(self) -> _Collected:
         if self._collected is None:
@@ -301,6 +308,10 @@ def _spread(rows: Tensor, shape: torch.Size, mask_BN: Tensor | None, fill: float
         return rows.unflatten(0, shape)
     spread = rows.new_full((*shape, rows.shape[-1]), fill)
     return spread.masked_scatter(mask_BN[..., None], rows)
+
+
+def _is_dead(counts_QK: Tensor) -> Tensor:
+    return counts_QK < (counts_QK.mean(-1, keepdim=True) / 4).clamp_max(1.0)
 
 
 def _perplexity(uses_K: Tensor) -> Tensor:

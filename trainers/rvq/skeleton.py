@@ -132,19 +132,19 @@ def load_skeleton(root: Path) -> Skeleton | None:
 def _from_dict(data: dict[str, Any]) -> Skeleton:
     joints = tuple(str(name) for name in data["joints"])
     parents = tuple(int(parent) for parent in data["parents"])
-    offsets = tuple(tuple(float(v) for v in offset) for offset in data["offsets"])
+    offsets = _triples(data["offsets"])
     mirror = data.get("mirror")
     skeleton = Skeleton(
         joints=joints,
         parents=parents,
-        offsets=offsets,  # type: ignore[arg-type]
+        offsets=offsets,
         fps=float(data["fps"]),
         unit=str(data["unit"]),
         translation_joint=int(data["translation_joint"]),
         mirror=mirror
         and Mirror(
             joints=tuple(int(j) for j in mirror["joints"]),
-            signs=tuple(tuple(float(v) for v in sign) for sign in mirror["signs"]),  # type: ignore[misc]
+            signs=_triples(mirror["signs"]),
         ),
     )
     count = len(joints)
@@ -157,11 +157,15 @@ def _from_dict(data: dict[str, Any]) -> Skeleton:
         raise ValueError(f"{count} joints, lists of {lengths}")
     if any(not -1 <= parent < j for j, parent in enumerate(parents)):
         raise ValueError("parents must come before their children")
-    if not all(len(o) == 3 and all(map(math.isfinite, o)) for o in offsets):
-        raise ValueError("offsets must be finite triples")
     if not 0 <= skeleton.translation_joint < count:
         raise ValueError("translation_joint is not a joint")
     return skeleton
+
+
+def _triples(rows: list[list[float]]) -> tuple[tuple[float, float, float], ...]:
+    if not all(math.isfinite(value) for row in rows for value in row):
+        raise ValueError("offsets and signs must be finite")
+    return tuple((float(x), float(y), float(z)) for x, y, z in rows)
 
 
 def find_mirror(skeleton: Skeleton, mean_rotations: NDArray[np.float64]) -> Mirror | None:

@@ -45,7 +45,7 @@ def synthetic_clips(split: str, *, seed: int = 0, max_samples: int | None = None
     poses = [gaits.clip(i % GAITS, rng) for i in range(CLIPS[split])][:max_samples]
     return Clips(
         source=f"synthetic/{split}",
-        names=tuple(f"gait{i % GAITS}_{i:04d}" for i in range(len(poses))),
+        names=tuple(f"{i:04d}_gait{i % GAITS}" for i in range(len(poses))),
         poses=poses,
         skeleton=skeleton,
     )

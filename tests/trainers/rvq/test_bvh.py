@@ -79,7 +79,7 @@ def test_a_bad_clip_stops_the_import_or_is_skipped(tmp_path, capsys):
     source = write_bvh(tmp_path / "src", {"train": 2, "val": 1})
     (source / "train" / "bad.bvh").write_text(bvh_text(4).replace("Frames: 4", "Frames: 5"))
 
-    with pytest.raises(TrainerError, match="bad.bvh: line 32: the file ends after 4 of 5"):
+    with pytest.raises(TrainerError, match=r"bad.bvh: line 32: the file ends after 4 of 5"):
         import_bvh(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 

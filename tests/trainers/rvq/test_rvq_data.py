@@ -72,7 +72,7 @@ def test_a_truncated_file_is_named(root, keep):
     """A file cut anywhere is refused, not read as far as it goes."""
     path = root / "train" / "clip01" / "pose.npy"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(TrainerError, match="clip01/pose.npy cannot be read"):
+    with pytest.raises(TrainerError, match=r"clip01/pose.npy cannot be read"):
         open_data(config(root), "train")
 
 
@@ -82,14 +82,14 @@ def test_nan_is_named_with_its_frame(root, preload):
     pose = poses(40, 7)
     pose[30, 2] = np.nan
     np.save(root / "train" / "clip00" / "pose.npy", pose)
-    with pytest.raises(TrainerError, match="clip00/pose.npy holds a value .* in frame 30"):
+    with pytest.raises(TrainerError, match=r"clip00/pose.npy holds a value .* in frame 30"):
         open_data(config(root, preload=preload), "train").statistics(0.01)
 
 
 def test_a_skeleton_of_other_joints_is_refused(tmp_path):
     """skeleton.json must fit the poses, and be one."""
     root = write_data(tmp_path / "data", {"train": [9]}, joints=6)
-    with pytest.raises(TrainerError, match="skeleton.json has 7 joints"):
+    with pytest.raises(TrainerError, match=r"skeleton.json has 7 joints"):
         open_clips(root, "train")
     (root / "skeleton.json").write_text('{"joints": ["a"]}')
     with pytest.raises(TrainerError, match="does not describe a skeleton"):
@@ -145,7 +145,7 @@ def test_variation_follows_the_seed_alone(root):
 def test_variation_needs_a_skeleton(root, tmp_path):
     """What cannot be done is refused by name."""
     (root / "skeleton.json").unlink()
-    with pytest.raises(ConfigError, match="dataset.mirror, turn and blend need rotation 6d"):
+    with pytest.raises(ConfigError, match=r"dataset.mirror, turn and blend need rotation 6d"):
         open_data(config(root, mirror=True), "train")
     plain = write_data(tmp_path / "plain", {"train": [9]}, skeleton=SKELETON)
     with pytest.raises(ConfigError, match="not symmetric"):

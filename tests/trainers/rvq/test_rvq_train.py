@@ -67,6 +67,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(root, tmp_path):
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "part"))
 
 
+def test_changed_data_is_noticed_on_resume(root, tmp_path, capsys):
+    """Who adds clips in the middle of a run is told."""
+    config = small_config(tmp_path / "run", root)
+    train(replace(config, loop=replace(config.loop, total_iter=3)))
+    write_data(root, {"train/more": [20]})
+    (root / "train/more/clip00").rename(root / "train/clip99")
+    (root / "train/more").rmdir()
+    train(replace(config, run=replace(config.run, resume="auto")))
+    assert "train has changed since this run began: 4 clips of 147" in capsys.readouterr().out
+
+
 def _train_part(world, part):
     import os
 

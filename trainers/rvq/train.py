@@ -1,0 +1,125 @@
+"""Train the RVQ-VAE: `python -m trainers.rvq.train FLAGS`, alone or under torchrun."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainers.engine import checkpoint, distributed
+from trainers.engine.config import resolve, to_dict
+from trainers.engine.data import Batches, BatchPlan
+from trainers.engine.errors import run_main
+from trainers.engine.loop import fit, total_steps
+from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
+from trainers.engine.run import open_outputs
+from trainers.engine.state import TrainState
+from trainers.rvq.config import PRESETS, Config
+from trainers.rvq.data import MotionBatch, as_they_are, open_data
+from trainers.rvq.losses import build_loss
+from trainers.rvq.model import build_model
+from trainers.rvq.score import score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+log = logging.getLogger("trainers")
+
+
+def train(config: Config) -> int:
+    """Train, and return the exit code."""
+    with (
+        distributed.world() as world,
+        open_outputs(config.run.folder, world, trainer="rvq", config=to_dict(config)) as outputs,
+    ):
+        distributed.seed_everything(config.run.seed, world)
+        train_data = open_data(config.dataset, "train")
+        val_data = open_data(as_they_are(config.dataset), "val")
+        statistics = train_data.statistics(config.dataset.std_floor)
+        outputs.write_json("statistics.json", statistics.to_dict())
+        about = {"train": train_data.describe(), "val": val_data.describe()}
+        _warn_of_change(about, outputs.folder / "data.json")
+        outputs.write_json("data.json", about)
+
+        model = build_model(config, statistics).to(world.device)
+        loss = build_loss(config.loss, model, train_data).to(world.device)
+        plan = BatchPlan(
+            lengths=train_data.windows.padded,
+            batch_size=config.loop.batch_size,
+            world_size=world.world_size,
+            seed=config.run.seed,
+            frames_per_batch=config.dataset.frames_per_batch,
+        )
+        batches = Batches(plan=plan, load=train_data.load, world=world, loader=config.loader)
+        samples = config.loop.samples_per_step(world.world_size)
+        optimizer = build_optimizer(model, config.optim, samples_per_step=samples)
+        steps = total_steps(config.loop, batches, world)
+        state = TrainState(
+            model=distributed.replicate(model, world),
+            optimizer=optimizer,
+            schedule=build_schedule(optimizer, config.optim, steps),
+            scaler=build_scaler(config.loop, world.device),
+            ema=build_ema(model, config.optim),
+        )
+        mean_pose = torch.from_numpy(statistics.mean_pose).to(world.device)
+        log.info("%s", _in_words(about["train"], model))
+        checkpoint.resume(state, config.run.resume, outputs, world)
+
+        def losses(model: nn.Module, batch: MotionBatch) -> dict[str, Tensor]:
+            return loss(model(batch.features, batch.mask), batch.mask)
+
+        def learn_codes(_step: int) -> None:
+            model.quantizer.update_(world)
+
+        def evaluate(_step: int) -> dict[str, float]:
+            judged = model if state.ema is None else state.ema.module
+            return score(judged, val_data, loss, mean_pose, world).summary()
+
+        result = fit(
+            state,
+            batches,
+            losses,
+            config=config.loop,
+            grad_clip=config.optim.grad_clip,
+            world=world,
+            outputs=outputs,
+            evaluate=evaluate,
+            after_step=learn_codes,
+        )
+    return result.exit_code
+
+
+def _warn_of_change(about: dict[str, dict[str, Any]], path: Path) -> None:
+    """Say so where a run goes on with other clips than it began with."""
+    if not path.is_file():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for split, data in about.items():
+        if before[split]["digest"] != data["digest"]:
+            log.warning(
+                "%s has changed since this run began: %d clips of %d frames then, %d of %d now",
+                *(data["source"], before[split]["clips"], before[split]["frames"]),
+                *(data["clips"], data["frames"]),
+            )
+
+
+def _in_words(data: dict[str, Any], model: nn.Module) -> str:
+    parameters = sum(p.numel() for p in model.parameters())
+    return (
+        f"{data['source']}: {data['clips']} clips, {data['frames']:,} frames, "
+        f"{data['windows']:,} windows, {data['rotation']}; model of {parameters / 1e6:.2f} M"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line."""
+    return train(resolve(Config, argv, name="rvq", presets=PRESETS))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,153 @@
+"""Ways to vary 6D windows: mirrored, turned, blended limb by limb (numpy, no torch).
+
+Blending moves each limb of a window towards the same limb of another, or away from it: poses
+that nobody struck, of limbs that move as limbs do. It is what keeps a small set of clips from being
+learnt by heart. Shapes: B windows, T frames, J joints, L limbs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.engine.data import item_rng
+from trainers.engine.errors import ConfigError
+from trainers.rvq.features import rotations_again
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trainers.rvq.config import DatasetConfig
+    from trainers.rvq.skeleton import Skeleton
+
+HEADINGS = 8  # over which the statistics of turned data are taken
+BLEND = (-1.0, 1.0)  # shares of the other window: from as far away from it to all of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """What chance decides for each window of a batch."""
+
+    mirrored: NDArray[np.bool_]
+    turn: NDArray[np.float64]
+    """(B,) radians."""
+    blends: NDArray[np.bool_]
+    other: NDArray[np.float64]
+    """(B,) in [0, 1): which window to blend with."""
+    other_mirrored: NDArray[np.bool_]
+    share: NDArray[np.float64]
+    """(B, L) of the other window in each limb."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """What a config asks for, worked out for a skeleton."""
+
+    mirror_joints: NDArray[np.int64] | None
+    """(J,) where each joint's features come from in the mirrored pose."""
+    mirror_signs: NDArray[np.float32] | None
+    """(J, 6) factors of the mirrored features."""
+    turned_joint: int | None
+    """The joint that carries the heading; those above it must not rotate."""
+    blend_chance: float
+    limbs: NDArray[np.int64]
+    """(J,) the limb of each joint."""
+
+    def draw(self, seeds: NDArray[np.uint64]) -> Draws:
+        """Draw for each window from its own seed."""
+        limbs = int(self.limbs.max()) + 1
+        chance = np.array([item_rng(seed).random(5 + limbs) for seed in seeds])
+        mirrors = self.mirror_joints is not None
+        low, high = BLEND
+        return Draws(
+            mirrored=(chance[:, 0] < 0.5) & mirrors,
+            turn=chance[:, 1] * 2 * np.pi,
+            blends=chance[:, 2] < self.blend_chance,
+            other=chance[:, 3],
+            other_mirrored=(chance[:, 4] < 0.5) & mirrors,
+            share=low + (high - low) * chance[:, 5:],
+        )
+
+    def reflect(
+        self, features: NDArray[np.float32], mirrored: NDArray[np.bool_], turn: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Windows (B, T, J*6), each mirrored or not, then turned where that is asked for."""
+        varied = features.reshape(*features.shape[:-1], -1, 6).copy()
+        if self.mirror_joints is not None:
+            varied[mirrored] = varied[mirrored][..., self.mirror_joints, :] * self.mirror_signs
+        if self.turned_joint is not None:
+            cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+            joint = varied[..., self.turned_joint, :]
+            for column in (0, 3):
+                x, z = joint[..., column].copy(), joint[..., column + 2].copy()
+                joint[..., column] = cos * x + sin * z
+                joint[..., column + 2] = cos * z - sin * x
+        return varied.reshape(features.shape)
+
+    def blend(
+        self,
+        features: NDArray[np.float32],
+        others: NDArray[np.float32],
+        share: NDArray[np.float64],
+        blends: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Features + share * (others - features) by limb, made rotations again."""
+        moved = (share * blends[:, None])[:, None, self.limbs, None].astype(np.float32)
+        own = features.reshape(*features.shape[:-1], -1, 6)
+        other = others.reshape(own.shape)
+        blended = rotations_again(own + moved * (other - own)).reshape(features.shape)
+        blended[~blends] = features[~blends]
+        return blended
+
+    def every(self, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """(T, J*6) in each mirroring and in headings all around: what statistics are taken of."""
+        turns = HEADINGS if self.turned_joint is not None else 1
+        return [
+            self.reflect(features[None], np.array([mirrored]), np.array([2 * np.pi * i / turns]))[0]
+            for mirrored in ((False, True) if self.mirror_joints is not None else (False,))
+            for i in range(turns)
+        ]
+
+
+def variation(config: DatasetConfig, rotation: str, skeleton: Skeleton | None) -> Variation | None:
+    """Return the variation that a config asks for; None where it asks for none.
+
+    Raises:
+        ConfigError: where the data set has not what it takes.
+    """
+    if not (config.mirror or config.turn or config.blend):
+        return None
+    if rotation != "6d" or skeleton is None:
+        raise ConfigError("dataset.mirror, turn and blend need rotation 6d and a skeleton")
+    joints = signs = None
+    if config.mirror:
+        if skeleton.mirror is None:
+            raise ConfigError("dataset.mirror: this skeleton's left and right are not symmetric")
+        joints = np.array(skeleton.mirror.joints)
+        above = skeleton.mirror.parent_signs(skeleton.parents)
+        own = np.array(skeleton.mirror.signs)
+        factors = np.concatenate([above * own[:, :1], above * own[:, 1:2]], axis=1)
+        # Joint j's factors belong to what is put at its counterpart, so they are taken from there.
+        signs = factors[joints].astype(np.float32)
+    return Variation(
+        mirror_joints=joints,
+        mirror_signs=signs,
+        turned_joint=skeleton.translation_joint if config.turn else None,
+        blend_chance=config.blend,
+        limbs=limbs_of(skeleton.parents),
+    )
+
+
+def limbs_of(parents: tuple[int, ...]) -> NDArray[np.int64]:
+    """(J,) chains of joints: a new limb begins at every child of a joint that has several."""
+    limbs = [0]
+    count = 1
+    for parent in parents[1:]:
+        if parents.count(parent) > 1:
+            limbs.append(count)
+            count += 1
+        else:
+            limbs.append(limbs[parent])
+    return np.array(limbs)
