@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import gc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,6 +141,7 @@ def _count(errors: list[Finding]) -> str:
 
 
 def _run(prepared: Prepared) -> None:
+    gc.enable()
     plan, console = prepared.plan, output.stderr()
     with launches.Screen(console, brief=prepared.manifest is not None) as screen:
         outcome = supervise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -51,6 +52,7 @@ def logs(
             f"rank {rank} of run {root.name} has no log.",
             f"Ranks with a log: {listed}; `--agent` shows what torchrun said.",
         )
+    gc.enable()
     tails = [(Tail(path), stream) for path, stream in paths]
     try:
         while True:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpuops.cli import output
 from gpuops.errors import GpuopsError
 from gpuops.system import run_dir
-from gpuops.ui import runs as show_runs
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from gpuops.core.run import RunRecord
 
 app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True, add_completion=False)
 
@@ -39,7 +43,7 @@ def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> N
     if not records and not as_json:
         output.comment(f"no runs in {runs} yet; `gpuops launch rvq --profile cpu` makes one.")
         return
-    output.answer(records, lambda: show_runs.runs(records, time.time()), as_json=as_json)
+    output.answer(records, lambda: _table(records), as_json=as_json)
 
 
 @app.command()
@@ -59,9 +63,26 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
             "checkpoints": checkpoints,
             "figures": figures,
         },
-        lambda: show_runs.run(record, events, checkpoints, figures),
+        lambda: _page(record, events, checkpoints, figures),
         as_json=as_json,
     )
+
+
+def _table(records: list[RunRecord]) -> RenderableType:
+    from gpuops.ui import runs as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
+
+    return ui.runs(records, time.time())
+
+
+def _page(
+    record: RunRecord,
+    events: list[dict[str, Any]],
+    checkpoints: list[tuple[str, str]],
+    figures: dict[str, float],
+) -> RenderableType:
+    from gpuops.ui import runs as ui  # noqa: PLC0415 - likewise
+
+    return ui.run(record, events, checkpoints, figures)
 
 
 def _last_figures(root: Path) -> dict[str, float]:

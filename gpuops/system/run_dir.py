@@ -14,23 +14,23 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuops import heartbeat
-from gpuops.core.plan import LaunchPlan
 from gpuops.core.run import Attempt, RunRecord, status
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.system import files, identity
 
-ATTEMPT = re.compile(r"attempt-([0-9]{1,6})")
+if TYPE_CHECKING:
+    from gpuops.core.plan import LaunchPlan
+
 RUNS_VARIABLE = "GPUOPS_RUNS_DIR"
 OUTPUTS = (
     "train.log",
@@ -76,7 +76,7 @@ def create(plan: LaunchPlan) -> None:
             f"the run folder {root} cannot be made: {error.strerror}.",
             "Choose another place with `--runs-dir DIR`.",
         ) from error
-    files.write_json(root / "plan.json", dataclasses.asdict(plan))
+    files.write_json(root / "plan.json", asdict(plan))
 
 
 def link_outputs(root: Path, out_dir: Path) -> None:
@@ -135,8 +135,7 @@ def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 def attempts(root: Path) -> tuple[Attempt, ...]:
     """Every attempt of a run, oldest first."""
-    found = (ATTEMPT.fullmatch(folder.name) for folder in (root / "state").glob("attempt-*"))
-    numbers = sorted(int(match[1]) for match in found if match)
+    numbers = _numbers("attempt-", root / "state")
     return tuple(_attempt(root / "state" / f"attempt-{number}", number) for number in numbers)
 
 
@@ -260,5 +259,13 @@ def checkpoints(folder: Path) -> list[tuple[str, str]]:
 def ranks_with_logs(root: Path, attempt: int) -> list[int]:
     """The ranks of an attempt that have said anything."""
     folder = root / "logs" / f"attempt-{attempt}"
-    names = [entry.name.removeprefix("rank-") for entry in folder.glob("rank-*")]
+    return _numbers("rank-", folder)
+
+
+def _numbers(prefix: str, folder: Path) -> list[int]:
+    """The numbers of the entries that are named ``<prefix><number>``."""
+    try:
+        names = [name.removeprefix(prefix) for name in os.listdir(folder)]  # noqa: PTH208 - names are all it takes
+    except OSError:
+        return []
     return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
