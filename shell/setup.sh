@@ -29,7 +29,9 @@ for done_already in "$stamp" "$venv/.installed-dev"; do
 done
 
 if [ -e "$venv" ] && [ ! -e "$made" ]; then
-  if "$venv/bin/gpuops" --version >/dev/null 2>&1 && [ -z "$extras" ]; then exit 0; fi
+  # Somebody's own; if it has all that is needed, it is used as it is.
+  if "$venv/bin/gpuops" --version >/dev/null 2>&1 &&
+    { [ -z "$extras" ] || "$venv/bin/lint-imports" --help >/dev/null 2>&1; }; then exit 0; fi
   die "the folder $PWD/$venv is there, but this script did not make it." \
     "Move it away, or install into it yourself: $venv/bin/pip install -e '.[dev]' -c constraints.txt"
 fi
