@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import difflib
 import gc
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gpuops.cli import options, output
-from gpuops.core import failure, torchrun
+from gpuops.closing import close
+from gpuops.core import torchrun
 from gpuops.core.finding import Finding
-from gpuops.core.plan import LaunchPlan
 from gpuops.core.preflight import has_errors
-from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError
+from gpuops.errors import EXIT_CODES_HELP, GpuopsError
 from gpuops.launcher import Order, Prepared, misspelled, prepare
-from gpuops.supervisor import Outcome, supervise
-from gpuops.system import run_dir
-from gpuops.ui import findings, launches, words
+from gpuops.supervisor import supervise
+from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 EXAMPLES = """
@@ -96,25 +94,28 @@ def launch(
     if prepared.manifest is None:
         for flag, near in misspelled(arguments, own):
             output.note(f"{flag} goes to the script; gpuops has {near}.")
-    if not as_json:
-        output.comment(findings.findings(prepared.findings))
-        output.comment(launches.plan(prepared.plan, prepared.settings))
-    if dry_run or as_json:
-        value = {
-            "command": torchrun.argv(prepared.plan),
-            "environment": torchrun.environment(prepared.plan),
-            "shell": torchrun.as_shell(prepared.plan),
-            "plan": prepared.plan,
-            "findings": prepared.findings,
-        }
-        if as_json:
-            output.answer(value, str, as_json=True)
-        else:
-            print(torchrun.as_shell(prepared.plan))
-    _refuse(prepared, force or [])
+    output.comment(findings.findings(prepared.findings))
+    output.comment(launches.plan(prepared.plan, prepared.settings))
     if dry_run:
+        _print_plan(prepared, as_json=as_json)
+    _refuse(prepared, force or [])
+    if not dry_run:
+        _run(prepared, as_json=as_json)
+
+
+def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
+    shell = torchrun.as_shell(prepared.plan)
+    if not as_json:
+        print(shell)
         return
-    _run(prepared)
+    value = {
+        "command": torchrun.argv(prepared.plan),
+        "environment": torchrun.environment(prepared.plan),
+        "shell": shell,
+        "plan": prepared.plan,
+        "findings": prepared.findings,
+    }
+    output.answer(value, str, as_json=True)
 
 
 def _refuse(prepared: Prepared, force: list[str]) -> None:
@@ -140,95 +141,20 @@ def _count(errors: list[Finding]) -> str:
     return "an error" if len(errors) == 1 else f"{len(errors)} errors"
 
 
-def _run(prepared: Prepared) -> None:
+def _run(prepared: Prepared, *, as_json: bool) -> None:
     gc.enable()
-    plan, console = prepared.plan, output.stderr()
-    with launches.Screen(console, brief=prepared.manifest is not None) as screen:
+    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
         outcome = supervise(
-            plan,
+            prepared.plan,
             prepared.out_dir,
             prepared.metrics_file,
             lambda look: screen.show(look.phase, look.progress, look.lines, look.elapsed_s),
         )
-    if outcome.ending == "failed":
-        _show_failure(prepared, outcome)
+    closing = close(prepared, outcome)
     with contextlib.suppress(OSError):  # the terminal may be what has gone
-        output.stdout().print(_summary(prepared, outcome))
-    if outcome.stop_signal is not None:
-        raise typer.Exit(128 + outcome.stop_signal)
-    if outcome.ending == "failed":
-        raise typer.Exit(int(ExitCode.FAILED))
-
-
-def _show_failure(prepared: Prepared, outcome: Outcome) -> None:
-    root, attempt = Path(prepared.plan.run_dir), prepared.plan.attempt
-    cause = outcome.failure
-    if cause is not None:
-        log = run_dir.rank_log(root, attempt, cause.rank, "stderr")
-        how = cause.signal_name or f"exit code {cause.exitcode}"
-    else:
-        log = Path(prepared.plan.log_dir, "agent.log")
-        how = failure.signal_name(outcome.returncode) or f"exit code {outcome.returncode}"
-    last = failure.last_words(log.read_text(errors="replace") if log.exists() else "")
-    output.comment(launches.failed(cause.rank if cause else None, how, last, log))
-
-
-def _summary(prepared: Prepared, outcome: Outcome) -> object:
-    plan = prepared.plan
-    figures = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
-    training = [row for row in figures if row.get("split", "train") == "train" and "loss" in row]
-    evaluated = [row for row in figures if row.get("split") == "val"]
-    validation: dict[str, Any] = evaluated[-1] if evaluated else {}
-    losses = (training[0]["loss"], training[-1]["loss"]) if training else None
-    places = {"folder": Path(plan.run_dir), "logs": Path(plan.log_dir)}
-    if prepared.manifest is not None:
-        places["checkpoints"] = prepared.out_dir / prepared.manifest.checkpoints
-        places["curves"] = prepared.out_dir / "tensorboard"
-    shown = ("step", "total_steps", "time", "split", "seconds", "epoch")
-    return launches.summary(
-        launch=plan,
-        ending=outcome.ending,
-        duration_s=outcome.duration_s,
-        step=outcome.progress.step,
-        total_steps=outcome.progress.total_steps,
-        losses=losses,
-        validation={
-            key: value
-            for key, value in validation.items()
-            if key not in shown and isinstance(value, (int, float))
-        },
-        places=places,
-        next_commands=_next(prepared, outcome),
-    )
-
-
-def _reference(plan: LaunchPlan) -> str:
-    """The run as it can be typed here: its name, or its folder where runs lie elsewhere."""
-    root = Path(plan.run_dir)
-    if root.parent == run_dir.runs_dir(None):
-        return plan.run_id
-    return words.place(root, str(Path.cwd()))
-
-
-def _next(prepared: Prepared, outcome: Outcome) -> list[tuple[str, str]]:
-    run = _reference(prepared.plan)
-    if outcome.ending == "failed":
-        return [
-            (f"gpuops logs {run}", "what rank 0 said; `--rank R` for another"),
-            (f"gpuops runs show {run}", "what happened, and what it kept"),
-            (f"gpuops launch --resume {run}", "go on from the last checkpoint"),
-        ]
-    if outcome.ending == "stopped":
-        return [
-            (f"gpuops launch --resume {run}", "go on where it stopped"),
-            (f"gpuops runs show {run}", "what happened, and what it kept"),
-            (f"gpuops logs {run}", "what rank 0 said"),
-        ]
-    shown = (f"gpuops runs show {run}", "what happened, and what it kept")
-    logs = (f"gpuops logs {run}", "what rank 0 said")
-    if prepared.manifest is None:
-        return [shown, logs, ("gpuops runs list", "all runs")]
-    curves = (f"gpuops tensorboard {run}", "the curves in a browser")
-    if "evaluate" not in prepared.manifest.verbs:
-        return [shown, curves, logs]
-    return [(f"gpuops evaluate {run}", "measure what it has learned"), curves, shown]
+        if closing.failure is not None:
+            output.comment(launches.failed(closing.failure))
+        here = prepared.plan.working_dir
+        output.answer(closing, lambda: launches.closing(closing, here), as_json=as_json)
+    if closing.exit_code:
+        raise typer.Exit(closing.exit_code)

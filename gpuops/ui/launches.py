@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.columns import Columns
@@ -14,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gpuops.core.closing import Closing, Ended
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Progress
 from gpuops.core.supervision import Phase
@@ -67,7 +67,8 @@ def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None
     )
 
 
-# How trainers.engine logs the figures of a step: on a terminal the live line shows them.
+# How trainers.engine logs: warnings, and the figures of a step, which the live line shows.
+WARNING = "warning: "
 STEP_FIGURES = re.compile(r"^step \d+/\d+ · ")
 
 
@@ -98,7 +99,9 @@ class Screen:
     ) -> None:
         """Show one look."""
         for line in lines:
-            if not self._brief:
+            if line.startswith(WARNING):
+                self._console.print(Text(line, "yellow"), soft_wrap=True)
+            elif not self._brief:
                 self._console.print(Text(line), soft_wrap=True)
             elif not STEP_FIGURES.match(line):
                 self._console.print(Text(line, "dim"), no_wrap=True, overflow="ellipsis")
@@ -177,48 +180,37 @@ def _losses(progress: Progress, parts: int) -> str:
     return "  ".join(shown)
 
 
-def summary(
-    *,
-    launch: LaunchPlan,
-    ending: str,
-    duration_s: float,
-    step: int | None,
-    total_steps: int | None,
-    losses: tuple[float, float] | None,
-    validation: Mapping[str, float],
-    places: Mapping[str, Path],
-    next_commands: Sequence[tuple[str, str]],
-) -> RenderableType:
+def closing(ended: Closing, here: str) -> RenderableType:
     """How the job ended: the loss from and to, where everything lies, what to type next."""
-    colour = {"finished": "green", "stopped": "yellow"}.get(ending, "red")
+    colour = {"finished": "green", "stopped": "yellow"}.get(ended.ending, "red")
     head = Text.assemble(
-        (ending, f"bold {colour}"),
-        f"  {launch.run_id}  {words.steps(step, total_steps)} steps",
-        f" in {words.duration(duration_s)}",
+        (ended.ending, f"bold {colour}"),
+        f"  {ended.run_id}  {words.steps(ended.step, ended.total_steps)} steps",
+        f" in {words.duration(ended.duration_s)}",
     )
     table = Table.grid(padding=(0, 1, 0, 1))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    if losses is not None:
-        table.add_row("loss", f"{words.figure(losses[0])} → {words.figure(losses[1])}")
-    if validation:
-        shown = [f"{key} {words.figure(value)}" for key, value in validation.items()]
+    if ended.first_loss is not None and ended.last_loss is not None:
+        first, last = words.figure(ended.first_loss), words.figure(ended.last_loss)
+        table.add_row("loss", f"{first} → {last}")
+    if ended.validation:
+        shown = [f"{key} {words.figure(value)}" for key, value in ended.validation.items()]
         table.add_row("validation", Columns(shown, padding=(0, 2)))
-    for name, path in places.items():
-        table.add_row(name, words.place(path, launch.working_dir))
-    rows: list[RenderableType] = ["", head, table]
-    if next_commands:
-        rows.append(Text("\nnext", style="bold cyan"))
-        width = max(len(command) for command, _ in next_commands)
-        rows += [
-            Text.assemble((f" {command:<{width}}", "bold"), (f"  {about}", "dim"), no_wrap=True)
-            for command, about in next_commands
-        ]
-    return Group(*rows)
+    for name, path in ended.places.items():
+        table.add_row(name, words.place(path, here))
+    width = max(len(command) for command, _ in ended.next_commands)
+    commands = [
+        Text.assemble((f" {command:<{width}}", "bold"), (f"  {about}", "dim"), no_wrap=True)
+        for command, about in ended.next_commands
+    ]
+    return Group("", head, table, Text("\nnext", style="bold cyan"), *commands)
 
 
-def failed(rank: int | None, how: str, last_words: Sequence[str], log: Path) -> RenderableType:
+def failed(ended: Ended) -> RenderableType:
     """Which rank failed first, how, and what it said last."""
-    who = f"rank {rank} failed first: {how}" if rank is not None else f"torchrun ended with {how}"
-    body = [Text(f"  {line}", style="dim") for line in last_words]
-    return Group(Text(who, style="bold red"), *body, Text(f"  all of it: {log}", style="dim"))
+    who = "torchrun ended" if ended.rank is None else f"rank {ended.rank} failed first"
+    body = [Text(f"  {line}", style="dim") for line in ended.last_words]
+    hint = [Text(f"  {ended.hint}")] if ended.hint else []
+    log = Text(f"  all of it: {ended.log}", style="dim", overflow="fold")
+    return Group(Text(f"{who}: {ended.how}", style="bold red"), *body, *hint, log)

@@ -249,3 +249,27 @@ def test_force_overrules_one_check_by_name(gpuops, workers, quick_python):
         )  # fmt: skip
 
     assert answer.returncode == 0, answer.stderr
+
+
+def test_a_launch_tells_programs_how_it_ended(gpuops, workers, quick_python):
+    """`launch --json`: stdout is the closing summary as JSON, the commentary is on stderr."""
+    answer = gpuops(
+        "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python, "--json",
+        STEPS="100000", FAULT="crash",
+    )  # fmt: skip
+    value = json.loads(answer.stdout)
+
+    assert answer.returncode == value["exit_code"] == 1
+    assert (value["ending"], value["failure"]["rank"]) == ("failed", 1)
+    assert "the data is of no use" in value["failure"]["last_words"][-1]
+
+
+def test_a_port_taken_after_preflight_is_told(gpuops, workers, quick_python):
+    """What torchrun says of a port that somebody took meanwhile becomes a sentence."""
+    answer = gpuops(
+        "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python, FAULT="port"
+    )
+
+    assert answer.returncode == 1
+    assert "torchrun ended: exit code 1" in answer.stderr
+    assert "was taken after preflight had looked" in " ".join(answer.stderr.split())

@@ -23,6 +23,8 @@ parser.add_argument("entry")
 parser.add_argument("arguments", nargs=argparse.REMAINDER)
 options = parser.parse_args()
 
+if os.environ.get("FAULT") == "port":
+    sys.exit("DistNetworkError: The server socket has failed to listen: EADDRINUSE")
 base = Path(tempfile.mkdtemp(prefix=f"{options.rdzv_id}_", dir=options.log_dir)) / "attempt_0"
 workers = []
 for rank in range(options.nproc_per_node):

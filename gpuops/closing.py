@@ -1,0 +1,104 @@
+"""From what an attempt left behind to its closing summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpuops.core import failure
+from gpuops.core.closing import Closing, Ended, next_commands
+from gpuops.core.plan import LaunchPlan
+from gpuops.launcher import Prepared
+from gpuops.supervisor import Outcome
+from gpuops.system import run_dir
+
+NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch"}
+PORT_TAKEN = ("EADDRINUSE", "address already in use")
+
+
+def close(prepared: Prepared, outcome: Outcome) -> Closing:
+    """Gather what the attempt left behind."""
+    figures = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
+    losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
+    evaluated = [row for row in figures if row.get("split") == "val"]
+    return Closing(
+        run_id=prepared.plan.run_id,
+        ending=outcome.ending,
+        exit_code=_exit_code(outcome),
+        duration_s=outcome.duration_s,
+        step=outcome.progress.step,
+        total_steps=outcome.progress.total_steps,
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        validation=_numbers(evaluated[-1]) if evaluated else {},
+        places=_places(prepared),
+        next_commands=next_commands(
+            run=_reference(prepared.plan),
+            ending=outcome.ending,
+            trained=prepared.manifest is not None,
+            evaluates=prepared.manifest is not None and "evaluate" in prepared.manifest.verbs,
+        ),
+        failure=_ended(prepared, outcome) if outcome.ending == "failed" else None,
+    )
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if outcome.stop_signal is not None:
+        return 128 + outcome.stop_signal
+    return 1 if outcome.ending == "failed" else 0
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+    return {key: value for key, value in numbers.items() if key not in NOT_FIGURES}
+
+
+def _places(prepared: Prepared) -> dict[str, str]:
+    places = {"folder": prepared.plan.run_dir, "logs": prepared.plan.log_dir}
+    if prepared.manifest is not None:
+        places["checkpoints"] = str(prepared.out_dir / prepared.manifest.checkpoints)
+        places["curves"] = str(prepared.out_dir / "tensorboard")
+    return places
+
+
+def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
+    plan, cause = prepared.plan, outcome.failure
+    agent_log = Path(plan.log_dir, "agent.log")
+    if cause is None:
+        said = _read(agent_log)
+        taken = any(words in said for words in PORT_TAKEN)
+        return Ended(
+            rank=None,
+            how=failure.signal_name(outcome.returncode) or f"exit code {outcome.returncode}",
+            last_words=tuple(failure.last_words(said)),
+            log=str(agent_log),
+            hint=f"Port {plan.master_port} was taken after preflight had looked: launch again, or "
+            "choose another with --master-port."
+            if taken
+            else "",
+        )
+    log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, cause.rank, "stderr")
+    return Ended(
+        rank=cause.rank,
+        how=cause.signal_name or f"exit code {cause.exitcode}",
+        last_words=tuple(failure.last_words(_read(log))),
+        log=str(log),
+        hint="",
+    )
+
+
+def _read(log: Path) -> str:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _reference(plan: LaunchPlan) -> str:
+    """The run as it can be typed here: its name, or its folder where runs lie elsewhere."""
+    root = Path(plan.run_dir)
+    if root.parent == run_dir.runs_dir(None):
+        return plan.run_id
+    here = Path.cwd()
+    return str(root.relative_to(here) if root.is_relative_to(here) else root)

@@ -1,0 +1,53 @@
+"""What an attempt came to: the closing summary as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Who failed first, how, and what they said last; ``rank`` is ``None`` for torchrun itself."""
+
+    rank: int | None
+    how: str
+    last_words: tuple[str, ...]
+    log: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How the attempt ended, what it learned, where everything lies, what to type next."""
+
+    run_id: str
+    ending: str
+    exit_code: int
+    duration_s: float
+    step: int | None
+    total_steps: int | None
+    first_loss: float | None
+    last_loss: float | None
+    validation: Mapping[str, float]
+    places: Mapping[str, str]
+    next_commands: tuple[tuple[str, str], ...]
+    failure: Ended | None
+
+
+def next_commands(
+    *, run: str, ending: str, trained: bool, evaluates: bool
+) -> tuple[tuple[str, str], ...]:
+    """What to type next, and why; ``run`` as it can be typed here."""
+    show = (f"gpuops runs show {run}", "what happened, and what it kept")
+    logs = (f"gpuops logs {run}", "what rank 0 said; `--rank R` for another")
+    curves = (f"gpuops tensorboard {run}", "the curves in a browser")
+    if ending == "failed":
+        return (logs, show, (f"gpuops launch --resume {run}", "go on from the last checkpoint"))
+    if ending == "stopped":
+        return ((f"gpuops launch --resume {run}", "go on where it stopped"), show, logs)
+    if not trained:
+        return (show, logs, ("gpuops runs list", "all runs"))
+    if not evaluates:
+        return (show, curves, logs)
+    return ((f"gpuops evaluate {run}", "measure what it has learned"), curves, show)
