@@ -1,0 +1,120 @@
+"""Launching on a box with GPUs: the real driver library's client on a mock of the driver."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MOCK = Path(__file__).parents[1] / "mocknvml" / "mocknvml.py"
+EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the mock driver needs gcc")
+
+
+@pytest.fixture(name="driver", scope="module")
+def _driver(tmp_path_factory):
+    spec = importlib.util.spec_from_file_location("mocknvml", MOCK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.MockNvml(EIGHT, lib=tmp_path_factory.mktemp("nvml")) as mock:
+        yield mock
+
+
+@pytest.fixture(name="dry_run")
+def _dry_run(driver, tmp_path, workers):
+    """A dry run on a box of the given state; this torch has no CUDA, and that is not the point."""
+
+    def run(*words, box=EIGHT):
+        driver.set(box)
+        return subprocess.run(
+            [
+                sys.executable, "-m", "gpuops", "launch", str(workers / "beats.py"), *words,
+                "--force", "torch", "--dry-run", "--json",
+            ],
+            cwd=tmp_path, env={**os.environ, **driver.env}, capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def plan_of(answer):
+    assert answer.stdout, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def finding(answer, check):
+    return next(found for found in plan_of(answer)["findings"] if found["check"] == check)
+
+
+def test_a_profile_takes_its_cards_by_uuid(dry_run):
+    """`7x4090` leaves GPU 0 alone and names seven UUIDs, in the order of the PCI bus."""
+    value = plan_of(dry_run("--profile", "7x4090", "--exclude-gpu", "0"))
+    uuids = value["environment"]["CUDA_VISIBLE_DEVICES"].split(",")
+
+    assert value["plan"]["gpu_indices"] == [1, 2, 3, 4, 5, 6, 7]
+    assert value["plan"]["gpu_uuids"] == uuids
+    assert len(set(uuids)) == 7
+    assert all(uuid.startswith("GPU-") for uuid in uuids)
+    assert value["environment"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert "--nproc-per-node=7" in value["command"]
+
+
+def test_a_card_is_excluded_by_the_beginning_of_its_uuid(dry_run):
+    """What `nvidia-smi -L` shows can be typed as far as it is unique."""
+    uuids = plan_of(dry_run("--profile", "8x4090"))["plan"]["gpu_uuids"]
+    value = plan_of(dry_run("--profile", "4x4090", "--exclude-gpu", uuids[2]))
+
+    assert value["plan"]["gpu_indices"] == [0, 1, 3, 4]
+
+
+def test_a_lost_card_is_passed_over_and_named(dry_run):
+    """GPU 3 fell off the bus: the others keep their numbers, and the report says so."""
+    answer = dry_run("--profile", "4x4090", box=[*EIGHT, "lost 3"])
+
+    assert plan_of(answer)["plan"]["gpu_indices"] == [0, 1, 2, 4]
+    assert finding(answer, "gpus")["severity"] == "warning"
+    assert "GPU 3" in finding(answer, "gpus")["summary"]
+
+
+def test_too_few_cards_are_told_before_anything_starts(dry_run):
+    """Seven are wanted and six are left: a sentence that counts them, exit code 1."""
+    answer = dry_run("--profile", "7x4090", box=[*EIGHT, "lost 3"])
+
+    assert answer.returncode == 1
+    assert "wants 7 GPU(s) of model RTX 4090, this machine has 6 usable" in " ".join(
+        answer.stderr.split()
+    )
+
+
+def test_a_busy_card_comes_last_and_its_holder_is_named(dry_run):
+    """A free card is taken first; who must share one is told with whom."""
+    holder = f"proc gpu=2 pid={os.getpid()} mem=18432 type=C"
+    spared = dry_run("--profile", "4x4090", box=[*EIGHT, holder])
+    shared = dry_run("--profile", "8x4090", box=[*EIGHT, holder])
+
+    assert plan_of(spared)["plan"]["gpu_indices"] == [0, 1, 3, 4]
+    assert "somebody computes on 2" in finding(shared, "gpus")["summary"]
+    assert f"pid {os.getpid()}" in finding(shared, "gpus")["summary"]
+
+
+def test_without_a_profile_what_is_free_is_taken(dry_run):
+    """No profile: every free card of the box, and not one more."""
+    busy = [*EIGHT, f"proc gpu=0 pid={os.getpid()} mem=18432 type=C"]
+
+    assert plan_of(dry_run(box=busy))["plan"]["gpu_indices"] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_driver_that_does_not_load_is_told(dry_run):
+    """A library of another version than the driver: the driver's own words, exit code 3."""
+    answer = dry_run("--profile", "4x4090", box=["init LIB_RM_VERSION_MISMATCH"])
+
+    assert answer.returncode == 3
+    assert "no NVIDIA driver answers" in answer.stderr
