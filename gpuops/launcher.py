@@ -21,7 +21,17 @@ from gpuops.core.preflight import GIB, preflight
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, MachineError, UsageError
-from gpuops.system import files, host, nvml, plan_file, profiles, run_dir, settings, trainers
+from gpuops.system import (
+    files,
+    host,
+    modules,
+    nvml,
+    plan_file,
+    profiles,
+    run_dir,
+    settings,
+    trainers,
+)
 
 WHAT_IS_FREE = "what-is-free"
 
@@ -128,7 +138,7 @@ def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
         run_id=run_id,
         run_dir=str(runs / run_id),
         python=python,
-        import_path=_import_path(python),
+        import_path=modules.import_path(python),
         nproc_per_node=order.nproc_per_node,
         master_port=order.master_port,
         exclude_gpus=order.exclude_gpus,
@@ -163,7 +173,7 @@ def _next_attempt(order: Order, root: Path, python: str) -> tuple[Manifest | Non
         run_id=before.run_id,
         run_dir=str(root),
         python=python,
-        import_path=_import_path(python),
+        import_path=modules.import_path(python),
         attempt=max((life.number for life in lives), default=0) + 1,
         nproc_per_node=order.nproc_per_node or (None if order.profile else before.nproc_per_node),
         master_port=order.master_port or (None if order.profile else before.master_port),
@@ -212,11 +222,6 @@ def _own_flags(order: Order, manifest: Manifest | None) -> tuple[str, ...]:
 def _interpreter(given: str) -> str:
     path = Path(given).expanduser().absolute() if os.sep in given else shutil.which(given) or given
     return str(path)
-
-
-def _import_path(python: str) -> str | None:
-    """Another interpreter than ours is shown where the trainers are."""
-    return None if python == sys.executable else settings.import_path()
 
 
 def _lasting(profile: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -25,6 +26,18 @@ def _clean_environment(monkeypatch):
 def _workers():
     """The folder of tiny programs."""
     return WORKERS
+
+
+@pytest.fixture(name="own_port")
+def _own_port(tmp_path):
+    """The profile ``cpu`` as found from ``tmp_path``, with a port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shipped = (WORKERS.parents[1] / "profiles" / "cpu.yaml").read_text()
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "cpu.yaml").write_text(shipped.replace("29501", str(port)))
+    return port
 
 
 @pytest.fixture(name="quick_python")

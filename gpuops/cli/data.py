@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,8 @@ import typer
 
 from gpuops.cli import output
 from gpuops.core.trainer import Manifest
-from gpuops.errors import ExitCode, GpuopsError, UsageError
-from gpuops.system import datasets, trainers
+from gpuops.errors import GpuopsError, UsageError
+from gpuops.system import datasets, modules, trainers
 from gpuops.ui import tables
 
 app = typer.Typer(
@@ -75,10 +74,6 @@ def synthetic(
 
 
 def _run(module: str, arguments: list[str]) -> None:
-    """Hand over to the trainer's own module; its words and its exit code are ours."""
-    try:
-        code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-    except KeyboardInterrupt:
-        code = 130
+    code = modules.hand_over(sys.executable, module, arguments)
     if code:
-        raise typer.Exit(code if code > 0 else int(ExitCode.FAILED))
+        raise typer.Exit(code)

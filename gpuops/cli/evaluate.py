@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Annotated
 
@@ -10,8 +9,8 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import Run
-from gpuops.errors import ExitCode, UsageError
-from gpuops.system import plan_file, run_dir, trainers
+from gpuops.errors import UsageError
+from gpuops.system import modules, plan_file, run_dir, trainers
 
 app = typer.Typer(add_completion=False)
 
@@ -39,14 +38,9 @@ def evaluate(
     manifest = trainers.load(plan.target.name)
     if "evaluate" not in manifest.verbs:
         raise UsageError(f"trainer {manifest.name} does not evaluate.")
-    command = [
-        python,
-        "-m",
-        manifest.verbs["evaluate"],
-        "--checkpoint",
-        str(root),
-        *ctx.args,
-    ]
-    code = subprocess.run([*command, *(["--json"] if as_json else [])], check=False).returncode
+    words = ["--checkpoint", str(root), *ctx.args, *(["--json"] if as_json else [])]
+    # The run's own data set was named from where it was launched; one named now, from here.
+    cwd = None if any(word.startswith("--data") for word in ctx.args) else plan.working_dir
+    code = modules.hand_over(python, manifest.verbs["evaluate"], words, cwd)
     if code:
-        raise typer.Exit(code if code > 0 else int(ExitCode.FAILED))
+        raise typer.Exit(code)

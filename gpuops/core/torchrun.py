@@ -43,6 +43,8 @@ def environment(plan: LaunchPlan) -> dict[str, str]:
         added["CUDA_VISIBLE_DEVICES"] = ",".join(cards)
     else:
         added["CUDA_VISIBLE_DEVICES"] = ""
+    if plan.target.kind == "trainer":  # a folder of that name where somebody stands is another one
+        added["PYTHONSAFEPATH"] = "1"
     if plan.import_path is not None:
         added["PYTHONPATH"] = plan.import_path
     added["GPUOPS_RUN_ID"] = plan.run_id

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpuops.errors import GpuopsError, UsageError
-from gpuops.system.resources import PACKAGE
+from gpuops.system import modules
 
 TIMEOUT_S = 60.0
 USAGE = 2
@@ -52,20 +51,13 @@ def help_text(python: str, module: str) -> str:
     return _run(python, module, ["--help"], ".").stdout
 
 
-def import_path() -> str:
-    """What lets another interpreter find the trainers of this installation."""
-    before = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([str(PACKAGE.parent), *([before] if before else [])])
-
-
 def _run(
     python: str, module: str, arguments: Sequence[str], cwd: str
 ) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": import_path()}
     return subprocess.run(
         [python, "-m", module, *arguments],
         cwd=cwd,
-        env=environment,
+        env=modules.environment(python),
         capture_output=True,
         text=True,
         errors="replace",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -19,15 +18,8 @@ TINY = """
 """.split()  # noqa: SIM905 - as a person types it
 
 
-@pytest.fixture(name="port")
-def _port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture(name="gpuops")
-def _gpuops(tmp_path):
+def _gpuops(tmp_path, own_port):  # noqa: ARG001 - it is found as ./profiles/cpu.yaml
     def command(*words):
         return [sys.executable, "-m", "gpuops", *map(str, words)]
 
@@ -44,17 +36,15 @@ def weights(run):
     return load_file(run / "checkpoints" / "last" / "model.safetensors")
 
 
-def test_a_run_stopped_and_resumed_equals_one_never_stopped(gpuops, tmp_path, port):
+def test_a_run_stopped_and_resumed_equals_one_never_stopped(gpuops, tmp_path):
     """Ctrl-C mid-run, then `--resume last`: the final weights are equal, bit for bit."""
-    whole = gpuops(
-        "launch", "rvq", "-p", "cpu", "--master-port", port, "--runs-dir", "whole", *TINY
-    )
+    whole = gpuops("launch", "rvq", "-p", "cpu", "--runs-dir", "whole", *TINY)
     assert whole.returncode == 0, whole.stderr
     assert "finished" in whole.stdout
     assert "loss" in whole.stdout
 
     launch = subprocess.Popen(
-        gpuops.command("launch", "rvq", "-p", "cpu", "--master-port", port, *TINY),
+        gpuops.command("launch", "rvq", "-p", "cpu", *TINY),
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for line in launch.stderr:
@@ -85,14 +75,14 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped(gpuops, tmp_path, po
     assert json.loads(evaluated.stdout)
 
 
-def test_an_error_of_the_trainer_is_a_sentence(gpuops, tmp_path, port):
+def test_an_error_of_the_trainer_is_a_sentence(gpuops, tmp_path):
     """A data set that is broken inside: the trainer's own sentence is shown, and no trace."""
     made = gpuops("data", "synthetic", "--out", "data")
     assert made.returncode == 0, made.stderr
     pose = min((tmp_path / "data" / "train").glob("*/pose.npy"))
     os.truncate(pose, 200)
     answer = gpuops(
-        "launch", "rvq", "-p", "cpu", "--master-port", port, *TINY, "--data", "data",
+        "launch", "rvq", "-p", "cpu", *TINY, "--data", "data",
         "--max-samples", "none",
     )  # fmt: skip
 

@@ -7,12 +7,13 @@ import sys
 import pytest
 
 from gpuops.errors import GpuopsError, UsageError
-from gpuops.system import settings
+from gpuops.system import modules, settings
 
 
 @pytest.fixture(name="ask")
-def _ask(tmp_path):
+def _ask(tmp_path, monkeypatch):
     """Asks a config module of some text."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def ask(text, *arguments):
         (tmp_path / "toyconfig.py").write_text(text)
@@ -83,15 +84,27 @@ def test_another_interpreter_finds_these_trainers(monkeypatch):
     """Ours come first on its path; what was on it stays."""
     monkeypatch.setenv("PYTHONPATH", "/theirs")
 
-    ours, theirs = settings.import_path().split(":")
+    ours, theirs = modules.import_path("/another/python").split(":")
 
     assert "/theirs" == theirs
-    assert f"{ours}/gpuops/system/settings.py" == settings.__file__
+    assert f"{ours}/gpuops/system/modules.py" == modules.__file__
+    assert modules.import_path(sys.executable) is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is newer")
+def test_a_folder_of_the_same_name_here_is_another_one(tmp_path):
+    """Who stands where a folder `trainers` lies still gets the installed trainers."""
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "__init__.py").write_text("raise SystemExit('mine')")
+
+    resolved = settings.resolve(sys.executable, "trainers.rvq.config", [], str(tmp_path))
+
+    assert 512 == resolved["width"]
 
 
 def test_the_help_is_the_trainers_own(tmp_path, monkeypatch):
     """Printed as it is."""
     (tmp_path / "toyconfig.py").write_text("import sys; print('help', sys.argv[1:])")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     assert "help ['--help']\n" == settings.help_text(sys.executable, "toyconfig")

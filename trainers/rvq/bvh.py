@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from trainers.engine.errors import TrainerError, run_main
+from trainers.engine.tables import quiet_table
 from trainers.rvq.bvh_file import BvhClip, BvhError, read_bvh
 from trainers.rvq.skeleton import FILE_NAME, Skeleton, find_mirror, to_axis_angle
 
@@ -272,9 +272,7 @@ def _refuse(skipped: dict[str, str]) -> None:
 
 def show(summary: Summary, console: Console) -> None:
     """Print the closing summary as a table."""
-    table = Table(title=f"imported into {summary.out}", title_justify="left")
-    for column in ("split", "clips", "frames", "seconds"):
-        table.add_column(column, justify="left" if column == "split" else "right")
+    table = quiet_table("split", "clips", "frames", "seconds", title=f"imported into {summary.out}")
     for split, clips in summary.clips.items():
         table.add_row(
             split, str(clips), f"{summary.frames[split]:,}", f"{summary.seconds[split]:,.1f}"

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from trainers.engine import checkpoint, checkpoint_files, distributed
 from trainers.engine.config import from_dict
 from trainers.engine.errors import TrainerError, run_main
+from trainers.engine.tables import quiet_table
 from trainers.rvq.config import Config
 from trainers.rvq.data import as_they_are, open_data
 from trainers.rvq.features import values_per_joint
@@ -139,7 +139,7 @@ def show(found: Evaluation, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    whole = Table("", "reconstruction", "mean pose")
+    whole = quiet_table("", "reconstruction", "mean pose")
     figures = scored.summary()
     if scored.mpjpe is not None and scored.mpjpe_mean_pose is not None:
         mpjpe, baseline = f"{scored.mpjpe:.3f}", f"{scored.mpjpe_mean_pose:.3f}"
@@ -154,7 +154,7 @@ def show(found: Evaluation, console: Console) -> None:
     places = dict(zip(found.moving, scored.position or (), strict=False))
     key = (lambda j: -places.get(j, 0.0)) if places else (lambda j: -scored.l2[j])
     position = f"position, {found.unit}" if found.unit else "position"
-    joints = Table("joint", position, "error", "angle, degrees", "velocity")
+    joints = quiet_table("joint", position, "error", "angle, degrees", "velocity")
     for joint in sorted(range(len(found.joints)), key=key)[:WORST]:
         joints.add_row(
             found.joints[joint],
@@ -163,13 +163,14 @@ def show(found: Evaluation, console: Console) -> None:
             f"{scored.angle_deg[joint]:.2f}",
             f"{scored.velocity[joint]:.4f}",
         )
-    joints.title = f"the {min(WORST, len(found.joints))} joints with the largest error"
+    joints.title = f"\nthe {min(WORST, len(found.joints))} joints with the largest error"
     console.print(joints)
 
-    codes = Table("codebook", "perplexity", "codes used here", "dead since training")
+    codes = quiet_table("codebook", "perplexity", "codes used here", "dead since training")
     rows = zip(scored.perplexity, scored.codes_used, scored.dead_codes, strict=True)
     for layer, (perplexity, used, dead) in enumerate(rows, start=1):
         codes.add_row(str(layer), f"{perplexity:.1f}", f"{used} of {scored.nb_code}", str(dead))
+    codes.title = "\nthe codebooks"
     console.print(codes)
 
 
