@@ -270,7 +270,7 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
     return Requirements(
         workers=launch.nproc_per_node,
         master_port=launch.master_port,
-        output_dir=_from_here(ready.out_dir),
+        output_dir=_from_here(Path(launch.run_dir).parent if order.anything else ready.out_dir),
         memory_per_worker_bytes=int(memory * GIB),
         disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
         data_root=data_root,

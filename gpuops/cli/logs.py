@@ -45,13 +45,8 @@ def logs(
     if number not in [life.number for life in lives]:
         raise GpuopsError(f"run {root.name} has {len(lives)} attempt(s), no attempt {number}.")
     paths = _paths(root, number, rank, agent=agent)
-    if not follow and not any(path.exists() for path, _ in paths):
-        ranks = run_dir.ranks_with_logs(root, number)
-        listed = ", ".join(map(str, ranks)) or "none yet"
-        raise GpuopsError(
-            f"rank {rank} of run {root.name} has no log.",
-            f"Ranks with a log: {listed}; `--agent` shows what torchrun said.",
-        )
+    if not follow:
+        _say_if_silent(root, number, rank, [path for path, _ in paths])
     gc.enable()
     tails = [(Tail(path), stream) for path, stream in paths]
     try:
@@ -59,16 +54,32 @@ def logs(
             alive = follow and run_dir.attempts(root)[number - 1].alive
             for tail, stream in tails:
                 for line in tail.lines(flush=not alive):
-                    if as_json:
-                        row = {"rank": rank, "stream": stream.name.strip("<>"), "line": line}
-                        print(json.dumps(row, ensure_ascii=False), flush=True)
-                    else:
-                        print(line, file=stream, flush=True)
+                    _print(line, stream, rank, as_json=as_json)
             if not alive:
                 return
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _say_if_silent(root: Path, attempt: int, rank: int, paths: list[Path]) -> None:
+    if not any(path.exists() for path in paths):
+        listed = ", ".join(map(str, run_dir.ranks_with_logs(root, attempt))) or "none yet"
+        raise GpuopsError(
+            f"rank {rank} of run {root.name} has no log.",
+            f"Ranks with a log: {listed}; `--agent` shows what torchrun said.",
+        )
+    if not any(path.exists() and path.stat().st_size for path in paths):
+        said = ", ".join(map(str, run_dir.ranks_with_words(root, attempt))) or "none"
+        output.note(f"nothing was said here; ranks that said something: {said}.")
+
+
+def _print(line: str, stream: TextIO, rank: int, *, as_json: bool) -> None:
+    if as_json:
+        row = {"rank": rank, "stream": stream.name.strip("<>"), "line": line}
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+    else:
+        print(line, file=stream, flush=True)
 
 
 def _paths(root: Path, attempt: int, rank: int, *, agent: bool) -> list[tuple[Path, TextIO]]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 if TYPE_CHECKING:  # rich is a sixth of the time to answer: JSON and --help do without
     from rich.console import Console, RenderableType
+
+PIPE_WIDTH = 200
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunsDir = Annotated[
@@ -23,16 +26,20 @@ RunsDir = Annotated[
 
 def stdout() -> Console:
     """The console of answers."""
-    from rich.console import Console  # noqa: PLC0415
-
-    return Console(highlight=False, markup=False, emoji=False)
+    return _console(sys.stdout)
 
 
 def stderr() -> Console:
     """The console of commentary."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    # Nobody looks at a pipe: wide, so that a sentence stays on its line for grep.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: bool) -> None:

@@ -257,9 +257,25 @@ def checkpoints(folder: Path) -> list[tuple[str, str]]:
 
 
 def ranks_with_logs(root: Path, attempt: int) -> list[int]:
-    """The ranks of an attempt that have said anything."""
+    """The ranks of an attempt that have logs."""
     folder = root / "logs" / f"attempt-{attempt}"
     return _numbers("rank-", folder)
+
+
+def ranks_with_words(root: Path, attempt: int) -> list[int]:
+    """The ranks of an attempt whose logs are not empty."""
+    return [
+        rank
+        for rank in ranks_with_logs(root, attempt)
+        if any(_size(rank_log(root, attempt, rank, name)) for name in ("stdout", "stderr"))
+    ]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _numbers(prefix: str, folder: Path) -> list[int]:

@@ -75,7 +75,7 @@ STEP_FIGURES = re.compile(r"^step \d+/\d+ · ")
 class Screen:
     """The live line of a job; plain lines where the output is no terminal.
 
-    ``brief``: what the job says is also in its log, so lines may be left out or cut to fit.
+    ``brief``: the figures of steps, which the live line shows, are left out; the log has them.
     """
 
     def __init__(self, console: Console, *, brief: bool) -> None:
@@ -104,7 +104,7 @@ class Screen:
             elif not self._brief:
                 self._console.print(Text(line), soft_wrap=True)
             elif not STEP_FIGURES.match(line):
-                self._console.print(Text(line, "dim"), no_wrap=True, overflow="ellipsis")
+                self._console.print(Text(line, "dim"), soft_wrap=True)
         if self._console.is_terminal:
             self._live.update(progress_line(phase, progress, elapsed_s, self._console.width))
         elif elapsed_s >= self._plain_due_s and progress.step != self._plain_step:
