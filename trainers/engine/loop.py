@@ -120,6 +120,13 @@ def fit(
     upkeep = Upkeep(state, outputs, world, config, evaluate, total)
     stopped_by: int | None = None
 
+    if state.step >= total:
+        log.warning(
+            "nothing to train: the checkpoint is at step %d, the run ends at %d; "
+            "a larger --total-iter goes on",
+            state.step,
+            total,
+        )
     heartbeat.beat(state.step, total_steps=total, phase="start")
     with stop_on_signal() as stop:
         agreement = Agreement(world, stop)
