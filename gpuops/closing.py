@@ -14,16 +14,20 @@ from gpuops.supervisor import Outcome
 from gpuops.system import run_dir
 
 NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch"}
+KILLED = (
+    "Killed from outside: by somebody, or by the kernel for want of memory (`dmesg` tells of both)."
+)
 PORT_TAKEN = ("EADDRINUSE", "address already in use")
 
 
 def close(prepared: Prepared, outcome: Outcome) -> Closing:
     """Gather what the attempt left behind."""
+    plan = prepared.plan
     figures = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
     evaluated = [row for row in figures if row.get("split") == "val"]
     return Closing(
-        run_id=prepared.plan.run_id,
+        run_id=plan.run_id,
         ending=outcome.ending,
         exit_code=_exit_code(outcome),
         duration_s=outcome.duration_s,
@@ -36,10 +40,14 @@ def close(prepared: Prepared, outcome: Outcome) -> Closing:
         next_commands=next_commands(
             run=_reference(prepared.plan),
             ending=outcome.ending,
-            trained=prepared.manifest is not None,
+            trainer=prepared.manifest is not None,
             evaluates=prepared.manifest is not None and "evaluate" in prepared.manifest.verbs,
+            kept=bool(_checkpoints(prepared)),
+            spoke=bool(run_dir.ranks_with_logs(Path(plan.run_dir), plan.attempt)),
         ),
-        failure=_ended(prepared, outcome) if outcome.ending == "failed" else None,
+        failure=_ended(prepared, outcome)
+        if outcome.ending == "failed" or outcome.failure is not None
+        else None,
     )
 
 
@@ -56,10 +64,16 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _places(prepared: Prepared) -> dict[str, str]:
     places = {"folder": prepared.plan.run_dir, "logs": prepared.plan.log_dir}
-    if prepared.manifest is not None:
+    if prepared.manifest is not None and _checkpoints(prepared):
         places["checkpoints"] = str(prepared.out_dir / prepared.manifest.checkpoints)
         places["curves"] = str(prepared.out_dir / "tensorboard")
     return places
+
+
+def _checkpoints(prepared: Prepared) -> list[tuple[str, str]]:
+    if prepared.manifest is None:
+        return []
+    return run_dir.checkpoints(prepared.out_dir / prepared.manifest.checkpoints)
 
 
 def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
@@ -84,7 +98,7 @@ def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
         how=cause.signal_name or f"exit code {cause.exitcode}",
         last_words=tuple(failure.last_words(_read(log))),
         log=str(log),
-        hint="",
+        hint=KILLED if cause.signal_name == "SIGKILL" else "",
     )
 
 

@@ -47,7 +47,7 @@ class Order:
     exclude_gpus: tuple[str, ...] = ()
     nproc_per_node: int | None = None
     master_port: int | None = None
-    python: str = sys.executable
+    python: str | None = None
     runs_dir: Path | None = None
     data: str | None = None
     configs: tuple[str, ...] = ()
@@ -115,6 +115,31 @@ def prepare(order: Order) -> Prepared:
     return replace(ready, findings=tuple(findings))
 
 
+def insist(findings: Sequence[Finding], force: Sequence[str]) -> None:
+    """Stop at the errors that nobody overruled by name.
+
+    Raises:
+        GpuopsError: there are such errors.
+        UsageError: a name overrules nothing.
+    """
+    checks = [found.check for found in findings]
+    for name in force:
+        if name not in checks:
+            near = difflib.get_close_matches(name, checks, n=1)
+            raise UsageError(
+                f"--force {name} names no check{f'; did you mean {near[0]}?' if near else '.'}",
+                f"The checks: {', '.join(checks)}.",
+            )
+    left = [found.check for found in findings if found.severity == "error"]
+    left = [check for check in left if check not in force]
+    if left:
+        count = "an error" if len(left) == 1 else f"{len(left)} errors"
+        raise GpuopsError(
+            f"preflight found {count}, nothing was started: {', '.join(left)}.",
+            f"Mend what it says above, or launch in spite of it with `--force {left[0]}`.",
+        )
+
+
 def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[str, str]]:
     """Flags handed to a script that look like a gpuops option typed wrongly."""
     flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
@@ -124,10 +149,10 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
 
 def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
     runs = run_dir.runs_dir(order.runs_dir)
-    python = _interpreter(order.python)
     again = _run_to_resume(order, runs)
     if again is not None:
-        return _next_attempt(order, again, python)
+        return _next_attempt(order, again)
+    python = _interpreter(order.python or sys.executable)
     if order.anything:
         target, manifest = Target(kind="script", name="any", entry="train.py"), None
     else:
@@ -145,13 +170,13 @@ def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
         profile=_lasting(order.profile),
         defaults={manifest.out_dir_setting: str(runs / run_id)} if manifest else {},
         arguments=(*_own_flags(order, manifest), *order.arguments),
-        resume_arguments=_resume_flags(manifest, order.resume),
+        resume_arguments=() if order.resume is None else (_resume_flag(manifest), order.resume),
         working_dir=str(Path.cwd()),
     )
     return manifest, request
 
 
-def _next_attempt(order: Order, root: Path, python: str) -> tuple[Manifest | None, LaunchRequest]:
+def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequest]:
     """The same run again, from its newest checkpoint; what is typed now is added."""
     before = plan_file.load(root)
     target = before.target
@@ -168,35 +193,34 @@ def _next_attempt(order: Order, root: Path, python: str) -> tuple[Manifest | Non
         )
     manifest = trainers.load(target.name) if target.kind == "trainer" else None
     own = {manifest.out_dir_setting} if manifest else set()
+    python = _interpreter(order.python) if order.python else before.python
     request = LaunchRequest(
         target=target,
         run_id=before.run_id,
         run_dir=str(root),
         python=python,
         import_path=modules.import_path(python),
-        attempt=max((life.number for life in lives), default=0) + 1,
+        attempt=run_dir.next_attempt(root),
         nproc_per_node=order.nproc_per_node or (None if order.profile else before.nproc_per_node),
         master_port=order.master_port or (None if order.profile else before.master_port),
         exclude_gpus=order.exclude_gpus or before.exclude_gpus,
         profile=_lasting(order.profile) or before.profile,
         defaults={key: value for key, value in before.defaults.items() if key in own},
         arguments=(*before.arguments, *_own_flags(order, manifest), *order.arguments),
-        resume_arguments=_resume_flags(manifest, "auto"),
+        # How a script goes on is its own matter: it is started again as it was.
+        resume_arguments=(_resume_flag(manifest), "auto") if manifest else (),
         working_dir=before.working_dir,
     )
     return manifest, request
 
 
-def _resume_flags(manifest: Manifest | None, resume: str | None) -> tuple[str, ...]:
-    if resume is None:
-        return ()
-    name = manifest.resume_setting if manifest else "resume"
-    return ("--" + name.replace("_", "-"), resume)
+def _resume_flag(manifest: Manifest | None) -> str:
+    return "--" + (manifest.resume_setting if manifest else "resume").replace("_", "-")
 
 
 def _run_to_resume(order: Order, runs: Path) -> Path | None:
     """The run that ``--resume`` names; ``None`` where it names a checkpoint, or is not given."""
-    if order.resume is None:
+    if order.resume is None or order.resume in {"auto", "none"}:  # the trainer's own words
         return None
     given = Path(order.resume)
     if files.is_file(given / "plan.json"):
@@ -207,16 +231,20 @@ def _run_to_resume(order: Order, runs: Path) -> Path | None:
 
 
 def _own_flags(order: Order, manifest: Manifest | None) -> tuple[str, ...]:
-    """``--data`` and ``--config`` belong to the training program, whoever parses them first."""
-    flags: list[str] = []
-    if order.data is not None:
-        flags += [
-            "--" + (manifest.data.setting if manifest and manifest.data else "data"),
-            order.data,
-        ]
-    for config in order.configs:
-        flags += ["--" + (manifest.config_setting if manifest else "config"), config]
-    return tuple(flags)
+    """``--data`` and ``--config`` belong to the training program, whoever parses them first.
+
+    On a resumed run they are named from here, and it works elsewhere: so the whole path.
+    """
+    data = manifest.data.setting if manifest and manifest.data else "data"
+    pairs = [(data, order.data)] if order.data is not None else []
+    pairs += [(manifest.config_setting if manifest else "config", name) for name in order.configs]
+    if order.resume is not None:
+        pairs = [(flag, _whole(value)) for flag, value in pairs]
+    return tuple(word for flag, value in pairs for word in (f"--{flag}", value))
+
+
+def _whole(value: str) -> str:
+    return str(Path(value).absolute()) if files.exists(Path(value)) else value
 
 
 def _interpreter(given: str) -> str:

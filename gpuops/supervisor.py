@@ -12,13 +12,13 @@ from typing import Literal
 from gpuops import heartbeat
 from gpuops.core import failure, torchrun
 from gpuops.core.plan import LaunchPlan
-from gpuops.core.progress import Progress, observe
+from gpuops.core.progress import Look, Progress, observe
 from gpuops.core.supervision import (
     Action,
     AskWorkers,
+    Begun,
     Event,
     Exited,
-    FirstBeat,
     Kill,
     Phase,
     StopPolicy,
@@ -46,16 +46,6 @@ class Outcome:
     failure: failure.Failure | None
     progress: Progress
     duration_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a screen may show of the attempt at one moment. ``lines`` are rank 0's new ones."""
-
-    phase: Phase
-    progress: Progress
-    lines: tuple[str, ...]
-    elapsed_s: float
 
 
 def supervise(
@@ -86,10 +76,18 @@ def supervise(
             while state.phase is not Phase.DONE:
                 received = list(signals.wait(job.reaper.pid, POLL_S))
                 progress = observe(progress, watch.beats(), watch.metrics())
-                for event in _events(job, progress, received):
+                for event in _events(job, received, begun=watch.begun(progress)):
                     state = _take(plan, job, state, event)
                 lines = watch.lines(flush=state.phase is Phase.DONE)
-                look = Look(state.phase, progress, lines, time.monotonic() - begin)
+                now = time.monotonic()
+                look = Look(
+                    phase=state.phase,
+                    progress=progress,
+                    lines=lines,
+                    partial=watch.partial(),
+                    elapsed_s=now - begin,
+                    stopping_s=None if state.asked_s is None else now - state.asked_s,
+                )
                 show = _shown(show, look)
         except BaseException:  # a defect of ours: the job is not to run on unwatched
             _act(job, AskWorkers())
@@ -142,16 +140,26 @@ class _Watch:
                 self._last = {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
         return self._last
 
+    def begun(self, progress: Progress) -> bool:
+        """Whether it trains; of a script that does not beat, whether its ranks are there."""
+        if progress.step is not None or self._plan.target.kind == "trainer":
+            return progress.step is not None
+        return bool(run_dir.ranks_with_logs(Path(self._plan.run_dir), self._plan.attempt))
+
+    def partial(self) -> str:
+        """A line that rank 0 has not finished: a progress bar's."""
+        return next((tail.partial for tail in reversed(self._output) if tail.partial), "")
+
     def lines(self, *, flush: bool) -> tuple[str, ...]:
         run_dir.link_rank_logs(self._plan)
         return tuple(line for tail in self._output for line in tail.lines(flush=flush))
 
 
-def _events(job: Job, progress: Progress, received: list[int]) -> list[Event]:
+def _events(job: Job, received: list[int], *, begun: bool) -> list[Event]:
     now = time.monotonic()
     events: list[Event] = [StopRequested(number, now) for number in received]
-    if progress.step is not None:
-        events.insert(0, FirstBeat())
+    if begun:
+        events.insert(0, Begun())
     events.append(Tick(now))
     returncode = job.poll()
     if returncode is not None:
@@ -167,6 +175,8 @@ def _act(job: Job, action: Action) -> None:
                 worker.send(signal.SIGTERM)
             if not workers and agent:
                 agent.send(signal.SIGTERM)
+            elif not workers:  # just starting: the reaper hands it on
+                job.reaper.send_signal(signal.SIGTERM)
         case TerminateAgent():
             if agent:
                 agent.send(signal.SIGTERM)
@@ -183,9 +193,11 @@ def _close(plan: LaunchPlan, state: Supervision, progress: Progress, duration_s:
     if state.stop_signal is not None:
         ending = "stopped"
     cause = None
-    if ending == "failed":
+    if returncode != 0:
         log = Path(plan.log_dir, "agent.log")
         cause = failure.root_cause(log.read_text(errors="replace") if log.exists() else "")
+    if ending == "stopped" and cause is not None and cause.exitcode < 0:
+        cause = None  # ended by the signal that it was sent
     run_dir.record(
         root,
         "attempt_ended",

@@ -88,10 +88,8 @@ def test_the_run_folder_tells_the_story(launch_plan):
 
     assert record is not None
     assert record.status == "finished"
-    assert [event["event"] for event in run_dir.events(root)][0::2] == [
-        "attempt_started",
-        "attempt_ended",
-    ] or "training" in [event["event"] for event in run_dir.events(root)]
+    story = [event["event"] for event in run_dir.events(root)]
+    assert (story[0], story[-1]) == ("attempt_started", "attempt_ended")
     assert run_dir.ranks_with_logs(root, 1) == [0, 1]
     assert "begins" in run_dir.rank_log(root, 1, 1, "stdout").read_text()
     assert record.attempts[0].returncode == 0
@@ -172,3 +170,31 @@ def test_workers_of_a_killed_torchrun_are_ended(launch_plan):
     assert outcome.ending == "failed"
     assert outcome.returncode == -signal.SIGKILL
     assert survivors(launch) == []
+
+
+def test_a_stop_before_anything_has_begun_is_not_lost(launch_plan):
+    """Ctrl-C in the first moments ends the job at once: nobody waits for a save of nothing."""
+    launch = launch_plan(STEPS="100000", save_s=300.0)
+    left = [signal.SIGINT]
+
+    def at_once(_look):
+        if left:
+            os.kill(os.getpid(), left.pop())
+
+    outcome = supervise(launch, Path(launch.run_dir), None, at_once)
+
+    assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGINT)
+    assert survivors(launch) == []
+
+
+def test_a_save_that_fails_is_not_passed_over(launch_plan):
+    """Asked to stop, a rank raised instead of saving: stopped, but its failure is known."""
+    launch = launch_plan(STEPS="100000", FAULT="unsaved")
+    outcome = supervise(
+        launch, Path(launch.run_dir), None, stop_when_training(launch, signal.SIGINT)
+    )
+
+    assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGINT)
+    assert outcome.failure is not None
+    assert outcome.failure.exitcode == 1
+    assert outcome.returncode != 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import Run
+from gpuops.core import torchrun
 from gpuops.errors import UsageError
 from gpuops.system import modules, plan_file, run_dir, trainers
 
@@ -20,9 +21,8 @@ def evaluate(
     ctx: typer.Context,
     run: Run,
     python: Annotated[
-        str,
-        typer.Option(help="The interpreter to use.  [default: this one]", show_default=False),
-    ] = sys.executable,
+        str | None, typer.Option(help="The interpreter to use.  [default: the run's]")
+    ] = None,
     runs_dir: output.RunsDir = None,
     *,
     as_json: output.Json = False,
@@ -41,6 +41,14 @@ def evaluate(
     words = ["--checkpoint", str(root), *ctx.args, *(["--json"] if as_json else [])]
     # The run's own data set was named from where it was launched; one named now, from here.
     cwd = None if any(word.startswith("--data") for word in ctx.args) else plan.working_dir
-    code = modules.hand_over(python, manifest.verbs["evaluate"], words, cwd)
+    if python is not None and "/" in python:
+        python = str(Path(python).absolute())
+    code = modules.hand_over(
+        python or plan.python,
+        manifest.verbs["evaluate"],
+        words,
+        cwd=cwd,
+        added=torchrun.one_card(plan),
+    )
     if code:
         raise typer.Exit(code)

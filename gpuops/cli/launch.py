@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import gc
 from typing import Annotated
 
@@ -12,11 +11,10 @@ import typer
 from gpuops.cli import options, output
 from gpuops.closing import close
 from gpuops.core import torchrun
-from gpuops.core.finding import Finding
-from gpuops.core.preflight import has_errors
-from gpuops.errors import EXIT_CODES_HELP, GpuopsError
-from gpuops.launcher import Order, Prepared, misspelled, prepare
+from gpuops.errors import EXIT_CODES_HELP, UsageError
+from gpuops.launcher import Order, Prepared, insist, misspelled, prepare
 from gpuops.supervisor import supervise
+from gpuops.system import trainers
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -34,6 +32,7 @@ EXAMPLES = """
 
 
 @app.command(
+    cls=options.Dashed,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog=EXIT_CODES_HELP,
     help="Start a trainer, a script or a module under torchrun, and watch over it.\n" + EXAMPLES,
@@ -47,7 +46,7 @@ def launch(
     exclude_gpu: options.ExcludeGpu = None,
     nproc_per_node: options.Workers = None,
     master_port: options.Port = None,
-    python: options.Python = options.DEFAULT_PYTHON,
+    python: options.Python = None,
     data: options.Data = None,
     config: options.Config = None,
     resume: Annotated[
@@ -71,34 +70,40 @@ def launch(
 ) -> None:
     """Start a job and watch over it."""
     arguments = list(ctx.args)
-    if module is not None:  # every word after it belongs to the module
+    if module is not None and name not in trainers.names():  # the words belong to the module
         arguments = [*([name] if name else []), *arguments]
         name = None
-    prepared = prepare(
-        Order(
-            name=name,
-            module=module,
-            profile=profile,
-            exclude_gpus=tuple(exclude_gpu or ()),
-            nproc_per_node=nproc_per_node,
-            master_port=master_port,
-            python=python,
-            runs_dir=runs_dir,
-            data=data,
-            configs=tuple(config or ()),
-            resume=resume,
-            arguments=tuple(arguments),
-        )
-    )
+    if resume is not None and name is not None and name.startswith("-"):
+        name, arguments = None, [name, *arguments]  # `launch --resume last --total-iter 200`
     own = [flag for option in ctx.command.params for flag in option.opts]
-    if prepared.manifest is None:
-        for flag, near in misspelled(arguments, own):
-            output.note(f"{flag} goes to the script; gpuops has {near}.")
+    near_misses = misspelled(arguments, own)
+    order = Order(
+        name=name,
+        module=module,
+        profile=profile,
+        exclude_gpus=tuple(exclude_gpu or ()),
+        nproc_per_node=nproc_per_node,
+        master_port=master_port,
+        python=python,
+        runs_dir=runs_dir,
+        data=data,
+        configs=tuple(config or ()),
+        resume=resume,
+        arguments=tuple(arguments),
+    )
+    try:
+        prepared = prepare(order)
+    except UsageError as problem:
+        for flag, near in near_misses:
+            problem.hint += f"\ngpuops itself has {near}: did you mean that by {flag}?"
+        raise
+    for flag, near in near_misses if prepared.manifest is None else []:
+        output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.comment(findings.findings(prepared.findings))
     output.comment(launches.plan(prepared.plan, prepared.settings))
     if dry_run:
         _print_plan(prepared, as_json=as_json)
-    _refuse(prepared, force or [])
+    insist(prepared.findings, force or [])
     if not dry_run:
         _run(prepared, as_json=as_json)
 
@@ -118,29 +123,6 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
     output.answer(value, str, as_json=True)
 
 
-def _refuse(prepared: Prepared, force: list[str]) -> None:
-    """Stop at errors that nobody overruled by name."""
-    errors = [found for found in prepared.findings if found.severity == "error"]
-    for name in force:
-        if name not in [found.check for found in prepared.findings]:
-            near = difflib.get_close_matches(name, [f.check for f in prepared.findings], n=1)
-            raise GpuopsError(
-                f"--force {name} names no check{f'; did you mean {near[0]}?' if near else '.'}",
-                f"The checks: {', '.join(found.check for found in prepared.findings)}.",
-            )
-    left = [found for found in errors if found.check not in force]
-    if has_errors(left):
-        names = ", ".join(found.check for found in left)
-        raise GpuopsError(
-            f"preflight found {_count(left)}, nothing was started: {names}.",
-            f"Mend what it says above, or launch in spite of it with `--force {left[0].check}`.",
-        )
-
-
-def _count(errors: list[Finding]) -> str:
-    return "an error" if len(errors) == 1 else f"{len(errors)} errors"
-
-
 def _run(prepared: Prepared, *, as_json: bool) -> None:
     gc.enable()
     with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
@@ -148,7 +130,7 @@ def _run(prepared: Prepared, *, as_json: bool) -> None:
             prepared.plan,
             prepared.out_dir,
             prepared.metrics_file,
-            lambda look: screen.show(look.phase, look.progress, look.lines, look.elapsed_s),
+            screen.show,
         )
     closing = close(prepared, outcome)
     with contextlib.suppress(OSError):  # the terminal may be what has gone

@@ -51,7 +51,7 @@ def logs(
     tails = [(Tail(path), stream) for path, stream in paths]
     try:
         while True:
-            alive = follow and run_dir.attempts(root)[number - 1].alive
+            alive = follow and any(a.alive for a in run_dir.attempts(root) if a.number == number)
             for tail, stream in tails:
                 for line in tail.lines(flush=not alive):
                     _print(line, stream, rank, as_json=as_json)

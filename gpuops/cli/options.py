@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from gpuops.system import profiles, trainers
+
+
+class Dashed(TyperCommand):
+    """Takes ``--master_port``, as torchrun's users type it, for ``--master-port``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102 - typer's own
+        ours = {flag for option in self.params for flag in option.opts}
+        end = args.index("--") if "--" in args else len(args)
+        dashed = [_dashed(word, ours) for word in args[:end]]
+        return super().parse_args(ctx, [*dashed, *args[end:]])
+
+
+def _dashed(word: str, ours: set[str]) -> str:
+    flag, equals, value = word.partition("=")
+    spelled = flag.replace("_", "-")
+    return f"{spelled}{equals}{value}" if flag.startswith("--") and spelled in ours else word
 
 
 def _complete_target(incomplete: str) -> list[str]:
@@ -58,7 +74,7 @@ Port = Annotated[
     typer.Option("--master-port", min=1, max=65535, help="Rendezvous port."),
 ]
 Python = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--python",
         help="The interpreter that trains.  [default: this one]",
@@ -77,4 +93,3 @@ Config = Annotated[
         show_default=False,
     ),
 ]
-DEFAULT_PYTHON = sys.executable

@@ -16,6 +16,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(
+    cls=options.Dashed,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog=EXIT_CODES_HELP,
     rich_help_panel="Jobs",
@@ -28,7 +29,7 @@ def preflight(
     exclude_gpu: options.ExcludeGpu = None,
     nproc_per_node: options.Workers = None,
     master_port: options.Port = None,
-    python: options.Python = options.DEFAULT_PYTHON,
+    python: options.Python = None,
     data: options.Data = None,
     config: options.Config = None,
     runs_dir: output.RunsDir = None,

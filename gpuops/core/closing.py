@@ -36,17 +36,28 @@ class Closing:
 
 
 def next_commands(
-    *, run: str, ending: str, trained: bool, evaluates: bool
+    *, run: str, ending: str, trainer: bool, evaluates: bool, kept: bool, spoke: bool
 ) -> tuple[tuple[str, str], ...]:
-    """What to type next, and why; ``run`` as it can be typed here."""
+    """What to type next, and why.
+
+    ``run``: as it can be typed here; ``kept``: there is a checkpoint; ``spoke``: a rank has a log.
+    """
     show = (f"gpuops runs show {run}", "what happened, and what it kept")
-    logs = (f"gpuops logs {run}", "what rank 0 said; `--rank R` for another")
     curves = (f"gpuops tensorboard {run}", "the curves in a browser")
+    logs = (
+        (f"gpuops logs {run}", "what rank 0 said; --rank R for another")
+        if spoke
+        else (f"gpuops logs {run} --agent", "what torchrun said")
+    )
+    again = (
+        f"gpuops launch --resume {run}",
+        "go on from the last checkpoint" if kept else "start it again",
+    )
     if ending == "failed":
-        return (logs, show, (f"gpuops launch --resume {run}", "go on from the last checkpoint"))
+        return (logs, show, again)
     if ending == "stopped":
-        return ((f"gpuops launch --resume {run}", "go on where it stopped"), show, logs)
-    if not trained:
+        return (again, show, logs)
+    if not trainer:
         return (show, logs, ("gpuops runs list", "all runs"))
     if not evaluates:
         return (show, curves, logs)

@@ -21,8 +21,8 @@ class Target:
 
     @property
     def entry_argv(self) -> tuple[str, ...]:
-        """How torchrun is told what to run."""
-        return (self.entry,) if self.kind == "script" else ("-m", self.entry)
+        """How torchrun is told what to run: after ``--``, or it takes ``--n`` for its own flag."""
+        return ("--", self.entry) if self.kind == "script" else ("-m", "--", self.entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

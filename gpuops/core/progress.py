@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gpuops.core.supervision import Phase
 from gpuops.heartbeat import Beat
 
 WINDOW = 32
@@ -36,6 +37,22 @@ class Progress:
         if rate is None or self.step is None or self.total_steps is None:
             return None
         return max(0, self.total_steps - self.step) / rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a screen may show of an attempt at one moment.
+
+    ``lines`` are rank 0's new ones, ``partial`` the one it has not finished; ``stopping_s`` is the
+    time since somebody asked it to stop.
+    """
+
+    phase: Phase
+    progress: Progress
+    elapsed_s: float
+    lines: tuple[str, ...] = ()
+    partial: str = ""
+    stopping_s: float | None = None
 
 
 def observe(

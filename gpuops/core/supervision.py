@@ -36,14 +36,15 @@ class Supervision:
     policy: StopPolicy
     phase: Phase = Phase.STARTING
     stop_signal: int | None = None
+    asked_s: float | None = None
     rung: Literal["terminate", "kill"] | None = None
     rung_due_s: float | None = None
     returncode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class FirstBeat:
-    """A worker has said that it trains."""
+class Begun:
+    """A worker has said that it trains; or, of a script that says nothing, has been started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Exited:
     returncode: int
 
 
-Event = FirstBeat | StopRequested | Tick | Exited
+Event = Begun | StopRequested | Tick | Exited
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
     match event:
         case Exited(returncode=code):
             return replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None), []
-        case FirstBeat():
+        case Begun():
             starting = state.phase is Phase.STARTING
             return (replace(state, phase=Phase.RUNNING) if starting else state), []
         case StopRequested(signal=number, now_s=now):
@@ -110,7 +111,7 @@ def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, l
     """Asked once: gently, on the first rung. Asked twice: at once."""
     if state.phase is Phase.STOPPING:
         return replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]
-    asked = replace(state, phase=Phase.STOPPING, stop_signal=number)
+    asked = replace(state, phase=Phase.STOPPING, stop_signal=number, asked_s=now_s)
     return replace(asked, rung="terminate", rung_due_s=now_s + state.policy.save_s), [AskWorkers()]
 
 

@@ -35,14 +35,7 @@ def environment(plan: LaunchPlan) -> dict[str, str]:
 
     Cards are named by UUID, so that a card that falls off the bus can never shift the others.
     """
-    added = dict(plan.profile_environment)
-    if plan.device == "cuda":
-        added["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-        named = len(plan.gpu_uuids) == len(plan.gpu_indices)
-        cards = plan.gpu_uuids if named else [str(index) for index in plan.gpu_indices]
-        added["CUDA_VISIBLE_DEVICES"] = ",".join(cards)
-    else:
-        added["CUDA_VISIBLE_DEVICES"] = ""
+    added = {**plan.profile_environment, **_visible(_cards(plan))}
     if plan.target.kind == "trainer":  # a folder of that name where somebody stands is another one
         added["PYTHONSAFEPATH"] = "1"
     if plan.import_path is not None:
@@ -50,6 +43,23 @@ def environment(plan: LaunchPlan) -> dict[str, str]:
     added["GPUOPS_RUN_ID"] = plan.run_id
     added["GPUOPS_BEAT_DIR"] = f"{plan.state_dir}/beats"
     return added
+
+
+def one_card(plan: LaunchPlan) -> dict[str, str]:
+    """What makes a program that needs one device take one of the plan's, and nobody else's."""
+    return _visible(_cards(plan)[:1])
+
+
+def _cards(plan: LaunchPlan) -> list[str]:
+    if plan.device == "cpu":
+        return []
+    named = len(plan.gpu_uuids) == len(plan.gpu_indices)
+    return list(plan.gpu_uuids) if named else [str(index) for index in plan.gpu_indices]
+
+
+def _visible(cards: list[str]) -> dict[str, str]:
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(cards)}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **visible} if cards else visible
 
 
 def as_shell(plan: LaunchPlan) -> str:

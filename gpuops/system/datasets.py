@@ -40,7 +40,9 @@ def count(root: Path, layout: DataLayout) -> DataCount:
 
 def _folders(root: Path, *, may_be_empty: bool = False) -> list[str]:
     try:
-        folders = sorted(entry.name for entry in os.scandir(root) if _is_dir(entry))
+        folders = sorted(
+            entry.name for entry in os.scandir(root) if _is_dir(entry) and entry.name[0] != "."
+        )
     except FileNotFoundError as error:
         raise GpuopsError(f"there is no data set at {root}.", "Check the path.") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path

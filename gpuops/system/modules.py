@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gpuops.system.resources import PACKAGE
 
@@ -31,15 +31,25 @@ def environment(python: str) -> dict[str, str]:
     return {**os.environ, **SAFE_PATH, **({"PYTHONPATH": path} if path else {})}
 
 
-def hand_over(python: str, module: str, arguments: Sequence[str], cwd: str | None = None) -> int:
+def hand_over(
+    python: str,
+    module: str,
+    arguments: Sequence[str],
+    *,
+    cwd: str | None = None,
+    added: Mapping[str, str] | None = None,
+) -> int:
     """Run a module in our place: its words and its exit code are ours."""
     command = [python, "-m", module, *arguments]
     try:
-        code = subprocess.run(command, cwd=cwd, env=environment(python), check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+        child = subprocess.Popen(command, cwd=cwd, env={**environment(python), **(added or {})})
     except OSError as error:
         what = error.filename or python
         print(f"error: {what} cannot be used: {error.strerror}", file=sys.stderr)
         return 1
-    return 128 - code if code < 0 else code
+    while True:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            continue  # Ctrl-C reached it as well: it cleans up, and ends in its own time
+        return 128 - code if code < 0 else code

@@ -47,10 +47,10 @@ def runs_dir(given: Path | None) -> Path:
 
 
 def new_run_id(runs: Path, name: str, now_s: float) -> str:
-    """A name that sorts by time and is not taken yet: ``20261121-0612-rvq``."""
+    """A name that sorts by time and is not taken yet: ``20261121-061230-rvq``."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now_s))}-{name}"
     number, run_id = 1, stem
-    while (runs / run_id).exists():
+    while files.exists(runs / run_id):
         number += 1
         run_id = f"{stem}-{number}"
     return run_id
@@ -65,8 +65,8 @@ def create(plan: LaunchPlan) -> None:
     root = Path(plan.run_dir)
     try:
         root.mkdir(parents=True, exist_ok=plan.attempt > 1)
-        Path(plan.log_dir).mkdir(parents=True)
         Path(plan.state_dir, "beats").mkdir(parents=True)
+        Path(plan.log_dir).mkdir(parents=True)
     except FileExistsError as error:
         raise GpuopsError(
             f"the run folder {root} was taken by another launch just now.", "Launch again."
@@ -83,8 +83,14 @@ def link_outputs(root: Path, out_dir: Path) -> None:
     """Where a trainer writes elsewhere, the run folder links to it."""
     if out_dir.absolute() == root.absolute():
         return
-    for name in OUTPUTS:
-        files.link(root / name, str(out_dir.absolute() / name))
+    try:
+        for name in OUTPUTS:
+            files.link(root / name, str(out_dir.absolute() / name))
+    except OSError as error:
+        raise GpuopsError(
+            f"{root} cannot link to {out_dir}: {error.strerror}.",
+            "Let the trainer write into the run's folder: leave out --out-dir.",
+        ) from error
 
 
 def link_rank_logs(plan: LaunchPlan) -> None:
@@ -131,6 +137,12 @@ def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
             if isinstance(value, dict):
                 found.append(value)
     return found
+
+
+def next_attempt(root: Path) -> int:
+    """The number of the attempt to come; one that was only half begun is not begun again."""
+    begun = (_numbers("attempt-", root / folder) for folder in ("state", "logs"))
+    return max((number for numbers in begun for number in numbers), default=0) + 1
 
 
 def attempts(root: Path) -> tuple[Attempt, ...]:
@@ -246,13 +258,15 @@ def _names(paths: Sequence[Path]) -> str:
 
 def checkpoints(folder: Path) -> list[tuple[str, str]]:
     """The checkpoints in a folder, oldest first, each with what points to it."""
-    if not folder.is_dir():
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
         return []
     names: dict[str, list[str]] = {}
-    for entry in sorted(folder.iterdir()):
+    for entry in entries:
         if entry.is_symlink():
             names.setdefault(entry.resolve().name, []).append(entry.name)
-    kept = [entry.name for entry in sorted(folder.iterdir()) if not entry.is_symlink()]
+    kept = [entry.name for entry in entries if not entry.is_symlink()]
     return [(name, ", ".join(names.get(name, []))) for name in kept if not name.startswith(".")]
 
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+MAX_PARTIAL = 65536
+
 
 class Tail:
     """Whole new lines of a file, each look; the file may not be there yet."""
@@ -32,11 +34,17 @@ class Tail:
         except OSError:
             return []
         self._offset += len(data)
-        *whole, self._partial = (self._partial + data).split(b"\n")
+        *whole, rest = (self._partial + data).split(b"\n")
+        self._partial = rest[-MAX_PARTIAL:]  # a progress bar rewrites its line for hours
         if flush and self._partial:
             whole.append(self._partial)
             self._partial = b""
         return [_shown(line) for line in whole]
+
+    @property
+    def partial(self) -> str:
+        """The unfinished line as a terminal shows it: what stands after the last CR."""
+        return _shown(self._partial)
 
 
 def _shown(line: bytes) -> str:

@@ -64,6 +64,11 @@ def target(name: str | None, module: str | None) -> tuple[Target, Manifest | Non
         UsageError: they mean nothing.
     """
     if module is not None:
+        if name in names():
+            raise UsageError(
+                f"{name} is a trainer and -m {module} a module: launch one of them.",
+                f"What {module} is to be given stands after it: -m {module} -- {name}",
+            )
         if not all(part.isidentifier() for part in module.split(".")):
             raise UsageError(
                 f"{module} is no module's name.", "Modules are named as in `import a.b`."

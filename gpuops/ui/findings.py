@@ -34,5 +34,5 @@ def error(problem: GpuopsError) -> RenderableType:
     """A sentence that says what is wrong, and what to do."""
     text = Text.from_markup(f"[bold red]error:[/] {escape(problem.message)}")
     if problem.hint:
-        text.append(f"\n hint: {problem.hint}", style="dim")
+        text.append(f"\nhint: {problem.hint}", style="dim")
     return text

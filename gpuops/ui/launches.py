@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.columns import Columns
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from gpuops.core.closing import Closing, Ended
 from gpuops.core.plan import LaunchPlan
-from gpuops.core.progress import Progress
+from gpuops.core.progress import Look, Progress
 from gpuops.core.supervision import Phase
 from gpuops.ui import words
 
@@ -94,10 +94,9 @@ class Screen:
         if self._console.is_terminal:
             self._live.stop()
 
-    def show(
-        self, phase: Phase, progress: Progress, lines: Sequence[str], elapsed_s: float
-    ) -> None:
+    def show(self, look: Look) -> None:
         """Show one look."""
+        phase, progress, lines, elapsed_s = look.phase, look.progress, look.lines, look.elapsed_s
         for line in lines:
             if line.startswith(WARNING):
                 self._console.print(Text(line, "yellow"), soft_wrap=True)
@@ -106,7 +105,7 @@ class Screen:
             elif not STEP_FIGURES.match(line):
                 self._console.print(Text(line, "dim"), soft_wrap=True)
         if self._console.is_terminal:
-            self._live.update(progress_line(phase, progress, elapsed_s, self._console.width))
+            self._live.update(progress_line(look, self._console.width))
         elif elapsed_s >= self._plain_due_s and progress.step != self._plain_step:
             self._plain_due_s, self._plain_step = (
                 elapsed_s + PLAIN_EVERY_S,
@@ -115,12 +114,18 @@ class Screen:
             self._console.print(_plain(phase, progress), soft_wrap=True)
 
 
-def progress_line(phase: Phase, progress: Progress, elapsed_s: float, width: int) -> RenderableType:
+def progress_line(look: Look, width: int) -> RenderableType:
     """``training ━━━━━━ 120/600  loss 0.31 …  8.2 steps/s  ETA 0:58``, as much as there is room."""
+    phase, progress = look.phase, look.progress
+    if phase is Phase.STOPPING:
+        return _stopping(look, width)
     if progress.step is None:
-        return Text.assemble(
-            (_doing(phase, progress), "bold cyan"), (f"  {elapsed_s:.0f} s", "dim")
+        doing = (_doing(phase, progress), "bold cyan")
+        line = Text.assemble(
+            doing, f"  {words.duration(look.elapsed_s)}", (f"  {look.partial}", "dim")
         )
+        line.truncate(width, overflow="ellipsis")
+        return line
     for parts in range(PARTS_SHOWN, -1, -1):
         line = _line(phase, progress, parts)
         room = width - line.cell_len - 2
@@ -133,6 +138,16 @@ def progress_line(phase: Phase, progress: Progress, elapsed_s: float, width: int
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row(bar, line)
     return table
+
+
+def _stopping(look: Look, width: int) -> Text:
+    line = Text.assemble(
+        ("stopping", "bold yellow"),
+        f"  {words.duration(look.stopping_s)}",
+        ("  the workers may save first; Ctrl-C again ends them at once", "dim"),
+    )
+    line.truncate(width, overflow="ellipsis")
+    return line
 
 
 def _line(phase: Phase, progress: Progress, parts: int) -> Text:
@@ -167,6 +182,8 @@ def _doing(phase: Phase, progress: Progress) -> str:
         return "stopping"
     if phase is Phase.STARTING:
         return "starting"
+    if progress.step is None:
+        return "running"
     return {"evaluate": "evaluating", "save": "saving", "done": "finishing"}.get(
         progress.phase or "", "training"
     )
@@ -201,7 +218,12 @@ def closing(ended: Closing, here: str) -> RenderableType:
         table.add_row(name, words.place(path, here))
     width = max(len(command) for command, _ in ended.next_commands)
     commands = [
-        Text.assemble((f" {command:<{width}}", "bold"), (f"  {about}", "dim"), no_wrap=True)
+        Text.assemble(
+            (f" {command:<{width}}", "bold"),
+            (f"  {about}", "dim"),
+            no_wrap=True,
+            overflow="ellipsis",
+        )
         for command, about in ended.next_commands
     ]
     return Group("", head, table, Text("\nnext", style="bold cyan"), *commands)
@@ -210,7 +232,12 @@ def closing(ended: Closing, here: str) -> RenderableType:
 def failed(ended: Ended) -> RenderableType:
     """Which rank failed first, how, and what it said last."""
     who = "torchrun ended" if ended.rank is None else f"rank {ended.rank} failed first"
-    body = [Text(f"  {line}", style="dim") for line in ended.last_words]
+    body = [_whole(f"  {line}") for line in ended.last_words]
     hint = [Text(f"  {ended.hint}")] if ended.hint else []
-    log = Text(f"  all of it: {ended.log}", style="dim", overflow="fold")
+    log = _whole(f"  all of it: {ended.log}")
     return Group(Text(f"{who}: {ended.how}", style="bold red"), *body, *hint, log)
+
+
+def _whole(line: str) -> Text:
+    """A line that is never broken: who searches or clicks a path needs it whole."""
+    return Text(line, style="dim", no_wrap=True, overflow="ignore")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gpuops.core.supervision import (
     KILL_AGAIN_S,
     AskWorkers,
+    Begun,
     Exited,
-    FirstBeat,
     Kill,
     Phase,
     StopPolicy,
@@ -51,7 +51,7 @@ class Attempt:
 
 @pytest.fixture(name="training")
 def _training():
-    return Attempt().happens(FirstBeat())
+    return Attempt().happens(Begun())
 
 
 def test_an_attempt_runs_from_its_first_beat():
@@ -59,7 +59,7 @@ def test_an_attempt_runs_from_its_first_beat():
     attempt = Attempt()
     assert Phase.STARTING is attempt.state.phase
 
-    assert Phase.RUNNING is attempt.happens(FirstBeat()).state.phase
+    assert Phase.RUNNING is attempt.happens(Begun()).state.phase
 
 
 def test_time_alone_does_nothing(training):
@@ -119,13 +119,13 @@ def test_a_job_can_be_stopped_before_it_trains():
 
 def test_a_late_first_beat_does_not_unstop():
     """A worker that begins to train while being stopped is stopped all the same."""
-    attempt = Attempt().stop().happens(FirstBeat())
+    attempt = Attempt().stop().happens(Begun())
 
     assert Phase.STOPPING is attempt.state.phase
     assert TerminateAgent() in attempt.advance(61).actions
 
 
-@pytest.mark.parametrize("before", [[], [FirstBeat()], [StopRequested(2, 0)]])
+@pytest.mark.parametrize("before", [[], [Begun()], [StopRequested(2, 0)]])
 def test_it_may_end_at_any_time(before):
     """However far it was, an exit ends it and leaves nothing due."""
     attempt = Attempt().happens(*before, Exited(-9))
@@ -150,7 +150,7 @@ def test_a_tick_that_comes_late_climbs_one_rung_only(training):
 
 moments = st.floats(0, 1e6, allow_nan=False)
 events = st.one_of(
-    st.just(FirstBeat()),
+    st.just(Begun()),
     st.builds(StopRequested, st.sampled_from([1, 2, 15]), moments),
     st.builds(Tick, moments),
     st.builds(Exited, st.integers(-64, 255)),
@@ -182,7 +182,7 @@ def test_no_order_of_events_breaks_the_rules(sequence):
 @given(st.lists(st.floats(0.01, 20), min_size=1, max_size=80), st.booleans())
 def test_a_stop_comes_to_a_kill_in_bounded_time(waits, trains):
     """However the ticks fall, SIGKILL comes by the sum of the rungs and a tick for each."""
-    attempt = Attempt().happens(*([FirstBeat()] if trains else [])).stop()
+    attempt = Attempt().happens(*([Begun()] if trains else [])).stop()
     begin = attempt.now_s
     for wait in waits:
         attempt.advance(wait)

@@ -60,7 +60,7 @@ def test_a_module_is_run_as_a_module():
     """``-m`` goes before a module's or trainer's name."""
     target = Target(kind="trainer", name="rvq", entry="trainers.rvq.train")
 
-    assert ["-m", "trainers.rvq.train", "--lr", "1e-3"] == argv(a_plan(target=target))[-4:]
+    assert ["-m", "--", "trainers.rvq.train", "--lr", "1e-3"] == argv(a_plan(target=target))[-5:]
 
 
 def test_workers_learn_their_run_and_where_to_beat():
@@ -99,4 +99,4 @@ def test_a_line_for_a_shell_is_one_command():
 
     assert rows[0].startswith("cd /home/me &&")
     assert all(row.endswith(" \\") for row in rows[:-1])
-    assert rows[-1].split() == ["./train.py", "--lr", "1e-3"]
+    assert rows[-1].split() == ["--", "./train.py", "--lr", "1e-3"]

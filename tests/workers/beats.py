@@ -1,6 +1,7 @@
 """A worker that beats STEPS times and leaves at the next step when it is asked to.
 
 FAULT=ignore: does not leave. FAULT=crash: rank 1 raises at step 3. FAULT=silent: never beats.
+FAULT=unsaved: raises where it should save.
 """
 
 import os
@@ -20,6 +21,8 @@ for step in range(1, steps + 1):
         heartbeat.beat(step=step, total_steps=steps, loss=1.0 / step)
     if fault == "crash" and step == 3 and os.environ["RANK"] == "1":
         raise ValueError("the data is of no use")
+    if asked and fault == "unsaved":
+        raise OSError("no space left to save on")
     if asked and fault != "ignore":
         print(f"saved at step {step}", flush=True)
         sys.exit(0)

@@ -58,7 +58,9 @@ def terminated(number, _frame):
 
 
 signal.signal(signal.SIGTERM, terminated)
-while any(worker.poll() is None for worker in workers):
+left = True
+while left:
+    left = any(worker.poll() is None for worker in workers)
     for rank, worker in enumerate(workers):
         if worker.poll():
             print("Root Cause (first observed failure):\n[0]:", flush=True)
@@ -66,4 +68,3 @@ while any(worker.poll() is None for worker in workers):
             end(signal.SIGTERM)
             sys.exit(1)
     time.sleep(0.01)
-sys.exit(1 if any(worker.returncode for worker in workers) else 0)
