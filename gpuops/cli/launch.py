@@ -74,7 +74,8 @@ def launch(
         arguments = [*([name] if name else []), *arguments]
         name = None
     if resume is not None and name is not None and name.startswith("-"):
-        name, arguments = None, [name, *arguments]  # `launch --resume last --total-iter 200`
+        arguments = [name, *arguments]  # `launch --resume last --total-iter 200`
+        name = None
     own = [flag for option in ctx.command.params for flag in option.opts]
     near_misses = misspelled(arguments, own)
     order = Order(

@@ -202,8 +202,9 @@ def closing(ended: Closing, here: str) -> RenderableType:
     colour = {"finished": "green", "stopped": "yellow"}.get(ended.ending, "red")
     head = Text.assemble(
         (ended.ending, f"bold {colour}"),
-        f"  {ended.run_id}  {words.steps(ended.step, ended.total_steps)} steps",
-        f" in {words.duration(ended.duration_s)}",
+        f"  {ended.run_id}  ",
+        "" if ended.step is None else f"{words.steps(ended.step, ended.total_steps)} steps ",
+        f"in {words.duration(ended.duration_s)}",
     )
     table = Table.grid(padding=(0, 1, 0, 1))
     table.add_column(style="dim", no_wrap=True)

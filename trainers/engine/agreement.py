@@ -189,4 +189,4 @@ def _not_finite(step: int, ranks_of: Mapping[str, list[int]]) -> TrainerError:
     verb = "are" if len(causes) > 1 else "is"
     msg = f"step {step}: {', '.join(causes)} {verb} not finite on {who}"
     hint = "nothing was saved since the last checkpoint; try a lower --lr, or look at the data"
-    return TrainerError(msg, hint, on_all_ranks=True)
+    return TrainerError(msg, hint)

@@ -62,7 +62,7 @@ def save(
         last = checkpoint_files.all_in(folder)
         msg = f"the checkpoint of step {state.step} could not be saved in {folder}: {problem}"
         hint = f"the last good one is {last[-1].name}; make room" if last else "make room"
-        raise TrainerError(msg, f"{hint}, then go on with --resume auto", on_all_ranks=True)
+        raise TrainerError(msg, f"{hint}, then go on with --resume auto")
     return target
 
 
@@ -80,7 +80,7 @@ def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Pa
             choice = ("", error)
     chosen, problem = broadcast_object(choice, world)
     if problem is not None:
-        raise TrainerError(problem.message, problem.hint, on_all_ranks=True)
+        raise TrainerError(problem.message, problem.hint)
     if not chosen:
         return None
     path = Path(chosen)
@@ -90,17 +90,26 @@ def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Pa
         state.load_state_dict(saved["state"])
     except ValueError as error:
         msg = f"{path} does not fit this model's optimizer: {error}"
-        raise TrainerError(msg, on_all_ranks=True) from None
+        raise TrainerError(msg) from None
     if state.ema is not None and (path / EMA_WEIGHTS).exists():
         load_model(state.ema.module, path, ema=True)
     _take_rng(saved["rng"], state.step, world)
     for line in _differences(about["config"], outputs.config):
         log.warning("resumed with another setting than saved: %s", line)
     if path.parent == outputs.checkpoints.resolve() and world.is_first:
-        for later in checkpoint_files.set_aside_after(outputs.checkpoints, state.step):
-            log.warning("%s is of a later step: set aside", later.name)
+        _go_back(state, outputs.checkpoints)
     log.info("resumed from %s at step %d", path, state.step)
     return path
+
+
+def _go_back(state: TrainState, checkpoints: Path) -> None:
+    try:
+        aside = checkpoint_files.go_back(checkpoints, state.step, state.best_step)
+    except OSError as error:
+        msg = f"{checkpoints} cannot be written: {error.strerror}"
+        raise TrainerError(msg, "make room, then go on with --resume auto") from None
+    for path in aside:
+        log.warning("a checkpoint of a later step is %s now: nothing needs it", path)
 
 
 def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, Any]:
@@ -112,12 +121,12 @@ def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, 
         load_weights(model, path / (EMA_WEIGHTS if ema else WEIGHTS))
     except FileNotFoundError:
         msg = f"{path} holds no moving average of the weights"
-        raise TrainerError(msg, on_all_ranks=True) from None
+        raise TrainerError(msg) from None
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         msg = f"{path} is of another model than the settings describe: {reason[:200]}"
         hint = f"its own settings are in {path / checkpoint_files.MANIFEST}"
-        raise TrainerError(msg, hint, on_all_ranks=True) from None
+        raise TrainerError(msg, hint) from None
     return checkpoint_files.describe(path)
 
 

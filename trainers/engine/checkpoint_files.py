@@ -78,7 +78,7 @@ def find(path: Path, prefer: str = "best") -> Path:
             return path.resolve()
         other, _ = newest_valid(path.resolve().parent)
         msg = f"the checkpoint {path} cannot be used: {reason}"
-        raise TrainerError(msg, f"{other} is whole" if other else "", on_all_ranks=True)
+        raise TrainerError(msg, f"{other} is whole" if other else "")
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     preferred = folder / prefer
     if preferred.exists() and validate(preferred) is None:
@@ -87,7 +87,7 @@ def find(path: Path, prefer: str = "best") -> Path:
     if newest is None:
         why = f": {broken[0][0].name}: {broken[0][1]}" if broken else ""
         msg = f"there is no whole checkpoint in {folder}{why}"
-        raise TrainerError(msg, on_all_ranks=True)
+        raise TrainerError(msg)
     return newest
 
 
@@ -142,14 +142,23 @@ def prune(folder: Path, keep: int) -> None:
             _remove(path)
 
 
-def set_aside_after(folder: Path, step: int) -> list[Path]:
-    """Rename checkpoints of later steps, so that a run that goes back is not overtaken by them."""
+def go_back(folder: Path, step: int, best_step: int | None) -> list[Path]:
+    """Make a step's checkpoint ``last`` again, and ``best`` the one that was best until then.
+
+    Those of later steps are renamed, so that the run is not overtaken by them; returns them.
+    """
     later = [path for path in all_in(folder) if step_of(path) > step]
-    for path in later:
-        aside = path.with_name(f"aside-{path.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-    return later
+    aside = [path.with_name(f"aside-{path.name}") for path in later]
+    for path, to in zip(later, aside, strict=True):
+        shutil.rmtree(to, ignore_errors=True)
+        path.rename(to)
+    link("last", folder / name_of(step))
+    best = None if best_step is None else folder / name_of(best_step)
+    if best is not None and best.is_dir():
+        link("best", best)
+    else:
+        (folder / "best").unlink(missing_ok=True)
+    return aside
 
 
 def crc32(path: Path) -> int:

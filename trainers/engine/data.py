@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Indices = NDArray[np.int64]
     Seeds = NDArray[np.uint64]
-    Load = Callable[[Indices, Seeds], Any]
+    Load = Callable[[Indices, Seeds, Indices], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if not len(self.lengths):
             msg = "there is not a single sample to train on"
-            raise TrainerError(msg, "look at the data set's path and filters", on_all_ranks=True)
+            raise TrainerError(msg, "look at the data set's path and filters")
 
     @property
     def per_epoch(self) -> int:
@@ -84,8 +84,9 @@ class BatchPlan:
 class Batches:
     """An endless stream of this rank's batches.
 
-    ``load(indices, seeds)`` makes a batch of samples; ``seeds`` gives each sample a random state
-    of its own that depends on nothing but (seed, epoch, index): see ``item_rng``.
+    ``load(indices, seeds, together)`` makes a batch of samples; ``seeds`` gives each sample a
+    random state of its own that depends on nothing but (seed, epoch, index): see ``item_rng``.
+    ``together`` are the indices of all ranks' samples, for what is weighed over all of them.
     """
 
     plan: BatchPlan
@@ -119,14 +120,14 @@ class Batches:
             )
         )
 
-    def _keys(self, epoch: int, start: int) -> Iterator[tuple[Indices, Seeds]]:
+    def _keys(self, epoch: int, start: int) -> Iterator[tuple[Indices, Seeds, Indices]]:
         rank, ranks = self.world.rank, self.world.world_size
         for now in itertools.count(epoch):
             seeds_N = item_seeds(self.plan.seed, now, len(self.plan.lengths))
             for batch in self.plan.batches(now)[start:]:
                 share = len(batch) // ranks
                 rows = batch[rank * share : (rank + 1) * share]
-                yield rows, seeds_N[rows]
+                yield rows, seeds_N[rows], batch
             start = 0
 
 
@@ -176,7 +177,11 @@ def item_rng(seed: np.uint64 | int) -> np.random.Generator:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with all its tensors on the device, copied without waiting where pinned."""
+    """The batch with all its tensors on the device, copied without waiting where pinned.
+
+    DataLoader pins tensors in containers, and what has a method ``pin_memory``: so must a
+    dataclass.
+    """
     if device.type == "cpu" or isinstance(batch, Tensor):
         return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
@@ -196,7 +201,7 @@ class _Loads(Dataset[Any]):
     def __init__(self, load: Load) -> None:
         self._load = load
 
-    def __getitem__(self, key: tuple[Indices, Seeds]) -> Any:
+    def __getitem__(self, key: tuple[Indices, Seeds, Indices]) -> Any:
         return self._load(*key)
 
 

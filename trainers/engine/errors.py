@@ -11,27 +11,20 @@ if TYPE_CHECKING:
 
 
 class TrainerError(Exception):
-    """Something the user can mend.
-
-    ``on_all_ranks`` says that every rank raises this same error, so that rank 0 alone prints it.
-    """
+    """Something the user can mend; every rank that raises it says so."""
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "", *, on_all_ranks: bool = False) -> None:
+    def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.on_all_ranks = on_all_ranks
 
 
 class ConfigError(TrainerError, ValueError):
     """A setting is unknown or has a value it cannot have; all ranks see the same one."""
 
     exit_code = 2
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint, on_all_ranks=True)
 
 
 def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
@@ -63,9 +56,8 @@ def _leave(code: int) -> NoReturn:
 
 
 def _show(error: TrainerError) -> None:
+    # All ranks, also where all have the same to say: a launcher shows the one that ended first.
     rank = os.environ.get("RANK", "0")
-    if rank != "0" and error.on_all_ranks:
-        return
     who = "error" if rank == "0" else f"error (rank {rank})"
     print(f"{who}: {error.message}", file=sys.stderr)
     if error.hint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 from contextlib import nullcontext
@@ -137,8 +138,7 @@ def fit(
         while state.step < total and not out_of_patience(state, config):
             # ------------------------------------------------------------- one step
             values = passes.gradients(stream, progress)
-            if grad_clip is not None:
-                passes.clip(grad_clip, values)
+            passes.clip(grad_clip, values)
             report = agreement.send(state.step + 1, values)
             lr = state.optimizer.param_groups[0]["lr"]
             _update(state)
@@ -146,6 +146,8 @@ def fit(
             state.advance(passes.count)
             if after_step is not None:
                 after_step(state.step)
+            if state.ema is not None:  # after the buffers that after_step changes: it copies them
+                state.ema.update_parameters(state.bare)
             progress.step_done(state.step, report, lr)
             # ----------------------------------------------------------------------
             if report is not None:
@@ -207,14 +209,15 @@ class _Passes:
                 means[name] = means[name] + share if name in means else share
         return means
 
-    def clip(self, largest: float, values: dict[str, Tensor]) -> None:
+    def clip(self, largest: float | None, values: dict[str, Tensor]) -> None:
         """Clip the gradients; their norm joins the values that are reported and checked."""
-        if self._scaler is not None:
-            self._scaler.unscale_(self._optimizer)
-        norm = clip_grad_norm_(self._trained, largest)
-        # With a scaler, a norm that is not finite is a step to be skipped and no failure.
         if self._scaler is None:
-            values["grad_norm"] = norm
+            # Also where nothing is to be clipped: a loss can be finite and its gradient not.
+            values["grad_norm"] = clip_grad_norm_(self._trained, largest or math.inf)
+        elif largest is not None:
+            # With a scaler, a norm that is not finite is a step to be skipped and no failure.
+            self._scaler.unscale_(self._optimizer)
+            clip_grad_norm_(self._trained, largest)
 
     def clear(self) -> None:
         """Forget the gradients; ``optimizer.zero_grad`` in a tenth of its time."""
@@ -234,8 +237,6 @@ def _update(state: TrainState) -> None:
         state.scaler.step(state.optimizer)
         state.scaler.update()
     state.schedule.step()
-    if state.ema is not None:
-        state.ema.update_parameters(state.bare)
 
 
 def _farewell(state: TrainState, total: int, stopped_by: int | None, saved: Path) -> str:

@@ -57,7 +57,7 @@ def judge(state: TrainState, metrics: Mapping[str, float], config: LoopConfig) -
     if config.monitor not in metrics:
         names = ", ".join(sorted(metrics)) or "nothing"
         msg = f"loop.monitor is {config.monitor}, but an evaluation gives {names}"
-        raise TrainerError(msg, on_all_ranks=True)
+        raise TrainerError(msg)
     value = metrics[config.monitor]
     sign = 1.0 if config.monitor_mode == "min" else -1.0
     # Not ">=": a metric that is NaN is no improvement, and nothing improves on "none yet".

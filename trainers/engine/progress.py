@@ -53,6 +53,7 @@ class Progress:
         self._window_wait_s += self._wait_s
         self._wait_s = 0.0
         self._steps += 1
+        self.train_s += now - self._step_began
         self._step_began = now
         if step % self._every == 0 or step == self._total:
             self._say(step, lr, now)
@@ -81,7 +82,6 @@ class Progress:
         means = {name: total / self._reports for name, total in self._sums.items()}
         rate = self._steps / seconds
         wait = self._window_wait_s / seconds
-        self.train_s += seconds
         figures = {**means, "lr": lr, "steps_per_s": rate, "data_wait": wait}
         self._outputs.figures(step, "train", figures, total_steps=self._total)
         log.info(

@@ -20,7 +20,7 @@ import math
 import os
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -68,15 +68,24 @@ class Outputs:
             log.warning("figures are no longer recorded: %s", error.strerror)
             return
         if self.events is not None:
-            self.events.add_event(_event(step, {f"{split}/{k}": v for k, v in values.items()}))
+            event = _event(step, {f"{split}/{k}": v for k, v in values.items()})
+            try:
+                self.events.add_event(event)
+            except OSError as error:  # of its thread, from an earlier event
+                self.events = None
+                log.warning("TensorBoard events are no longer recorded: %s", error.strerror)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a JSON file into the run's folder, whole or not at all."""
         if self.figures_file is None:
             return
         temporary = self.folder / f".{name}"
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
-        temporary.replace(self.folder / name)
+        try:
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
+            temporary.replace(self.folder / name)
+        except OSError as error:
+            msg = f"{self.folder / name} cannot be written: {error.strerror}"
+            raise TrainerError(msg, "make room, or give another --out-dir") from None
 
 
 @contextmanager
@@ -101,7 +110,7 @@ def open_outputs(
         problem = broadcast_object(problem, world)
         if problem:
             msg = f"the run's folder {folder} cannot be written: {problem}"
-            raise TrainerError(msg, "give another --out-dir", on_all_ranks=True)
+            raise TrainerError(msg, "give another --out-dir")
         yield outputs
 
 
@@ -121,12 +130,19 @@ def _open(outputs: Outputs, stack: ExitStack) -> None:
         _speak(handler, logging.INFO, stack)
     path = outputs.folder / "metrics.jsonl"
     torn = _ends_in_half_a_line(path)
-    outputs.figures_file = stack.enter_context(path.open("a", buffering=1, encoding="utf-8"))
+    outputs.figures_file = path.open("a", buffering=1, encoding="utf-8")
+    stack.callback(_close, outputs.figures_file)
     if torn:
         outputs.figures_file.write("\n")
     folder = str(outputs.folder / "tensorboard")
     outputs.events = event_file_writer.EventFileWriter(folder, flush_secs=10)
-    stack.callback(outputs.events.close)
+    stack.callback(_close, outputs.events)
+
+
+def _close(figures: Any) -> None:
+    """Figures that a full disk did not take are lost, but not the run."""
+    with suppress(OSError):
+        figures.close()
 
 
 def _ends_in_half_a_line(path: Path) -> bool:

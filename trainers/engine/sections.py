@@ -12,6 +12,7 @@ from trainers.engine.errors import ConfigError
 from trainers.engine.settings import setting
 
 Count = Annotated[int, Ge(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class OptimConfig:
 
     lr: Annotated[float, Gt(0)] = setting(2e-4, "learning rate")
     weight_decay: Annotated[float, Ge(0)] = setting(0.01, "decoupled weight decay")
-    betas: tuple[float, float] = setting((0.9, 0.99), "decay rates of the two moments")
+    betas: tuple[Decay, Decay] = setting((0.9, 0.99), "decay rates of the two moments")
     grad_clip: Annotated[float, Gt(0)] | None = setting(1.0, "largest norm of the gradient")
     warmup_iter: Annotated[int, Ge(0)] = setting(0, "steps over which lr rises from 0, linearly")
     schedule: Literal["multistep", "cosine", "constant"] = setting("multistep", "lr over the steps")

@@ -63,13 +63,13 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
     """
     if not source.is_dir():
         raise TrainerError(f"{source} is not a folder", hint="give the folder that holds the clips")
-    splits = {name: sorted((source / name).rglob("*.bvh")) for name in SPLITS}
+    splits = {name: _bvh_files(source / name) for name in SPLITS}
     splits = {name: clips for name, clips in splits.items() if clips}
     if "train" in splits and len(splits) > 1:
         if val_share is not None:
             raise TrainerError(f"{source} is split already", hint="leave --val-share out")
         return splits
-    clips = sorted(source.rglob("*.bvh"))
+    clips = _bvh_files(source)
     if not clips:
         raise TrainerError(f"{source} holds no .bvh file")
     if splits:
@@ -89,6 +89,10 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
         "train": [clip for clip in clips if clip not in chosen],
         "val": [clip for clip in clips if clip in chosen],
     }
+
+
+def _bvh_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".bvh")
 
 
 def import_bvh(
@@ -147,6 +151,11 @@ class _Importer:
         self._rotation_sum: NDArray[np.float64] | float = 0.0
 
     def add(self, split: str, path: Path, base: Path) -> None:
+        name = "__".join(path.relative_to(base).with_suffix("").parts)
+        folder = self.root / split / name
+        if folder.exists():
+            self.skipped[str(path)] = f"another clip of {split} is {name} already: rename one"
+            return
         try:
             clip = read_bvh(path)
             local, matrices = clip.local_transforms()
@@ -165,8 +174,6 @@ class _Importer:
         self.bone_error = max(self.bone_error, float(gap))
         if split == "train":
             self._rotation_sum = self._rotation_sum + matrices.sum(axis=0)
-        name = "__".join(path.relative_to(base).with_suffix("").parts)
-        folder = self.root / split / name
         folder.mkdir(parents=True)
         np.save(folder / "pose.npy", to_axis_angle(matrices).astype(np.float32))
         np.save(folder / "keypoints.npy", keypoints.astype(np.float32))
@@ -253,13 +260,17 @@ def _check_out(out: Path, *, force: bool) -> None:
 
 
 def _put_in_place(built: Path, out: Path) -> None:
-    """Rename the finished folder; what stood there stays until the new one is in place."""
+    """Rename the finished folder; where that fails, what stood there stands there again."""
     if not out.exists():
         built.rename(out)
         return
     aside = out.parent / f".{out.name}.replaced-{os.getpid()}"
     out.rename(aside)
-    built.rename(out)
+    try:
+        built.rename(out)
+    except BaseException:
+        aside.rename(out)
+        raise
     shutil.rmtree(aside)
 
 

@@ -78,27 +78,29 @@ def open_clips(root: Path, split: str, max_samples: int | None = None) -> Clips:
         TrainerError: naming the folder or the file, for whatever cannot be trained on.
     """
     if not root.is_dir():
-        raise _refusal(f"there is no data set at {root}", "give --data a folder, or synthetic")
+        raise TrainerError(f"there is no data set at {root}", "give --data a folder, or synthetic")
     if not (root / split).is_dir():
         there = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "no folder"
-        raise _refusal(
+        raise TrainerError(
             f"{root} has no split {split}; it has: {there}",
             "a data set has train/ and val/ (or dev/), one folder a clip",
         )
     files = sorted((root / split).glob("*/pose.npy"))[:max_samples]
     if not files:
-        raise _refusal(f"{root / split} has no clip: no */pose.npy", "import or copy clips there")
+        raise TrainerError(
+            f"{root / split} has no clip: no */pose.npy", "import or copy clips there"
+        )
     skeleton = load_skeleton(root)
     poses = [_open_pose(path) for path in files]
     width = poses[0].shape[1]
     for path, pose in zip(files, poses, strict=True):
         if pose.shape[1] != width:
-            raise _refusal(
+            raise TrainerError(
                 f"{path} has {pose.shape[1]} values a frame, {files[0]} has {width}",
                 "all clips of a data set need the same joints",
             )
     if skeleton is not None and width != 3 * len(skeleton):
-        raise _refusal(
+        raise TrainerError(
             f"{files[0]} has {width} values a frame, skeleton.json has {len(skeleton)} joints",
             f"{3 * len(skeleton)} values are wanted: axis-angle, three a joint",
         )
@@ -117,13 +119,13 @@ def _open_pose(path: Path) -> NDArray[np.float32]:
         pose = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0]
-        raise _refusal(
+        raise TrainerError(
             f"{path} cannot be read: {reason}", "write the clip again, or take its folder out"
         ) from None
     if not isinstance(pose, np.ndarray) or pose.dtype.kind != "f":
-        raise _refusal(f"{path} does not hold floating point numbers", "pose.npy is float32")
+        raise TrainerError(f"{path} does not hold floating point numbers", "pose.npy is float32")
     if pose.ndim != 2 or pose.shape[1] % 3 or not pose.size:
-        raise _refusal(
+        raise TrainerError(
             f"{path} has shape {pose.shape}, (frames, joints * 3) is wanted",
             "one row a frame, three axis-angle values a joint",
         )
@@ -139,8 +141,3 @@ def check_finite(clips: Clips, index: int, pose: NDArray[np.floating[Any]], star
             f"first in frame {frame}",
             "write the clip again, or take its folder out",
         )
-
-
-def _refusal(message: str, hint: str) -> TrainerError:
-    """Every rank opens the same files, so every rank raises the same error."""
-    return TrainerError(message, hint, on_all_ranks=True)

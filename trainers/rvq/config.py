@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from trainers.engine.config import main, setting
+from trainers.engine.errors import ConfigError
 from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
@@ -104,6 +105,19 @@ class Config:
     loop: LoopConfig = LoopConfig(total_iter=10_000, batch_size=256)
     optim: OptimConfig = OptimConfig(lr_scheduler=(5_000, 8_000), gamma=0.1)
     loader: LoaderConfig = LoaderConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse what needs a number of windows per step where there is none."""
+        fixed = {
+            "loop.global_batch": self.loop.global_batch is not None,
+            "optim.scale_lr": self.optim.scale_lr,
+        }
+        for name, is_set in fixed.items():
+            if is_set and self.dataset.frames_per_batch is not None:
+                raise ConfigError(
+                    f"{name} counts windows, and dataset.frames_per_batch makes their number "
+                    "differ from step to step: give only one of them"
+                )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor
 from trainers.rvq.clips import Clips, check_finite, open_clips, validation_split
 from trainers.rvq.features import choose_rotation, from_axis_angle
 from trainers.rvq.synthetic import synthetic_clips
-from trainers.rvq.vary import variation
+from trainers.rvq.vary import check_turn, variation
 from trainers.rvq.windows import cut_windows
 
 if TYPE_CHECKING:
@@ -36,6 +36,30 @@ class MotionBatch:
     """(B, T, F)"""
     mask: Tensor | None
     """(B, T) frames that are there, the first ones; None where all are."""
+    lengths: NDArray[np.int64] | None = None
+    """(B,) frames that are there, where a window of any rank is padded; else None."""
+    together: NDArray[np.int64] | None = None
+    """The same of all ranks' windows."""
+
+    def shares(self, hop: int) -> dict[str, float] | None:
+        """Return what the mean of each part over this rank's windows counts among all ranks'.
+
+        Weighed so, the mean over ranks is that over all frames that are there (differences of
+        frames, tokens of `hop` frames), however they are dealt out. None where nothing is padded.
+        """
+        if self.lengths is None or self.together is None:
+            return None
+        counts = [(n, np.maximum(n - 1, 0), -(-n // hop)) for n in (self.lengths, self.together)]
+        frames, steps, tokens = (
+            float(mine.mean() / whole.mean()) if whole.any() else 1.0
+            for mine, whole in zip(*counts, strict=True)
+        )
+        return {"recons": frames, "joints": frames, "velocity": steps, "commit": tokens}
+
+    def pin_memory(self) -> MotionBatch:
+        """Return the batch in memory that a GPU copies from without anybody waiting."""
+        mask = None if self.mask is None else self.mask.pin_memory()
+        return replace(self, features=self.features.pin_memory(), mask=mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +86,8 @@ class MotionData:
         self.source = clips
         self.rotation = choose_rotation(config.rotation, clips.skeleton)
         self.variation = variation(config, self.rotation, clips.skeleton)
+        if config.turn and clips.skeleton is not None:
+            check_turn(clips, clips.skeleton)
         self.windows = cut_windows(
             clips.lengths,
             size=config.window_size,
@@ -100,9 +126,14 @@ class MotionData:
         check_finite(self.source, clip, pose, start)
         return from_axis_angle(pose, self.rotation)
 
-    def load(self, rows: NDArray[np.int64], seeds: NDArray[np.uint64]) -> MotionBatch:
-        """Return windows by number, varied by each one's seed."""
-        batch = self._windows(rows)
+    def load(
+        self,
+        rows: NDArray[np.int64],
+        seeds: NDArray[np.uint64],
+        together: NDArray[np.int64] | None = None,
+    ) -> MotionBatch:
+        """Return windows by number, varied by each one's seed; `together` are all ranks' ones."""
+        batch = self._weighed(self._windows(rows), rows, together)
         if self.variation is None:
             return batch
         draws = self.variation.draw(seeds)
@@ -115,7 +146,18 @@ class MotionData:
             )
             blends = draws.blends & (self.windows.length[rows] == self.windows.padded[rows])
             features = self.variation.blend(features, others_features, draws.share, blends)
-        return MotionBatch(features=torch.from_numpy(features), mask=batch.mask)
+        return replace(batch, features=torch.from_numpy(features))
+
+    def _weighed(
+        self, batch: MotionBatch, rows: NDArray[np.int64], together: NDArray[np.int64] | None
+    ) -> MotionBatch:
+        windows = self.windows
+        # One rank's mean is that of all; and every rank sees whether any of them has padding.
+        if together is None or len(together) == len(rows):
+            return batch
+        if (windows.length[together] == windows.padded[together]).all():
+            return batch
+        return replace(batch, lengths=windows.length[rows], together=windows.length[together])
 
     def _windows(self, rows: NDArray[np.int64]) -> MotionBatch:
         windows = self.windows

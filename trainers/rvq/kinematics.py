@@ -15,6 +15,8 @@ from trainers.rvq.skeleton import Skeleton
 
 SMALL = 1e-8
 
+Offset = tuple[float, float, float]
+
 
 def axis_angle_to_matrix(vectors: Tensor) -> Tensor:
     """(..., 3) radians -> (..., 3, 3), by Rodrigues: R = I + a K + b K^2.
@@ -84,38 +86,55 @@ class ForwardKinematics(nn.Module):
     the joints that the translation joint carries are placed: the others do not move with the pose.
     """
 
-    offsets: Tensor
+    order: Tensor
 
     def __init__(self, skeleton: Skeleton) -> None:
         super().__init__()
         self.joints = len(skeleton)
         self.moving = skeleton.moving
-        self.register_buffer("offsets", torch.tensor(skeleton.offsets), persistent=False)
         root = skeleton.translation_joint
         self._above = _ancestors(skeleton.parents, root)
-        self._levels: list[tuple[list[int], list[int]]] = []
+        self._levels = nn.ModuleList()
         level, order = [root], [root]
         while children := [j for j in self.moving if j != root and skeleton.parents[j] in level]:
             rows = [level.index(skeleton.parents[j]) for j in children]
-            self._levels.append((children, rows))
+            self._levels.append(_Level(children, rows, [skeleton.offsets[j] for j in children]))
             order += children
             level = children
-        self._order = [order.index(j) for j in self.moving]
+        order = torch.tensor([order.index(j) for j in self.moving])
+        self.register_buffer("order", order, persistent=False)
 
     def forward(self, matrices: Tensor) -> Tensor:
         """(..., J, 3, 3) local rotations -> (..., len(moving), 3) positions, order of `moving`."""
-        turned = matrices[..., [self.moving[0]], :, :]
+        root = self.moving[0]
+        turned = matrices[..., root : root + 1, :, :]
         for joint in self._above:
-            turned = matrices[..., [joint], :, :] @ turned
+            turned = matrices[..., joint : joint + 1, :, :] @ turned
         placed = torch.zeros_like(turned[..., 0])
         found = [placed]
-        for joints, rows in self._levels:
-            above = turned[..., rows, :, :]
-            offsets = self.offsets[joints].to(matrices.dtype)
-            placed = placed[..., rows, :] + (above * offsets[:, None, :]).sum(-1)
-            turned = above @ matrices[..., joints, :, :]
+        for level in self._levels:
+            above = turned[..., level.rows, :, :]
+            offsets = level.offsets.to(matrices.dtype)
+            placed = placed[..., level.rows, :] + (above * offsets[:, None, :]).sum(-1)
+            turned = above @ matrices[..., level.joints, :, :]
             found.append(placed)
-        return torch.cat(found, dim=-2)[..., self._order, :]
+        return torch.cat(found, dim=-2)[..., self.order, :]
+
+
+class _Level(nn.Module):
+    """Joints of one depth, the places of their parents in the depth above, and their bones.
+
+    Buffers, for an index that is a list is copied to the GPU at every use, and waited for.
+    """
+
+    joints: Tensor
+    rows: Tensor
+    offsets: Tensor
+
+    def __init__(self, joints: list[int], rows: list[int], offsets: list[Offset]) -> None:
+        super().__init__()
+        for name, values in (("joints", joints), ("rows", rows), ("offsets", offsets)):
+            self.register_buffer(name, torch.tensor(values), persistent=False)
 
 
 def _ancestors(parents: tuple[int, ...], joint: int) -> list[int]:

@@ -66,10 +66,20 @@ class MotionLoss(nn.Module):
         self.places = places if weights.loss_joints else None
         self.scale = scale
 
-    def forward(self, found: Reconstruction, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
-        """Parts of the loss over the frames of the mask; "loss" is the one to minimise."""
+    def forward(
+        self,
+        found: Reconstruction,
+        mask_BT: Tensor | None = None,
+        shares: Mapping[str, float] | None = None,
+    ) -> dict[str, Tensor]:
+        """Parts of the loss over the frames of the mask; "loss" is the one to minimise.
+
+        `shares` is what each part counts where the batch is one rank's of several.
+        """
         parts = self.parts(found.output.float(), found.target, mask_BT)
         parts["commit"] = found.quantized.commitment
+        if shares is not None:
+            parts = {name: part * shares[name] for name, part in parts.items()}
         loss = self.total(parts)
         reported = {name: part.detach() for name, part in parts.items()}
         return {"loss": loss, **reported, "perplexity": found.quantized.perplexity.detach()}

@@ -238,10 +238,12 @@ class ResidualQuantizer(nn.Module):
         latents_ND, codes_NQ = latents_BND.flatten(0, 1), codes_BNQ.flatten(0, 1)
         generator = shared_generator(self.seed, self._step, REVIVAL)
         shape = (layers, CANDIDATES)
-        place = torch.rand(shape, generator=generator, dtype=torch.float64) * world.world_size
+        place = torch.rand(shape, generator=generator, dtype=torch.float64)
+        if latents_ND.is_cuda:  # pinned: a copy that nobody waits for
+            place = place.pin_memory().to(latents_ND.device, non_blocking=True)
+        place = place * world.world_size
         mine = place.long() == world.rank
         row = ((place - world.rank) * len(latents_ND)).long().clamp(0, len(latents_ND) - 1)
-        row, mine = row.to(latents_ND.device), mine.to(latents_ND.device)
         residual, codes = latents_ND[row], codes_NQ[row]  # (layers, CANDIDATES, D), (.., Q)
         for layer in range(layers - 1):
             deeper = codes[layer + 1 :, :, layer].clamp_min(0)

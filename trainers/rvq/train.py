@@ -66,12 +66,13 @@ def train(config: Config) -> int:
             scaler=build_scaler(config.loop, world.device),
             ema=build_ema(model, config.optim),
         )
+        hop = model.hop
         mean_pose = torch.from_numpy(statistics.mean_pose).to(world.device)
         log.info("%s", _in_words(about["train"], model))
         checkpoint.resume(state, config.run.resume, outputs, world)
 
         def losses(model: nn.Module, batch: MotionBatch) -> dict[str, Tensor]:
-            return loss(model(batch.features, batch.mask), batch.mask)
+            return loss(model(batch.features, batch.mask), batch.mask, batch.shares(hop))
 
         def learn_codes(_step: int) -> None:
             model.quantizer.update_(world)

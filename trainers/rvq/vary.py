@@ -15,14 +15,18 @@ import numpy as np
 from trainers.engine.data import item_rng
 from trainers.engine.errors import ConfigError
 from trainers.rvq.features import rotations_again
+from trainers.rvq.skeleton import to_matrices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trainers.rvq.clips import Clips
     from trainers.rvq.config import DatasetConfig
     from trainers.rvq.skeleton import Skeleton
 
 HEADINGS = 8  # over which the statistics of turned data are taken
+STILL = 1e-4  # radians
+UPRIGHT = 0.7  # of the steadiest axis: y may be a little less steady where few clips turn
 BLEND = (-1.0, 1.0)  # shares of the other window: from as far away from it to all of it
 
 
@@ -138,6 +142,37 @@ def variation(config: DatasetConfig, rotation: str, skeleton: Skeleton | None) -
         blend_chance=config.blend,
         limbs=limbs_of(skeleton.parents),
     )
+
+
+def check_turn(clips: Clips, skeleton: Skeleton) -> None:
+    """Refuse clips that cannot be turned by a rotation of the translation joint about y.
+
+    That takes joints above it that do not rotate, and y up: then y is what varies least as the
+    body sees it, since people turn more than they topple.
+
+    Raises:
+        ConfigError: naming the clip, or the axis that is up instead.
+    """
+    joint = skeleton.translation_joint
+    above: list[int] = []
+    while (parent := skeleton.parents[above[-1] if above else joint]) >= 0:
+        above.append(parent)
+    total = np.zeros((3, 3))
+    for name, pose in zip(clips.names, clips.poses, strict=True):
+        vectors = np.asarray(pose).reshape(len(pose), -1, 3)
+        if above and np.abs(vectors[:, above]).max() > STILL:
+            raise ConfigError(
+                f"dataset.turn: a joint above {skeleton.joints[joint]} rotates in {name}; "
+                "leave turn out"
+            )
+        total += to_matrices(vectors[:, joint])[:, 0].sum(axis=0)
+    # Row i of the mean rotation: the world's axis i as the body sees it on average.
+    steady = np.linalg.norm(total / clips.lengths.sum(), axis=1)
+    if steady[1] < UPRIGHT * steady.max():
+        raise ConfigError(
+            f"dataset.turn: {'xyz'[int(steady.argmax())]} seems to be up in {clips.source}, "
+            "y is wanted; leave turn out"
+        )
 
 
 def limbs_of(parents: tuple[int, ...]) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import Toy, at, saved, train, train_on_ranks
+from saved import saved
+from toy import Toy, at, train, train_on_ranks
 
 from trainers.engine import checkpoint, checkpoint_files
 from trainers.engine.errors import TrainerError
@@ -89,7 +90,7 @@ def test_disk_full_on_one_of_two_ranks_ends_both(tmp_path: Path) -> None:
 
     assert (first.exit_code, second.exit_code) == (1, 1)
     assert "the checkpoint of step 6 could not be saved" in first.stderr
-    assert second.stderr == ""
+    assert second.stderr == first.stderr.replace("error:", "error (rank 1):", 1)
     assert names(tmp_path / "run" / "checkpoints") == []
 
 
@@ -216,6 +217,25 @@ def test_going_back_sets_later_checkpoints_aside(run: Path, tmp_path: Path) -> N
     assert (folder / "last").resolve().name == "step-00000005"
     assert checkpoint_files.newest_valid(folder)[0] == folder / "step-00000005"
     assert "aside-step-00000009" in names(folder)
+
+
+def test_going_back_finds_the_best_of_then(run: Path, tmp_path: Path) -> None:
+    """A best that is of the future, and damaged, hands back to the best before it."""
+    folder = copy_of(run, tmp_path)
+    checkpoint_files.link("best", folder / "step-00000009")
+
+    aside = checkpoint_files.go_back(folder, 6, 3)
+
+    assert [path.name for path in aside] == ["aside-step-00000009"]
+    assert (folder / "best").resolve() == folder.resolve() / "step-00000003"
+    assert (folder / "last").resolve() == folder.resolve() / "step-00000006"
+    checkpoint_files.prune(folder, keep=1)
+    assert [path.name for path in checkpoint_files.all_in(folder)] == [
+        "step-00000003",
+        "step-00000006",
+    ]
+    checkpoint_files.go_back(folder, 6, None)
+    assert not (folder / "best").is_symlink()
 
 
 def test_another_model_is_refused_in_a_sentence(run: Path) -> None:

@@ -167,6 +167,7 @@ def test_resume_is_bare_auto_or_a_path() -> None:
         (["--use_cache", "maybe"], "model.use_cache cannot be 'maybe'"),
         (["--kind", "rnn"], "one of conv, attention is wanted"),
         (["--betas", "0.9"], "a list of 2 numbers is wanted"),
+        (["--betas", "1.0", "0.9"], "optim.betas cannot be '1.0 0.9' (--betas)"),
         (["--multi_length_training", "1", "x"], "model.multi_length_training cannot be '1 x'"),
         (["--global-batch", "8", "--accumulate", "2"], "give only one of them"),
     ],

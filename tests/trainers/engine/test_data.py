@@ -37,7 +37,7 @@ def taken(of: BatchPlan, world: World, epoch: int, start: int, count: int, worke
     """The first rows and seeds of a stream."""
     batches = Batches(
         plan=of,
-        load=lambda rows, seeds: (rows, seeds),
+        load=lambda rows, seeds, _together: (rows, seeds),
         world=world,
         loader=LoaderConfig(num_workers=workers),
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import Config, at, difference, figures, saved, train, train_on_ranks
+from saved import difference, saved
+from toy import Config, at, figures, train, train_on_ranks
 
 from gpuops import heartbeat
 from trainers.engine import checkpoint_files, distributed
@@ -102,8 +103,9 @@ def test_not_finite_on_one_rank_stops_both(tmp_path: Path) -> None:
     ranks = train_on_ranks(config, 2, {(1, 5): "nan"})
 
     assert [rank.exit_code for rank in ranks] == [1, 1]
-    assert ranks[0].stderr.startswith("error: step 5: penalty is not finite on rank 1\nhint: ")
-    assert ranks[1].stderr == ""
+    said = "step 5: penalty is not finite on rank 1\nhint: "
+    assert ranks[0].stderr.startswith(f"error: {said}")
+    assert ranks[1].stderr.startswith(f"error (rank 1): {said}")
     folder = tmp_path / "run" / "checkpoints"
     assert [path.name for path in checkpoint_files.all_in(folder)] == ["step-00000003"]
     assert checkpoint_files.validate(folder / "last") is None
@@ -117,6 +119,53 @@ def test_not_finite_stops_before_the_optimizer_steps(tmp_path: Path) -> None:
         train(config, {(0, 5): "nan"})
 
     assert saved(tmp_path / "run").step == 4
+
+
+class Root(torch.nn.Linear):
+    """A loss of 0 whose gradient is infinite: that of a root where it is 0."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (super().forward(x) * 0).sum().sqrt()
+
+
+def test_a_gradient_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
+    """Also where nothing clips it, and the loss is as good as can be."""
+    model = Root(6, 6)
+    optimizer = build_optimizer(model, OptimConfig(), samples_per_step=4)
+    schedule = build_schedule(optimizer, OptimConfig(), 7)
+    with (
+        distributed.world() as world,
+        open_outputs(tmp_path, world, trainer="toy", config={}) as outputs,
+        pytest.raises(TrainerError, match="step 1: grad_norm is not finite on rank 0"),
+    ):
+        fit(
+            TrainState(model=model, optimizer=optimizer, schedule=schedule, scaler=None),
+            Halves(1),
+            lambda model, x: {"loss": model(x)},
+            config=LoopConfig(total_iter=1),
+            grad_clip=None,
+            world=world,
+            outputs=outputs,
+        )
+
+    assert checkpoint_files.all_in(tmp_path / "checkpoints") == []
+
+
+def test_the_average_holds_the_buffers_of_its_step(tmp_path: Path) -> None:
+    """What follows an optimizer step is in the averaged model too."""
+    train(at(tmp_path / "run", total_iter=3))
+
+    end = saved(tmp_path / "run")
+    assert end.ema["updates"] == end.weights["updates"] == 3
+    assert torch.equal(end.ema["average"], end.weights["average"])
+
+
+def test_the_seconds_are_those_of_all_steps(tmp_path: Path) -> None:
+    """Also of steps after the last line of figures."""
+    result = train(at(tmp_path / "run", print_iter=100), {(0, 5): "sigterm"})
+
+    assert result.stopped_by == signal.SIGTERM
+    assert result.seconds > 0
 
 
 @pytest.mark.parametrize("who", [{(0, 6): "sigterm"}, {(1, 6): "sigint"}])

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from toy import Config, at, difference, figures, saved, train, train_on_ranks
+from saved import difference, saved
+from toy import Config, at, figures, train, train_on_ranks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainers.engine import run
 from trainers.engine.distributed import World
 from trainers.engine.errors import TrainerError
 from trainers.engine.run import open_outputs
@@ -104,3 +106,41 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         pass
 
     assert caught.value.hint == "give another --out-dir"
+
+
+class Full:
+    """Events on a disk that is full."""
+
+    def add_event(self, _event: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        self.add_event(None)
+
+
+def test_figures_that_find_no_room_end_no_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said once, and closing says nothing more."""
+    with open_outputs(tmp_path, FIRST, trainer="toy", config={}) as outputs:
+        outputs.events.close()
+        outputs.events = Full()
+        outputs.figures(1, "train", {"loss": 2.0})
+        outputs.figures(2, "train", {"loss": 1.0})
+
+    assert capsys.readouterr().out == (
+        "warning: TensorBoard events are no longer recorded: No space left on device\n"
+    )
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    run._close(Full())
+
+
+def test_what_a_run_cannot_do_without_is_a_sentence(tmp_path: Path) -> None:
+    """Statistics that cannot be written end it."""
+    (tmp_path / "statistics.json").mkdir()
+
+    with (
+        pytest.raises(TrainerError, match=r"statistics.json cannot be written: Is a directory"),
+        open_outputs(tmp_path, FIRST, trainer="toy", config={}) as outputs,
+    ):
+        outputs.write_json("statistics.json", {})

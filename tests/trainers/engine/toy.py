@@ -15,14 +15,13 @@ import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainers.engine import agreement, checkpoint, distributed
@@ -164,7 +163,9 @@ def train(
         )
 
 
-def load(x_ND: np.ndarray, noise: float, rows: np.ndarray, seeds: np.ndarray) -> Tensor:
+def load(
+    x_ND: np.ndarray, noise: float, rows: np.ndarray, seeds: np.ndarray, _together: np.ndarray
+) -> Tensor:
     """A batch of samples with augmentation, from the samples' own random states."""
     drawn = np.stack([item_rng(seed).normal(size=WIDTH) for seed in seeds])
     return torch.from_numpy(x_ND[rows] + noise * drawn.astype(np.float32))
@@ -247,47 +248,7 @@ def at(folder: Path, config: Config | None = None, *, resume: str = "none", **lo
     return replace(config, run=run, loop=replace(config.loop, **loop))
 
 
-@dataclass(slots=True)
-class Saved:
-    """A checkpoint, read back."""
-
-    weights: dict[str, Tensor]
-    ema: dict[str, Tensor]
-    trainer: dict[str, Any]
-    step: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.step = self.trainer["state"]["counters"]["step"]
-
-
-def saved(folder: Path, name: str = "last") -> Saved:
-    """What a run's checkpoint holds."""
-    path = folder / "checkpoints" / name
-    return Saved(
-        weights=load_file(path / "model.safetensors"),
-        ema=load_file(path / "ema.safetensors"),
-        trainer=torch.load(path / "trainer.pt", weights_only=True),
-    )
-
-
 def figures(folder: Path, split: str) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [line for line in map(json.loads, lines) if line["split"] == split]
-
-
-def difference(a: Any, b: Any, at: str = "") -> str:
-    """Where two nests of values differ first, bit for bit; empty where they do not."""
-    if isinstance(a, Tensor):
-        same = a.dtype == b.dtype and torch.equal(a, b)
-    elif isinstance(a, Saved):
-        names = ("weights", "ema", "trainer")
-        return difference([getattr(a, n) for n in names], [getattr(b, n) for n in names])
-    elif isinstance(a, dict) and a.keys() == b.keys():
-        return next(filter(None, (difference(a[k], b[k], f"{at}.{k}") for k in a)), "")
-    elif isinstance(a, (list, tuple)) and len(a) == len(b):
-        pairs = enumerate(zip(a, b, strict=True))
-        return next(filter(None, (difference(x, y, f"{at}.{i}") for i, (x, y) in pairs)), "")
-    else:
-        same = a == b
-    return "" if same else f"{at}: {a} is not {b}"

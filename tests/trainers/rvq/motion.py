@@ -106,7 +106,9 @@ def write_data(
         for i, length in enumerate(frames):
             folder = root / split / f"clip{i:02d}"
             folder.mkdir(parents=True)
-            np.save(folder / "pose.npy", poses(length, joints, seed=i + 50 * len(split)))
+            pose = poses(length, joints, seed=i + 50 * len(split))
+            pose[:, :3] = 0  # the root, above the hips, is static
+            np.save(folder / "pose.npy", pose)
     if skeleton is not None:
         (root / "skeleton.json").write_text(json.dumps(skeleton.to_dict()))
     return root

@@ -9,7 +9,7 @@ import pytest
 from motion import bvh_text, write_bvh
 
 from trainers.engine.errors import TrainerError
-from trainers.rvq.bvh import find_clips, import_bvh, main
+from trainers.rvq.bvh import _put_in_place, find_clips, import_bvh, main
 from trainers.rvq.clips import open_clips
 from trainers.rvq.skeleton import load_skeleton, to_matrices
 
@@ -126,3 +126,28 @@ def test_the_summary_is_shown(tmp_path, capsys):
     assert "train" in shown
     assert "dev" in shown
     assert "4 joints, 30 frames a second" in shown
+
+
+def test_any_case_is_found_and_two_of_a_name_are_told(tmp_path):
+    """a/b.bvh and a__b.BVH would be one clip."""
+    source = write_bvh(tmp_path / "src", {"train": 1, "val": 1})
+    (source / "train" / "a").mkdir()
+    for name in ("a/b.bvh", "a__b.BVH"):
+        (source / "train" / name).write_text(bvh_text(9))
+
+    with pytest.raises(TrainerError, match="another clip of train is a__b already"):
+        import_bvh(source, tmp_path / "out")
+    assert import_bvh(source, tmp_path / "out", skip_bad=True).clips == {"train": 2, "val": 1}
+
+
+def test_what_stood_there_stays_where_it_cannot_be_replaced(tmp_path):
+    """The old import is back in its place."""
+    old = tmp_path / "out"
+    old.mkdir()
+    (old / "skeleton.json").write_text("{}")
+
+    with pytest.raises(FileNotFoundError):
+        _put_in_place(tmp_path / "never built", old)
+
+    assert (old / "skeleton.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

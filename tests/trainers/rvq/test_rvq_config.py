@@ -120,3 +120,10 @@ def test_what_cannot_be_is_refused(argv, sentence):
     """With a sentence, before anything starts."""
     with pytest.raises(ConfigError, match=sentence):
         config(*argv)
+
+
+@pytest.mark.parametrize("flags", [["--global-batch", "2048"], ["--scale-lr"]])
+def test_a_number_of_windows_where_there_is_none_is_refused(flags):
+    """Batches by frames have no fixed number of windows to scale by."""
+    with pytest.raises(ConfigError, match=r"dataset.frames_per_batch makes their number differ"):
+        config("--frames-per-batch", "4096", *flags)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from motion import SKELETON, poses, write_data
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from trainers.engine.errors import ConfigError, TrainerError
 from trainers.rvq.clips import open_clips
@@ -150,6 +151,54 @@ def test_variation_needs_a_skeleton(root, tmp_path):
     plain = write_data(tmp_path / "plain", {"train": [9]}, skeleton=SKELETON)
     with pytest.raises(ConfigError, match="not symmetric"):
         open_data(config(plain, mirror=True), "train")
+
+
+def test_turning_needs_y_up_and_nothing_that_rotates_above(root):
+    """Data that would be turned about another axis than up is refused, by the axis or the clip."""
+    clip = root / "train" / "clip01" / "pose.npy"
+    pose = np.load(clip)
+    pose[-1, 2] = 0.1
+    np.save(clip, pose)
+    with pytest.raises(ConfigError, match="a joint above Hips rotates in clip01"):
+        open_data(config(root, turn=True), "train")
+    for path in root.glob("train/*/pose.npy"):
+        pose = np.zeros_like(np.load(path))
+        pose[:, 5] = np.linspace(-3, 3, len(pose))  # the hips turn about z
+        np.save(path, pose)
+    with pytest.raises(ConfigError, match=r"z seems to be up in .*train, y is wanted"):
+        open_data(config(root, turn=True), "train")
+
+
+def test_shares_of_a_padded_batch(root):
+    """Every rank knows from the plan what it holds of all frames, steps and tokens."""
+    data = open_data(config(root), "train")
+    whole = np.flatnonzero(data.windows.length == 16)[:3]
+    short = np.flatnonzero(data.windows.length == 10)
+    together = np.concatenate([whole, short])
+
+    def shares(rows):
+        return data.load(rows, seeds(2), together).shares(4)
+
+    full, padded = shares(together[:2]), shares(together[2:])
+    assert full == pytest.approx(
+        {"recons": 32 / 29, "joints": 32 / 29, "velocity": 30 / 27, "commit": 8 / 7.5}
+    )
+    assert {name: full[name] + padded[name] for name in full} == pytest.approx(
+        dict.fromkeys(full, 2.0)
+    )
+    assert data.load(whole[:1], seeds(1), whole).shares(4) is None
+    assert data.load(together, seeds(4), together).shares(4) is None
+
+
+def test_batches_can_be_pinned(root, monkeypatch):
+    """DataLoader asks a batch of its own kind to do it."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor + 1)
+    data = open_data(config(root), "train")
+    batch = data.load(np.arange(2), seeds(2))
+
+    pinned = pin_memory(batch)
+
+    assert torch.equal(pinned.features, batch.features + 1)
 
 
 def test_statistics_are_those_of_all_frames(root):
