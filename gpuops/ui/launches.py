@@ -54,7 +54,9 @@ def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
 
 
 def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None:
-    size = settings.get("batch_size")
+    size, frames = settings.get("batch_size"), settings.get("frames_per_batch")
+    if isinstance(frames, int):
+        return f"as many windows as make up {frames} frames per worker x {launch.nproc_per_node}"
     if not isinstance(size, int):
         return None
     total, world = settings.get("global_batch"), launch.nproc_per_node
