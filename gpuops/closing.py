@@ -81,16 +81,12 @@ def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
     agent_log = Path(plan.log_dir, "agent.log")
     if cause is None:
         said = _read(agent_log)
-        taken = any(words in said for words in PORT_TAKEN)
         return Ended(
             rank=None,
             how=failure.signal_name(outcome.returncode) or f"exit code {outcome.returncode}",
             last_words=tuple(failure.last_words(said)),
             log=str(agent_log),
-            hint=f"Port {plan.master_port} was taken after preflight had looked: launch again, or "
-            "choose another with --master-port."
-            if taken
-            else "",
+            hint=_why(prepared, said, there=agent_log.exists()),
         )
     log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, cause.rank, "stderr")
     return Ended(
@@ -100,6 +96,19 @@ def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
         log=str(log),
         hint=KILLED if cause.signal_name == "SIGKILL" else "",
     )
+
+
+def _why(prepared: Prepared, said: str, *, there: bool) -> str:
+    """What torchrun's end is known to mean."""
+    if not there:
+        return "The run's folder is gone: somebody removed it while the job ran."
+    overruled = any(f.check == "port" and f.severity == "error" for f in prepared.findings)
+    if any(words in said for words in PORT_TAKEN) and not overruled:
+        return (
+            f"Port {prepared.plan.master_port} was taken after preflight had looked: launch again, "
+            "or choose another with --master-port."
+        )
+    return ""
 
 
 def _read(log: Path) -> str:

@@ -11,10 +11,11 @@ import typer
 from gpuops.cli import options, output
 from gpuops.closing import close
 from gpuops.core import torchrun
+from gpuops.core.closing import Closing
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.launcher import Order, Prepared, insist, misspelled, prepare
 from gpuops.supervisor import supervise
-from gpuops.system import trainers
+from gpuops.system import run_dir, trainers
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -106,7 +107,7 @@ def launch(
         _print_plan(prepared, as_json=as_json)
     insist(prepared.findings, force or [])
     if not dry_run:
-        _run(prepared, as_json=as_json)
+        _run(order, prepared, as_json=as_json)
 
 
 def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
@@ -124,16 +125,14 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
     output.answer(value, str, as_json=True)
 
 
-def _run(prepared: Prepared, *, as_json: bool) -> None:
+def _run(order: Order, prepared: Prepared, *, as_json: bool) -> None:
     gc.enable()
-    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
-        outcome = supervise(
-            prepared.plan,
-            prepared.out_dir,
-            prepared.metrics_file,
-            screen.show,
-        )
-    closing = close(prepared, outcome)
+    while True:
+        try:
+            closing = _watch(prepared)
+            break
+        except run_dir.RunTakenError:
+            prepared = prepare(order)  # under the next name
     with contextlib.suppress(OSError):  # the terminal may be what has gone
         if closing.failure is not None:
             output.comment(launches.failed(closing.failure))
@@ -141,3 +140,14 @@ def _run(prepared: Prepared, *, as_json: bool) -> None:
         output.answer(closing, lambda: launches.closing(closing, here), as_json=as_json)
     if closing.exit_code:
         raise typer.Exit(closing.exit_code)
+
+
+def _watch(prepared: Prepared) -> Closing:
+    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
+        outcome = supervise(
+            prepared.plan,
+            prepared.out_dir,
+            prepared.metrics_file,
+            screen.show,
+        )
+    return close(prepared, outcome)

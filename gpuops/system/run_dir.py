@@ -41,6 +41,10 @@ OUTPUTS = (
 )
 
 
+class RunTakenError(GpuopsError):
+    """Another launch of the same second has taken the name."""
+
+
 def runs_dir(given: Path | None) -> Path:
     """The folder of all runs: the given one, ``$GPUOPS_RUNS_DIR``, or ./runs."""
     return (given or Path(os.environ.get(RUNS_VARIABLE) or "runs")).absolute()
@@ -48,7 +52,8 @@ def runs_dir(given: Path | None) -> Path:
 
 def new_run_id(runs: Path, name: str, now_s: float) -> str:
     """A name that sorts by time and is not taken yet: ``20261121-061230-rvq``."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now_s))}-{name}"
+    typeable = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now_s))}-{typeable}"
     number, run_id = 1, stem
     while files.exists(runs / run_id):
         number += 1
@@ -68,7 +73,7 @@ def create(plan: LaunchPlan) -> None:
         Path(plan.state_dir, "beats").mkdir(parents=True)
         Path(plan.log_dir).mkdir(parents=True)
     except FileExistsError as error:
-        raise GpuopsError(
+        raise RunTakenError(
             f"the run folder {root} was taken by another launch just now.", "Launch again."
         ) from error
     except OSError as error:

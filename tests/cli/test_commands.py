@@ -275,3 +275,22 @@ def test_a_port_taken_after_preflight_is_told(gpuops, workers, quick_python):
     assert answer.returncode == 1
     assert "torchrun ended: exit code 1" in answer.stderr
     assert "was taken after preflight had looked" in " ".join(answer.stderr.split())
+
+
+def test_two_launches_of_one_second_get_two_names(tmp_path, own_port, workers, quick_python):  # noqa: ARG001 - ./profiles/cpu.yaml
+    """Nobody loses to a name: both run, each in a folder of its own."""
+    launches = [
+        subprocess.Popen(
+            [
+                sys.executable, "-m", "gpuops", "launch", str(workers / "beats.py"), "-p", "cpu",
+                "--python", quick_python,
+            ],
+            cwd=tmp_path, env={**os.environ, "STEPS": "3"}, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.DEVNULL,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    said = [launch.communicate(timeout=60)[1] for launch in launches]
+
+    assert [launch.returncode for launch in launches] == [0, 0, 0, 0], said
+    assert len(list((tmp_path / "runs").iterdir())) == 4
