@@ -112,7 +112,7 @@ def _shown(show: Callable[[Look], None], look: Look) -> Callable[[Look], None]:
     """Show a look; whose terminal has gone is shown nothing more, and the job goes on."""
     try:
         show(look)
-    except OSError:
+    except (OSError, SystemExit):  # SystemExit: what rich makes of a broken pipe
         return lambda _look: None
     return show
 

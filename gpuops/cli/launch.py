@@ -133,7 +133,7 @@ def _run(order: Order, prepared: Prepared, *, as_json: bool) -> None:
             break
         except run_dir.RunTakenError:
             prepared = prepare(order)  # under the next name
-    with contextlib.suppress(OSError):  # the terminal may be what has gone
+    with contextlib.suppress(OSError, SystemExit):  # the terminal, or the pipe, may have gone
         if closing.failure is not None:
             output.comment(launches.failed(closing.failure))
         here = prepared.plan.working_dir

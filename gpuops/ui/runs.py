@@ -21,17 +21,17 @@ COLOURS = {
 }
 
 
-def columns(*names: str) -> Table:
-    """A table without lines; only its last column breaks."""
+def columns(*names: str, breaks: str | None = None) -> Table:
+    """A table without lines; where there is no room, one column breaks: the named, or the last."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name != names[-1])
+        table.add_column(name, overflow="fold", no_wrap=name != (breaks or names[-1]))
     return table
 
 
 def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
     """One row a run, the newest first."""
-    table = columns("run", "what", "status", "step", "workers", "attempts", "started", "took")
+    table = columns("run", "status", "step", "ranks", "attempts", "started", "took", breaks="run")
     for record in records:
         ended = record.ended_at or (now_s if record.status == "running" else None)
         took = ended - record.started_at if ended and record.started_at else None

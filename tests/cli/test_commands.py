@@ -294,3 +294,24 @@ def test_two_launches_of_one_second_get_two_names(tmp_path, own_port, workers, q
 
     assert [launch.returncode for launch in launches] == [0, 0, 0, 0], said
     assert len(list((tmp_path / "runs").iterdir())) == 4
+
+
+def test_a_pipe_that_closes_does_not_stop_the_job(tmp_path, own_port, workers, quick_python):  # noqa: ARG001 - ./profiles/cpu.yaml
+    """`gpuops launch ... 2>&1 | head -3`: who reads no more does not end a training."""
+    words = ["launch", str(workers / "beats.py"), "-p", "cpu", "--python", quick_python]
+    launch = subprocess.Popen(
+        [sys.executable, "-m", "gpuops", *words],
+        cwd=tmp_path,
+        env={**os.environ, "STEPS": "60"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    while not launch.stdout.readline().startswith((b"begins", b"training")):
+        pass
+    launch.stdout.close()
+    code = launch.wait(timeout=60)
+    (run,) = (tmp_path / "runs").iterdir()
+    ended = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()][-1]
+
+    assert code == 0
+    assert (ended["event"], ended["outcome"], ended["step"]) == ("attempt_ended", "finished", 60)
