@@ -65,11 +65,11 @@ def main() -> None:
             tmux("kill-server")
     console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w"))  # noqa: SIM115
     live = training.splitlines()[-1]
-    ended = finished.splitlines()
+    ended = [line for line in finished.splitlines() if Text.from_ansi(line).plain.strip() != "$"]
     first = next(number for number, line in enumerate(ended) if "finished" in line)
     console.print(Text.from_ansi(training))
     console.print(Text("\n… some seconds later, in place of the last line …\n", style="dim italic"))
-    console.print(Text.from_ansi("\n".join(ended[first:-1])))
+    console.print(Text.from_ansi("\n".join(ended[first:])))
     (ROOT / "docs" / "launch.svg").write_text(console.export_svg(title=COMMAND), encoding="utf-8")
     print(f"docs/launch.svg; the live line was: {Text.from_ansi(live).plain}")
 

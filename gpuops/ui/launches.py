@@ -105,7 +105,7 @@ class Screen:
             elif not self._brief:
                 self._console.print(Text(line), soft_wrap=True)
             elif not STEP_FIGURES.match(line):
-                self._console.print(Text(line, "dim"), soft_wrap=True)
+                self._console.print(Text(line, "dim", overflow="fold"))
         if self._console.is_terminal:
             self._live.update(progress_line(look, self._console.width))
         elif elapsed_s >= self._plain_due_s and progress.step != self._plain_step:
