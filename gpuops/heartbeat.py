@@ -33,11 +33,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 BEAT_DIR_VARIABLE = "GPUOPS_BEAT_DIR"
-PHASES = ("start", "train", "evaluate", "save", "done")
 Phase = Literal["start", "train", "evaluate", "save", "done"]
+PHASES: tuple[str, ...] = get_args(Phase)
 
 _MAGIC = b"gpuops01"
 _COUNT = struct.Struct("<Q")
