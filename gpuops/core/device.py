@@ -2,17 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["ok", "lost", "stuck", "unreadable"]
+Whose = Literal["known", "hidden", "elsewhere", "gone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcess:
-    """A process that holds memory on a GPU."""
+    """A process that holds memory on a GPU.
+
+    ``whose`` says how far it is known: ``hidden`` is a process of somebody whose details this user
+    may not see, ``elsewhere`` one of another PID namespace (a container), ``gone`` one that has
+    ended and that the driver still lists.
+    """
 
     pid: int
-    user: str | None
-    command: str | None
-    memory_bytes: int | None
+    user: str | None = None
+    command: str | None = None
+    memory_bytes: int | None = None
+    started_at_s: float | None = None
+    whose: Whose = "known"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pcie:
+    """The link to the host: generation and lanes, and the most that card and slot can do.
+
+    The generation drops while a card idles, and comes back under load; the width does not.
+    """
+
+    generation: int | None = None
+    generation_max: int | None = None
+    width: int | None = None
+    width_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the card's own checks say of its memory. Counts are since the driver was loaded."""
+
+    ecc_enabled: bool | None = None
+    ecc_uncorrected: int | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    retired_pending: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Xid:
+    """An error that the driver wrote into the kernel's log."""
+
+    code: int
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Who holds a card through gpuops: a run, of a user, since when (seconds since the epoch).
+
+    What the file of a held lock does not say is ``None``.
+    """
+
+    run_id: str | None = None
+    run_dir: str | None = None
+    user: str | None = None
+    pid: int | None = None
+    since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,17 +79,37 @@ class Device:
     """One physical card, in PCI bus order as nvidia-smi shows it.
 
     ``fault`` says in words why the card cannot be used; its other readings may then be ``None``.
+    ``processes_gap`` says why its processes could not be listed. ``slowed_by`` names the reasons
+    for which the card runs below its clocks; ``nvlinks_down`` the numbers of dead links.
     """
 
     index: int
+    state: State = "ok"
+    fault: str | None = None
     uuid: str | None = None
     name: str | None = None
+    bus_id: str | None = None
+    numa_node: int | None = None
     memory_total_bytes: int | None = None
     memory_used_bytes: int | None = None
+    memory_reserved_bytes: int | None = None
     utilization_pct: int | None = None
     temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    clock_mhz: int | None = None
+    clock_max_mhz: int | None = None
+    slowed_by: tuple[str, ...] | None = None
+    memory: Memory = Memory()
+    pcie: Pcie = Pcie()
+    nvlinks_up: int | None = None
+    nvlinks_down: tuple[int, ...] | None = None
+    persistence: bool | None = None
+    mig: bool | None = None
+    xids: tuple[Xid, ...] | None = None
     processes: tuple[GpuProcess, ...] | None = None
-    fault: str | None = None
+    processes_gap: str | None = None
+    claim: Claim | None = None
 
     @property
     def busy(self) -> bool | None:
@@ -38,6 +117,24 @@ class Device:
         if self.processes is None:
             return None
         return bool(self.processes)
+
+    @property
+    def label(self) -> str:
+        """``GPU 3``."""
+        return f"GPU {self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """All cards of a machine and the driver that shows them. ``cuda`` is the newest it can run.
+
+    ``gaps`` names what could not be read, and why; under ``gpus`` where no card could.
+    """
+
+    driver: str | None = None
+    cuda: tuple[int, int] | None = None
+    devices: tuple[Device, ...] = ()
+    gaps: Mapping[str, str] = field(default_factory=dict)
 
 
 def select(devices: tuple[Device, ...], selector: str) -> tuple[Device, ...]:

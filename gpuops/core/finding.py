@@ -6,28 +6,48 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["ok", "warning", "error"]
+Figure = str | int | float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One checked fact. ``check`` is its short name, by which ``--force`` can overrule it."""
+    """One checked fact. ``check`` is its short name, by which ``--force`` can overrule it.
+
+    ``summary`` is the sentence for people; ``measured`` and ``wanted`` are its two figures for
+    programs, with the unit where they have one (``"24 GiB"``).
+    """
 
     check: str
     severity: Severity
     summary: str
     hint: str = ""
+    measured: Figure = None
+    wanted: Figure = None
 
 
-def ok(check: str, summary: str) -> Finding:
+def ok(check: str, summary: str, *, measured: Figure = None, wanted: Figure = None) -> Finding:
     """The fact is as it should be."""
-    return Finding(check=check, severity="ok", summary=summary)
+    return Finding(check=check, severity="ok", summary=summary, measured=measured, wanted=wanted)
 
 
-def warning(check: str, summary: str, hint: str) -> Finding:
+def warning(
+    check: str, summary: str, hint: str, *, measured: Figure = None, wanted: Figure = None
+) -> Finding:
     """The job can run, but somebody should know."""
-    return Finding(check=check, severity="warning", summary=summary, hint=hint)
+    return Finding(
+        check=check,
+        severity="warning",
+        summary=summary,
+        hint=hint,
+        measured=measured,
+        wanted=wanted,
+    )
 
 
-def error(check: str, summary: str, hint: str) -> Finding:
+def error(
+    check: str, summary: str, hint: str, *, measured: Figure = None, wanted: Figure = None
+) -> Finding:
     """The job would fail, or harm somebody else's."""
-    return Finding(check=check, severity="error", summary=summary, hint=hint)
+    return Finding(
+        check=check, severity="error", summary=summary, hint=hint, measured=measured, wanted=wanted
+    )

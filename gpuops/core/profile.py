@@ -43,6 +43,13 @@ class Stop(_Section):
     terminate_s: Annotated[float, Field(gt=0)] = 10.0
 
 
+class Limits(_Section):
+    """Where preflight begins to warn."""
+
+    temperature_c: Annotated[int, Field(ge=1, le=150)] = 85
+    memory_headroom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
 class Profile(_Section):
     """A hardware profile. Either ``gpus`` or ``workers`` (a CPU box) says how many ranks run."""
 
@@ -54,6 +61,7 @@ class Profile(_Section):
     torchrun: Torchrun = Torchrun()
     environment: dict[VariableName, VariableValue] = {}
     trainers: dict[str, dict[str, Setting]] = {}
+    limits: Limits = Limits()
     stop: Stop = Stop()
 
     @property
@@ -130,6 +138,7 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
         (): Profile,
         ("gpus",): Gpus,
         ("torchrun",): Torchrun,
+        ("limits",): Limits,
         ("stop",): Stop,
     }
     return list(sections[path].model_fields) if path in sections else []
