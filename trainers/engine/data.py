@@ -1,8 +1,9 @@
-"""Batches that are the same for any number of ranks, and can be taken up in mid-epoch.
+"""Steps that see the same samples for any number of ranks, and can be taken up in mid-epoch.
 
-What is in a batch follows from (seed, epoch) alone: the plan cuts *global* batches, of one length
-each, and rank r takes the r-th shard of every one. So N ranks together see what one rank with the
-N-fold batch size sees, and a resumed run goes on at (epoch, batch) as if never stopped.
+What is in a step follows from (seed, epoch) and the global batch alone: the plan cuts *global*
+batches, of one length each, and every one is dealt out evenly to the ranks and to their passes. So
+N ranks together see what one rank with the N-fold batch size or N passes sees, and a resumed run
+goes on at (epoch, step of it) as if never stopped, on as many ranks as there are.
 """
 
 from __future__ import annotations
@@ -32,22 +33,27 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
     Seeds = NDArray[np.uint64]
     Load = Callable[[Indices, Seeds, Indices], Any]
+    Key = tuple[tuple[Indices, Seeds, Indices], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """Which samples make up which global batch.
+    """Which samples make up which step.
 
-    ``lengths`` (N,) are the samples' lengths: a batch holds samples of one length only; all zeros
-    where samples are alike. A rank's share is ``batch_size`` samples, or as many as make up
-    ``frames_per_batch`` frames. What fills no whole batch is left out of this epoch (the next one
-    shuffles anew), but a length too rare for even one batch fills it by repeating.
+    ``lengths`` (N,) are the samples' lengths: a step sees samples of one length only; all zeros
+    where samples are alike. A step has ``passes`` passes on each rank, each of ``batch_size``
+    samples, or of as many as make up ``frames_per_batch`` frames; ``global_batch`` fixes the
+    samples of the step instead, and they are dealt out as evenly as can be. What fills no whole
+    step is left out of this epoch (the next one shuffles anew), but a length too rare for even one
+    fills it by repeating.
     """
 
     lengths: NDArray[Any]
     batch_size: int
     world_size: int
     seed: int
+    passes: int = 1
+    global_batch: int | None = None
     frames_per_batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -57,11 +63,11 @@ class BatchPlan:
 
     @property
     def per_epoch(self) -> int:
-        """Global batches in an epoch, at least one."""
+        """Steps in an epoch, at least one."""
         return sum(max(1, len(rows) // size) for rows, size in self._buckets)
 
     def batches(self, epoch: int) -> list[Indices]:
-        """The global batches of an epoch in order, each a multiple of ``world_size`` indices."""
+        """The global batches of an epoch in order, one a step."""
         cut: list[Indices] = []
         for bucket, (rows, size) in enumerate(self._buckets):
             shuffled = np.random.default_rng((self.seed, epoch, bucket)).permutation(rows)
@@ -70,23 +76,32 @@ class BatchPlan:
         order = np.random.default_rng((self.seed, epoch)).permutation(len(cut))
         return [cut[i] for i in order]
 
+    def shares(self, batch: Indices, rank: int) -> list[Indices]:
+        """A rank's part of a global batch, pass by pass; parts differ by one sample at most."""
+        return np.array_split(batch, self.world_size * self.passes)[rank :: self.world_size]
+
     @cached_property
     def _buckets(self) -> list[tuple[Indices, int]]:
         """For each length its samples and the size of its global batches."""
         order = np.argsort(self.lengths, kind="stable").astype(np.int64)
         lengths, starts = np.unique(self.lengths[order], return_index=True)
-        sizes = [local_size(int(n), self.batch_size, self.frames_per_batch) for n in lengths]
         split = np.split(order, starts[1:])
-        return [(rows, self.world_size * size) for rows, size in zip(split, sizes, strict=True)]
+        return [(rows, self._step_size(int(n))) for rows, n in zip(split, lengths, strict=True)]
+
+    def _step_size(self, length: int) -> int:
+        if self.global_batch is not None:
+            return self.global_batch
+        size = local_size(length, self.batch_size, self.frames_per_batch)
+        return self.world_size * self.passes * size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """An endless stream of this rank's batches.
+    """An endless stream of this rank's batches, one a pass.
 
     ``load(indices, seeds, together)`` makes a batch of samples; ``seeds`` gives each sample a
     random state of its own that depends on nothing but (seed, epoch, index): see ``item_rng``.
-    ``together`` are the indices of all ranks' samples, for what is weighed over all of them.
+    ``together`` are the indices of the whole step's samples, for what is weighed over all of them.
     """
 
     plan: BatchPlan
@@ -96,15 +111,19 @@ class Batches:
 
     @property
     def per_epoch(self) -> int:
-        """Batches in an epoch, the same on every rank."""
+        """Steps in an epoch, the same on every rank."""
         return self.plan.per_epoch
 
-    def stream(self, epoch: int, start: int) -> Iterator[Any]:
-        """Batches from number ``start`` of ``epoch`` on, epoch after epoch, without an end."""
+    def stream(self, epoch: int, start: int) -> Iterator[tuple[Any, float]]:
+        """Batches from step ``start`` of ``epoch`` on, epoch after epoch, without an end.
+
+        With each its weight: what the mean over its samples counts in the mean over the step's
+        passes and ranks. 1 where all have as many samples.
+        """
         keys = self._keys(epoch, start)
         on_gpu = self.world.device.type == "cuda"
         if not self.loader.num_workers and not on_gpu:
-            return (self.load(*key) for key in keys)
+            return ((self.load(*what), weight) for what, weight in keys)
         return iter(
             DataLoader(
                 _Loads(self.load),
@@ -120,14 +139,13 @@ class Batches:
             )
         )
 
-    def _keys(self, epoch: int, start: int) -> Iterator[tuple[Indices, Seeds, Indices]]:
-        rank, ranks = self.world.rank, self.world.world_size
+    def _keys(self, epoch: int, start: int) -> Iterator[Key]:
+        parts = self.plan.world_size * self.plan.passes
         for now in itertools.count(epoch):
             seeds_N = item_seeds(self.plan.seed, now, len(self.plan.lengths))
             for batch in self.plan.batches(now)[start:]:
-                share = len(batch) // ranks
-                rows = batch[rank * share : (rank + 1) * share]
-                yield rows, seeds_N[rows], batch
+                for rows in self.plan.shares(batch, self.world.rank):
+                    yield (rows, seeds_N[rows], batch), len(rows) * parts / len(batch)
             start = 0
 
 
@@ -201,8 +219,9 @@ class _Loads(Dataset[Any]):
     def __init__(self, load: Load) -> None:
         self._load = load
 
-    def __getitem__(self, key: tuple[Indices, Seeds, Indices]) -> Any:
-        return self._load(*key)
+    def __getitem__(self, key: Key) -> tuple[Any, float]:
+        what, weight = key
+        return self._load(*what), weight
 
 
 def _as_it_is(batch: Any) -> Any:

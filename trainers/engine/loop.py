@@ -49,10 +49,10 @@ class BatchSource(Protocol):
 
     @property
     def per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Steps in an epoch."""
 
-    def stream(self, epoch: int, start: int) -> Iterator[Any]:
-        """Batches from number ``start`` of ``epoch`` on, without an end."""
+    def stream(self, epoch: int, start: int) -> Iterator[tuple[Any, float]]:
+        """Batches and their weights from step ``start`` of ``epoch`` on, without an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,11 @@ class FitResult:
         return 0 if self.stopped_by is None or "RANK" in os.environ else 128 + self.stopped_by
 
 
-def total_steps(config: LoopConfig, batches: BatchSource, world: World) -> int:
+def total_steps(config: LoopConfig, batches: BatchSource) -> int:
     """The steps of the whole run: ``total_iter`` or ``epochs``, whichever ends first."""
     ends = [] if config.total_iter is None else [config.total_iter]
     if config.epochs is not None:
-        accumulate = config.accumulation(world.world_size)
-        ends.append(max(1, config.epochs * batches.per_epoch // accumulate))
+        ends.append(config.epochs * batches.per_epoch)
     if not ends:
         msg = "loop.total_iter and loop.epochs are both none: the run would have no end"
         raise ConfigError(msg)
@@ -104,15 +103,15 @@ def fit(
     """Train from where the state stands to the end of the run.
 
     ``losses(model, batch)`` gives the scalar to minimise as "loss" and others to report; a step's
-    loss is the mean over its batches and over ranks. ``evaluate(step)`` runs on all ranks in eval
-    mode, without gradients, with the random state put aside. ``after_step(step)`` follows each
-    optimizer step, before anything is saved.
+    loss is the mean over its passes and over ranks, weighed by their samples. ``evaluate(step)``
+    runs on all ranks in eval mode, without gradients, with the random state put aside.
+    ``after_step(step)`` follows each optimizer step, before anything is saved.
 
     Whatever is not finite, on any rank, ends the run on all of them with a TrainerError, before
     the optimizer steps (on GPUs one step later, but before anything is saved). SIGTERM or SIGINT
     to any rank ends it after the step at hand, with a checkpoint.
     """
-    total = total_steps(config, batches, world)
+    total = total_steps(config, batches)
     state.enter(batches.per_epoch)
     if world.device.type == "cpu":
         keep_freed_memory()
@@ -143,7 +142,7 @@ def fit(
             lr = state.optimizer.param_groups[0]["lr"]
             _update(state)
             passes.clear()
-            state.advance(passes.count)
+            state.advance()
             if after_step is not None:
                 after_step(state.step)
             if state.ema is not None:  # after the buffers that after_step changes: it copies them
@@ -192,20 +191,22 @@ class _Passes:
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
 
     def gradients(self, stream: Iterator[Any], progress: Progress) -> dict[str, Tensor]:
-        """Add up the gradients of a step's batches; gives the means of their losses."""
+        """Add up the gradients of a step's passes; gives the means of their losses."""
         means: dict[str, Tensor] = {}
         for left in reversed(range(self.count)):
             asked = perf_counter()
-            batch = to_device(next(stream), self._device)
+            on_host, weight = next(stream)
+            batch = to_device(on_host, self._device)
             progress.waited(perf_counter() - asked)
             with self._keeping_to_this_rank() if left else _NOTHING:
                 with self._cast:
                     parts = self._losses(self._model, batch)
-                loss = parts["loss"] if self.count == 1 else parts["loss"] / self.count
+                counts = weight / self.count
+                loss = parts["loss"] if counts == 1 else parts["loss"] * counts
                 scaled = loss if self._scaler is None else self._scaler.scale(loss)
-                scaled.backward()  # type: ignore[no-untyped-call]
+                scaled.backward()
             for name, part in parts.items():
-                share = part.detach() if self.count == 1 else part.detach() / self.count
+                share = part.detach() if counts == 1 else part.detach() * counts
                 means[name] = means[name] + share if name in means else share
         return means
 

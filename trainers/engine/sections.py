@@ -40,10 +40,12 @@ class LoopConfig:
 
     total_iter: Count | None = setting(None, "steps to train; the end of epochs may come first")
     epochs: Count | None = setting(None, "passes over the data; the end of total_iter may be first")
-    batch_size: Count = setting(32, "samples per GPU and forward pass")
+    batch_size: Count = setting(
+        32, "samples per GPU and forward pass; with global_batch no more than this"
+    )
     accumulate: Count = setting(1, "forward passes per step")
     global_batch: Count | None = setting(
-        None, "samples per step over all GPUs; fixes accumulate by it"
+        None, "samples per step over all GPUs, however many there are; fixes accumulate"
     )
     print_iter: Count = setting(100, "steps between two lines of figures")
     eval_iter: Count = setting(1000, "steps between two evaluations")
@@ -67,21 +69,20 @@ class LoopConfig:
             raise ConfigError(msg)
 
     def accumulation(self, world_size: int) -> int:
-        """Forward passes per step: given, or ``global_batch / (batch_size * world_size)``."""
+        """Forward passes per step: given, or as many as ``global_batch`` needs.
+
+        Where it is no multiple of ``batch_size * world_size``, passes are a sample apart in size.
+        """
         if self.global_batch is None:
             return self.accumulate
-        passes, rest = divmod(self.global_batch, self.batch_size * world_size)
-        if rest or not passes:
-            msg = (
-                f"loop.global_batch {self.global_batch} is no multiple of batch_size "
-                f"{self.batch_size} x {world_size} ranks"
-            )
+        if self.global_batch < world_size:
+            msg = f"loop.global_batch {self.global_batch} leaves some of {world_size} ranks without"
             raise ConfigError(msg)
-        return passes
+        return -(-self.global_batch // (self.batch_size * world_size))
 
     def samples_per_step(self, world_size: int) -> int:
-        """The global batch: ``batch_size * world_size * accumulation``."""
-        return self.batch_size * world_size * self.accumulation(world_size)
+        """The global batch: given, or ``batch_size * world_size * accumulate``."""
+        return self.global_batch or self.batch_size * world_size * self.accumulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,20 +47,20 @@ class TrainState:
         return bare(self.model)
 
     def enter(self, per_epoch: int) -> None:
-        """Take the position over into epochs of so many batches.
+        """Take the position over into epochs of so many steps.
 
-        With another number of ranks, or another batch size, an epoch has fewer or more of them
-        than it had where the state was saved.
+        With another global batch an epoch has fewer or more of them than it had where the state
+        was saved.
         """
         if self.per_epoch not in (0, per_epoch):
             self.batch = self.batch * per_epoch // self.per_epoch
         self.per_epoch = per_epoch
 
-    def advance(self, batches: int) -> None:
-        """One step done, on so many batches."""
+    def advance(self) -> None:
+        """One step done."""
         self.step += 1
-        self.batch += batches
-        while self.batch >= self.per_epoch:
+        self.batch += 1
+        if self.batch >= self.per_epoch:
             self.batch -= self.per_epoch
             self.epoch += 1
 

@@ -53,12 +53,14 @@ def train(config: Config) -> int:
             batch_size=config.loop.batch_size,
             world_size=world.world_size,
             seed=config.run.seed,
+            passes=config.loop.accumulation(world.world_size),
+            global_batch=config.loop.global_batch,
             frames_per_batch=config.dataset.frames_per_batch,
         )
         batches = Batches(plan=plan, load=train_data.load, world=world, loader=config.loader)
         samples = config.loop.samples_per_step(world.world_size)
         optimizer = build_optimizer(model, config.optim, samples_per_step=samples)
-        steps = total_steps(config.loop, batches, world)
+        steps = total_steps(config.loop, batches)
         state = TrainState(
             model=distributed.replicate(model, world),
             optimizer=optimizer,

@@ -314,9 +314,16 @@ def test_the_global_batch_and_what_it_takes(
     assert (loop.accumulation(ranks), loop.samples_per_step(ranks)) == expected
 
 
-def test_a_global_batch_that_does_not_divide_is_refused() -> None:
-    """No silent rounding of the global batch."""
+def test_a_global_batch_that_does_not_divide_takes_one_pass_more() -> None:
+    """30 samples on 2 ranks of at most 4 are 4 passes, not the 3 that would lose some."""
     loop = from_flags("--batch-size", "4", "--global-batch", "30").loop
 
-    with pytest.raises(ConfigError, match="no multiple of batch_size 4 x 2 ranks"):
-        loop.accumulation(2)
+    assert (loop.accumulation(2), loop.samples_per_step(2)) == (4, 30)
+
+
+def test_a_global_batch_smaller_than_the_ranks_is_refused() -> None:
+    """A rank without a sample has no gradient to give."""
+    loop = from_flags("--batch-size", "4", "--global-batch", "3").loop
+
+    with pytest.raises(ConfigError, match="leaves some of 4 ranks without"):
+        loop.accumulation(4)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainers.engine.data import (
     Batches,
@@ -42,7 +45,8 @@ def taken(of: BatchPlan, world: World, epoch: int, start: int, count: int, worke
         loader=LoaderConfig(num_workers=workers),
     )
     stream = batches.stream(epoch, start)
-    return [tuple(part.tolist() for part in next(stream)) for _ in range(count)]
+    batches = [batch for batch, _weight in itertools.islice(stream, count)]
+    return [tuple(part.tolist() for part in batch) for batch in batches]
 
 
 def test_each_sample_at_most_once_an_epoch_and_one_length_a_batch() -> None:
@@ -83,6 +87,42 @@ def test_ranks_together_see_what_one_rank_sees(ranks: int) -> None:
         for parts in zip(*shards, strict=True)
     ]
     assert together == alone
+
+
+@given(
+    samples=st.integers(1, 60),
+    ranks=st.integers(1, 7),
+    passes=st.integers(1, 4),
+    extra=st.integers(0, 30),
+)
+def test_a_global_batch_is_dealt_out_whole_and_evenly(samples, ranks, passes, extra) -> None:
+    """Each of its samples once, parts one apart at most, and weights that add up to the parts."""
+    total = ranks * passes + extra
+    of = plan(np.zeros(samples), world_size=ranks, passes=passes, global_batch=total)
+    (batch, *_) = of.batches(0)
+    parts = [part for rank in range(ranks) for part in of.shares(batch, rank)]
+
+    sizes = [len(part) for part in parts]
+    assert len(parts) == ranks * passes
+    assert sorted(np.concatenate(parts)) == sorted(batch)
+    assert len(batch) == total
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_weights_are_what_parts_count_in_the_mean_of_the_step() -> None:
+    """Means over parts of 4, 3 and 3 samples, so weighed, are the mean over all ten."""
+    weights = []
+    for rank in range(3):
+        batches = Batches(
+            plan=plan(np.zeros(10), world_size=3, global_batch=10),
+            load=lambda rows, *_: rows,
+            world=rank_of(rank, 3),
+            loader=LoaderConfig(),
+        )
+        (rows, weight) = next(batches.stream(0, 0))
+        weights.append((len(rows), weight))
+
+    assert weights == [(4, pytest.approx(1.2)), (3, pytest.approx(0.9)), (3, pytest.approx(0.9))]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

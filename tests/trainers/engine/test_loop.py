@@ -57,10 +57,11 @@ class Halves:
     def __init__(self, pieces: int) -> None:
         self.pieces = pieces
 
-    def stream(self, epoch: int, start: int) -> Iterator[torch.Tensor]:
+    def stream(self, epoch: int, start: int) -> Iterator[tuple[torch.Tensor, float]]:
         generator = torch.Generator().manual_seed(epoch + start)
         while True:
-            yield from torch.randn(4, 6, generator=generator).chunk(self.pieces)
+            pieces = torch.randn(4, 6, generator=generator).chunk(self.pieces)
+            yield from ((piece, 1.0) for piece in pieces)
 
 
 @pytest.mark.parametrize("pieces", [2, 4])
@@ -93,7 +94,28 @@ def test_accumulation_equals_the_batch_it_stands_for(tmp_path: Path, pieces: int
     (weight, losses, place), (weight_of_pieces, losses_of_pieces, place_of_pieces) = ends
     torch.testing.assert_close(weight, weight_of_pieces, rtol=0, atol=1e-6)
     assert losses == pytest.approx(losses_of_pieces, abs=1e-5)
-    assert (place, place_of_pieces) == ((2, 1), divmod(7 * pieces, 3))
+    assert place == place_of_pieces == (2, 1)
+
+
+@pytest.mark.parametrize(("ranks", "size"), [(1, 4), (2, 2), (3, 4)])
+def test_a_global_batch_is_the_same_on_any_number_of_ranks(
+    tmp_path: Path, ranks: int, size: int
+) -> None:
+    """Ten samples a step, dealt out evenly or not, in one pass or several: the same weights."""
+    config = quiet(Config())
+    settings = {"total_iter": 6, "print_iter": 1, "accumulate": 1, "global_batch": 10}
+
+    train(at(tmp_path / "one", config, batch_size=10, **settings))
+    ended = train_on_ranks(at(tmp_path / "all", config, batch_size=size, **settings), ranks)
+
+    assert [rank.exit_code for rank in ended] == [0] * ranks
+    one, all_ = saved(tmp_path / "one"), saved(tmp_path / "all")
+    for name, weight in one.weights.items():
+        torch.testing.assert_close(weight, all_.weights[name], rtol=0, atol=1e-6, msg=name)
+    losses, theirs = (
+        [line["loss"] for line in figures(tmp_path / name, "train")] for name in ("one", "all")
+    )
+    assert losses == pytest.approx(theirs, abs=1e-6)
 
 
 def test_not_finite_on_one_rank_stops_both(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ def train(
                 batch_size=config.loop.batch_size,
                 world_size=world.world_size,
                 seed=config.run.seed,
+                passes=config.loop.accumulation(world.world_size),
+                global_batch=config.loop.global_batch,
             ),
             load=partial(load, x_ND, config.toy.noise),
             world=world,
@@ -118,7 +120,7 @@ def train(
             config.optim,
             samples_per_step=config.loop.samples_per_step(world.world_size),
         )
-        total = total_steps(config.loop, batches, world)
+        total = total_steps(config.loop, batches)
         state = TrainState(
             model=distributed.replicate(model, world),
             optimizer=optimizer,
