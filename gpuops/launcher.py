@@ -1,58 +1,38 @@
-"""From the words on a command line to a plan and what preflight found of it."""
+"""From an order to a plan, and what preflight found of it."""
 
 from __future__ import annotations
 
 import difflib
-import os
-import shutil
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gpuops.core.device import Device
+from gpuops.core.choice import Choice, Wish, choose
+from gpuops.core.device import Box
 from gpuops.core.finding import Finding
-from gpuops.core.launch import LaunchRequest, plan
-from gpuops.core.node import Requirements
-from gpuops.core.plan import LaunchPlan, Target
-from gpuops.core.preflight import GIB, preflight
+from gpuops.core.launch import LaunchRequest, plan, wish
+from gpuops.core.lease import Ticket, awaited
+from gpuops.core.node import GIB, Requirements
+from gpuops.core.plan import LaunchPlan
+from gpuops.core.preflight import NAMES, preflight
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, MachineError, UsageError
+from gpuops.order import Order, flag, request
 from gpuops.system import (
-    files,
     host,
-    modules,
+    interpreters,
+    leases,
     nvml,
-    plan_file,
     profiles,
     run_dir,
     settings,
-    trainers,
+    trainer_check,
 )
 
 WHAT_IS_FREE = "what-is-free"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What somebody typed."""
-
-    name: str | None = None
-    module: str | None = None
-    anything: bool = False  # preflight of the machine alone, whatever will run on it
-    profile: str | None = None
-    exclude_gpus: tuple[str, ...] = ()
-    nproc_per_node: int | None = None
-    master_port: int | None = None
-    python: str | None = None
-    runs_dir: Path | None = None
-    data: str | None = None
-    configs: tuple[str, ...] = ()
-    resume: str | None = None
-    arguments: tuple[str, ...] = ()
+PORTS_TRIED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +41,21 @@ class Prepared:
 
     plan: LaunchPlan
     profile: Profile
+    choice: Choice | None
+    box: Box
     findings: tuple[Finding, ...]
     manifest: Manifest | None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def short(self) -> bool:
+        """Whether there are too few cards for the plan: it can be looked at, and not be run."""
+        return self.choice is not None and self.choice.short > 0 and not self.shrunk
+
+    @property
+    def shrunk(self) -> bool:
+        """Whether it runs on fewer cards than were wanted."""
+        return 0 < self.plan.nproc_per_node < self.plan.ranks_wanted
 
     @property
     def out_dir(self) -> Path:
@@ -78,65 +70,100 @@ class Prepared:
         return self.out_dir / self.manifest.metrics_file if self.manifest else None
 
 
-def prepare(order: Order) -> Prepared:
-    """Look at the machine and decide what would be run.
+def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
+    """Look at the machine and decide what would be run; ``ticket`` is our place in the line.
 
     Raises:
         GpuopsError: what was asked for does not exist, or does not fit the machine.
     """
-    manifest, request = _request(order)
-    devices, gaps = _devices()
-    profile = _profile(order.profile or request.profile, devices)
-    if profile.device == "cuda" and "gpus" in gaps:
-        raise MachineError(
-            f"profile {profile.name} wants GPUs, but {gaps['gpus'].rstrip('.')}.",
-            "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
-        )
-    launch = plan(profile, devices, request)
-    resolved: Mapping[str, Any] = {}
-    interpreter = host.interpreter(launch.python)
-    if manifest is not None and interpreter.torch is not None:
-        answer = settings.resolve(
-            launch.python, manifest.config, launch.program_arguments, launch.working_dir
-        )
-        resolved = answer or {}
+    manifest, asked = request(order)
+    box = look(order.simulate)
+    profile, choice = _choose(order, asked, box, ticket)
+    asked = replace(asked, master_port=asked.master_port or _port(profile))
+    launch = plan(profile, choice, asked)
+    interpreter = interpreters.read(launch.python)
+    can_ask = manifest is not None and interpreter.torch is not None
+    resolved = _resolve(launch, manifest) if can_ask else {}
+    if choice is not None and choice.short and order.shrink:
+        fitted = replace(asked, fit_arguments=_same_batch(manifest, resolved, choice.wanted))
+        launch = plan(profile, choice, fitted)
+        resolved = _resolve(launch, manifest) if can_ask else {}
     ready = Prepared(
-        plan=launch, profile=profile, findings=(), manifest=manifest, settings=resolved
+        plan=launch,
+        profile=profile,
+        choice=choice,
+        box=box,
+        findings=(),
+        manifest=manifest,
+        settings=resolved,
     )
     needs = _requirements(ready, order)
     node = host.snapshot(
         needs,
         interpreter=interpreter,
         layout=manifest.data if manifest else None,
-        devices=devices,
-        gaps=gaps,
+        box=box,
+        trainer_findings=_its_own(launch, manifest, resolved),
     )
     findings = preflight(node, profile, needs)
     return replace(ready, findings=tuple(findings))
 
 
+def look(simulate: str | None = None) -> Box:
+    """The cards of this machine, or of a simulated one, and who holds them.
+
+    Raises:
+        UsageError: the simulated machine cannot be read.
+    """
+    if simulate is None:
+        return with_claims(nvml.read())
+    from gpuops.system import simulated  # noqa: PLC0415 - models of its own, and rarely asked for
+
+    return simulated.read(simulate)
+
+
+def with_claims(box: Box) -> Box:
+    """The same cards, with who claimed them through gpuops."""
+    claims = leases.holders() if box.devices else {}
+    problem = leases.why_not_shared()
+    devices = tuple(
+        replace(device, claim=claims.get(leases.gpu(device.uuid or ""))) for device in box.devices
+    )
+    gaps = dict(box.gaps) if problem is None else {**box.gaps, "claims": problem}
+    return replace(box, devices=devices, gaps=gaps)
+
+
+def chosen(order: Order, box: Box, ticket: Ticket | None = None) -> Choice | None:
+    """The cards that a launch would take of a box, and nothing else: what a wait asks for."""
+    _, asked = request(order)
+    return _choose(order, asked, box, ticket)[1]
+
+
 def insist(findings: Sequence[Finding], force: Sequence[str]) -> None:
     """Stop at the errors that nobody overruled by name.
+
+    ``--force gpus`` shares cards in use; those that are not there it cannot bring.
 
     Raises:
         GpuopsError: there are such errors.
         UsageError: a name overrules nothing.
     """
-    checks = [found.check for found in findings]
+    known = dict.fromkeys((*NAMES, *(found.check for found in findings)))
     for name in force:
-        if name not in checks:
-            near = difflib.get_close_matches(name, checks, n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             raise UsageError(
                 f"--force {name} names no check{f'; did you mean {near[0]}?' if near else '.'}",
-                f"The checks: {', '.join(checks)}.",
+                f"The checks: {', '.join(known)}.",
             )
     left = [found.check for found in findings if found.severity == "error"]
     left = [check for check in left if check not in force]
     if left:
         count = "an error" if len(left) == 1 else f"{len(left)} errors"
+        forced = " ".join(f"--force {check}" for check in left)
         raise GpuopsError(
             f"preflight found {count}, nothing was started: {', '.join(left)}.",
-            f"Mend what it says above, or launch in spite of it with `--force {left[0]}`.",
+            f"Mend what it says above, or launch in spite of it with `{forced}`.",
         )
 
 
@@ -147,140 +174,71 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
     return [(flag, near[0]) for flag, near in found if near]
 
 
-def _request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
-    runs = run_dir.runs_dir(order.runs_dir)
-    again = _run_to_resume(order, runs)
-    if again is not None:
-        return _next_attempt(order, again)
-    python = _interpreter(order.python or sys.executable)
-    if order.anything:
-        target, manifest = Target(kind="script", name="any", entry="train.py"), None
-    else:
-        target, manifest = trainers.target(order.name, order.module)
-    run_id = run_dir.new_run_id(runs, target.name, time.time())
-    request = LaunchRequest(
-        target=target,
-        run_id=run_id,
-        run_dir=str(runs / run_id),
-        python=python,
-        import_path=modules.import_path(python),
-        nproc_per_node=order.nproc_per_node,
-        master_port=order.master_port,
-        exclude_gpus=order.exclude_gpus,
-        profile=_lasting(order.profile),
-        defaults={manifest.out_dir_setting: str(runs / run_id)} if manifest else {},
-        arguments=(*_own_flags(order, manifest), *order.arguments),
-        resume_arguments=() if order.resume is None else (_resume_flag(manifest), order.resume),
-        working_dir=str(Path.cwd()),
-    )
-    return manifest, request
-
-
-def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequest]:
-    """The same run again, from its newest checkpoint; what is typed now is added."""
-    before = plan_file.load(root)
-    target = before.target
-    if order.name not in {None, target.name, target.entry}:
-        raise UsageError(
-            f"run {before.run_id} is of {target.name}, not of {order.name}.",
-            f"`gpuops launch {target.name} --resume {before.run_id}`.",
+def _choose(
+    order: Order, asked: LaunchRequest, box: Box, ticket: Ticket | None
+) -> tuple[Profile, Choice | None]:
+    name = order.profile or asked.profile
+    kept = awaited(leases.line(), ticket) if box.devices and order.simulate is None else frozenset()
+    profile = _what_is_free(box, kept) if name in {None, WHAT_IS_FREE} else profiles.load(name)
+    if profile.device == "cuda" and "gpus" in box.gaps:
+        raise MachineError(
+            f"profile {profile.name} wants GPUs, but {box.gaps['gpus'].rstrip('.')}.",
+            "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU, "
+            "`--simulate 8x4090` plans for a machine that is not here.",
         )
-    lives = run_dir.attempts(root)
-    if lives and lives[-1].alive:
-        raise UsageError(
-            f"run {before.run_id} is still running.",
-            f"`gpuops logs {before.run_id} -f` follows it.",
-        )
-    manifest = trainers.load(target.name) if target.kind == "trainer" else None
-    own = {manifest.out_dir_setting} if manifest else set()
-    python = _interpreter(order.python) if order.python else before.python
-    request = LaunchRequest(
-        target=target,
-        run_id=before.run_id,
-        run_dir=str(root),
-        python=python,
-        import_path=modules.import_path(python),
-        attempt=run_dir.next_attempt(root),
-        nproc_per_node=order.nproc_per_node or (None if order.profile else before.nproc_per_node),
-        master_port=order.master_port or (None if order.profile else before.master_port),
-        exclude_gpus=order.exclude_gpus or before.exclude_gpus,
-        profile=_lasting(order.profile) or before.profile,
-        defaults={key: value for key, value in before.defaults.items() if key in own},
-        arguments=(*before.arguments, *_own_flags(order, manifest), *order.arguments),
-        # How a script goes on is its own matter: it is started again as it was.
-        resume_arguments=(_resume_flag(manifest), "auto") if manifest else (),
-        working_dir=before.working_dir,
-    )
-    return manifest, request
+    wanted = wish(profile, asked)
+    return profile, choose(wanted, box.devices, awaited=kept) if wanted is not None else None
 
 
-def _resume_flag(manifest: Manifest | None) -> str:
-    return "--" + (manifest.resume_setting if manifest else "resume").replace("_", "-")
-
-
-def _run_to_resume(order: Order, runs: Path) -> Path | None:
-    """The run that ``--resume`` names; ``None`` where it names a checkpoint, or is not given."""
-    if order.resume is None or order.resume in {"auto", "none"}:  # the trainer's own words
-        return None
-    given = Path(order.resume)
-    if files.is_file(given / "plan.json"):
-        return given.absolute()
-    if files.exists(given):
-        return None
-    return run_dir.find(runs, order.resume)
-
-
-def _own_flags(order: Order, manifest: Manifest | None) -> tuple[str, ...]:
-    """``--data`` and ``--config`` belong to the training program, whoever parses them first.
-
-    On a resumed run they are named from here, and it works elsewhere: so the whole path.
-    """
-    data = manifest.data.setting if manifest and manifest.data else "data"
-    pairs = [(data, order.data)] if order.data is not None else []
-    pairs += [(manifest.config_setting if manifest else "config", name) for name in order.configs]
-    if order.resume is not None:
-        pairs = [(flag, _whole(value)) for flag, value in pairs]
-    return tuple(word for flag, value in pairs for word in (f"--{flag}", value))
-
-
-def _whole(value: str) -> str:
-    return str(Path(value).absolute()) if files.exists(Path(value)) else value
-
-
-def _interpreter(given: str) -> str:
-    path = Path(given).expanduser().absolute() if os.sep in given else shutil.which(given) or given
-    return str(path)
-
-
-def _lasting(profile: str | None) -> str | None:
-    """A profile as it will still be found from another folder."""
-    return str(Path(profile).absolute()) if profile and Path(profile).suffix else profile
-
-
-def _devices() -> tuple[tuple[Device, ...], dict[str, str]]:
-    try:
-        return nvml.devices(), {}
-    except MachineError as error:
-        return (), {"gpus": error.message}
-
-
-def _profile(name: str | None, devices: tuple[Device, ...]) -> Profile:
-    if name is None or name == WHAT_IS_FREE:
-        return _what_is_free(devices)
-    return profiles.load(name)
-
-
-def _what_is_free(devices: tuple[Device, ...]) -> Profile:
-    """No profile was asked for: every free card, or the CPU profile where there is none."""
-    free = [device for device in devices if device.fault is None and device.busy is False]
-    if devices and not free:
-        raise GpuopsError(
-            f"none of the {len(devices)} GPUs is free.",
-            "`nvidia-smi` shows who holds them; a profile (`--profile NAME`) shares a card.",
-        )
-    if not free:
+def _what_is_free(box: Box, kept: frozenset[str]) -> Profile:
+    """No profile was asked for: every free card, or the CPU profile where there is none at all."""
+    if not box.devices:
         return profiles.load("cpu")
-    return Profile(name=WHAT_IS_FREE, gpus=Gpus(count=len(free)))
+    free = choose(Wish(count=len(box.devices)), box.devices, awaited=kept).devices
+    return Profile(name=WHAT_IS_FREE, gpus=Gpus(count=max(1, len(free))))
+
+
+def _port(profile: Profile) -> int:
+    """The profile's port, or the first above it that nobody has or is about to have."""
+    claimed = leases.holders()
+    wanted = profile.torchrun.master_port
+    ports = range(wanted, min(wanted + PORTS_TRIED, 65536))
+    free = (port for port in ports if leases.port(port) not in claimed and host.is_port_free(port))
+    return next(free, wanted)
+
+
+def _resolve(launch: LaunchPlan, manifest: Manifest | None) -> Mapping[str, Any]:
+    if manifest is None:
+        return {}
+    answer = settings.resolve(
+        launch.python, manifest.config, launch.program_arguments, launch.working_dir
+    )
+    return answer or {}
+
+
+def _same_batch(
+    manifest: Manifest | None, resolved: Mapping[str, Any], ranks: int
+) -> tuple[str, ...]:
+    """What keeps a step's samples the same on fewer ranks; nothing where the trainer cannot."""
+    batch = manifest.batch if manifest else None
+    if batch is None or resolved.get(batch.total) is not None:
+        return ()
+    size, passes = resolved.get(batch.size), resolved.get(batch.accumulate, 1)
+    if not isinstance(size, int) or not isinstance(passes, int):
+        return ()
+    fixed = {batch.accumulate: 1, batch.total: size * passes * ranks}
+    return tuple(word for name, value in fixed.items() for word in (flag(name), str(value)))
+
+
+def _its_own(
+    launch: LaunchPlan, manifest: Manifest | None, resolved: Mapping[str, Any]
+) -> tuple[Finding, ...]:
+    """What the trainer's own check finds, where it has one and something to look at."""
+    if manifest is None or manifest.check is None or not manifest.worth_checking(resolved):
+        return ()
+    return trainer_check.check(
+        launch.python, manifest.check, launch.program_arguments, launch.working_dir
+    )
 
 
 def _requirements(ready: Prepared, order: Order) -> Requirements:
@@ -297,6 +255,7 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
     memory = manifest.memory_per_worker_gib if manifest else 0.5
     return Requirements(
         workers=launch.nproc_per_node,
+        loader_workers=int(ready.settings.get("num_workers") or 0),
         master_port=launch.master_port,
         output_dir=_from_here(Path(launch.run_dir).parent if order.anything else ready.out_dir),
         memory_per_worker_bytes=int(memory * GIB),
@@ -304,7 +263,14 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
         data_root=data_root,
         data_splits=splits,
         data_built_in=built_in,
-        gpu_indices=launch.gpu_indices,
+        usual_port=None if order.master_port else ready.profile.torchrun.master_port,
+        # A port that we chose ourselves is claimed next, or another chosen.
+        port_claimed=order.master_port is not None
+        and leases.port(order.master_port) in leases.holders(),
+        choice=ready.choice,
+        shrink=order.shrink,
+        wait=order.wait_s is not None,
+        keeps_batch=manifest is not None and manifest.batch is not None,
         resume=(launch.run_id if launch.attempt > 1 else order.resume),
         resume_checkpoint=_checkpoint(ready, order),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,9 +49,15 @@ class Outcome:
 
 
 def supervise(
-    plan: LaunchPlan, out_dir: Path, metrics_file: Path | None, show: Callable[[Look], None]
+    plan: LaunchPlan,
+    out_dir: Path,
+    metrics_file: Path | None,
+    show: Callable[[Look], None],
+    claims: Sequence[int] = (),
 ) -> Outcome:
     """Run one attempt to its end. Stop signals stop the job, not the supervisor.
+
+    ``claims`` are the descriptors of locks that are to last as long as the job.
 
     Raises:
         GpuopsError: the run folder cannot be made, or torchrun not be started.
@@ -71,6 +77,7 @@ def supervise(
             plan.working_dir,
             Path(plan.state_dir),
             Path(plan.log_dir, "agent.log"),
+            claims,
         )
         try:
             while state.phase is not Phase.DONE:

@@ -13,11 +13,13 @@ WORKERS = Path(__file__).parent / "workers"
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch):
-    """No test sees the runs, ranks or heartbeats of whoever started it."""
+def _clean_environment(monkeypatch, tmp_path_factory):
+    """No test sees the runs, ranks, heartbeats or claims of whoever started it."""
     for name in list(os.environ):
         if name.startswith("GPUOPS_") or name in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("GPUOPS_LEASE_DIR", str(tmp_path_factory.getbasetemp() / "claims"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

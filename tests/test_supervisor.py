@@ -30,7 +30,7 @@ def _launch_plan(tmp_path, workers, quick_python):
         )
         return plan(
             profile,
-            (),
+            None,
             LaunchRequest(
                 target=Target(kind="script", name="beats", entry=str(workers / "beats.py")),
                 run_id="beats-1",

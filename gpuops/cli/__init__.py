@@ -18,10 +18,13 @@ COMMANDS = {
         "Jobs",
         "Look at the machine, and say what would go wrong before it does.",
     ),
+    "estimate": ("Jobs", "Say what a training step takes of a GPU's memory, and what fits."),
     "launch": (
         "Jobs",
         "Start a trainer, a script or a module under torchrun, and watch over it.",
     ),
+    "plan": ("Jobs", "Show what a launch would run."),
+    "gpus": ("Jobs", "List the GPUs, who holds them and who waits."),
     "runs": ("Jobs", "List the runs, or show one."),
     "logs": ("Jobs", "Show what a rank of a run said."),
     "evaluate": ("Jobs", "Measure what a run has learned."),

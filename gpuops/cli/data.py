@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +21,7 @@ app = typer.Typer(
     help="Import, count or make data sets.", no_args_is_help=True, add_completion=False
 )
 Trainer = Annotated[str, typer.Option(help="Whose data layout.")]
+QUIET_S = 1.0  # a count that is done by then needs no progress
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -50,7 +54,8 @@ def count(
     manifest = trainers.load(trainer)
     if manifest.data is None:
         raise UsageError(f"{trainer} has no data layout to count by.")
-    found = datasets.count(root, manifest.data)
+    with _progress() as tell:
+        found = datasets.count(root, manifest.data, tell=tell)
     output.answer(found, lambda: tables.data_count(found), as_json=as_json)
     missing = [split for split in manifest.data.splits if not found.samples.get(split)]
     if missing:
@@ -71,6 +76,24 @@ def synthetic(
     if manifest.synthetic is None:
         raise UsageError(f"{trainer} has no built-in data set.")
     _run(manifest.synthetic, ["--out", str(out), *ctx.args])
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None] | None]:
+    """Say on a terminal how far a count is that takes its time, and take it back in the end."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    begun = time.monotonic()
+
+    def tell(samples: int) -> None:
+        if time.monotonic() - begun > QUIET_S:
+            print(f"\r{samples:,} samples ...", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _run(module: str, arguments: list[str]) -> None:

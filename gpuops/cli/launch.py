@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from gpuops.claiming import secured
 from gpuops.cli import options, output
 from gpuops.closing import close
 from gpuops.core import torchrun
 from gpuops.core.closing import Closing
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.launcher import Order, Prepared, insist, misspelled, prepare
+from gpuops.launcher import Prepared, insist, misspelled, prepare
+from gpuops.order import Order
 from gpuops.supervisor import supervise
 from gpuops.system import run_dir, trainers
 from gpuops.ui import findings, launches
@@ -27,6 +29,8 @@ EXAMPLES = """
 `gpuops launch rvq --profile 7x4090 --exclude-gpu 0 --batch-size 80` · its own flags just follow
 
 `gpuops launch ./train.py --profile 4x4090 -- --lr 3e-4` · any script that torchrun can start
+
+`gpuops launch rvq --profile 7x4090 --wait 8h` · queue for the cards; `--shrink` takes fewer
 
 `gpuops launch --resume last` · go on with the newest run where it stopped
 """
@@ -44,18 +48,19 @@ def launch(
     name: options.Target = None,
     module: options.Module = None,
     profile: options.ProfileName = None,
+    gpu: options.Gpu = None,
     exclude_gpu: options.ExcludeGpu = None,
     nproc_per_node: options.Workers = None,
     master_port: options.Port = None,
     python: options.Python = None,
     data: options.Data = None,
     config: options.Config = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(help="Go on: a run (`last`, its name, its folder), or a checkpoint's folder."),
-    ] = None,
+    resume: options.Resume = None,
     runs_dir: output.RunsDir = None,
+    wait: options.Wait = None,
+    simulate: options.Simulate = None,
     *,
+    shrink: options.Shrink = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the command and the findings; start nothing."),
@@ -83,6 +88,8 @@ def launch(
         name=name,
         module=module,
         profile=profile,
+        simulate=simulate,
+        gpus=tuple(gpu or ()),
         exclude_gpus=tuple(exclude_gpu or ()),
         nproc_per_node=nproc_per_node,
         master_port=master_port,
@@ -92,7 +99,16 @@ def launch(
         configs=tuple(config or ()),
         resume=resume,
         arguments=tuple(arguments),
+        force=tuple(force or ()),
+        shrink=shrink,
+        wait_s=options.seconds(wait),
     )
+    only_plan = dry_run or ctx.info_name == "plan"
+    if simulate is not None and not only_plan:
+        raise UsageError(
+            "a simulated machine can be planned for, not run on.",
+            f"Add --dry-run, or leave --simulate {simulate} out.",
+        )
     try:
         prepared = prepare(order)
     except UsageError as problem:
@@ -101,25 +117,28 @@ def launch(
         raise
     for flag, near in near_misses if prepared.manifest is None else []:
         output.note(f"{flag} goes to the script; gpuops has {near}.")
-    output.comment(findings.findings(prepared.findings))
-    output.comment(launches.plan(prepared.plan, prepared.settings))
-    if dry_run:
+    output.comment(findings.brief(prepared.findings))
+    if not prepared.short:
+        output.comment(launches.plan(prepared.plan, prepared.settings))
+    if only_plan:
         _print_plan(prepared, as_json=as_json)
-    insist(prepared.findings, force or [])
-    if not dry_run:
+    insist(prepared.findings, order.force)
+    if not only_plan:
         _run(order, prepared, as_json=as_json)
 
 
 def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
-    shell = torchrun.as_shell(prepared.plan)
+    """The command that would run; none where cards are missing."""
+    plan = None if prepared.short else prepared.plan
     if not as_json:
-        print(shell)
+        if plan is not None:
+            print(torchrun.as_shell(plan))
         return
     value = {
-        "command": torchrun.argv(prepared.plan),
-        "environment": torchrun.environment(prepared.plan),
-        "shell": shell,
-        "plan": prepared.plan,
+        "command": plan and torchrun.argv(plan),
+        "environment": plan and torchrun.environment(plan),
+        "shell": plan and torchrun.as_shell(plan),
+        "plan": plan,
         "findings": prepared.findings,
     }
     output.answer(value, str, as_json=True)
@@ -129,7 +148,7 @@ def _run(order: Order, prepared: Prepared, *, as_json: bool) -> None:
     gc.enable()
     while True:
         try:
-            closing = _watch(prepared)
+            closing = _watch(order, prepared)
             break
         except run_dir.RunTakenError:
             prepared = prepare(order)  # under the next name
@@ -142,12 +161,18 @@ def _run(order: Order, prepared: Prepared, *, as_json: bool) -> None:
         raise typer.Exit(closing.exit_code)
 
 
-def _watch(prepared: Prepared) -> Closing:
-    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
+def _watch(order: Order, planned: Prepared) -> Closing:
+    with (
+        launches.Screen(output.stderr(), brief=planned.manifest is not None) as screen,
+        secured(order, planned, screen.wait) as (prepared, held),
+    ):
+        if prepared is not planned:  # it waited, or others were faster: these are other cards
+            screen.show_plan(prepared.plan, prepared.settings)
         outcome = supervise(
             prepared.plan,
             prepared.out_dir,
             prepared.metrics_file,
             screen.show,
+            held.descriptors,
         )
-    return close(prepared, outcome)
+        return close(prepared, outcome)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import re
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from gpuops.errors import UsageError
 from gpuops.system import profiles, trainers
+
+TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Dashed(TyperCommand):
-    """Takes ``--master_port``, as torchrun's users type it, for ``--master-port``."""
+    """Takes ``--master_port``, as torchrun's users type it, for ``--master-port``.
+
+    And ``--wait`` with a time after it or none.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102 - typer's own
         ours = {flag for option in self.params for flag in option.opts}
         end = args.index("--") if "--" in args else len(args)
         dashed = [_dashed(word, ours) for word in args[:end]]
+        if "--wait" in ours:
+            dashed = _with_time(dashed)
         return super().parse_args(ctx, [*dashed, *args[end:]])
 
 
@@ -24,6 +36,28 @@ def _dashed(word: str, ours: set[str]) -> str:
     flag, equals, value = word.partition("=")
     spelled = flag.replace("_", "-")
     return f"{spelled}{equals}{value}" if flag.startswith("--") and spelled in ours else word
+
+
+def _with_time(words: list[str]) -> list[str]:
+    whole: list[str] = []
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
+        timeless = word == "--wait" and not TIME.fullmatch(after)
+        whole.append("--wait=for-ever" if timeless else word)
+    return whole
+
+
+def seconds(text: str | None) -> float | None:
+    """A time as people type it: ``90``, ``90s``, ``30m``, ``8h``, ``2d``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text is None or text == "for-ever":
+        return None if text is None else math.inf
+    match = TIME.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text} is no time to wait.", "Write `--wait`, or `--wait 30m`.")
+    return float(match[1]) * SECONDS[match[2] or "s"]
 
 
 def _complete_target(incomplete: str) -> list[str]:
@@ -57,11 +91,41 @@ ProfileName = Annotated[
         show_default=False,
     ),
 ]
+Gpu = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gpu",
+        help="Take this GPU: index, UUID or its beginning; `1,2,3` names several.",
+        show_default=False,
+    ),
+]
+Simulate = Annotated[
+    str | None,
+    typer.Option(
+        "--simulate",
+        metavar="BOX",
+        help="Plan for a machine that is not here: `8x4090`, or a scenario file.",
+        show_default=False,
+    ),
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="[TIME]",
+        help="Queue until enough GPUs are free, for ever or so long (30m, 8h).",
+        show_default=False,
+    ),
+]
+Shrink = Annotated[
+    bool,
+    typer.Option("--shrink", help="Where GPUs are missing take fewer, with the same global batch."),
+]
 ExcludeGpu = Annotated[
     list[str] | None,
     typer.Option(
         "--exclude-gpu",
-        help="Leave this GPU alone: index, UUID or its beginning. May be repeated.",
+        help="Leave this GPU alone: index, UUID or its beginning; `1,2` names several.",
         show_default=False,
     ),
 ]
@@ -92,4 +156,8 @@ Config = Annotated[
         help="The training program's settings file (YAML, JSON). May be repeated.",
         show_default=False,
     ),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(help="Go on: a run (`last`, its name, its folder), or a checkpoint's folder."),
 ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpuops.cli import options, output
+from gpuops.core.finding import Finding
 from gpuops.core.preflight import has_errors
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
-from gpuops.launcher import Order, prepare
-from gpuops.ui import findings
+from gpuops.launcher import prepare
+from gpuops.order import Order
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 app = typer.Typer(add_completion=False)
 
@@ -26,13 +31,16 @@ def preflight(
     name: options.Target = None,
     module: options.Module = None,
     profile: options.ProfileName = None,
+    gpu: options.Gpu = None,
     exclude_gpu: options.ExcludeGpu = None,
     nproc_per_node: options.Workers = None,
     master_port: options.Port = None,
     python: options.Python = None,
     data: options.Data = None,
     config: options.Config = None,
+    resume: options.Resume = None,
     runs_dir: output.RunsDir = None,
+    simulate: options.Simulate = None,
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail it too.")] = False,
     as_json: output.Json = False,
@@ -42,8 +50,10 @@ def preflight(
         Order(
             name=name,
             module=module,
-            anything=name is None and module is None,
+            anything=name is None and module is None and resume is None,
             profile=profile,
+            simulate=simulate,
+            gpus=tuple(gpu or ()),
             exclude_gpus=tuple(exclude_gpu or ()),
             nproc_per_node=nproc_per_node,
             master_port=master_port,
@@ -51,15 +61,22 @@ def preflight(
             runs_dir=runs_dir,
             data=data,
             configs=tuple(config or ()),
+            resume=resume,
             arguments=tuple(ctx.args),
         )
     )
     output.answer(
         {"findings": prepared.findings},
-        lambda: findings.findings(prepared.findings),
+        lambda: _shown(prepared.findings),
         as_json=as_json,
     )
     if has_errors(prepared.findings) or (
         strict and any(found.severity == "warning" for found in prepared.findings)
     ):
         raise typer.Exit(int(ExitCode.FAILED))
+
+
+def _shown(found: Sequence[Finding]) -> RenderableType:
+    from gpuops.ui import findings  # noqa: PLC0415 - rich, which JSON does without
+
+    return findings.findings(found)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpuops.cli import output
 from gpuops.cli.options import _complete_profile
-from gpuops.errors import GpuopsError
+from gpuops.core import detection
+from gpuops.core.profile import Profile, parse, schema
+from gpuops.errors import ExitCode, GpuopsError
+from gpuops.launcher import look
 from gpuops.system import profiles
+from gpuops.system.yaml_files import parse_yaml
 from gpuops.ui import tables
 
 app = typer.Typer(
@@ -21,13 +30,16 @@ app = typer.Typer(
 def list_(*, as_json: output.Json = False) -> None:
     """List the profiles; a broken one is named, and does not hide the others."""
     found = []
-    for name, path in profiles.available().items():
+    for name, files in profiles.everywhere().items():
         try:
-            found.append((profiles.load(str(path)), str(path)))
+            found.append((name, profiles.load(str(files[0])), list(map(str, files))))
         except GpuopsError as problem:
             output.note(f"profile {name} is left out: {problem.message}")
     output.answer(
-        [{**output.plain(profile), "file": path} for profile, path in found],
+        [
+            {**output.plain(profile), "name": name, "file": file, "hides": hidden}
+            for name, profile, (file, *hidden) in found
+        ],
         lambda: tables.profiles(found),
         as_json=as_json,
     )
@@ -45,8 +57,88 @@ def show(
     """Show one profile as it is written, after checking it."""
     path = profiles.find(name)
     profile = profiles.load(name)
+    _answer(profile, path.read_text(encoding="utf-8"), as_json=as_json)
+
+
+@app.command()
+def validate(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|NAME...",
+            help="Profiles by name or file.",
+            autocompletion=_complete_profile,
+        ),
+    ],
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Check profiles; what is wrong is named by its dotted path, or by file and line."""
+    problems = {name: _problem(name) for name in names}
     output.answer(
-        profile,
-        lambda: tables.text_file(path.read_text(encoding="utf-8"), "yaml"),
+        [
+            {
+                "profile": name,
+                "valid": problem is None,
+                "problem": problem and problem.message,
+                "hint": problem and problem.hint,
+            }
+            for name, problem in problems.items()
+        ],
+        lambda: tables.validated(problems),
         as_json=as_json,
     )
+    if any(problems.values()):
+        raise typer.Exit(int(ExitCode.USAGE))
+
+
+@app.command()
+def detect(
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write.  [default: print it]")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The profile's name.  [default: the file's, or the host's]")
+    ] = None,
+    *,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Write a profile for this machine, from what its driver shows."""
+    box = look()
+    text = detection.detect(
+        box,
+        hostname=socket.gethostname(),
+        cores=len(os.sched_getaffinity(0)),
+        name=name or (out.stem if out else None),
+    )
+    profile = parse(parse_yaml(text, "the profile"), "the profile")
+    if not box.devices:
+        output.note(f"there is no GPU: {box.gaps.get('gpus', 'the driver shows none')}.")
+    if out is not None:
+        profiles.write(out, text, overwrite=overwrite)
+        output.note(f"{out} is written; `gpuops launch TRAINER --profile {out}` uses it.")
+    if out is None or as_json:
+        _answer(profile, text, as_json=as_json)
+
+
+@app.command("schema")
+def schema_() -> None:
+    """Print the JSON Schema of a profile, by which an editor completes keys."""
+    print(json.dumps(schema(), indent=2))
+
+
+def _answer(profile: Profile, text: str, *, as_json: bool) -> None:
+    """A profile as text: in colours for people, letter by letter for a file."""
+    if as_json or sys.stdout.isatty():
+        output.answer(profile, lambda: tables.text_file(text.rstrip("\n"), "yaml"), as_json=as_json)
+    else:
+        print(text, end="")
+
+
+def _problem(name: str) -> GpuopsError | None:
+    try:
+        profiles.load(name)
+    except GpuopsError as problem:
+        return problem
+    return None

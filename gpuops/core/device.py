@@ -8,6 +8,7 @@ from typing import Literal
 
 State = Literal["ok", "lost", "stuck", "unreadable"]
 Whose = Literal["known", "hidden", "elsewhere", "gone"]
+Kind = Literal["compute", "graphics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class GpuProcess:
     memory_bytes: int | None = None
     started_at_s: float | None = None
     whose: Whose = "known"
+    kind: Kind = "compute"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,9 @@ class Device:
     """One physical card, in PCI bus order as nvidia-smi shows it.
 
     ``fault`` says in words why the card cannot be used; its other readings may then be ``None``.
-    ``processes_gap`` says why its processes could not be listed. ``slowed_by`` names the reasons
-    for which the card runs below its clocks; ``nvlinks_down`` the numbers of dead links.
+    ``memory_used_bytes`` leaves out what the driver reserves for itself, where it tells the two
+    apart. ``processes_gap`` says why its processes could not be listed. ``slowed_by`` names the
+    reasons for which the card runs below its clocks; ``nvlinks_down`` the numbers of dead links.
     """
 
     index: int
@@ -92,7 +95,6 @@ class Device:
     numa_node: int | None = None
     memory_total_bytes: int | None = None
     memory_used_bytes: int | None = None
-    memory_reserved_bytes: int | None = None
     utilization_pct: int | None = None
     temperature_c: int | None = None
     power_w: float | None = None
@@ -114,9 +116,22 @@ class Device:
     @property
     def busy(self) -> bool | None:
         """Whether somebody computes on it; ``None`` where that could not be read."""
-        if self.processes is None:
+        return None if self.processes is None else bool(self.computing)
+
+    @property
+    def computing(self) -> tuple[GpuProcess, ...]:
+        """Those that compute on it; a desktop or a display server is none of them."""
+        return tuple(process for process in self.processes or () if process.kind == "compute")
+
+    @property
+    def unowned_bytes(self) -> int | None:
+        """Memory in use that no listed process holds; ``None`` where that cannot be told."""
+        if self.memory_used_bytes is None:
             return None
-        return bool(self.processes)
+        held = [process.memory_bytes for process in self.processes or ()]
+        if any(size is None for size in held):
+            return None
+        return max(0, self.memory_used_bytes - sum(size for size in held if size is not None))
 
     @property
     def label(self) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from gpuops.core.device import Device, select
+from gpuops.core.choice import Choice, Wish, wish_of
 from gpuops.core.plan import LaunchPlan, Setting, Target
 from gpuops.core.profile import Profile
-from gpuops.errors import GpuopsError, UsageError
+from gpuops.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +16,8 @@ class LaunchRequest:
     """What somebody asked for.
 
     ``arguments`` go to the training program as they are; ``defaults`` are settings weaker than
-    anything that the user wrote; ``resume_arguments`` make this attempt go on from a checkpoint.
+    anything that the user wrote; ``fit_arguments`` fit the batch to the cards there are;
+    ``resume_arguments`` make this attempt go on from a checkpoint.
     """
 
     target: Target
@@ -28,23 +28,23 @@ class LaunchRequest:
     attempt: int = 1
     nproc_per_node: int | None = None
     master_port: int | None = None
+    gpus: tuple[str, ...] = ()
     exclude_gpus: tuple[str, ...] = ()
+    shrink: bool = False
+    share: bool = False
     profile: str | None = None
     defaults: Mapping[str, Setting] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    fit_arguments: tuple[str, ...] = ()
     resume_arguments: tuple[str, ...] = ()
     working_dir: str = "."
 
 
-def plan(profile: Profile, devices: Sequence[Device], request: LaunchRequest) -> LaunchPlan:
-    """Decide which cards, ports and arguments a job gets.
-
-    Raises:
-        GpuopsError: the box has not enough cards.
-        UsageError: a selector matches nothing.
-    """
-    chosen = choose_gpus(profile, devices, request) if profile.device == "cuda" else ()
-    nproc_per_node = len(chosen) or request.nproc_per_node or profile.nproc_per_node
+def plan(profile: Profile, choice: Choice | None, request: LaunchRequest) -> LaunchPlan:
+    """Put a launch together: the cards chosen (``None`` on a CPU box), ports and arguments."""
+    devices = choice.devices if choice is not None else ()
+    wanted = choice.wanted if choice is not None else 0
+    wanted = wanted or request.nproc_per_node or profile.nproc_per_node
     return LaunchPlan(
         run_id=request.run_id,
         run_dir=request.run_dir,
@@ -52,16 +52,19 @@ def plan(profile: Profile, devices: Sequence[Device], request: LaunchRequest) ->
         target=request.target,
         profile=request.profile or profile.name,
         device=profile.device,
-        nproc_per_node=nproc_per_node,
-        gpu_indices=tuple(device.index for device in chosen),
-        gpu_uuids=tuple(device.uuid for device in chosen if device.uuid is not None),
+        nproc_per_node=(len(devices) if request.shrink else 0) or wanted,
+        ranks_wanted=wanted,
+        gpu_indices=tuple(device.index for device in devices),
+        gpu_uuids=tuple(device.uuid for device in devices if device.uuid is not None),
         master_port=request.master_port or profile.torchrun.master_port,
+        gpus=request.gpus,
         exclude_gpus=request.exclude_gpus,
         python=request.python,
         import_path=request.import_path,
         working_dir=request.working_dir,
         defaults=_defaults(profile, request),
         arguments=request.arguments,
+        fit_arguments=request.fit_arguments,
         resume_arguments=request.resume_arguments,
         profile_environment=dict(profile.environment),
         stop_save_s=profile.stop.save_s,
@@ -69,64 +72,25 @@ def plan(profile: Profile, devices: Sequence[Device], request: LaunchRequest) ->
     )
 
 
-def choose_gpus(
-    profile: Profile, devices: Sequence[Device], request: LaunchRequest
-) -> tuple[Device, ...]:
-    """The cards of this box that the job takes: usable, of the right model, free ones first.
+def wish(profile: Profile, request: LaunchRequest) -> Wish | None:
+    """The cards that a launch wants; ``None`` on a CPU box.
 
     Raises:
-        GpuopsError: there are not enough of them.
-        UsageError: an exclusion matches no card.
+        UsageError: cards are named for a job that runs on none.
     """
     if profile.gpus is None:
-        return ()
-    wanted = request.nproc_per_node or profile.gpus.count
-    excluded = _excluded(profile, tuple(devices), request.exclude_gpus)
-    usable = [
-        device
-        for device in devices
-        if device.index not in excluded
-        and device.fault is None
-        and (profile.gpus.model is None or _is_model(device.name or "", profile.gpus.model))
-    ]
-    free_first = sorted(usable, key=lambda device: (device.busy is not False, device.index))
-    if len(free_first) < wanted:
-        raise GpuopsError(
-            f"profile {profile.name} wants {wanted} GPU(s)"
-            f"{f' of model {profile.gpus.model}' if profile.gpus.model else ''}, "
-            f"this machine has {len(usable)} usable"
-            f"{f' besides the excluded {_indices(excluded)}' if excluded else ''}.",
-            "Choose a smaller profile (`gpuops profiles list`), or `--nproc-per-node N`; "
-            "`--profile cpu` runs without any GPU.",
-        )
-    return tuple(sorted(free_first[:wanted], key=lambda device: device.index))
-
-
-def _is_model(name: str, model: str) -> bool:
-    """Whether a card is of a model: whole words, for an H200 is no H20."""
-    return re.search(rf"(?<!\w){re.escape(model)}(?!\w)", name, re.IGNORECASE) is not None
-
-
-def _excluded(
-    profile: Profile, devices: tuple[Device, ...], selectors: Sequence[str]
-) -> frozenset[int]:
-    excluded: set[int] = set()
-    for selector in selectors:
-        matches = select(devices, selector)
-        if devices and not matches:
-            there = ", ".join(str(device.index) for device in devices)
+        if request.gpus:
             raise UsageError(
-                f"--exclude-gpu {selector} matches no GPU of this machine.",
-                f"There are the GPUs {there}; `nvidia-smi -L` lists their UUIDs.",
+                f"--gpu names cards, and profile {profile.name} runs on the CPU.",
+                "Leave one of the two out.",
             )
-        excluded.update(device.index for device in matches)
-    for preference in profile.gpus.exclude if profile.gpus else ():
-        excluded.update(device.index for device in select(devices, str(preference)))
-    return frozenset(excluded)
-
-
-def _indices(indices: frozenset[int]) -> str:
-    return ", ".join(str(index) for index in sorted(indices))
+        return None
+    return replace(
+        wish_of(profile.gpus, count=request.nproc_per_node, only=request.gpus),
+        exclude=request.exclude_gpus,
+        shrink=request.shrink,
+        share=request.share,
+    )
 
 
 def _defaults(profile: Profile, request: LaunchRequest) -> dict[str, Setting]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpuops.core.device import Device
+from gpuops.core.choice import Choice
+from gpuops.core.device import Box
+from gpuops.core.finding import Finding
+
+GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,47 +20,88 @@ class Interpreter:
     python: str | None
     torch: str | None
     cuda: str | None
+    nccl: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A network interface that is up and running, with its addresses in the kernel's order."""
+
+    name: str
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataCount:
-    """A data set as it lies on disk: samples per split, and the sample folders that lack a file."""
+    """A data set as it lies on disk: whole samples per split, and those that cannot be used.
+
+    ``incomplete`` names the sample folders that lack a file; ``unreadable`` those with a file that
+    nobody can read, with the reason: ``train/a: pose.npy is empty``.
+    """
 
     root: str
     samples: Mapping[str, int]
     folders: tuple[str, ...]
     incomplete: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSnapshot:
-    """One look at the machine. ``gaps`` names what could not be read, and why."""
+    """One look at the machine, at ``now_s`` (seconds since the epoch).
+
+    Cores and memory are what this user's processes may have, which in a container is less than the
+    machine's. ``open_files`` and ``memlock_bytes`` are the limits of a process, infinite where
+    there is none. ``clock_skew_s`` is how far the disk of the output is ahead of this machine's
+    clock. ``environment`` holds the variables that NCCL and gloo will read. ``trainer_findings``
+    are the trainer's own. ``gaps`` names what could not be read, and why.
+    """
 
     hostname: str
+    now_s: float | None = None
     cpu_cores: int | None = None
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
     shm_free_bytes: int | None = None
     disk_free_bytes: int | None = None
     output_writable: bool | None = None
+    open_files: float | None = None
+    memlock_bytes: float | None = None
+    clock_skew_s: float | None = None
+    clock_synchronised: bool | None = None
+    interfaces: tuple[Interface, ...] | None = None
+    infiniband: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     port_free: bool | None = None
     next_free_port: int | None = None
     interpreter: Interpreter | None = None
-    devices: tuple[Device, ...] = ()
+    box: Box = field(default_factory=Box)
     data: DataCount | None = None
+    trainer_findings: tuple[Finding, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What the job needs of the machine. ``data_root`` is ``None`` where it needs no files."""
+    """What the job needs of the machine. ``data_root`` is ``None`` where it needs no files.
+
+    ``loader_workers`` are the processes that read data for each worker. ``usual_port`` is the one
+    that the profile names, where another is taken; ``port_claimed`` tells of a launch that has
+    claimed ours and does not listen yet.
+    """
 
     workers: int
+    loader_workers: int = 0
     master_port: int
+    usual_port: int | None = None
+    port_claimed: bool = False
     output_dir: str
     memory_per_worker_bytes: int
     disk_bytes: int
-    gpu_indices: tuple[int, ...] = ()
+    choice: Choice | None = None
+    shrink: bool = False
+    wait: bool = False
+    keeps_batch: bool = False
     data_root: str | None = None
     data_splits: tuple[str, ...] = ()
     data_built_in: str | None = None

@@ -29,7 +29,8 @@ class Target:
 class LaunchPlan:
     """All that is needed to start the job; ``gpuops.core.torchrun`` turns it into a command.
 
-    ``import_path`` lets an interpreter without gpuops find the trainers.
+    ``import_path`` lets an interpreter without gpuops find the trainers. ``ranks_wanted`` is more
+    than ``nproc_per_node`` where the job was shrunk to the cards there were.
     """
 
     run_id: str
@@ -52,13 +53,16 @@ class LaunchPlan:
     profile_environment: Mapping[str, str]
     stop_save_s: float
     stop_terminate_s: float
+    ranks_wanted: int = 0
+    gpus: tuple[str, ...] = ()
+    fit_arguments: tuple[str, ...] = ()
 
     @property
     def program_arguments(self) -> tuple[str, ...]:
         """All that the training program is given: what is weakest first."""
         pairs = [f"{key}={_word(value)}" for key, value in self.defaults.items()]
         weakest = ("--defaults", *pairs) if pairs else ()
-        return (*weakest, *self.arguments, *self.resume_arguments)
+        return (*weakest, *self.arguments, *self.fit_arguments, *self.resume_arguments)
 
     @property
     def log_dir(self) -> str:

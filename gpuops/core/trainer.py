@@ -11,7 +11,7 @@ from gpuops.errors import UsageError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class DataLayout(_Section):
@@ -28,19 +28,34 @@ class DataLayout(_Section):
     about: str = ""
 
 
+class Batch(_Section):
+    """The settings that say how large a step's batch is, by name.
+
+    ``size`` holds the samples of a rank and pass, ``accumulate`` the passes of a step, ``total``
+    the samples of a step over all ranks, where that is what is given.
+    """
+
+    size: str
+    accumulate: str
+    total: str
+
+
 class Manifest(_Section):
     """A trainer as data: which modules to run, and what to check before.
 
     ``train`` is the module for ``torchrun -m``; ``config`` the module that resolves settings
-    (prints them as JSON, needs no torch); ``verbs`` maps other things it can do to modules.
+    (prints them as JSON, needs no torch); ``check`` one that looks at what these settings mean on
+    disk (prints findings as JSON, likewise); ``verbs`` maps other things it can do to modules.
     """
 
     name: str
     summary: str
     train: str
     config: str
+    check: str | None = None
     verbs: dict[str, str] = {}
     data: DataLayout | None = None
+    batch: Batch | None = None
     importers: dict[str, str] = {}
     synthetic: str | None = None
     out_dir_setting: str = "out_dir"
@@ -50,6 +65,15 @@ class Manifest(_Section):
     checkpoints: str = "checkpoints"
     memory_per_worker_gib: Annotated[float, Field(gt=0)] = 1.0
     disk_gib: Annotated[float, Field(ge=0)] = 1.0
+
+    def worth_checking(self, settings: Mapping[str, object]) -> bool:
+        """Whether its own check has anything to look at: data in files, or something to resume."""
+        if self.check is None:
+            return False
+        if settings.get(self.resume_setting) not in (None, "none", False):
+            return True
+        data = self.data
+        return data is not None and settings.get(data.setting) not in (None, *data.built_in)
 
 
 def parse(document: object, source: str) -> Manifest:

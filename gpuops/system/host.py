@@ -1,52 +1,27 @@
-"""The machine around the GPUs: memory, disk, ports, the interpreter that will train."""
+"""The machine around the GPUs: memory, disk, limits, clock, ports."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import json
 import os
+import resource
 import shutil
 import socket
-import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from gpuops.core.device import Device
+from gpuops.core.device import Box
+from gpuops.core.finding import Finding
 from gpuops.core.node import DataCount, Interpreter, NodeSnapshot, Requirements
 from gpuops.core.trainer import DataLayout
 from gpuops.errors import GpuopsError
-from gpuops.system import datasets, files
+from gpuops.system import cgroups, datasets, files, network
 
-PROBE_TIMEOUT_S = 30.0
-
-_PROBE = """
-import importlib.util, json, platform, re
-from pathlib import Path
-found = importlib.util.find_spec("torch")
-torch = cuda = None
-if found and found.origin:
-    text = (Path(found.origin).parent / "version.py").read_text()
-    version = re.search(r"^__version__[^=]*= *['\\"]([^'\\"]+)", text, re.M)
-    built = re.search(r"^cuda[^=]*= *['\\"]([^'\\"]+)", text, re.M)
-    torch, cuda = version and version[1], built and built[1]
-print(json.dumps({"python": platform.python_version(), "torch": torch, "cuda": cuda}))
-"""
-
-
-def interpreter(path: str) -> Interpreter:
-    """Which Python, torch and CUDA an interpreter has, without importing torch there."""
-    try:
-        answer = subprocess.run(
-            [path, "-c", _PROBE],
-            capture_output=True,
-            check=True,
-            timeout=PROBE_TIMEOUT_S,
-        )
-        return Interpreter(path=path, **json.loads(answer.stdout))
-    except (OSError, subprocess.SubprocessError, ValueError, TypeError):
-        return Interpreter(path=path, python=None, torch=None, cuda=None)
+TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
 def snapshot(
@@ -54,16 +29,16 @@ def snapshot(
     *,
     interpreter: Interpreter,
     layout: DataLayout | None,
-    devices: tuple[Device, ...],
-    gaps: Mapping[str, str],
+    box: Box,
+    trainer_findings: Sequence[Finding] = (),
 ) -> NodeSnapshot:
     """One look at the machine, as far as the job needs it."""
-    unread = dict(gaps)
-    memory = psutil.virtual_memory()
+    unread: dict[str, str] = {}
+    total, available = _memory()
     port_problem = why_port_unusable(needs.master_port)
     if port_problem:
         unread["port"] = port_problem
-    output_gap = _why_unwritable(Path(needs.output_dir))
+    output_gap, skew_s = _try_to_write(Path(needs.output_dir))
     if output_gap:
         unread["output"] = output_gap
     data: DataCount | None = None
@@ -74,17 +49,26 @@ def snapshot(
             unread["data"] = error.message.rstrip(".")
     return NodeSnapshot(
         hostname=socket.gethostname(),
-        cpu_cores=len(os.sched_getaffinity(0)),
-        memory_total_bytes=memory.total,
-        memory_available_bytes=memory.available,
+        now_s=time.time(),
+        cpu_cores=_cores(),
+        memory_total_bytes=total,
+        memory_available_bytes=available,
         shm_free_bytes=_disk_free(Path("/dev/shm")),  # noqa: S108 - looked at, not written
         disk_free_bytes=_disk_free(_existing(Path(needs.output_dir))),
         output_writable=output_gap is None,
+        open_files=_limit(resource.RLIMIT_NOFILE),
+        memlock_bytes=_limit(resource.RLIMIT_MEMLOCK),
+        clock_skew_s=skew_s,
+        clock_synchronised=_clock_synchronised(),
+        interfaces=network.interfaces(),
+        infiniband=network.infiniband(),
+        environment=network.settings(),
         port_free=port_problem is None,
         next_free_port=next_free_port(needs.master_port) if port_problem else None,
         interpreter=interpreter,
-        devices=devices,
+        box=box,
         data=data,
+        trainer_findings=tuple(trainer_findings),
         gaps=unread,
     )
 
@@ -115,6 +99,33 @@ def next_free_port(port: int) -> int | None:
     return next((p for p in range(port + 1, min(port + 1000, 65536)) if is_port_free(p)), None)
 
 
+def _memory() -> tuple[int, int]:
+    """Total and available bytes, of the machine or of the container."""
+    memory = psutil.virtual_memory()
+    limit, left = cgroups.memory_limit_bytes(), cgroups.memory_left_bytes()
+    total = memory.total if limit is None else min(memory.total, limit)
+    return total, memory.available if left is None else min(memory.available, left)
+
+
+def _cores() -> int:
+    allowed, quota = len(os.sched_getaffinity(0)), cgroups.cores()
+    return allowed if quota is None else min(allowed, quota)
+
+
+def _limit(which: int) -> float:
+    soft, _ = resource.getrlimit(which)
+    return float("inf") if soft == resource.RLIM_INFINITY else soft
+
+
+def _clock_synchronised() -> bool | None:
+    """Whether a time server keeps the clock, as the kernel sees it."""
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # asks, sets nothing
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != TIME_ERROR
+
+
 def _existing(path: Path) -> Path:
     path = path.absolute()
     while not files.exists(path):
@@ -129,14 +140,16 @@ def _disk_free(path: Path) -> int | None:
         return None
 
 
-def _why_unwritable(path: Path) -> str | None:
+def _try_to_write(path: Path) -> tuple[str | None, float | None]:
+    """Why a folder cannot be written, or how far its disk's clock is ahead of ours, in seconds."""
     place = _existing(path)
     if not place.is_dir():
-        return f"{place} is a file"
+        return f"{place} is a file", None
     probe = place / f".gpuops-probe-{os.getpid()}"
     try:  # os.access lies on network file systems and to root
         probe.touch(exist_ok=False)
+        skew_s = probe.stat().st_mtime - time.time()
         probe.unlink()
     except OSError as error:
-        return error.strerror or str(error)
-    return None
+        return error.strerror or str(error), None
+    return None, skew_s

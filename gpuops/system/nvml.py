@@ -2,90 +2,184 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import psutil
-import pynvml
+from gpuops.core.device import Box, Device, GpuProcess, Memory, Pcie, State, Xid
+from gpuops.system import gpu_processes
+from gpuops.system.kernel_log import KMSG, KernelLog, slot
+from gpuops.system.nvml_child import Card, Child, EndedError
 
-from gpuops.core.device import Device, GpuProcess
-from gpuops.errors import MachineError
+# A driver without persistence mode wakes the cards when it is asked, one after the other.
+START_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 3.0
+# More than the driver needs for itself; the smallest program that computes takes more.
+UNREMARKABLE_BYTES = 256 * 1024**2
+DRIVERS_CARDS = Path("/proc/driver/nvidia/gpus")
+PCI_DEVICES = Path("/sys/bus/pci/devices")
 
-T = TypeVar("T")
+NO_PERMISSION, LOST, RESET_REQUIRED = 4, 15, 16
+WAYS_OUT = "`sudo dmesg | grep NVRM` may say why; a restart of the machine frees it"
+NOT_READ = {
+    LOST: "it has fallen off the bus (GPU is lost; a restart of the machine may bring it back)",
+    RESET_REQUIRED: "it needs a reset (`sudo nvidia-smi --gpu-reset -i INDEX`)",
+    NO_PERMISSION: "this user may not open it (`ls -l /dev/nvidia*` shows who may)",
+}
 
 
-def devices() -> tuple[Device, ...]:
-    """Every card, in PCI bus order; one that does not answer is there with its fault.
+def read(timeout_s: float = READ_TIMEOUT_S) -> Box:
+    """One look at every card, in PCI bus order; one that does not answer is there, and says so."""
+    with Reader() as reader:
+        return reader.read(timeout_s)
 
-    Raises:
-        MachineError: there is no NVIDIA driver, or it does not answer.
+
+class Reader:
+    """Looks at the cards as often as it is asked, through one child process.
+
+    A child that has ended is replaced at the next look. The kernel ends it together with the
+    thread that started it, so let one thread do the reading.
     """
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        raise MachineError(
-            f"no NVIDIA driver answers ({_text(error)}).",
-            "`--profile cpu` runs without a GPU.",
-        ) from error
-    try:
-        return tuple(_device(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError as error:
-        raise MachineError(f"the NVIDIA driver does not list its GPUs ({_text(error)}).") from error
-    finally:
-        pynvml.nvmlShutdown()
 
+    def __init__(
+        self, *, start_timeout_s: float = START_TIMEOUT_S, kernel_log: Path = KMSG
+    ) -> None:
+        self._start_timeout_s = start_timeout_s
+        self._log = KernelLog(kernel_log)
+        self._contained = gpu_processes.in_container()
+        self._child: Child | None = None
 
-def _device(index: int) -> Device:
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    except pynvml.NVMLError as error:
-        return Device(index=index, fault=_text(error))
-    fault = None
-    try:
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    except pynvml.NVMLError_NotSupported:  # memory shared with the host: no fault
-        memory = None
-    except pynvml.NVMLError as error:
-        memory, fault = None, f"{_text(error)} (fallen off the bus?)"
-    utilization = _read(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
-    running = _read(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle))
-    return Device(
-        index=index,
-        uuid=_read(lambda: str(pynvml.nvmlDeviceGetUUID(handle))),
-        name=_read(lambda: str(pynvml.nvmlDeviceGetName(handle))),
-        memory_total_bytes=int(memory.total) if memory else None,
-        memory_used_bytes=int(memory.used) if memory else None,
-        utilization_pct=int(utilization.gpu) if utilization else None,
-        temperature_c=_read(
-            lambda: int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
-        ),
-        processes=None if running is None else tuple(_process(entry) for entry in running),
-        fault=fault,
-    )
+    def __enter__(self) -> Reader:
+        return self
 
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
 
-def _process(entry: pynvml.c_nvmlProcessInfo_t) -> GpuProcess:
-    user = command = None
-    try:
-        process = psutil.Process(entry.pid)
-        user, command = process.username(), process.name()
-    except psutil.Error:
-        pass  # gone, another namespace, or not ours to see: unknown, and shown so
-    used = entry.usedGpuMemory
-    return GpuProcess(
-        pid=entry.pid,
-        user=user,
-        command=command,
-        memory_bytes=None if used is None else int(used),
-    )
+    def read(self, timeout_s: float = READ_TIMEOUT_S) -> Box:
+        """Look at every card; one that has not answered by then is ``stuck``.
 
+        A driver that is starting, and a card that it has to wake, get the time for a start. A
+        card found stuck is not waited for again.
+        """
+        inherited = self._child is not None
+        try:
+            child = self._child = self._child or Child()
+            child.look(timeout_s, self._start_timeout_s)
+        except EndedError as error:
+            self._end()
+            # One that was killed since the last look says nothing of the driver.
+            return self.read(timeout_s) if inherited else Box(gaps={"gpus": str(error)})
+        now = time.monotonic()
+        if not child.started:
+            return Box(gaps={"gpus": silence(now - child.since)})
+        xids = self._log.xids()
+        addresses = bus_ids(len(child.cards))
+        devices = (
+            self._device(index, card, addresses[index], xids, now)
+            for index, card in enumerate(child.cards)
+        )
+        return Box(
+            driver=child.driver,
+            cuda=child.cuda,
+            devices=tuple(devices),
+            gaps={} if self._log.gap is None else {"xids": self._log.gap},
+        )
 
-def _read(call: Callable[[], T]) -> T | None:
-    try:
-        return call()
-    except pynvml.NVMLError:
+    def close(self) -> None:
+        """End the child and let go of everything; nothing stuck is waited for."""
+        self._end()
+        self._log.close()
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _device(
+        self,
+        index: int,
+        card: Card,
+        address: str | None,
+        xids: Mapping[str, tuple[Xid, ...]] | None,
+        now: float,
+    ) -> Device:
+        """A card, with what was read of it earlier where it does not answer now."""
+        facts = {"bus_id": address, **card.facts}
+        place = slot(facts["bus_id"] or "")
+        if facts.get("numa_node") is None and place is not None:
+            facts["numa_node"] = _numa_node(PCI_DEVICES / place / "numa_node")
+        device = Device(
+            index=index,
+            **{**facts, "pcie": Pcie(**facts.get("pcie", {}))},
+            xids=None if xids is None or place is None else xids.get(place, ()),
+        )
+        if card.answer is None:
+            return replace(device, state="stuck", fault=silence(now - card.asked_at))
+        if "readings" not in card.answer:
+            code, words = card.answer["failed"], card.answer["words"]
+            state: State = "lost" if code == LOST else "unreadable"
+            return replace(device, state=state, fault=failure(index, code, words))
+        return self._read(device, dict(card.answer["readings"]))
+
+    def _read(self, device: Device, readings: dict[str, Any]) -> Device:
+        slowed_by, links_down = readings.pop("slowed_by"), readings.pop("nvlinks_down", None)
+        found, denied = readings.pop("processes"), readings.pop("processes_failed", None)
+        pcie, memory = readings.pop("pcie"), readings.pop("memory")
+        read = replace(
+            device,
+            pcie=replace(device.pcie, **pcie),
+            memory=Memory(**memory),
+            slowed_by=None if slowed_by is None else tuple(slowed_by),
+            nvlinks_down=None if links_down is None else tuple(links_down),
+            processes=None if found is None else tuple(map(self._process, found)),
+            **readings,
+        )
+        return replace(read, processes_gap=self._gap(read, denied))
+
+    def _process(self, entry: tuple[int, int | None, Any]) -> GpuProcess:
+        pid, memory_bytes, kind = entry
+        return gpu_processes.identify(
+            pid, kind=kind, memory_bytes=memory_bytes, contained=self._contained
+        )
+
+    def _gap(self, device: Device, denied: int | None) -> str | None:
+        if denied == NO_PERMISSION:
+            return "the driver lets this user see no processes"
+        if device.processes is None:
+            return "the driver lists no processes of this card"
+        if self._contained and (device.unowned_bytes or 0) > UNREMARKABLE_BYTES:
+            return "processes of other containers are not shown here"
         return None
 
 
-def _text(error: pynvml.NVMLError) -> str:
-    return str(error)
+def bus_ids(count: int, folder: Path = DRIVERS_CARDS) -> list[str | None]:
+    """The cards' PCI addresses as the kernel's side of the driver lists them.
+
+    A lost card no longer tells its own, and the kernel's log knows it by nothing else.
+    """
+    try:
+        found = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        found = []
+    return [*found] if len(found) == count else [None] * count
+
+
+def failure(index: int, code: int | None, words: str = "") -> str:
+    """What is the matter with a card that answers with an error of NVML's."""
+    fault = NOT_READ.get(code or 0, f"the driver cannot read it ({words}; {WAYS_OUT})")
+    return fault.replace("INDEX", str(index))
+
+
+def silence(seconds: float) -> str:
+    """What is the matter with a card, or the driver, that has not answered for so long."""
+    return f"the driver has not answered for {max(1, round(seconds))} s ({WAYS_OUT})"
+
+
+def _numa_node(path: Path) -> int | None:
+    try:
+        node = int(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return node if node >= 0 else None

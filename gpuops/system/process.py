@@ -53,8 +53,12 @@ def start(
     cwd: str,
     state_dir: Path,
     log: Path,
+    claims: Sequence[int] = (),
 ) -> Job:
     """Start a command under a reaper, in sessions of their own.
+
+    The reaper inherits the descriptors of ``claims``, and nobody below it: the locks last as long
+    as the job does, and not as long as a process that a worker left behind.
 
     Raises:
         GpuopsError: it cannot be started.
@@ -78,6 +82,7 @@ def start(
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 start_new_session=True,
+                pass_fds=claims,
             )
     except OSError as error:
         what = error.filename or argv[0]

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 from gpuops.core.profile import Profile, parse
-from gpuops.errors import UsageError
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files
 from gpuops.system.resources import shipped
-from gpuops.system.yaml_files import read_yaml
+from gpuops.system.yaml_files import parse_yaml, read_yaml
+
+SUFFIXES = {".yaml", ".yml"}
 
 
 def search_path() -> list[Path]:
@@ -25,10 +27,18 @@ def search_path() -> list[Path]:
 
 def available() -> dict[str, Path]:
     """Every profile that a name reaches."""
-    found: dict[str, Path] = {}
-    for folder in search_path():
+    return {name: paths[0] for name, paths in everywhere().items()}
+
+
+def everywhere() -> dict[str, list[Path]]:
+    """By name all files of that name: the first is the one that counts, it hides the others."""
+    found: dict[str, list[Path]] = {}
+    folders: dict[str, Path] = {}
+    for folder in search_path():  # who stands in a checkout is in two of them at once
+        folders.setdefault(os.path.realpath(folder), folder)
+    for folder in folders.values():
         for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
+            found.setdefault(path.stem, []).append(path)
     return dict(sorted(found.items()))
 
 
@@ -42,6 +52,25 @@ def load(name_or_path: str) -> Profile:
     return parse(read_yaml(path), str(path))
 
 
+def write(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a profile's text as a file, whole or not at all.
+
+    Raises:
+        UsageError: the text is no profile, or something lies at the path already.
+        GpuopsError: it cannot be written.
+    """
+    parse(parse_yaml(text, str(path)), str(path))
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path} does not end in .yaml, as a profile does.")
+    if os.path.lexists(path) and not overwrite:
+        raise UsageError(f"{path} is there already.", "`--overwrite` replaces it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GpuopsError(f"{path.parent} cannot be made: {error.strerror}.") from error
+    files.write_text(path, text)
+
+
 def find(name_or_path: str) -> Path:
     """The file of a profile.
 
@@ -49,7 +78,7 @@ def find(name_or_path: str) -> Path:
         UsageError: there is none; lists those there are.
     """
     given = Path(name_or_path)
-    if given.suffix in {".yaml", ".yml"} or "/" in name_or_path:
+    if given.suffix in SUFFIXES or "/" in name_or_path:
         if files.is_file(given):
             return given
         raise UsageError(

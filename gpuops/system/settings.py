@@ -21,38 +21,61 @@ def resolve(python: str, module: str, arguments: Sequence[str], cwd: str) -> dic
         UsageError: the trainer refuses a flag or a file, in the trainer's own words.
         GpuopsError: the trainer cannot say.
     """
+    answer = ask(python, module, arguments, cwd)
+    return None if answer is None else dict(_leaves(answer))
+
+
+def ask(
+    python: str,
+    module: str,
+    arguments: Sequence[str],
+    cwd: str,
+    *,
+    what: str = "its settings",
+    timeout_s: float = TIMEOUT_S,
+) -> dict[str, Any] | None:
+    """The JSON object that a trainer's module prints; ``None`` where the interpreter does not run.
+
+    Raises:
+        UsageError: the module refuses a flag or a file, in its own words.
+        GpuopsError: it cannot say ``what`` it was asked for; in its own words where it has some.
+    """
     try:
-        answer = _run(python, module, arguments, cwd)
+        answer = _run(python, module, arguments, cwd, timeout_s)
     except OSError:
         return None
     except subprocess.TimeoutExpired:
         raise GpuopsError(
-            f"{module} did not resolve its settings within {TIMEOUT_S:.0f} s.",
+            f"{module} did not tell {what} within {timeout_s:.0f} s.",
             "Is the machine overloaded, or a network file system stuck?",
         ) from None
     if answer.returncode == USAGE:
         raise UsageError(*_words(answer.stderr))
     if answer.returncode != 0:
-        last = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        lines = answer.stderr.strip().splitlines()
+        if any(line.startswith("error: ") for line in lines):
+            raise GpuopsError(*_words(answer.stderr))
+        last = (lines or ["it said nothing"])[-1]
         raise GpuopsError(
-            f"{module} could not resolve its settings with {python}: {last}.",
+            f"{module} could not tell {what} with {python}: {last}.",
             "Is gpuops installed with its dependencies in that interpreter?",
         )
     try:
-        return dict(_leaves(json.loads(answer.stdout)))
-    except (ValueError, AttributeError):
-        raise GpuopsError(
-            f"{module} did not print its settings as JSON.", f"Try: {python} -m {module}"
-        ) from None
+        found = json.loads(answer.stdout)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise GpuopsError(f"{module} did not print {what} as JSON.", f"Try: {python} -m {module}")
+    return found
 
 
 def help_text(python: str, module: str) -> str:
     """The trainer's own list of settings."""
-    return _run(python, module, ["--help"], ".").stdout
+    return _run(python, module, ["--help"], ".", TIMEOUT_S).stdout
 
 
 def _run(
-    python: str, module: str, arguments: Sequence[str], cwd: str
+    python: str, module: str, arguments: Sequence[str], cwd: str, timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [python, "-m", module, *arguments],
@@ -61,7 +84,7 @@ def _run(
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=TIMEOUT_S,
+        timeout=timeout_s,
         check=False,
     )
 

@@ -9,11 +9,44 @@ import yaml
 
 from gpuops.errors import UsageError
 
+try:  # ten times as fast; a PyYAML built without libyaml has only the other one
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 MAX_BYTES = 100_000
 MAX_DEPTH = 32
+MAX_INTEGER = 2**63  # beyond it some part or other of Python, JSON or C stumbles
 
 # What PyYAML's own constructors let through for values such as `!!timestamp foo`.
-_ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+_ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+
+
+class _Loader(SafeLoader):
+    """Plain data; what a value cannot be is told by its line, integers are those of a machine."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """The value of a node."""
+        try:
+            return super().construct_object(node, deep)
+        except _ODD:
+            kind = node.tag.rpartition(":")[2]
+            shown = f"{node.value!r:.60}" if isinstance(node, yaml.ScalarNode) else "what stands"
+            raise _bad(node, f"{shown} is no {kind}") from None
+
+    def integer(self, node: yaml.ScalarNode) -> int:
+        """An integer of 64 bits."""
+        value = int(self.construct_yaml_int(node))
+        if not -MAX_INTEGER <= value < MAX_INTEGER:
+            raise _bad(node, "the number is too large")
+        return value
+
+
+def _bad(node: yaml.Node, problem: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.integer)
 
 
 def read_yaml(path: Path) -> object:
@@ -23,63 +56,82 @@ def read_yaml(path: Path) -> object:
         UsageError: it is not there, too large, or does not parse; names the file and line.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise UsageError(f"{path} is larger than 100 kB: that is no profile or manifest.")
-        text = path.read_text(encoding="utf-8")
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{path} cannot be read: {reason}.") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, source: str) -> object:
+    """The same of a text that is at hand; ``source`` names it in errors.
+
+    Raises:
+        UsageError: it does not parse; names the source and line.
+    """
     try:
-        _refuse_bombs(path, text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_twice(path, node)
-        return yaml.safe_load(text)
+        _refuse_bombs(text, source)
+        return _load(text, source)
     except yaml.MarkedYAMLError as error:
         reason = error.problem or error.context or "it does not parse"
-        raise _refusal(
-            path, _line(error.problem_mark or error.context_mark), reason, text
-        ) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
-    except _ODD as error:
-        raise UsageError(f"{path} is not YAML that means anything: {error}.") from error
+        line = _line(error.problem_mark or error.context_mark)
+        raise _refusal(source, line, reason, text) from error
+    except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
+        place = error.start if isinstance(error, UnicodeEncodeError) else error.position
+        line = text.encode(errors="replace")[:place].count(b"\n") + 1
+        raise _refusal(source, line, "it holds a character that no text has", "") from error
 
 
-def _refuse_bombs(path: Path, text: str) -> None:
+def _refuse_bombs(text: str, source: str) -> None:
     """Look at the flat stream of events, before anything is built of it."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            raise _refusal(path, _line(event.start_mark), "aliases are not allowed", text)
+            raise _refusal(source, _line(event.start_mark), "aliases are not allowed", text)
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise _refusal(path, _line(event.start_mark), "it is nested too deeply", text)
+            raise _refusal(source, _line(event.start_mark), "it is nested too deeply", text)
 
 
-def _refuse_twice(path: Path, node: yaml.Node | None) -> None:
+def _load(text: str, source: str) -> object:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        _refuse_twice(node, source)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_twice(node: yaml.Node | None, source: str) -> None:
     """PyYAML lets the last of two equal keys win, without a word."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise UsageError(f"{path}, line {line}: the key {key.value} is given twice.")
+                    line, name = key.start_mark.line + 1, key.value[:80]
+                    name = name if name.isprintable() else repr(name)
+                    raise UsageError(f"{source}, line {line}: the key {name} is given twice.")
                 seen.add(key.value)
-            _refuse_twice(path, value)
+            _refuse_twice(value, source)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_twice(path, item)
+            _refuse_twice(item, source)
 
 
 def _line(mark: Any) -> int:
     return mark.line + 1 if mark is not None else 1
 
 
-def _refusal(path: Path, line: int, reason: str, text: str) -> UsageError:
+def _refusal(source: str, line: int, reason: str, text: str) -> UsageError:
     lines = text.splitlines()
     shown = lines[line - 1].strip()[:80] if 0 < line <= len(lines) else ""
     return UsageError(
-        f"{path}, line {line}: {reason}.", f"The line reads: {shown}" if shown else ""
+        f"{source}, line {line}: {reason}.", f"The line reads: {shown}" if shown else ""
     )

@@ -1,7 +1,8 @@
-"""What preflight found, as a table; and errors, as a sentence and a hint."""
+"""What preflight found, as a report; and errors, as a sentence and a hint."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -12,22 +13,20 @@ from rich.text import Text
 from gpuops.core.finding import Finding
 from gpuops.errors import GpuopsError
 
+# From the quiet to the loud: what matters most stands last, right above where one types.
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
 def findings(found: Sequence[Finding]) -> RenderableType:
-    """One row a check; the hint below what needs one."""
-    table = Table.grid(padding=(0, 1, 0, 1))
-    table.add_column(width=1)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in found:
-        mark, colour = MARKS[finding.severity]
-        words = Text(finding.summary)
-        if finding.hint:
-            words.append(f"\n{finding.hint}", style="dim")
-        table.add_row(Text(mark, style=f"bold {colour}"), finding.check, words)
-    return Group(Text("preflight", style="bold cyan"), table)
+    """All of them: the quiet ones first, then the warnings, the errors, and how many of each."""
+    return Group(Text("preflight", style="bold cyan"), _rows(found), _count(found))
+
+
+def brief(found: Sequence[Finding]) -> RenderableType:
+    """Warnings and errors alone, and one quiet line for the rest."""
+    loud = [finding for finding in found if finding.severity != "ok"]
+    quiet = Text(f"preflight: {_plural(len(found) - len(loud), 'check')} ok", style="dim")
+    return Group(quiet, _rows(loud)) if loud else quiet
 
 
 def error(problem: GpuopsError) -> RenderableType:
@@ -36,3 +35,43 @@ def error(problem: GpuopsError) -> RenderableType:
     if problem.hint:
         text.append(f"\nhint: {problem.hint}", style="dim")
     return text
+
+
+def _rows(found: Sequence[Finding]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 1))
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    loudness = list(MARKS)
+    for finding in sorted(found, key=lambda finding: loudness.index(finding.severity)):
+        mark, colour = MARKS[finding.severity]
+        words = Text(finding.summary)
+        if finding.hint:
+            words.append(f"\n→ {finding.hint}", style="cyan")
+        weight = _weight(finding.severity)
+        table.add_row(
+            Text(mark, style=f"{weight} {colour}"), Text(finding.check, style=weight), words
+        )
+    return table
+
+
+def _count(found: Sequence[Finding]) -> Text:
+    """``14 ok, 2 warnings, 1 error``; what there is none of in the dark."""
+    counts: Counter[str] = Counter(finding.severity for finding in found)
+    line = Text()
+    for severity, (_, colour) in MARKS.items():
+        count = counts[severity]
+        line.append("" if severity == "ok" else ", ")
+        line.append(
+            f"{count} ok" if severity == "ok" else _plural(count, severity),
+            style=f"{_weight(severity)} {colour}" if count else "dim",
+        )
+    return line
+
+
+def _weight(severity: str) -> str:
+    return "dim" if severity == "ok" else "bold"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

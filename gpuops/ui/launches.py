@@ -13,7 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gpuops.core.choice import reasons
 from gpuops.core.closing import Closing, Ended
+from gpuops.core.lease import Waiting
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Look, Progress
 from gpuops.core.supervision import Phase
@@ -41,10 +43,11 @@ def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
         if launch.device == "cuda"
         else "CPU over gloo"
     )
+    shrunk = launch.nproc_per_node < launch.ranks_wanted
     table.add_row(
         "where",
-        f"{launch.nproc_per_node} worker(s) on {where}, port {launch.master_port}"
-        f" (profile {launch.profile})",
+        f"{launch.nproc_per_node} worker(s){f' of {launch.ranks_wanted}' if shrunk else ''}"
+        f" on {where}, port {launch.master_port} (profile {launch.profile})",
     )
     batch = _global_batch(launch, settings)
     if batch:
@@ -62,7 +65,9 @@ def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None
     total, world = settings.get("global_batch"), launch.nproc_per_node
     accumulate = settings.get("accumulate") or 1
     if isinstance(total, int):
-        accumulate = max(1, total // (size * world))
+        passes = -(-total // (size * world))
+        each = -(-total // (passes * world))
+        return f"global batch {total} = {world} workers x {passes} passes of at most {each}"
     return (
         f"global batch {size * world * accumulate} = {size} per worker x {world} workers"
         f" x {accumulate} accumulated"
@@ -86,6 +91,7 @@ class Screen:
         self._live = Live(console=console, refresh_per_second=8, transient=True)
         self._plain_due_s = 0.0
         self._plain_step: int | None = None
+        self._said = ""
 
     def __enter__(self) -> Screen:
         if self._console.is_terminal:
@@ -114,6 +120,31 @@ class Screen:
                 progress.step,
             )
             self._console.print(_plain(phase, progress), soft_wrap=True)
+
+    def show_plan(self, launch: LaunchPlan, settings: Mapping[str, Any]) -> None:
+        """Show a plan that was made anew."""
+        self._console.print(plan(launch, settings))
+
+    def wait(self, waiting: Waiting) -> None:
+        """Show what is waited for; on a pipe only what has changed."""
+        line = waiting_line(waiting)
+        if self._console.is_terminal:
+            line.append(f"  {words.duration(waiting.waited_s)}", style="dim")
+            self._live.update(line)
+        elif line.plain != self._said:
+            self._said = line.plain
+            self._console.print(line, soft_wrap=True)
+
+
+def waiting_line(waiting: Waiting) -> Text:
+    """``waiting  6 of 7 GPUs are free, GPU 3 is held by run …, 1 launch before this one``."""
+    choice = waiting.choice
+    parts = [f"{len(choice.devices)} of {choice.wanted} GPUs are free"]
+    parts.append(reasons([refusal for refusal in choice.refused if refusal.passes]))
+    if waiting.ahead:
+        count = len(waiting.ahead)
+        parts.append(f"{count} {'launch' if count == 1 else 'launches'} before this one")
+    return Text.assemble(("waiting", "bold cyan"), "  ", ", ".join(parts))
 
 
 def progress_line(look: Look, width: int) -> RenderableType:

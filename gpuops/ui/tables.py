@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.syntax import Syntax
+from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.node import DataCount
 from gpuops.core.profile import Profile
 from gpuops.core.trainer import Manifest
+from gpuops.errors import GpuopsError
 from gpuops.ui.runs import columns
 
+SHOWN = 10
 
-def profiles(found: Sequence[tuple[Profile, str]]) -> RenderableType:
-    """One row a profile."""
+
+def profiles(found: Sequence[tuple[str, Profile, Sequence[str]]]) -> RenderableType:
+    """One row a profile: its name, what it says, its file and those that the file hides."""
     table = columns("profile", "ranks", "on", "about", "file")
-    for profile, path in found:
+    for name, profile, (file, *hidden) in found:
         gpus = profile.gpus
         on = "CPU" if gpus is None else f"{gpus.model or 'any GPU'}"
-        table.add_row(
-            Text(profile.name, style="bold"),
-            str(profile.nproc_per_node),
-            on,
-            profile.summary,
-            path,
-        )
+        where = Text(file)
+        for other in hidden:
+            where.append(f"\nhides {other}", style="dim")
+        ranks = str(profile.nproc_per_node)
+        table.add_row(Text(name, style="bold"), ranks, on, profile.summary, where)
+    return table
+
+
+def validated(problems: Mapping[str, GpuopsError | None]) -> RenderableType:
+    """One row a profile: in order, or what is wrong."""
+    table = Table.grid(padding=(0, 1, 0, 1))
+    for name, problem in problems.items():
+        if problem is None:
+            table.add_row(Text("✓", style="bold green"), Text(name, style="bold"), "in order")
+            continue
+        words = Text(problem.message)
+        words.append(f"\n{problem.hint}" if problem.hint else "", style="dim")
+        table.add_row(Text("✗", style="bold red"), Text(name, style="bold"), words)
     return table
 
 
@@ -49,6 +64,10 @@ def data_count(count: DataCount) -> RenderableType:
     for split, samples in count.samples.items():
         table.add_row(split, str(samples))
     rows: list[RenderableType] = [Text(count.root, style="bold"), table]
-    if count.incomplete:
-        rows.append(Text(f"incomplete: {', '.join(count.incomplete)}", style="yellow"))
+    for problem, named in (("incomplete", count.incomplete), ("unreadable", count.unreadable)):
+        if named:
+            more = f"\n  and {len(named) - SHOWN:,} more (`--json` lists all)"
+            listed = "".join(f"\n  {name}" for name in named[:SHOWN])
+            text = f"{problem}: {len(named):,}{listed}{more if len(named) > SHOWN else ''}"
+            rows.append(Text(text, style="yellow"))
     return Group(*rows)

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from gpuops.core import profile
 from gpuops.core.torchrun import environment
+from gpuops.core.trainer import Manifest
+from gpuops.core.trainer import parse as parse_manifest
 from gpuops.system import profiles, trainers
+from gpuops.system.yaml_files import parse_yaml
 
 ROOT = Path(__file__).parents[2]
-PROFILES = sorted((ROOT / "profiles").iterdir())
+PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
 TRAINERS = sorted(path.parent.name for path in (ROOT / "trainers").glob("*/trainer.yaml"))
 SCRIPTS = sorted([*(ROOT / "shell").iterdir(), *(ROOT / ".ci").iterdir()])
 
@@ -35,11 +39,49 @@ def run(*words, **changes):
 @pytest.mark.parametrize("path", PROFILES, ids=names(PROFILES))
 def test_a_shipped_profile_is_valid(path):
     """It parses, is named as its file, and says what it is."""
-    profile = profiles.load(str(path))
+    found = profiles.load(str(path))
 
-    assert ".yaml" == path.suffix
-    assert path.stem == profile.name
-    assert profile.summary
+    assert path.stem == found.name
+    assert found.summary
+
+
+def test_the_folder_of_profiles_holds_nothing_else():
+    """Profiles, and the schema by which an editor completes them."""
+    others = {path.name for path in (ROOT / "profiles").iterdir()} - set(names(PROFILES))
+
+    assert {profile.SCHEMA_FILE} == others
+    assert PROFILES
+
+
+def test_the_schema_is_the_one_that_is_enforced():
+    """`gpuops profiles schema > profiles/profile.schema.json` after a change."""
+    assert profile.schema() == json.loads((ROOT / "profiles" / profile.SCHEMA_FILE).read_text())
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=names(PROFILES))
+def test_an_editor_completes_a_shipped_profile(path):
+    """Its first line names the schema beside it."""
+    first = path.read_text().splitlines()[0]
+
+    assert f"# yaml-language-server: $schema=./{profile.SCHEMA_FILE}" == first
+
+
+def test_every_key_of_a_profile_is_documented():
+    """The table of docs/profiles.md has a row for each, in their order, and none besides."""
+    text = (ROOT / "docs" / "profiles.md").read_text()
+
+    assert list(profile.keys()) == re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
+
+
+def test_every_key_of_a_manifest_is_documented():
+    """The example of docs/trainers.md shows all but those that nobody has needed to set."""
+    text = (ROOT / "docs" / "trainers.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    rare = {"out_dir_setting", "resume_setting", "config_setting", "metrics_file", "checkpoints"}
+
+    shown = set(re.findall(r"^   (\w+):", example, re.MULTILINE))
+    assert set(Manifest.model_fields) - rare == shown
+    assert parse_manifest(parse_yaml(example, "docs"), "docs")
 
 
 def test_the_shipped_profiles_are_listed(tmp_path, monkeypatch):
@@ -78,6 +120,7 @@ def test_a_manifests_modules_are_there(name):
     """Each can be found, and finding it loads no torch."""
     manifest = trainers.load(name)
     modules = [manifest.train, manifest.config, *manifest.verbs.values()]
+    modules += [manifest.check] if manifest.check else []
     modules += [*manifest.importers.values(), *([manifest.synthetic] if manifest.synthetic else [])]
     code = (
         "import importlib.util, sys; "
@@ -100,7 +143,21 @@ def test_a_manifests_settings_are_settings_of_the_trainer(name):
     assert json.loads(ran.stdout)
     assert {manifest.out_dir_setting, manifest.resume_setting} <= set(leaves)
     assert manifest.data is None or manifest.data.setting in leaves
+    assert manifest.batch is None or set(manifest.batch.model_dump().values()) <= set(leaves)
     assert "somewhere" in ran.stdout
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_trainers_check_runs_without_torch(name):
+    """It takes the flags of a training, and finds nothing where there is nothing."""
+    manifest = trainers.load(name)
+    code = (
+        "import runpy, sys; sys.argv = ['check']\n"
+        "try: runpy.run_module(%r, run_name='__main__')\n"
+        "finally: print('torch' in sys.modules)"
+    )
+
+    assert manifest.check is None or "[]\nFalse\n" == run("-c", code % manifest.check).stdout
 
 
 @pytest.mark.parametrize("name", TRAINERS)

@@ -37,7 +37,13 @@ def test_the_wheel_brings_every_module_and_nothing_else(wheel):
     about = [name for name in wheel.namelist() if ".dist-info/" in name]
 
     assert {"gpuops", "trainers"} == {name.split("/")[0] for name in names}
-    assert set() == {Path(name).suffix for name in names} - {".py", ".yaml", ".typed", ".md"}
+    assert set() == {Path(name).suffix for name in names} - {
+        ".py",
+        ".yaml",
+        ".json",
+        ".typed",
+        ".md",
+    }
     for package in ("gpuops", "trainers"):
         for path in (ROOT / package).glob("**/*.py"):
             assert str(path.relative_to(ROOT)) in names

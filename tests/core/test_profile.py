@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.profile import Profile, parse
+from gpuops.core.profile import Profile, keys, parse, schema
 from gpuops.errors import ExitCode, UsageError
 
 
@@ -68,8 +69,22 @@ def test_a_profile_cannot_be_changed():
         ({"device": "tpu"}, "device"),
         ({"name": ""}, "name"),
         ({"name": 5}, "name"),
+        ({"name": "a/b"}, "name"),
+        ({"name": ".."}, "name"),
+        ({"name": "two words"}, "name"),
+        ({"name": "new\nline"}, "name"),
+        ({"name": "n" * 101}, "name"),
+        ({"name": "\ud800"}, "name"),
+        ({"summary": "\x1b[2J"}, "summary"),
         ({"gpus": {"count": 0}}, "gpus.count"),
         ({"gpus": {"count": 1, "exclude": [-1]}}, "gpus.exclude.0"),
+        ({"gpus": {"count": 1, "exclude": [0, "card"]}}, "gpus.exclude.1"),
+        ({"gpus": {"count": 1, "exclude": [""]}}, "gpus.exclude.0"),
+        ({"gpus": {"count": 1, "exclude": [2, 2]}}, "gpus.exclude"),
+        ({"gpus": {"count": 1, "exclude": [2, "2"]}}, "gpus.exclude"),
+        ({"gpus": {"count": 1, "exclude": ["GPU-1A", "gpu-1a"]}}, "gpus.exclude"),
+        ({"gpus": {"count": 1, "model": ""}}, "gpus.model"),
+        ({"gpus": {"count": 1, "memory_gib": math.inf}}, "gpus.memory_gib"),
         ({"gpus": {"count": 1, "memory_gib": 0.0}}, "gpus.memory_gib"),
         ({"gpus": {"model": "H100"}}, "gpus.count"),
         ({"gpus": []}, "gpus"),
@@ -77,13 +92,22 @@ def test_a_profile_cannot_be_changed():
         ({"torchrun": {"master_port": "29501"}}, "torchrun.master_port"),
         ({"stop": {"save_s": 0}}, "stop.save_s"),
         ({"stop": {"save_s": math.nan}}, "stop.save_s"),
+        ({"limits": {"temperature_c": 0}}, "limits.temperature_c"),
+        ({"limits": {"memory_headroom": 1.0}}, "limits.memory_headroom"),
         ({"environment": {"OMP_NUM_THREADS": 8}}, "environment.OMP_NUM_THREADS"),
         ({"environment": {"OMP_NUM_THREADS": True}}, "environment.OMP_NUM_THREADS"),
         ({"environment": {"TWO WORDS": "1"}}, "environment.TWO WORDS"),
         ({"environment": {"A=B": "1"}}, "environment.A=B"),
         ({"environment": {"NUL": "a\0b"}}, "environment.NUL"),
+        ({"environment": {"CUDA_VISIBLE_DEVICES": "0"}}, "environment.CUDA_VISIBLE_DEVICES"),
+        ({"environment": {"LOCAL_RANK": "0"}}, "environment.LOCAL_RANK"),
+        ({"environment": {"GPUOPS_RUN_ID": "x"}}, "environment.GPUOPS_RUN_ID"),
         ({"trainers": {"rvq": 3}}, "trainers.rvq"),
         ({"trainers": {"rvq": {"lr": None}}}, "trainers.rvq.lr"),
+        ({"trainers": {"rvq": {"lr": math.nan}}}, "trainers.rvq.lr"),
+        ({"trainers": {"rvq": {"lr": [0.1, math.inf]}}}, "trainers.rvq.lr"),
+        ({"trainers": {"rvq": {"data": "a\0b"}}}, "trainers.rvq.data"),
+        ({"trainers": {"rvq": {"l=r": 1}}}, "trainers.rvq.l=r"),
         ({"trainers": {"rvq": {"lr": {"a": 1}}}}, "trainers.rvq.lr"),
         ({"trainers": {"rvq": {"lr": [[1]]}}}, "trainers.rvq.lr"),
     ],
@@ -130,6 +154,61 @@ def test_all_that_is_wrong_is_said_at_once():
     assert "torchrun.master_port" in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"environment": {"OMP_NUM_THREADS": 8}}, "text is wanted: put it in quotes"),
+        ({"trainers": {"rvq": {"lr": math.nan}}}, "text, a finite number, true or false"),
+        ({"gpus": {"count": 1, "exclude": ["card"]}}, "an index or a UUID (GPU-...) is wanted"),
+        ({"gpus": {"count": 1, "exclude": [2, 2]}}, "2 is named twice"),
+        ({"environment": {"CUDA_VISIBLE_DEVICES": "0"}}, "gpus.exclude leaves cards alone"),
+        ({"environment": {"MASTER_PORT": "1"}}, "torchrun.master_port sets it"),
+        ({"name": "a/b"}, "as in a file"),
+        ({"gpus": 3}, "keys and values are wanted"),
+    ],
+)
+def test_a_refusal_says_what_is_wanted(changes, words):
+    """In words for people, not in those of a validator."""
+    assert words in refusal(document(**changes))
+
+
+@pytest.mark.parametrize("name", ["7x4090", "box-17", "box_17.lab", "größer"])
+def test_a_name_is_one_that_a_file_can_have(name):
+    """Letters of any language, digits, and what commonly stands between them."""
+    assert name == parse(document(name=name), "x.yaml").name
+
+
+def test_a_card_is_excluded_by_index_or_uuid():
+    """As nvidia-smi shows them, and as far as is unique."""
+    exclude = [0, "3", "GPU-1a2b3c4d", "gpu-ffff"]
+
+    assert (
+        exclude == parse({"name": "a", "gpus": {"count": 1, "exclude": exclude}}, "a").gpus.exclude
+    )
+
+
+def test_what_has_no_meaning_on_the_device_is_refused():
+    """Cards of a CPU profile, or workers of a GPU profile, would be ignored without a word."""
+    assert "gpus has no meaning" in refusal(document(gpus={"count": 1}))
+    assert "workers has no meaning" in refusal({"name": "a", "gpus": {"count": 1}, "workers": 2})
+
+
+def test_every_key_says_what_it_means():
+    """Completing editors show it, and so does docs/profiles.md."""
+    assert {"name", "gpus.exclude", "torchrun.master_port", "limits.temperature_c"} <= set(keys())
+    assert all(keys().values())
+
+
+def test_the_schema_tells_an_editor_the_same():
+    """It names the keys, and refuses others."""
+    told = schema()
+
+    assert set(Profile.model_fields) == set(told["properties"])
+    assert told["additionalProperties"] is False
+    assert told["$defs"]["Gpus"]["required"] == ["count"]
+    assert json.dumps(told)
+
+
 def test_a_gpu_profile_without_cards_is_refused():
     """``device: cuda`` needs ``gpus``."""
     assert "gpus is missing" in refusal({"name": "none"})
@@ -173,13 +252,13 @@ scalars = (
     | st.text(max_size=8)
     | st.sampled_from(["cpu", "cuda", "name"])
 )
-keys = st.sampled_from([*Profile.model_fields, "count", "exclude", "master_port", "save_s"])
+names = st.sampled_from([*Profile.model_fields, "count", "exclude", "master_port", "save_s"])
 documents = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(keys | st.text(max_size=5), inner, max_size=5)
-        | st.dictionaries(st.integers() | st.none() | keys, inner, max_size=3)
+        | st.dictionaries(names | st.text(max_size=5), inner, max_size=5)
+        | st.dictionaries(st.integers() | st.none() | names, inner, max_size=3)
     ),
     max_leaves=12,
 )

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
+
 import pytest
 
 from gpuops.core.trainer import DataLayout
@@ -23,7 +30,8 @@ def _sample(tmp_path):
         folder = tmp_path / path
         folder.mkdir(parents=True)
         for name in names or LAYOUT.sample_files:
-            (folder / name).touch()
+            (folder / name).write_bytes(b"\x93NUMPY")
+        return folder
 
     return sample
 
@@ -39,7 +47,7 @@ def test_the_samples_of_every_split_are_counted(tmp_path, sample):
 
     assert {"train": 2, "val": 1} == found.samples
     assert ("train", "val") == found.folders
-    assert () == found.incomplete
+    assert ((), ()) == (found.incomplete, found.unreadable)
     assert str(tmp_path) == found.root
 
 
@@ -83,7 +91,131 @@ def test_linked_samples_count(tmp_path, sample):
     (tmp_path / "train" / "loop").symlink_to("loop")
     (tmp_path / "loop").symlink_to("loop")
 
+    found = datasets.count(tmp_path, LAYOUT)
+
+    assert {"train": 1} == found.samples
+    assert (
+        "train/broken: it is a link that leads nowhere",
+        "train/loop: it is a link that leads nowhere",
+    ) == found.unreadable
+
+
+def test_a_file_of_no_use_is_named_with_the_reason(tmp_path, sample):
+    """By what `stat` says: nothing is opened, not even a pipe that nobody writes to."""
+    sample("train/whole")
+    (sample("train/empty") / "pose.npy").write_bytes(b"")
+    for name in ("folder", "link", "loop", "pipe"):
+        (sample(f"train/{name}") / "pose.npy").unlink()
+    (tmp_path / "train" / "folder" / "pose.npy").mkdir()
+    (tmp_path / "train" / "link" / "pose.npy").symlink_to("nowhere.npy")
+    (tmp_path / "train" / "loop" / "pose.npy").symlink_to("pose.npy")
+    os.mkfifo(tmp_path / "train" / "pipe" / "pose.npy")
+
+    found = datasets.count(tmp_path, LAYOUT)
+
+    assert {"train": 1} == found.samples
+    assert () == found.incomplete
+    assert (
+        "train/empty: pose.npy is empty",
+        "train/folder: pose.npy is a folder",
+        "train/link: pose.npy is a link that leads nowhere",
+        "train/loop: pose.npy cannot be read: Too many levels of symbolic links",
+        "train/pipe: pose.npy is no file",
+    ) == found.unreadable
+
+
+def test_a_linked_file_counts(tmp_path, sample):
+    """Also one that is only reached over a link."""
+    folder = sample("train/a", "keypoints.npy")
+    (tmp_path / "store.npy").write_bytes(b"x")
+    (folder / "pose.npy").symlink_to(tmp_path / "store.npy")
+
     assert {"train": 1} == datasets.count(tmp_path, LAYOUT).samples
+
+
+COUNT = """
+import os, sys
+from pathlib import Path
+from gpuops.core.trainer import DataLayout
+from gpuops.system import datasets
+layout = DataLayout(setting="data", splits={"train": ["train"]}, sample_files=["pose.npy"])
+if os.geteuid() == 0:
+    os.setgid(65534), os.setuid(65534)
+found = datasets.count(Path(sys.argv[1]), layout)
+print(dict(found.samples), *found.unreadable, sep="\\n")
+"""
+
+
+def test_what_may_not_be_read_is_named():
+    """As whoever counts, who is not root here: a closed file, a closed folder."""
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        for name in ("open", "closed file", "closed folder"):
+            (root / "train" / name).mkdir(parents=True)
+            (root / "train" / name / "pose.npy").write_bytes(b"x")
+            (root / "train" / name / "pose.npy").chmod(0o644)
+            (root / "train" / name).chmod(0o755)
+        root.chmod(0o755)
+        (root / "train").chmod(0o755)
+        (root / "train" / "closed file" / "pose.npy").chmod(0)
+        (root / "train" / "closed folder").chmod(0)
+        ran = subprocess.run(
+            [sys.executable, "-c", COUNT, place], capture_output=True, text=True, check=True
+        )
+        (root / "train" / "closed folder").chmod(0o755)
+
+    assert [
+        "{'train': 1}",
+        "train/closed file: pose.npy cannot be read: permission denied",
+        "train/closed folder: pose.npy cannot be read: Permission denied",
+    ] == ran.stdout.splitlines()
+
+
+def test_ones_own_files_need_not_be_open_to_all(tmp_path, sample):
+    """A data set of mode 0600 is whole to its owner."""
+    (sample("train/a", "pose.npy", "keypoints.npy") / "pose.npy").chmod(0o600)
+
+    assert {"train": 1} == datasets.count(tmp_path, LAYOUT).samples
+
+
+def test_a_name_that_is_no_text_can_be_printed(tmp_path, sample):
+    """File systems take any bytes; a report is UTF-8."""
+    sample("train/b\udcff", "other.txt")
+    sample("m\udcfc", "pose.npy")
+
+    found = datasets.count(tmp_path, LAYOUT)
+
+    assert ("train/b\\xff",) == found.incomplete
+    assert "".join(found.folders).encode()
+
+
+def test_a_long_count_says_how_far_it_is(tmp_path, sample, monkeypatch):
+    """Now and then, over all splits."""
+    monkeypatch.setattr(datasets, "TELL_EVERY", 2)
+    for name in ("train/a", "train/b", "train/c", "val/d", "val/e"):
+        sample(name)
+    told = []
+
+    datasets.count(tmp_path, LAYOUT, tell=told.append)
+
+    assert [2, 4] == told
+
+
+def test_a_large_data_set_needs_no_more_memory_than_a_small_one(tmp_path, sample):
+    """Samples are looked at one by one; no list of them is kept."""
+    for number in range(3000):
+        sample(f"train/clip-{number:05d}", "pose.npy", "keypoints.npy")
+    for number in range(30):
+        sample(f"val/clip-{number:05d}", "pose.npy", "keypoints.npy")
+    peaks = {}
+    for split in ("val", "train", "val", "train"):
+        layout = LAYOUT.model_copy(update={"splits": {split: [split]}})
+        tracemalloc.start()
+        datasets.count(tmp_path, layout)
+        peaks[split] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert peaks["train"] < peaks["val"] + 60_000
 
 
 @pytest.mark.parametrize("name", ["missing", "mis\0sing", "m" * 300, "file/below"])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import socket
-import sys
+import time
 
 import pytest
 
+from gpuops.core.device import Box
+from gpuops.core.finding import ok
 from gpuops.core.node import Interpreter, Requirements
 from gpuops.core.trainer import DataLayout
 from gpuops.system import host
@@ -78,45 +82,11 @@ def test_above_the_last_port_there_is_none():
     assert host.next_free_port(65535) is None
 
 
-def test_this_interpreter_has_a_version():
-    """Python and torch, told without importing torch."""
-    found = host.interpreter(sys.executable)
-
-    assert ".".join(map(str, sys.version_info[:3])) == found.python
-    assert found.torch
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "#!/bin/sh\nexit 1\n",
-        "#!/bin/sh\necho hello\n",
-        "#!/bin/sh\necho '[]'\n",
-        "#!/bin/sh\necho '{\"a\": 1}'\n",
-        "#!/bin/sh\nprintf '\\377\\376'\n",
-        "not a program",
-    ],
-)
-def test_what_is_no_interpreter_is_none(tmp_path, text):
-    """Whatever it answers, it is not Python."""
-    path = tmp_path / "python"
-    path.write_text(text)
-    path.chmod(0o755)
-
-    assert host.interpreter(str(path)).python is None
-
-
-@pytest.mark.parametrize("path", ["/no/such/python", "/tmp", "", "a\0b"])  # noqa: S108
-def test_an_interpreter_that_is_not_there_is_none(path):
-    """Missing, a folder, no name, no possible name."""
-    assert host.interpreter(path).python is None
-
-
 @pytest.fixture(name="look")
 def _look():
     """A look at this machine for a small job."""
 
-    def look(output_dir, *, port=29999, **changes):
+    def look(output_dir, *, port=29999, own=(), **changes):
         needs = Requirements(
             workers=1,
             master_port=port,
@@ -127,14 +97,18 @@ def _look():
         )
         layout = DataLayout(setting="data", splits={"train": ["train"]}, sample_files=["x"])
         return host.snapshot(
-            needs, interpreter=NO_PYTHON, layout=layout, devices=(), gaps={"gpus": "none"}
+            needs,
+            interpreter=NO_PYTHON,
+            layout=layout,
+            box=Box(gaps={"gpus": "none"}),
+            trainer_findings=own,
         )
 
     return look
 
 
 def test_a_look_finds_memory_disk_and_cores(look, tmp_path):
-    """Of a folder that is there, or will be made. What was a gap before is still one."""
+    """Of a folder that is there, or will be made. What was read before is handed on."""
     for folder in (tmp_path, tmp_path / "runs" / "new"):
         node = look(folder)
 
@@ -142,7 +116,9 @@ def test_a_look_finds_memory_disk_and_cores(look, tmp_path):
         assert 0 < node.disk_free_bytes
         assert 0 < node.cpu_cores
         assert node.output_writable
-        assert "none" == node.gaps["gpus"]
+        assert "none" == node.box.gaps["gpus"]
+    own = (ok("cache", "matches"),)
+    assert own == look(tmp_path, own=own).trainer_findings
 
 
 def test_a_look_leaves_nothing_behind(look, tmp_path):
@@ -185,9 +161,67 @@ def test_a_port_in_use_comes_with_another(look, tmp_path):
 def test_data_is_counted_or_a_gap(look, tmp_path):
     """What is wrong with the data is told by preflight, not by a traceback."""
     (tmp_path / "data" / "train" / "a").mkdir(parents=True)
-    (tmp_path / "data" / "train" / "a" / "x").touch()
+    (tmp_path / "data" / "train" / "a" / "x").write_text("a sample")
 
     assert {"train": 1} == look(tmp_path, data_root=str(tmp_path / "data")).data.samples
     missing = look(tmp_path, data_root=str(tmp_path / "none"))
     assert missing.data is None
     assert "there is no data set" in missing.gaps["data"]
+
+
+def test_a_local_disk_agrees_with_the_clock(look, tmp_path):
+    """And the look says when it was."""
+    before = time.time()
+    node = look(tmp_path)
+
+    assert abs(node.clock_skew_s) < 1.0
+    assert before <= node.now_s <= time.time()
+    assert node.clock_synchronised in {True, False, None}
+
+
+def test_where_nothing_can_be_written_the_clock_is_unknown(look):
+    """None is not agreement."""
+    assert look("/proc/1/runs").clock_skew_s is None
+
+
+def test_the_limits_are_those_of_our_processes(look, tmp_path):
+    """As `ulimit` tells them; no limit is no number."""
+    limits = {
+        resource.RLIMIT_NOFILE: "open_files",
+        resource.RLIMIT_MEMLOCK: "memlock_bytes",
+    }
+    node = look(tmp_path)
+
+    for which, name in limits.items():
+        soft, _ = resource.getrlimit(which)
+        wanted = float("inf") if soft == resource.RLIM_INFINITY else soft
+        assert wanted == getattr(node, name)
+
+
+def test_a_limit_lowered_is_seen(look, tmp_path):
+    """The soft one: it is what a process meets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 500), hard))
+    try:
+        assert look(tmp_path).open_files == min(soft, 500)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_cores_are_those_that_we_may_use(look, tmp_path):
+    """Not all that the machine has."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert 1 == look(tmp_path).cpu_cores
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_a_look_knows_the_network(look, tmp_path, monkeypatch):
+    """The interfaces, and the variables that choose among them."""
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "lo")
+    node = look(tmp_path)
+
+    assert "lo" in {interface.name for interface in node.interfaces}
+    assert "lo" == node.environment["NCCL_SOCKET_IFNAME"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuops.errors import UsageError
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import profiles
 from gpuops.system.resources import shipped
 
@@ -134,3 +134,71 @@ def test_the_shipped_profiles_are_found_from_anywhere():
     """They lie beside the package, or within it where it is installed."""
     assert shipped("profiles").is_absolute()
     assert (shipped("profiles") / "cpu.yaml").is_file()
+
+
+def test_a_hidden_profile_is_told(places):
+    """All files of a name, the one that counts first."""
+    here, users = places
+    write(users, "cpu", 3)
+    write(here, "cpu", 4)
+
+    paths = profiles.everywhere()["cpu"]
+
+    assert [
+        Path("profiles/cpu.yaml"),
+        users / "cpu.yaml",
+        shipped("profiles") / "cpu.yaml",
+    ] == paths
+    assert 1 == len(profiles.everywhere()["8xh100"])
+
+
+def test_a_checkout_hides_nothing_of_its_own(monkeypatch):
+    """Who stands in it has ./profiles and the shipped ones in one folder."""
+    monkeypatch.chdir(shipped("profiles").parent)
+
+    assert [Path("profiles/cpu.yaml")] == profiles.everywhere()["cpu"]
+
+
+GOOD = "name: mine\ndevice: cpu\nworkers: 2\n"
+
+
+def test_a_profile_is_written_and_found(places):
+    """Into a folder that need not be there."""
+    path = places[0] / "deep" / "mine.yaml"
+    profiles.write(path, GOOD)
+
+    assert GOOD == path.read_text()
+    assert 2 == profiles.load(str(path)).workers
+
+
+def test_what_is_there_is_not_overwritten(places):
+    """Unless somebody says so; a link that leads nowhere is something too."""
+    path = write(places[0], "mine", 5)
+    (places[0] / "link.yaml").symlink_to("nowhere")
+
+    for taken in (path, places[0] / "link.yaml"):
+        with pytest.raises(UsageError, match="is there already") as caught:
+            profiles.write(taken, GOOD)
+        assert "--overwrite" in caught.value.hint
+    assert 5 == profiles.load("mine").workers
+
+    profiles.write(path, GOOD, overwrite=True)
+    assert 2 == profiles.load("mine").workers
+    assert ["link.yaml", "mine.yaml"] == sorted(entry.name for entry in places[0].iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("mine.yaml", "name: mine\n", "gpus is missing"),
+        ("mine.txt", GOOD, "does not end in .yaml"),
+        ("file/mine.yaml", GOOD, "cannot be made"),
+    ],
+)
+def test_what_could_not_be_used_is_not_written(places, name, text, words):
+    """A broken text, a name that no launch would find, a folder that cannot be."""
+    (places[0] / "file").touch()
+    with pytest.raises(GpuopsError, match=words):
+        profiles.write(places[0] / name, text)
+
+    assert ["file"] == [entry.name for entry in places[0].iterdir()]

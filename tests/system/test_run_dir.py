@@ -32,7 +32,7 @@ def a_plan(runs, run_id="20260101-000000-toy", attempt=1):
         attempt=attempt,
         working_dir=str(runs),
     )
-    return plan(CPU, (), request)
+    return plan(CPU, None, request)
 
 
 def make(runs, run_id="20260101-000000-toy", **exit_record):

@@ -59,7 +59,7 @@ def a_plan(folder, *, python, arguments=(), variables=None, run_id="r", entry="t
     """A CPU plan with hostile parts."""
     return plan(
         Profile(name="cpu", device="cpu", workers=1, environment=variables or {}),
-        (),
+        None,
         LaunchRequest(
             target=Target(kind="script", name="t", entry=entry),
             run_id=run_id,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuops.errors import UsageError
-from gpuops.system.yaml_files import read_yaml
+from gpuops.system.yaml_files import parse_yaml, read_yaml
 
 
 @pytest.fixture(name="read")
@@ -168,12 +168,81 @@ def test_a_value_that_is_not_what_it_says_is_refused(refusal, text):
     assert refusal(text).message
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\nb: !!timestamp soon", 2),
+        ("a: 1\nb: 2024-99-99", 2),
+        ("a:\n  - 1\n  - !!int ''", 3),
+        ("a: 1\nb: \x01", 2),
+        ("ü: ü\n\nb: \x00", 3),
+        ("a: 1\n<<: 3", 2),
+        (f"a: 1\nb: {'9' * 5000}", 2),
+    ],
+)
+def test_an_odd_value_is_named_by_line(refusal, text, line):
+    """Also where the parser itself does not say where it stumbled."""
+    assert f"line {line}: " in refusal(text).message
+
+
+@pytest.mark.parametrize(
+    "number", ["9223372036854775808", "-0x8000000000000001", "0x" + "f" * 5000]
+)
+def test_a_number_that_no_machine_has_is_refused(refusal, number):
+    """Python has integers without end, and then cannot print them."""
+    assert "line 2: the number is too large" in refusal(f"a: 1\nb: {number}").message
+    assert "line 1: the number is too large" in refusal(f"? {number}\n: 1").message
+
+
+def test_the_largest_numbers_are_read(read):
+    """64 bits."""
+    assert {"a": 2**63 - 1, "b": -(2**63)} == read(f"a: {2**63 - 1}\nb: {-(2**63)}")
+
+
+def test_a_text_at_hand_is_read_likewise():
+    """Its name is the one that is given; half a surrogate is no text."""
+    assert {"a": 1} == parse_yaml("a: 1", "here")
+    with pytest.raises(UsageError, match="here, line 2: aliases"):
+        parse_yaml("a: &x 1\nb: *x", "here")
+    with pytest.raises(UsageError, match="here, line 2: it holds a character that no text has"):
+        parse_yaml("a: 1\nb: \ud800", "here")
+
+
+def test_the_slow_parser_refuses_the_same(tmp_path):
+    """PyYAML built without libyaml: other words perhaps, the same lines."""
+    code = """
+import sys, yaml
+del yaml.CSafeLoader
+from gpuops.errors import UsageError
+from gpuops.system.yaml_files import SafeLoader, parse_yaml
+assert SafeLoader is yaml.SafeLoader
+for text in sys.argv[1:]:
+    try:
+        print(parse_yaml(text, "here"))
+    except UsageError as error:
+        print(error.message.partition(": ")[0])
+"""
+    texts = ["a: [1, b]", "a: 1\nb: @x", "a: &x 1\nb: *x", "a: 1\nb: !!int ''", "a: 1\na: 2"]
+    texts += ["a: 1\nb: \x01", "[" * 50, "a: 99999999999999999999", "!custom 1"]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *texts],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    lines = [2, 2, 2, 2, 2, 1, 1, 1]
+    assert ["{'a': [1, 'b']}", *[f"here, line {n}" for n in lines]] == ran.stdout.splitlines()
+
+
 def test_a_key_given_twice_is_refused(refusal):
     """The last of two would win without a word."""
     error = refusal("name: a\nworkers: 2\nstop: {save_s: 1}\nworkers: 8\n")
 
     assert "line 4: the key workers is given twice" in error.message
     assert "given twice" in refusal("a:\n  - {b: 1, b: 2}\n").message
+    assert refusal('"two\\nlines": 1\n"two\\nlines": 2\n').message
 
 
 def test_the_same_key_in_two_places_is_fine(read):

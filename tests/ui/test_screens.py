@@ -7,11 +7,10 @@ import io
 from rich.console import Console
 
 from gpuops.core.closing import Closing, next_commands
-from gpuops.core.finding import error, ok
 from gpuops.core.progress import Look, Progress
 from gpuops.core.run import Attempt, RunRecord
 from gpuops.core.supervision import Phase
-from gpuops.ui import findings, launches, runs, words
+from gpuops.ui import launches, runs, words
 
 
 def text_of(renderable, width=80):
@@ -90,16 +89,6 @@ def test_stopping_says_what_is_awaited():
 
     assert shown.startswith("stopping  3.0 s")
     assert "Ctrl-C again" in shown
-
-
-def test_a_finding_shows_what_to_do():
-    """Errors carry their hint, what is fine does not."""
-    shown = text_of(
-        findings.findings([ok("torch", "2.13"), error("port", "in use", "Take another.")])
-    )
-
-    assert [line.split()[:2] for line in shown.splitlines()[1:3]] == [["✓", "torch"], ["✗", "port"]]
-    assert "Take another." in shown
 
 
 def test_the_closing_summary_has_it_all():

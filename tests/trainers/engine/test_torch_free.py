@@ -8,7 +8,7 @@ import sys
 import pytest
 
 MODULES = ["config", "config_files", "config_flags", "settings", "sections"]
-MODULES += ["errors", "checkpoint_files"]
+MODULES += ["errors", "checkpoint_files", "check"]
 
 
 @pytest.mark.parametrize("module", MODULES)

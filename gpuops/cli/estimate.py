@@ -1,0 +1,117 @@
+"""``gpuops estimate``: whether a training run fits, before there is a GPU to try it on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Any
+
+import typer
+
+from gpuops.cli import options, output
+from gpuops.core.estimate import Estimate, beside, card, judge, parse, ranks
+from gpuops.core.estimate import room_bytes as room
+from gpuops.core.launch import LaunchRequest, plan
+from gpuops.core.profile import Gpus, Profile
+from gpuops.core.trainer import Manifest
+from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
+from gpuops.launcher import look
+from gpuops.order import Order, request
+from gpuops.system import profiles, settings, trainers
+from gpuops.ui import estimates
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+VERB = "estimate"
+TIMEOUT_S = 180.0
+Trainer = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TRAINER",
+        help="A trainer (rvq); its own flags may follow.",
+        autocompletion=lambda incomplete: [n for n in trainers.names() if n.startswith(incomplete)],
+        show_default=False,
+    ),
+]
+ANY = Profile(name="any", gpus=Gpus(count=1))  # it wishes nothing for any trainer
+
+
+@app.command(
+    cls=options.Dashed,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog=EXIT_CODES_HELP,
+    help="Say what a training step takes of a GPU's memory, and what fits. No GPU is needed.\n\n"
+    "`gpuops estimate rvq --profile 7x4090 --batch-size 512` · the flags of training just follow",
+    rich_help_panel="Jobs",
+)
+def estimate(
+    ctx: typer.Context,
+    name: Trainer = None,
+    profile: options.ProfileName = None,
+    nproc_per_node: options.Workers = None,
+    python: options.Python = None,
+    data: options.Data = None,
+    config: options.Config = None,
+    simulate: options.Simulate = None,
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Say what a training step takes of a GPU's memory, and what fits."""
+    if name is None or name.startswith("-"):
+        raise UsageError("say which trainer.", f"The trainers: {', '.join(trainers.names())}.")
+    order = Order(
+        name=name,
+        python=python,
+        data=data,
+        configs=tuple(config or ()),
+        arguments=tuple(ctx.args),
+    )
+    manifest, asked = request(order)
+    module = _module(manifest, asked)
+    hardware = profiles.load(profile) if profile else None
+    known = hardware and (hardware.gpus is None or hardware.gpus.memory_gib is not None)
+    devices = () if known else look(simulate).devices
+    on_gpu = hardware is None or hardware.device == "cuda"
+    planned = card(hardware, devices)
+    workers = ranks(hardware, devices, nproc_per_node)
+    margin = beside(on_gpu=on_gpu, ranks=workers)
+    question = ["--ranks", str(workers), "--device", "cuda" if on_gpu else "cpu"]
+    if planned is not None:
+        question += ["--room-bytes", str(room(planned, margin))]
+    with _working(f"rehearsing a step of {asked.target.name}, without data and GPU"):
+        flags = plan(hardware or ANY, None, asked).program_arguments
+        found = _ask(asked, module, (*question, *flags))
+    verdict = judge(found, planned, margin)
+    output.answer(
+        {"estimate": found, "card": planned, "beside": margin, "verdict": verdict},
+        lambda: estimates.estimate(asked.target.name, found, planned, margin, verdict),
+        as_json=as_json,
+    )
+    if verdict.fits is False:
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+def _module(manifest: Manifest | None, asked: LaunchRequest) -> str:
+    if manifest is None:
+        raise UsageError(
+            f"{asked.target.entry} is a {asked.target.kind}: only a trainer can say what it needs.",
+            "`gpuops trainers list` shows the trainers.",
+        )
+    if VERB not in manifest.verbs:
+        raise UsageError(
+            f"trainer {manifest.name} does not say what it needs.",
+            "docs/estimate.md says how a trainer does.",
+        )
+    return manifest.verbs[VERB]
+
+
+def _ask(asked: LaunchRequest, module: str, words: tuple[str, ...]) -> Estimate:
+    answer = settings.ask(
+        asked.python, module, words, asked.working_dir, what="its memory", timeout_s=TIMEOUT_S
+    )
+    if answer is None:
+        raise GpuopsError(f"{asked.python} cannot be run.", "Give another --python.")
+    return parse(answer, module)
+
+
+def _working(sentence: str) -> AbstractContextManager[Any]:
+    screen = output.stderr()
+    return screen.status(sentence) if screen.is_terminal else nullcontext()

@@ -1,0 +1,33 @@
+"""``gpuops gpus``: who holds which card, and who waits."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+
+from gpuops.cli import options, output
+from gpuops.errors import EXIT_CODES_HELP, MachineError
+from gpuops.launcher import look
+from gpuops.system import leases
+from gpuops.ui import gpus as screen
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def gpus(simulate: options.Simulate = None, *, as_json: output.Json = False) -> None:
+    """List the GPUs, who holds them and who waits."""
+    box = look(simulate)
+    if "gpus" in box.gaps:
+        raise MachineError(
+            f"the GPUs cannot be read: {box.gaps['gpus']}.", "Check that `nvidia-smi` works."
+        )
+    line = leases.line() if simulate is None else []
+    output.answer(
+        {"box": box, "waiting": line},
+        lambda: screen.gpus(box, line, time.time()),
+        as_json=as_json,
+    )
+    if "claims" in box.gaps:
+        output.note(box.gaps["claims"])

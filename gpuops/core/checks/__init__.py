@@ -1,0 +1,1 @@
+"""What preflight checks: each check is a plain function of what was seen."""

@@ -1,0 +1,64 @@
+"""What a container or a job scheduler lets this process have (cgroup v2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
+
+
+def memory_limit_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
+    """The narrowest limit; ``None`` where there is none, or none can be read."""
+    limits = [_number(group / "memory.max") for group in _groups(root, own)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def memory_left_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
+    """What may still be taken; caches that can be dropped count as free."""
+    left: list[int] = []
+    for group in _groups(root, own):
+        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+        if limit is not None and used is not None:
+            left.append(max(0, limit - used + _reclaimable(group)))
+    return min(left, default=None)
+
+
+def cores(root: Path = ROOT, own: Path = OWN) -> int | None:
+    """The cores that the narrowest quota comes to, at least one; ``None`` without a quota."""
+    shares: list[float] = []
+    for group in _groups(root, own):
+        quota, _, period = _text(group / "cpu.max").partition(" ")
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            shares.append(int(quota) / int(period))
+    return max(1, int(min(shares))) if shares else None
+
+
+def _groups(root: Path, own: Path) -> Iterator[Path]:
+    """Our own group and those above it: each of them limits us."""
+    for line in _text(own).splitlines():
+        if line.startswith("0::"):
+            group = root / line.removeprefix("0::").strip("/")
+            yield group
+            yield from (parent for parent in group.parents if parent.is_relative_to(root))
+
+
+def _reclaimable(group: Path) -> int:
+    for line in _text(group / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "inactive_file" and value.isdecimal():
+            return int(value)
+    return 0
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text.isdecimal() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

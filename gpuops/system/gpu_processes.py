@@ -1,0 +1,72 @@
+"""Who a process on a card is, as far as can be seen from here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+from gpuops.core.device import GpuProcess, Kind, Whose
+
+COMMAND_LENGTH = 60
+# The number that the kernel gives the machine's own PID namespace (PROC_PID_INIT_INO).
+MACHINES_OWN = 0xEFFFFFFC
+
+
+def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool) -> GpuProcess:
+    """Look up a process that the driver lists; ``contained`` as ``in_container`` says."""
+    user = command = started_at_s = None
+    whose: Whose
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            # One that has ended, and that nobody waits for, can still hold memory.
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            user, started_at_s = process.username(), process.create_time()
+            command = process.name() if ended else _command(process)
+        whose = "gone" if ended else "known"
+    except psutil.AccessDenied:
+        whose = "hidden"
+    except psutil.NoSuchProcess:
+        whose = "hidden" if _exists(pid) else "elsewhere" if contained or not pid else "gone"
+    return GpuProcess(
+        pid=pid,
+        user=user,
+        command=command,
+        memory_bytes=memory_bytes,
+        started_at_s=started_at_s,
+        whose=whose,
+        kind=kind,
+    )
+
+
+def in_container() -> bool:
+    """Whether we see the PIDs of a container only, not those of the machine."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino != MACHINES_OWN
+    except OSError:
+        return False
+
+
+def _exists(pid: int) -> bool:
+    """Whether the kernel knows it, although /proc may hide it (mounted with ``hidepid``)."""
+    if not pid:  # to kill, it would be we ourselves
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _command(process: psutil.Process) -> str:
+    """Its command line, to be recognised by; without its interpreter's folder."""
+    words = process.cmdline() or [process.name()]
+    if " " not in words[0]:  # one that renamed itself has its title there
+        words[0] = words[0].rpartition("/")[2]
+    line = " ".join(" ".join(words).split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return shown if len(shown) <= COMMAND_LENGTH else f"{shown[: COMMAND_LENGTH - 1]}…"

@@ -1,0 +1,316 @@
+"""One lock a GPU and a port, seen by all gpuops users of the machine, freed by the kernel.
+
+The locks are open file description locks (``F_OFD_SETLK``, fcntl(2)) on one file a thing in a
+folder that all may write. Whoever inherits the descriptor holds the lock with us: a launch hands
+it to the reaper, so it lasts as long as the job, whatever becomes of the rest of gpuops. Looking
+who holds a lock takes none (``F_OFD_GETLK``), so looking never stands in anybody's way.
+
+What a file says of its holder is only shown; that it is held, the kernel says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pwd
+import stat
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from gpuops.core.device import Claim
+from gpuops.core.lease import Ticket
+from gpuops.errors import GpuopsError
+
+VARIABLE = "GPUOPS_LEASE_DIR"
+# Where every user may write and no cleaner comes by; /tmp where the first is root's alone.
+SHARED = ("/run/lock/gpuops", "/tmp/gpuops-leases")  # noqa: S108 - checked before it is used
+EVERYBODY = 0o1777
+LARGEST = 4096
+_FLOCK = "hhqqi"  # struct flock of 64-bit Linux
+
+
+class TakenError(GpuopsError):
+    """Somebody claimed it between the look and the claim: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Locks that this process holds, as descriptors to hand on."""
+
+    descriptors: tuple[int, ...] = ()
+
+
+def gpu(uuid: str) -> str:
+    """How the claim on a card is called."""
+    return f"gpu-{uuid}"
+
+
+def port(number: int) -> str:
+    """How the claim on a port is called."""
+    return f"port-{number}"
+
+
+@contextlib.contextmanager
+def hold(things: Iterable[str], claim: Claim) -> Iterator[Held]:
+    """Claim cards and ports, all or none; let go of them at the end, unless somebody inherited.
+
+    Raises:
+        TakenError: one of them is claimed by somebody else.
+        GpuopsError: the claims cannot be made here.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptors: list[int] = []
+        for thing in sorted(things):  # in one order: of two launches, one gets through
+            path = folder() / f"{thing}.lock"
+            descriptor = _open(path)
+            stack.callback(os.close, descriptor)
+            if not _lock(descriptor) or not _still_there(descriptor, path):
+                raise TakenError(
+                    f"{thing} was claimed a moment ago.", "`gpuops gpus` shows by whom."
+                )
+            _write(descriptor, asdict(claim))
+            descriptors.append(descriptor)
+        if descriptors:  # cleaners of /tmp leave a folder alone that somebody has locked
+            descriptors.append(os.open(folder(), os.O_RDONLY | os.O_CLOEXEC))
+            stack.callback(os.close, descriptors[-1])
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptors[-1], fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield Held(tuple(descriptors))
+
+
+def holders() -> dict[str, Claim]:
+    """What is claimed at this moment, and by whom."""
+    found: dict[str, Claim] = {}
+    for place in _places():
+        for path in (*_listed(place, "gpu-"), *_listed(place, "port-")):
+            said = _said_if_held(path)
+            if said is not None:
+                found[path.name.removesuffix(".lock")] = _claim(said)
+    return found
+
+
+def why_not_shared() -> str | None:
+    """Why claims made here would not be seen by others; ``None`` where all is well."""
+    try:
+        folder()
+    except GpuopsError as problem:
+        return problem.message.rstrip(".")
+    return None
+
+
+@contextlib.contextmanager
+def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Ticket]:
+    """Stand in line for cards: visible to all, and gone with this process, however it ends.
+
+    Raises:
+        GpuopsError: the line cannot be joined here.
+    """
+    place = folder()
+    _sweep(place)
+    ticket = Ticket(number=time.time_ns(), uuids=tuple(uuids), count=count, claim=claim)
+    path = place / f"wait-{ticket.number}-{os.getpid()}.lock"
+    descriptor = _open(path)
+    try:
+        _lock(descriptor)
+        _write(descriptor, {**asdict(claim), "uuids": ticket.uuids, "count": count})
+        yield ticket
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def line() -> list[Ticket]:
+    """Who waits, first come first."""
+    found: list[Ticket] = []
+    for place in _places():
+        for path in _listed(place, "wait-"):
+            number = path.name.split("-")[1]
+            said = _said_if_held(path)
+            if said is None or not number.isdecimal():
+                continue
+            uuids, count = said.get("uuids"), said.get("count")
+            found.append(
+                Ticket(
+                    number=int(number),
+                    uuids=tuple(map(str, uuids)) if isinstance(uuids, list) else (),
+                    count=count if isinstance(count, int) else 0,
+                    claim=_claim(said),
+                )
+            )
+    return sorted(found, key=lambda ticket: ticket.number)
+
+
+def me(run_id: str, run_dir: str) -> Claim:
+    """A claim of this process, for a run."""
+    return Claim(
+        run_id=run_id, run_dir=run_dir, user=user(), pid=os.getpid(), since_s=round(time.time(), 1)
+    )
+
+
+def user() -> str:
+    """Who runs this: the machine's word, not the environment's."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container without a name for the number
+        return str(os.getuid())
+
+
+def folder() -> Path:
+    """The folder of the locks, made where it is missing.
+
+    Raises:
+        GpuopsError: there is none that all users of the machine can write.
+    """
+    problem = ""
+    for place in _places():
+        try:
+            with contextlib.suppress(FileExistsError), _for_everybody():
+                place.mkdir(EVERYBODY)
+            problem = problem or _why_unsafe(place)
+            if not _why_unsafe(place):
+                return place
+        except OSError as error:
+            problem = problem or f"{place} cannot be made: {error.strerror}"
+    raise GpuopsError(
+        f"GPUs cannot be claimed so that other users see it: {problem}.",
+        f"`sudo install -d -m 1777 {_places()[0]}` makes the folder; or name one that all users "
+        f"of the machine can write in {VARIABLE}.",
+    )
+
+
+@contextlib.contextmanager
+def _for_everybody() -> Iterator[None]:
+    """What is made in here may be written by all from its first moment on."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _places() -> tuple[Path, ...]:
+    given = os.environ.get(VARIABLE)
+    return (Path(given),) if given else tuple(map(Path, SHARED))
+
+
+def _why_unsafe(place: Path) -> str:
+    seen = place.lstat()
+    if not stat.S_ISDIR(seen.st_mode):
+        return f"{place} is no folder"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"{place} cannot be written"
+    if seen.st_mode & stat.S_IWOTH and not seen.st_mode & stat.S_ISVTX:
+        return f"in {place} anybody may delete anybody's files (its sticky bit is missing)"
+    return ""
+
+
+def _listed(place: Path, begin: str) -> list[Path]:
+    try:
+        names = os.listdir(place)  # noqa: PTH208 - names are all that is wanted
+    except OSError:
+        return []
+    return [place / name for name in names if name.startswith(begin) and name.endswith(".lock")]
+
+
+def _open(path: Path) -> int:
+    """Open a lock file, made where it is missing; a link in its place is refused.
+
+    Not ``O_CREAT`` on what is there: the kernel forbids that on other users' files in a sticky
+    folder (fs.protected_regular).
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        try:
+            with _for_everybody():
+                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            descriptor = os.open(path, flags)
+    except OSError as error:
+        what = "is a link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
+        raise _refused(path, what) from error
+    seen = os.fstat(descriptor)
+    if not stat.S_ISREG(seen.st_mode) or seen.st_nlink > 1:
+        os.close(descriptor)
+        raise _refused(path, "is no plain file of its own")
+    return descriptor
+
+
+def _refused(path: Path, what: str) -> GpuopsError:
+    return GpuopsError(
+        f"the claim {path} {what}: nothing was started.",
+        f"gpuops did not make that. Look at it and remove it: `rm {path}`.",
+    )
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _held(descriptor: int) -> bool:
+    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def _request(kind: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
+
+
+def _still_there(descriptor: int, path: Path) -> bool:
+    """Whether the file that is locked is the one that the others will find."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except OSError:
+        return False
+
+
+def _write(descriptor: int, said: dict[str, object]) -> None:
+    text = json.dumps(said).encode()
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text[:LARGEST], 0)
+
+
+def _said_if_held(path: Path) -> dict[str, object] | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not _held(descriptor):
+            return None
+        said = json.loads(os.pread(descriptor, LARGEST, 0))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    finally:
+        os.close(descriptor)
+    return said if isinstance(said, dict) else {}
+
+
+def _claim(said: dict[str, object]) -> Claim:
+    """What a file says of its holder, as far as it makes sense; anybody could write it."""
+    kinds = {"run_id": str, "run_dir": str, "user": str, "pid": int, "since_s": float}
+    known = {
+        field.name: said[field.name]
+        for field in fields(Claim)
+        if isinstance(said.get(field.name), kinds[field.name])
+    }
+    return Claim(**known)  # type: ignore[arg-type]
+
+
+def _sweep(place: Path) -> None:
+    """Remove what waiters left that were killed; others' files the sticky bit protects."""
+    for path in _listed(place, "wait-"):
+        with contextlib.suppress(OSError):
+            old = time.time() - path.lstat().st_mtime > 60
+            if old and _said_if_held(path) is None:
+                path.unlink()

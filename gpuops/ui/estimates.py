@@ -1,0 +1,113 @@
+"""What a training step takes of a card, as tables."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gpuops.core.estimate import GIB, MIB, Beside, Card, Estimate, Verdict
+from gpuops.ui.findings import MARKS
+from gpuops.ui.runs import columns
+
+# A trainer's parts and phases in words; others than these are shown by their own names.
+PARTS = {"average": "moving average", "optimizer": "optimizer state"}
+PHASES = {
+    "build": "while the model is built",
+    "forward": "in the forward pass",
+    "backward": "in the backward pass",
+    "optimizer": "in the optimizer's step",
+    "after": "after the optimizer's step",
+}
+
+
+def estimate(
+    name: str, found: Estimate, card: Card | None, margin: Beside, verdict: Verdict
+) -> RenderableType:
+    """The parts, what they come to beside the card, and which sizes fit."""
+    rows: list[RenderableType] = [_head(name, found, card), _parts(found, card, margin)]
+    if found.assumed:
+        rows.append(Text(f"assumed: {found.assumed}\n", style="yellow"))
+    rows.append(_words(verdict))
+    if card is not None:
+        rows += ["", _sizes(found, card, margin)]
+    return Group(*rows)
+
+
+def _head(name: str, found: Estimate, card: Card | None) -> Text:
+    on = card.name if card else {"cuda": "GPU", "cpu": "CPU worker"}[found.device]
+    passes = f" in each of {found.passes} passes" if found.passes > 1 else ""
+    return Text.assemble(
+        (name, "bold"),
+        f" on {found.ranks} x {on}, {found.precision}\n",
+        (f"{found.batch}{passes}\n", "dim"),
+    )
+
+
+def _parts(found: Estimate, card: Card | None, margin: Beside) -> Table:
+    need = found.asked
+    table = Table.grid(padding=(0, 2, 0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim")
+    parts = [(part, size) for part, size in need.parts.items() if size or part == "gradients"]
+    for part, size in parts:
+        coming = part == "gradients" and size < need.parts.get("parameters", 0)
+        last = part == parts[-1][0]
+        remark = "more come as the activations go" if coming else ""
+        table.add_row(PARTS.get(part, part), amount(size), remark, end_section=last)
+    at = PHASES.get(need.at, need.at)
+    table.add_row(_bold("tensors"), _bold(amount(need.peak_bytes)), f"at most, {at}")
+    if found.device == "cuda":
+        beside = margin.total_bytes + need.rounding_bytes
+        table.add_row("context and workspace", amount(beside), _margin(margin, need.rounding_bytes))
+        table.add_row(_bold("needed"), _bold(amount(need.peak_bytes + beside)))
+    if card is not None:
+        free = f"of {amount(card.memory_bytes)}; {card.headroom:.0%} stays free"
+        table.add_row("card", amount(card.usable_bytes), free)
+    table.add_row()
+    return table
+
+
+def _margin(margin: Beside, rounding_bytes: int) -> str:
+    named = {
+        "CUDA": margin.context_bytes,
+        "libraries": margin.workspace_bytes,
+        "NCCL": margin.nccl_bytes,
+        "rounding": rounding_bytes,
+    }
+    shown = ", ".join(f"{name} {size / MIB:.0f}" for name, size in named.items() if size)
+    return f"a margin, in MiB: {shown}"
+
+
+def _words(verdict: Verdict) -> Text:
+    mark, colour = MARKS[{True: "ok", False: "error", None: "warning"}[verdict.fits]]
+    words = Text.assemble((f"{mark} ", f"bold {colour}"), verdict.sentence)
+    if verdict.hint:
+        words.append(f"\n{verdict.hint}", style="dim")
+    return words
+
+
+def _sizes(found: Estimate, card: Card, margin: Beside) -> Table:
+    table = columns(found.setting, "needs", "of the card")
+    table.padding = (0, 2, 0, 1)
+    for column in table.columns:
+        column.justify = "right"
+    for need in sorted(found.needs, key=lambda need: need.size):
+        takes = need.peak_bytes + need.rounding_bytes + margin.total_bytes
+        colour = "" if takes <= card.usable_bytes else "red"
+        style = f"bold {colour}" if need.size == found.size else colour
+        share = f"{takes / card.memory_bytes:.0%}"
+        table.add_row(f"{need.size:,}", amount(takes), share, style=style)
+    return table
+
+
+def _bold(words: str) -> Text:
+    return Text(words, style="bold")
+
+
+def amount(size: int) -> str:
+    """``6.2 MiB``, ``812 MiB``, ``2.11 GiB``, ``20.9 GiB``."""
+    if size < GIB:
+        return f"{size / MIB:.0f} MiB" if size >= 10 * MIB else f"{size / MIB:.1f} MiB"
+    return f"{size / GIB:.2f} GiB" if size < 10 * GIB else f"{size / GIB:.1f} GiB"

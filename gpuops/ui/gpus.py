@@ -1,0 +1,70 @@
+"""The cards of a machine on the screen: who holds them, and who waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gpuops.core.choice import GIB, why_taken
+from gpuops.core.device import Box, Device
+from gpuops.core.lease import Ticket
+from gpuops.ui import words
+from gpuops.ui.runs import columns
+
+UUID_SHOWN = 12
+
+
+def gpus(box: Box, line: Sequence[Ticket], now_s: float) -> RenderableType:
+    """One row a card, and below them the line of those who wait."""
+    table = columns("GPU", "model", "memory", "use", "temp", "UUID", "holder")
+    for device in box.devices:
+        table.add_row(
+            Text(str(device.index), style="bold"),
+            (device.name or "—").removeprefix("NVIDIA ").removeprefix("GeForce "),
+            _memory(device),
+            "—" if device.utilization_pct is None else f"{device.utilization_pct} %",
+            "—" if device.temperature_c is None else f"{device.temperature_c} °C",
+            (device.uuid or "—")[:UUID_SHOWN],
+            _holder(device, now_s),
+        )
+    if not line:
+        return table
+    waiting = columns("waiting", "for", "since")
+    for place, ticket in enumerate(line, 1):
+        claim = ticket.claim
+        waiting.add_row(
+            f"{place}. {claim.run_id or 'a launch'}{f' of {claim.user}' if claim.user else ''}",
+            f"{ticket.count} of {_indices(ticket, box)}",
+            words.ago(claim.since_s, now_s),
+        )
+    return Group(table, "", waiting)
+
+
+def _memory(device: Device) -> str:
+    if device.memory_total_bytes is None:
+        return "—"
+    used = "—" if device.memory_used_bytes is None else f"{device.memory_used_bytes / GIB:.1f}"
+    return f"{used} / {device.memory_total_bytes / GIB:.0f} GiB"
+
+
+def _holder(device: Device, now_s: float) -> Text:
+    if device.fault is not None:
+        return Text(f"{device.state}: {device.fault}", style="red")
+    taken = why_taken(device)
+    if taken is None:
+        unseen = device.processes_gap if device.processes is None else None
+        return Text(f"free, but {unseen}", "yellow") if unseen else Text("free", style="green")
+    return Text(f"{taken.removeprefix('is ')}{_since(device, now_s)}", style="yellow")
+
+
+def _since(device: Device, now_s: float) -> str:
+    starts = [p.started_at_s for p in device.computing if p.started_at_s is not None]
+    since = device.claim.since_s if device.claim else min(starts, default=None)
+    return "" if since is None else f", since {words.ago(since, now_s)}"
+
+
+def _indices(ticket: Ticket, box: Box) -> str:
+    named = [str(device.index) for device in box.devices if device.uuid in ticket.uuids]
+    return f"GPU {', '.join(named)}" if named else "cards that are not here"

@@ -1,0 +1,252 @@
+"""Launches that want the same cards: none ever shares one unasked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MOCK = Path(__file__).parents[1] / "mocknvml" / "mocknvml.py"
+EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
+ROUNDS = 20
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the mock driver needs gcc")
+
+
+@pytest.fixture(name="driver", scope="module")
+def _driver(tmp_path_factory):
+    spec = importlib.util.spec_from_file_location("mocknvml", MOCK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.MockNvml(EIGHT, lib=tmp_path_factory.mktemp("nvml")) as mock:
+        yield mock
+
+
+class Box:
+    """A machine of eight cards, and launches on it."""
+
+    def __init__(self, folder, driver, python, workers):
+        self.folder, self.driver, self.python, self.workers = folder, driver, python, workers
+        self.marks, self.hold = folder / "marks", folder / "go"
+        self.marks.mkdir()
+        for count in range(1, 9):
+            (folder / "profiles" / f"{count}.yaml").write_text(
+                f"name: '{count}'\ngpus: {{count: {count}, model: RTX 4090}}\n"
+            )
+
+    def environment(self, **more):
+        return {
+            **os.environ,
+            **self.driver.env,
+            "MARKS": str(self.marks),
+            "GPUOPS_LEASE_DIR": str(self.folder / "claims"),
+            **more,
+        }
+
+    def command(self, *words, script="holds.py"):
+        torch = ["--python", self.python, "--force", "torch"]
+        whole = [sys.executable, "-m", "gpuops", "launch", str(self.workers / script), *torch]
+        return [*whole, *map(str, words)]
+
+    def start(self, *words, **environment):
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def gpuops(self, *words):
+        return subprocess.run(
+            [sys.executable, "-m", "gpuops", *map(str, words)],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def holding(self, *words):
+        """A launch that has its cards and keeps them until ``go`` is there."""
+        job = self.start(*words, HOLD=str(self.hold))
+        while not list(self.marks.glob("order-*")):
+            assert job.poll() is None, job.stdout.read()
+            time.sleep(0.01)
+        return job
+
+    def let_go(self):
+        self.hold.touch()
+
+    def cards(self):
+        """Who holds what, by `gpuops gpus --json`."""
+        box = json.loads(self.gpuops("gpus", "--json").stdout)
+        held = {d["index"]: d["claim"]["run_id"] for d in box["box"]["devices"] if d["claim"]}
+        return held, [ticket["count"] for ticket in box["waiting"]]
+
+
+@pytest.fixture(name="box")
+def _box(tmp_path, driver, quick_python, workers, own_port):  # noqa: ARG001 - makes profiles/
+    driver.set(EIGHT)
+    return Box(tmp_path, driver, quick_python, workers)
+
+
+def ended(job):
+    """What a launch said, and its exit code; its pipe is closed."""
+    said, _ = job.communicate(timeout=60)
+    return job.returncode, said
+
+
+@pytest.mark.parametrize("each", [4, 5])
+def test_two_launches_at_the_same_instant_never_share_a_card(box, each):
+    """Round after round they split the box; where it is too small, one waits."""
+    for _ in range(ROUNDS // 2):
+        jobs = [box.start("--profile", each, "--wait") for _ in range(2)]
+        for code, said in map(ended, jobs):
+            assert code == 0, said
+
+    assert not list(box.marks.glob("GPU-*"))
+    assert len(list(box.marks.glob("order-*"))) == ROUNDS
+
+
+def test_a_job_holds_its_cards_and_its_port_until_it_ends(box):
+    """`gpuops gpus` names the run; the next launch takes other cards and another port."""
+    job = box.holding("--profile", 3)
+    held, _ = box.cards()
+    other = ended(box.start("--profile", 3))
+
+    assert sorted(held) == [0, 1, 2]
+    assert len(set(held.values())) == 1
+    assert other[0] == 0, other[1]
+    assert "3 worker(s) on GPUs 3, 4, 5" in other[1]
+    box.let_go()
+    assert ended(job)[0] == 0
+    assert box.cards()[0] == {}
+
+
+def test_a_job_whose_supervisor_was_killed_still_holds_its_cards(box):
+    """They are free when the job ends, not when somebody's terminal does."""
+    job = box.holding("--profile", 2)
+    job.kill()
+    ended(job)
+
+    assert sorted(box.cards()[0]) == [0, 1]
+    box.let_go()
+    (run,) = (box.folder / "runs").glob("*-holds")
+    exit_record = run / "state" / "attempt-1" / "exit.json"
+    while box.cards()[0]:
+        pass  # each look is a process of its own
+    assert json.loads(exit_record.read_text())["returncode"] == 0
+
+
+def test_too_few_cards_are_explained_with_ways_out(box):
+    """Who holds the missing one, and what can be done; nothing is started."""
+    job = box.holding("--profile", 2)
+    refused = box.gpuops("launch", box.workers / "holds.py", "--profile", 7, "--force", "torch")
+    said = " ".join(refused.stderr.split())
+
+    assert refused.returncode == 1
+    assert "7 RTX 4090 wanted, 6 free" in said
+    assert "GPU 0, 1 are held by run 2" in said
+    assert "`--wait` queues until they are free" in said
+    assert "`--shrink` starts on 6" in said
+    box.let_go()
+    assert ended(job)[0] == 0
+
+
+def test_first_come_first_served(box):
+    """A launch that waits gets its cards before one that came later and wants fewer."""
+    job = box.holding("--profile", 6)
+    waits = box.start("--profile", 8, "--wait")
+    while box.cards()[1] != [8]:
+        assert waits.poll() is None, waits.stdout.read()
+    late = box.gpuops("launch", box.workers / "holds.py", "--profile", 1, "--force", "torch")
+
+    assert late.returncode == 1
+    assert "to a launch that waits for" in " ".join(late.stderr.split())
+    box.let_go()
+    assert (ended(job)[0], ended(waits)[0]) == (0, 0)
+
+
+def test_ctrl_c_leaves_the_line(box):
+    """Nothing is started, and nobody waits behind a ghost."""
+    job = box.holding("--profile", 8)
+    waits = box.start("--profile", 8, "--wait")
+    while box.cards()[1] != [8]:
+        assert waits.poll() is None, waits.stdout.read()
+    waits.send_signal(signal.SIGINT)
+    code, said = ended(waits)
+
+    assert code == 130
+    assert "Traceback" not in said
+    assert box.cards()[1] == []
+    box.let_go()
+    assert ended(job)[0] == 0
+
+
+def test_waiting_ends_with_its_time(box):
+    """With what is still missing, exit code 1."""
+    job = box.holding("--profile", 8)
+    code, said = ended(box.start("--profile", 2, "--wait", "0.1s"))
+
+    assert code == 1
+    assert "2 of 2 cards are still missing" in " ".join(said.split())
+    box.let_go()
+    assert ended(job)[0] == 0
+
+
+def test_cards_in_use_are_shared_by_force(box):
+    """Whoever insists may: the claim stays with who has it."""
+    job = box.holding("--profile", 8)
+    box.marks.joinpath("again").mkdir()
+    shared = box.start("--profile", 1, "--force", "gpus", MARKS=str(box.marks / "again"))
+
+    code, said = ended(shared)
+    assert code == 0, said
+    assert "shared: GPU 0 is held by run" in " ".join(said.split())
+    box.let_go()
+    assert ended(job)[0] == 0
+
+
+def test_shrinking_takes_what_is_there(box):
+    """GPU 3 is lost: seven go on."""
+    box.driver.set([*EIGHT, "lost 3"])
+    code, said = ended(box.start("--profile", 8, "--shrink"))
+
+    assert code == 0, said
+    assert "7 worker(s) of 8 on GPUs 0, 1, 2, 4, 5, 6, 7" in said
+
+
+def test_a_trainer_that_is_shrunk_keeps_its_global_batch(box):
+    """Seven of 80 are 560 a step, also on six cards."""
+    box.driver.set([*EIGHT, "lost 3"])
+    plan = box.gpuops(
+        "plan", "rvq", "--profile", "7x4090", "--shrink", "--force", "torch", "--json"
+    )
+    value = json.loads(plan.stdout)["plan"]
+
+    assert value["gpu_indices"] == [1, 2, 4, 5, 6, 7]
+    assert value["fit_arguments"] == ["--accumulate", "1", "--global-batch", "560"]
+    assert (value["nproc_per_node"], value["ranks_wanted"]) == (6, 7)
+
+
+def test_waiting_for_a_card_that_is_lost_is_refused(box):
+    """It will not come back by itself."""
+    box.driver.set([*EIGHT, "lost 3"])
+    refused = box.gpuops(
+        "launch", box.workers / "holds.py", "--profile", 8, "--wait", "--force", "torch"
+    )
+
+    assert refused.returncode == 1
+    assert "GPU 3 cannot be used" in " ".join(refused.stderr.split())
+    assert box.cards()[1] == []

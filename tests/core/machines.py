@@ -1,0 +1,93 @@
+"""Machines, cards and jobs as values: all is well with them, but for what a test changes."""
+
+from __future__ import annotations
+
+from gpuops.core.choice import GIB, Choice
+from gpuops.core.device import Box, Device, Memory, Pcie
+from gpuops.core.node import Interface, Interpreter, NodeSnapshot, Requirements
+from gpuops.core.profile import Gpus, Profile
+
+CPU = Profile(name="cpu", device="cpu", workers=2)
+CUDA = Profile(name="two", gpus=Gpus(count=2))
+NOW_S = 1_800_000_000.0
+PYTHON = Interpreter(
+    path="/venv/bin/python", python="3.11.7", torch="2.9.0", cuda="12.8", nccl="2.27.3"
+)
+LO = Interface(name="lo", addresses=("127.0.0.1", "::1"))
+ETH0 = Interface(name="eth0", addresses=("192.0.2.7", "2001:db8::7"))
+DOCKER0 = Interface(name="docker0", addresses=("172.17.0.1",))
+
+
+def card(index=0, **changes):
+    """A card of a server, free and well."""
+    facts = {
+        "uuid": f"GPU-{index}",
+        "name": "NVIDIA H100 80GB HBM3",
+        "numa_node": index // 4,
+        "memory_total_bytes": 80 * GIB,
+        "memory_used_bytes": 0,
+        "utilization_pct": 0,
+        "temperature_c": 35 + index,
+        "slowed_by": (),
+        "memory": Memory(
+            ecc_enabled=True,
+            ecc_uncorrected=0,
+            remap_pending=False,
+            remap_failed=False,
+            retired_pending=False,
+        ),
+        "pcie": Pcie(generation=5, generation_max=5, width=16, width_max=16),
+        "nvlinks_up": 18,
+        "nvlinks_down": (),
+        "persistence": True,
+        "mig": False,
+        "xids": (),
+        "processes": (),
+    }
+    return Device(index=index, **{**facts, **changes})
+
+
+def box(*cards, driver="570.86.10", cuda=(12, 8)):
+    """A driver and the cards that it shows."""
+    return Box(driver=driver, cuda=cuda, devices=cards)
+
+
+def node(**changes):
+    """A machine on which all is well."""
+    facts = {
+        "hostname": "box",
+        "now_s": NOW_S,
+        "cpu_cores": 8,
+        "memory_total_bytes": 64 * GIB,
+        "memory_available_bytes": 32 * GIB,
+        "shm_free_bytes": 8 * GIB,
+        "disk_free_bytes": 100 * GIB,
+        "output_writable": True,
+        "open_files": 1024,
+        "memlock_bytes": float("inf"),
+        "clock_skew_s": 0.0,
+        "clock_synchronised": True,
+        "interfaces": (LO, ETH0),
+        "port_free": True,
+        "interpreter": PYTHON,
+        "box": box(card(0), card(1)),
+    }
+    return NodeSnapshot(**{**facts, **changes})
+
+
+def needs(**changes):
+    """A small job on two workers."""
+    facts = {
+        "workers": 2,
+        "master_port": 29501,
+        "output_dir": "runs/r",
+        "memory_per_worker_bytes": GIB,
+        "disk_bytes": GIB,
+    }
+    return Requirements(**{**facts, **changes})
+
+
+def on(*cards, refused=()):
+    """What a job needs that has chosen these cards."""
+    choice = Choice(wanted=len(cards), devices=cards, refused=refused)
+    return needs(workers=len(cards), choice=choice)

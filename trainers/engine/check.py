@@ -1,0 +1,100 @@
+"""A trainer's own check: what its settings mean on disk, told before any rank starts. Torch-free.
+
+``python -m trainers.NAME.check FLAGS`` takes the flags of a training and prints a JSON list of
+findings. Whatever is wrong is a finding; it reads what is cheap to read, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from trainers.engine import checkpoint_files
+from trainers.engine.config import resolve
+from trainers.engine.errors import TrainerError, run_main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trainers.engine.sections import RunConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One checked fact: a sentence, and what to do where it is not as it should be."""
+
+    check: str
+    severity: Literal["ok", "warning", "error"]
+    summary: str
+    hint: str = ""
+
+
+def main(
+    cls: type[T], check: Callable[[T], Sequence[Finding]], *, name: str, presets: Path
+) -> None:
+    """Print what ``check`` finds for the settings on the command line, and exit."""
+
+    def show(argv: Sequence[str]) -> None:
+        config = resolve(cls, argv, name=name, presets=presets)
+        print(json.dumps([asdict(finding) for finding in check(config)], indent=2))
+
+    run_main(show)
+
+
+def refused(check: str, error: TrainerError) -> Finding:
+    """What training would stop at."""
+    return Finding(check=check, severity="error", summary=error.message, hint=error.hint)
+
+
+def checkpoint(run: RunConfig) -> list[Finding]:
+    """What the run will go on from: which checkpoint, and which ones are passed over as broken."""
+    try:
+        path, broken = _chosen(run.resume, run.folder / "checkpoints")
+    except TrainerError as error:
+        return [refused("checkpoint", error)]
+    return [_goes_on(path, broken)] if path else []
+
+
+def _chosen(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    if wanted == "none":
+        if checkpoint_files.all_in(folder):
+            msg = f"{folder} holds the checkpoints of an earlier run"
+            hint = "`--resume auto` goes on with it; another `--out-dir` begins anew."
+            raise TrainerError(msg, hint)
+        return None, []
+    if wanted == "auto":
+        path, broken = checkpoint_files.newest_valid(folder)
+        if broken and path is None:
+            msg = f"none of the checkpoints in {folder} is whole: {_named(broken)}"
+            raise TrainerError(msg, "Move them away to begin at step 0.")
+        return path, broken
+    path = checkpoint_files.find(Path(wanted), prefer="last")
+    return path, _newer_and_broken(path, Path(wanted))
+
+
+def _newer_and_broken(path: Path, given: Path) -> list[tuple[Path, str]]:
+    """Those of a run's folder that came after the one found; who named one meant that one."""
+    if given.resolve() == path:
+        return []
+    step = checkpoint_files.step_of(path)
+    newer = [p for p in checkpoint_files.all_in(path.parent) if checkpoint_files.step_of(p) > step]
+    return [(one, reason) for one in newer if (reason := checkpoint_files.validate(one))]
+
+
+def _goes_on(path: Path, broken: Sequence[tuple[Path, str]]) -> Finding:
+    if not broken:
+        return Finding(check="checkpoint", severity="ok", summary=f"{path} is whole")
+    return Finding(
+        check="checkpoint",
+        severity="warning",
+        summary=f"it goes on from {path}, which is whole; passed over: {_named(broken)}",
+        hint="What was trained after that checkpoint is trained again.",
+    )
+
+
+def _named(broken: Sequence[tuple[Path, str]]) -> str:
+    return "; ".join(f"{path.name}: {reason}" for path, reason in broken)

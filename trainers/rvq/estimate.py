@@ -1,0 +1,208 @@
+"""What training needs of a card's memory: `python -m trainers.rvq.estimate FLAGS`, JSON on stdout.
+
+FLAGS are those of training, and `--ranks N`, `--device cuda|cpu`, `--room-bytes N`. Nothing is
+trained, and the data set need not be on this machine: see `look`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from trainers.engine.config import resolve
+from trainers.engine.data import local_size
+from trainers.engine.distributed import World
+from trainers.engine.errors import run_main
+from trainers.engine.estimate import Play, Question, answer, question
+from trainers.rvq.clips import open_clips
+from trainers.rvq.config import PRESETS, Config
+from trainers.rvq.data import MotionBatch, Statistics
+from trainers.rvq.features import choose_rotation, values_per_joint
+from trainers.rvq.losses import build_loss
+from trainers.rvq.model import RVQVAE, build_model
+from trainers.rvq.smplh import smplh_skeleton
+from trainers.rvq.synthetic import synthetic_clips
+from trainers.rvq.windows import cut_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from trainers.rvq.config import DatasetConfig
+    from trainers.rvq.skeleton import Skeleton
+
+NPY_HEADER = 128  # bytes before the values of a small array
+FAR = 1 << 40  # a stride that no clip is long enough for: one window of each ratio will do
+ALONE = World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shapes:
+    """What of a data set the memory depends on."""
+
+    joints: int
+    skeleton: Skeleton | None
+    windows: dict[int, bool]
+    """Frames of a window, and whether there are any that are padded."""
+    assumed: str = ""
+
+    def features(self, config: DatasetConfig) -> int:
+        """F of the network's input."""
+        return self.joints * values_per_joint(choose_rotation(config.rotation, self.skeleton))
+
+
+def look(config: DatasetConfig) -> Shapes:
+    """Take what the data set says of itself; where it is not here, take what needs the most.
+
+    Raises:
+        TrainerError: the data set is here, and cannot be trained on.
+    """
+    root = Path(config.data)
+    if config.data == "synthetic":
+        clips = synthetic_clips("train", max_samples=config.max_samples)
+        lengths = clips.lengths
+    elif root.is_dir():
+        clips = open_clips(root, "train", max_samples=1)
+        lengths = _lengths(root, clips.poses[0], config.max_samples)
+    else:
+        skeleton = smplh_skeleton()
+        return Shapes(
+            joints=len(skeleton),
+            skeleton=skeleton,
+            windows=_windows(config, np.arange(1, 1 + _longest(config))),
+            assumed=f"there is no data set {root} here: {len(skeleton)} joints (SMPL-H) are "
+            "assumed, and clips that are shorter than their window",
+        )
+    return Shapes(joints=clips.joints, skeleton=clips.skeleton, windows=_windows(config, lengths))
+
+
+def _lengths(root: Path, first: NDArray[np.float32], max_samples: int | None) -> NDArray[np.int64]:
+    """Frames of all clips by the sizes of their files: opening each takes 40 times as long."""
+    frame = first.shape[1] * first.itemsize
+    files = sorted((root / "train").glob("*/pose.npy"))[:max_samples]
+    return np.array([(file.stat().st_size - NPY_HEADER) // frame for file in files])
+
+
+def _longest(config: DatasetConfig) -> int:
+    return max(1, *(int(config.window_size * ratio) for ratio in config.multi_length_training))
+
+
+def _windows(config: DatasetConfig, lengths: NDArray[np.int64]) -> dict[int, bool]:
+    windows = cut_windows(
+        lengths, size=config.window_size, stride=FAR, ratios=config.multi_length_training
+    )
+    frames = np.unique(windows.padded)
+    return {int(n): bool((windows.length[windows.padded == n] < n).any()) for n in frames}
+
+
+def estimate(config: Config, asked: Question) -> dict[str, Any]:
+    """Return what batches of the configured size, and of others, need."""
+    shapes = look(config.dataset)
+    by_frames = config.dataset.frames_per_batch is not None
+    passes = config.loop.accumulation(asked.ranks)
+    size = config.dataset.frames_per_batch or config.loop.batch_size
+    if config.loop.global_batch is not None:
+        size = -(-config.loop.global_batch // (passes * asked.ranks))
+    largest = _fullest(shapes, size, by_frames=by_frames)[0]
+    features = shapes.features(config.dataset)
+    return answer(
+        asked,
+        rehearsal(config, shapes, asked.ranks),
+        loop=replace(config.loop, global_batch=None, accumulate=passes),
+        optim=config.optim,
+        size=size,
+        setting="frames_per_batch" if by_frames else "batch_size",
+        batch=f"{largest.windows:,} windows of {largest.frames} frames, {features} features each",
+        assumed=shapes.assumed,
+    )
+
+
+def rehearsal(config: Config, shapes: Shapes, ranks: int = 1) -> Callable[[int], Play]:
+    """What builds a step for batches of a size: of windows, or of frames where the config says so.
+
+    All layers of the quantizer are trained in it: which a step leaves out is drawn.
+    """
+    by_frames = config.dataset.frames_per_batch is not None
+    whole = replace(config.quantizer, quantize_dropout_prob=0.0)
+    config = replace(config, quantizer=whole)
+
+    def stage(size: int) -> Play:
+        return _play(config, shapes, _fullest(shapes, size, by_frames=by_frames), ranks)
+
+    return stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """B windows of T frames, padded or not."""
+
+    windows: int
+    frames: int
+    padded: bool
+
+
+def _fullest(shapes: Shapes, size: int, *, by_frames: bool) -> list[_Batch]:
+    """Return the largest batch, and the largest with a mask if it is another: that takes more."""
+    batches = [
+        _Batch(
+            windows=local_size(frames, size, size if by_frames else None),
+            frames=frames,
+            padded=padded,
+        )
+        for frames, padded in shapes.windows.items()
+    ]
+    largest = max(batches, key=lambda batch: batch.windows * batch.frames)
+    masked = [batch for batch in batches if batch.padded]
+    if largest.padded or not masked:
+        return [largest]
+    return [largest, max(masked, key=lambda batch: batch.windows * batch.frames)]
+
+
+def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> Play:
+    """Build what `train` builds."""
+    features = shapes.features(config.dataset)
+    flat = np.zeros(features, dtype=np.float32)
+    model = build_model(config, Statistics(mean=flat, std=flat + 1, mean_pose=flat))
+    loss = build_loss(config.loss, model, shapes)
+
+    def losses(model: RVQVAE, batch: MotionBatch) -> dict[str, Tensor]:
+        return loss(model(batch.features, batch.mask), batch.mask)
+
+    def learn_codes(step: int) -> None:
+        if step == 1:  # the codebooks begin with the latents of all ranks
+            mine = model.quantizer._first  # noqa: SLF001 - what the other ranks would send
+            mine += [torch.empty_like(rows) for rows in mine for _ in range(ranks - 1)]
+        model.quantizer.update_(ALONE)
+
+    def maker(batch: _Batch) -> Callable[[], MotionBatch]:
+        shape = (batch.windows, batch.frames)
+        return lambda: MotionBatch(
+            features=torch.empty(*shape, features),
+            mask=torch.empty(shape, dtype=torch.bool) if batch.padded else None,
+        )
+
+    return Play(
+        model=model,
+        losses=losses,
+        batches=[maker(batch) for batch in batches],
+        after_step=learn_codes,
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    asked, flags = question(argv)
+    config = resolve(Config, flags, name="rvq", presets=PRESETS)
+    sys.stdout.write(json.dumps(estimate(config, asked)) + "\n")
+
+
+if __name__ == "__main__":
+    run_main(main)
