@@ -50,12 +50,11 @@ def _parts(found: Estimate, card: Card | None, margin: Beside) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim")
-    parts = [(part, size) for part, size in need.parts.items() if size or part == "gradients"]
-    for part, size in parts:
+    for part, size in need.parts.items():
         coming = part == "gradients" and size < need.parts.get("parameters", 0)
-        last = part == parts[-1][0]
         remark = "more come as the activations go" if coming else ""
-        table.add_row(PARTS.get(part, part), amount(size), remark, end_section=last)
+        if size or coming:
+            table.add_row(PARTS.get(part, part), amount(size), remark)
     at = PHASES.get(need.at, need.at)
     table.add_row(_bold("tensors"), _bold(amount(need.peak_bytes)), f"at most, {at}")
     if found.device == "cuda":
@@ -107,7 +106,7 @@ def _bold(words: str) -> Text:
 
 
 def amount(size: int) -> str:
-    """``6.2 MiB``, ``812 MiB``, ``2.11 GiB``, ``20.9 GiB``."""
+    """``0 MiB``, ``6.2 MiB``, ``812 MiB``, ``2.11 GiB``, ``20.9 GiB``."""
     if size < GIB:
-        return f"{size / MIB:.0f} MiB" if size >= 10 * MIB else f"{size / MIB:.1f} MiB"
+        return f"{size / MIB:.1f} MiB" if 0 < size < 10 * MIB else f"{size / MIB:.0f} MiB"
     return f"{size / GIB:.2f} GiB" if size < 10 * GIB else f"{size / GIB:.1f} GiB"

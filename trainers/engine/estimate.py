@@ -31,7 +31,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from trainers.engine.distributed import World
 from trainers.engine.errors import TrainerError
 from trainers.engine.ledger import Ledger, Need
-from trainers.engine.loop import _Passes, _update
+from trainers.engine.loop import Passes, update
 from trainers.engine.optim import autocast_dtype, build_ema, build_optimizer
 from trainers.engine.state import TrainState
 
@@ -203,7 +203,7 @@ def _rehearse(
     step.share_gradients(in_buckets=asked.ranks > 1)
     count = loop.accumulation(asked.ranks)
     plain = replace(loop, mixed_precision="off", global_batch=None, accumulate=count)
-    passes = _Passes(state, step.losses, plain, _ALONE)
+    passes = Passes(state, step.losses, plain, _ALONE)
     for number, batch in enumerate((play.batches[0], *play.batches)):
         # Two passes are as full as many, but for what a first step may collect of all.
         passes.count = step.left = count if number == 0 else min(count, 2)
@@ -211,7 +211,7 @@ def _rehearse(
         ledger.phase = "optimizer"
         passes.clip(optim.grad_clip, values)
         with ledger.part("optimizer"):
-            _update(state)
+            update(state)
         passes.clear()
         ledger.phase = "after"
         if play.after_step is not None:

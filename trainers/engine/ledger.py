@@ -88,6 +88,7 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def assign(self, name: str, tensors: Iterable[Tensor]) -> None:
         """Make these tensors' storages this part's, whatever they were before."""
         for tensor in tensors:
+            self._see(tensor)  # one that was made outside is not known yet
             held = self._held[_address(tensor)]
             self._live[held.part] -= held.size
             self._live[name] += held.size

@@ -115,7 +115,7 @@ def fit(
     state.enter(batches.per_epoch)
     if world.device.type == "cpu":
         keep_freed_memory()
-    passes = _Passes(state, losses, config, world)
+    passes = Passes(state, losses, config, world)
     progress = Progress(outputs, config, total)
     upkeep = Upkeep(state, outputs, world, config, evaluate, total)
     stopped_by: int | None = None
@@ -140,7 +140,7 @@ def fit(
             passes.clip(grad_clip, values)
             report = agreement.send(state.step + 1, values)
             lr = state.optimizer.param_groups[0]["lr"]
-            _update(state)
+            update(state)
             passes.clear()
             state.advance()
             if after_step is not None:
@@ -176,7 +176,7 @@ def fit(
     )
 
 
-class _Passes:
+class Passes:
     """The forward and backward passes of a step: the step's gradients, and what the losses were."""
 
     def __init__(self, state: TrainState, losses: Losses, config: LoopConfig, world: World) -> None:
@@ -231,7 +231,8 @@ class _Passes:
         return model.no_sync() if isinstance(model, DistributedDataParallel) else _NOTHING
 
 
-def _update(state: TrainState) -> None:
+def update(state: TrainState) -> None:
+    """One step of the optimizer, by the gradients there are, and of its schedule."""
     if state.scaler is None:
         state.optimizer.step()
     else:

@@ -224,6 +224,16 @@ def test_the_fullest_of_several_batches_counts() -> None:
     assert said.parts["batch"] == 512 * WIDTH * 4
 
 
+def test_weights_that_were_there_before_count() -> None:
+    """A model that was loaded is as large as one that was built."""
+    loaded = Tower()
+    play = Play(model=loaded, losses=losses, batches=[partial(rows, 8)])
+
+    said = need(lambda: play, loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
+
+    assert said.parts["parameters"] == 6 * (WIDTH * WIDTH + WIDTH) * 4
+
+
 def test_what_follows_a_step_counts() -> None:
     """A trainer may take more there than in its step."""
     held: list[Tensor] = []
