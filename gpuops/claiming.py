@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from signal import SIG_IGN, SIGHUP, SIGTERM, getsignal, signal
 
-from gpuops.core.choice import reasons
+from gpuops.core.choice import Choice, reasons
 from gpuops.core.device import Claim
+from gpuops.core.finding import Finding
 from gpuops.core.lease import Ticket, Waiting
-from gpuops.errors import GpuopsError
+from gpuops.errors import GpuopsError, MachineError
 from gpuops.launcher import Prepared, chosen, insist, prepare, with_claims
 from gpuops.order import Order
 from gpuops.system import leases, nvml
 from gpuops.system.leases import Held, TakenError
 
 POLL_S = 0.5
+PATIENCE_S = 60.0
+"""How long a card may be unreadable, or a driver silent, before a wait is given up."""
 
 
 @contextmanager
 def secured(
-    order: Order, prepared: Prepared, show: Callable[[Waiting], None]
+    order: Order,
+    prepared: Prepared,
+    show: Callable[[Waiting], None],
+    tell: Callable[[Sequence[Finding]], None],
 ) -> Iterator[tuple[Prepared, Held]]:
     """Claim the cards of a plan; where others were faster, plan anew.
 
-    Yields the plan that was claimed, and the locks to hand to the job.
+    Yields the plan that was claimed, and the locks to hand to the job. ``show`` is called while it
+    waits, ``tell`` with what preflight found where a plan made anew cannot be run.
 
     Raises:
         GpuopsError: there are not enough cards, or not in the time that was given.
     """
     with ExitStack() as line, ExitStack() as claims:
+        line.enter_context(_leaving_in_order())
         ticket: Ticket | None = None
         begin = time.monotonic()
         while True:
@@ -38,20 +47,43 @@ def secured(
                 if ticket is None:
                     ticket = line.enter_context(_join(order, prepared))
                 _wait(order, ticket, begin, show)
-                prepared = _again(order, ticket)
+                prepared = _again(order, ticket, tell)
             try:
-                held = claims.enter_context(leases.hold(_things(prepared), _claim(prepared)))
+                things = _things(order, prepared)
+                held = claims.enter_context(leases.hold(things, _claim(prepared)))
                 break
             except TakenError:
-                prepared = _again(order, ticket)
+                prepared = _again(order, ticket, tell)
         line.close()  # those behind us move up
         yield prepared, held
 
 
-def _again(order: Order, ticket: Ticket | None) -> Prepared:
+def _again(
+    order: Order, ticket: Ticket | None, tell: Callable[[Sequence[Finding]], None]
+) -> Prepared:
     prepared = prepare(order, ticket)
-    insist(prepared.findings, order.force)
+    try:
+        insist(prepared.findings, order.force)
+    except GpuopsError:
+        tell(prepared.findings)  # it is not what was found before
+        raise
     return prepared
+
+
+@contextmanager
+def _leaving_in_order() -> Iterator[None]:
+    """Who is ended while it waits leaves the line, and the terminal as it was."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [n for n in (SIGTERM, SIGHUP) if getsignal(n) is not SIG_IGN]
+    before = {number: signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal(number, handler)
 
 
 @contextmanager
@@ -62,7 +94,7 @@ def _join(order: Order, prepared: Prepared) -> Iterator[Ticket]:
         raise GpuopsError(
             f"{missing} of the cards wanted are missing: "
             f"{reasons(choice.refused) if choice else 'there are none'}.",
-            "`--wait` queues for cards in use, `--shrink` takes fewer.",
+            "`gpuops gpus` shows all cards; `--shrink` takes fewer.",
         )
     wanted = [*choice.devices, *(refusal.device for refusal in choice.refused if refusal.passes)]
     uuids = [device.uuid for device in wanted if device.uuid is not None]
@@ -71,39 +103,59 @@ def _join(order: Order, prepared: Prepared) -> Iterator[Ticket]:
 
 
 def _wait(order: Order, ticket: Ticket, begin: float, show: Callable[[Waiting], None]) -> None:
-    """Look until there are enough cards for us."""
+    """Look until there are enough cards for us.
+
+    A card that cannot be read now, or a driver that does not answer, may be busy with somebody's
+    start: the place in the line is kept for a while.
+    """
     limit = order.wait_s if order.wait_s is not None else 0.0
+    hopeful_s = time.monotonic()
     with nvml.Reader() as reader:
         while True:
-            choice = chosen(order, with_claims(reader.read()), ticket)
-            waited = time.monotonic() - begin
-            if choice is None or not choice.short:
-                return
-            if not choice.waiting_helps:
+            now = time.monotonic()
+            waited = now - begin
+            problem = ""
+            try:
+                choice = chosen(order, with_claims(reader.read()), ticket)
+            except MachineError as error:
+                choice, problem = None, error.message.rstrip(".")
+            else:
+                if choice is None or not choice.short or (order.shrink and choice.devices):
+                    return
+                if not choice.waiting_helps:
+                    problem = reasons([one for one in choice.refused if not one.passes])
+            hopeful_s = hopeful_s if problem else now
+            if now - hopeful_s > PATIENCE_S:
                 raise GpuopsError(
-                    "waiting no longer helps: "
-                    f"{reasons([one for one in choice.refused if not one.passes])}.",
+                    f"waiting no longer helps: {problem}.",
                     "`gpuops gpus` shows the cards; `--shrink` takes fewer.",
                 )
-            if waited >= limit:
-                raise GpuopsError(
-                    f"{choice.short} of {choice.wanted} cards are still missing after "
-                    f"{waited:.0f} s: {reasons([one for one in choice.refused if one.passes])}.",
-                    "`--wait` without a time waits for as long as it takes.",
-                )
-            ahead = tuple(one for one in leases.line() if one.number < ticket.number)
-            show(Waiting(choice=choice, ahead=ahead, waited_s=waited))
-            time.sleep(min(POLL_S, limit - waited) if math.isfinite(limit) else POLL_S)
+            if choice is not None:
+                if waited >= limit:
+                    raise _too_late(choice, waited)
+                ahead = tuple(one for one in leases.line() if one.number < ticket.number)
+                show(Waiting(choice=choice, ahead=ahead, waited_s=waited))
+            time.sleep(min(POLL_S, max(0.0, limit - waited)) if math.isfinite(limit) else POLL_S)
 
 
-def _things(prepared: Prepared) -> list[str]:
-    """What to claim: the port, and the cards but for those that somebody else holds and shares."""
+def _too_late(choice: Choice, waited_s: float) -> GpuopsError:
+    taken = reasons([refusal for refusal in choice.refused if refusal.passes])
+    return GpuopsError(
+        f"{choice.short} of {choice.wanted} cards are still missing after {waited_s:.0f} s: "
+        f"{taken}.",
+        "`--wait` without a time waits for as long as it takes.",
+    )
+
+
+def _things(order: Order, prepared: Prepared) -> list[str]:
+    """What to claim: the port and the cards, but for what is shared by force."""
     if "claims" in prepared.box.gaps:
         return []
     devices = prepared.choice.devices if prepared.choice is not None else ()
     free = [device.uuid for device in devices if device.claim is None]
     cards = [leases.gpu(uuid) for uuid in free if uuid is not None]
-    return [leases.port(prepared.plan.master_port), *cards]
+    ports = [] if "port" in order.force else [leases.port(prepared.plan.master_port)]
+    return [*ports, *cards]
 
 
 def _claim(prepared: Prepared) -> Claim:

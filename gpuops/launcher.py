@@ -32,7 +32,6 @@ from gpuops.system import (
 )
 
 WHAT_IS_FREE = "what-is-free"
-PORTS_TRIED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +78,19 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
     manifest, asked = request(order)
     box = look(order.simulate)
     profile, choice = _choose(order, asked, box, ticket)
-    asked = replace(asked, master_port=asked.master_port or _port(profile))
+    usual, claimed = profile.torchrun.master_port, _claimed_ports()
+    free = asked.master_port or host.next_free_port(usual - 1, claimed) or usual
+    asked = replace(asked, master_port=free)
     launch = plan(profile, choice, asked)
     interpreter = interpreters.read(launch.python)
     can_ask = manifest is not None and interpreter.torch is not None
     resolved = _resolve(launch, manifest) if can_ask else {}
-    if choice is not None and choice.short and order.shrink:
-        fitted = replace(asked, fit_arguments=_same_batch(manifest, resolved, choice.wanted))
-        launch = plan(profile, choice, fitted)
-        resolved = _resolve(launch, manifest) if can_ask else {}
+    keeps_batch = manifest is not None and _is_fixed(manifest, resolved)
+    if choice is not None and choice.short and not keeps_batch:
+        fitted = _fitted(profile, choice, asked, manifest, resolved)
+        keeps_batch = fitted is not None
+        if fitted is not None and order.shrink:
+            launch, resolved = fitted
     ready = Prepared(
         plan=launch,
         profile=profile,
@@ -97,13 +100,15 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
         manifest=manifest,
         settings=resolved,
     )
-    needs = _requirements(ready, order)
+    needs = replace(_requirements(ready, order), keeps_batch=keeps_batch)
     node = host.snapshot(
         needs,
         interpreter=interpreter,
         layout=manifest.data if manifest else None,
         box=box,
         trainer_findings=_its_own(launch, manifest, resolved),
+        # A port that we chose ourselves is claimed next, or another one chosen.
+        claimed_ports=claimed if order.master_port else claimed - {free},
     )
     findings = preflight(node, profile, needs)
     return replace(ready, findings=tuple(findings))
@@ -198,13 +203,10 @@ def _what_is_free(box: Box, kept: frozenset[str]) -> Profile:
     return Profile(name=WHAT_IS_FREE, gpus=Gpus(count=max(1, len(free))))
 
 
-def _port(profile: Profile) -> int:
-    """The profile's port, or the first above it that nobody has or is about to have."""
-    claimed = leases.holders()
-    wanted = profile.torchrun.master_port
-    ports = range(wanted, min(wanted + PORTS_TRIED, 65536))
-    free = (port for port in ports if leases.port(port) not in claimed and host.is_port_free(port))
-    return next(free, wanted)
+def _claimed_ports() -> frozenset[int]:
+    """The ports that other launches have, or are about to have."""
+    numbers = [name.partition(leases.port(0)[:-1])[2] for name in leases.holders()]
+    return frozenset(int(number) for number in numbers if number.isdecimal())
 
 
 def _resolve(launch: LaunchPlan, manifest: Manifest | None) -> Mapping[str, Any]:
@@ -216,18 +218,32 @@ def _resolve(launch: LaunchPlan, manifest: Manifest | None) -> Mapping[str, Any]
     return answer or {}
 
 
-def _same_batch(
-    manifest: Manifest | None, resolved: Mapping[str, Any], ranks: int
-) -> tuple[str, ...]:
-    """What keeps a step's samples the same on fewer ranks; nothing where the trainer cannot."""
+def _is_fixed(manifest: Manifest, resolved: Mapping[str, Any]) -> bool:
+    """Whether the settings fix the samples of a step, on however many ranks."""
+    return manifest.batch is not None and resolved.get(manifest.batch.total) is not None
+
+
+def _fitted(
+    profile: Profile,
+    choice: Choice,
+    asked: LaunchRequest,
+    manifest: Manifest | None,
+    resolved: Mapping[str, Any],
+) -> tuple[LaunchPlan, Mapping[str, Any]] | None:
+    """The plan whose steps see on fewer ranks what they would have seen; ``None``: it cannot be."""
     batch = manifest.batch if manifest else None
-    if batch is None or resolved.get(batch.total) is not None:
-        return ()
+    if batch is None:
+        return None
     size, passes = resolved.get(batch.size), resolved.get(batch.accumulate, 1)
     if not isinstance(size, int) or not isinstance(passes, int):
-        return ()
-    fixed = {batch.accumulate: 1, batch.total: size * passes * ranks}
-    return tuple(word for name, value in fixed.items() for word in (flag(name), str(value)))
+        return None
+    fixed = {batch.accumulate: 1, batch.total: size * passes * choice.wanted}
+    words = tuple(word for name, value in fixed.items() for word in (flag(name), str(value)))
+    launch = plan(profile, choice, replace(asked, fit_arguments=words))
+    try:
+        return launch, _resolve(launch, manifest)
+    except UsageError:  # other settings make batches of which nobody knows the samples
+        return None
 
 
 def _its_own(
@@ -264,13 +280,9 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
         data_splits=splits,
         data_built_in=built_in,
         usual_port=None if order.master_port else ready.profile.torchrun.master_port,
-        # A port that we chose ourselves is claimed next, or another chosen.
-        port_claimed=order.master_port is not None
-        and leases.port(order.master_port) in leases.holders(),
         choice=ready.choice,
         shrink=order.shrink,
         wait=order.wait_s is not None,
-        keeps_batch=manifest is not None and manifest.batch is not None,
         resume=(launch.run_id if launch.attempt > 1 else order.resume),
         resume_checkpoint=_checkpoint(ready, order),
     )

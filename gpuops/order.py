@@ -96,6 +96,9 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
     manifest = trainers.load(target.name) if target.kind == "trainer" else None
     own = {manifest.out_dir_setting} if manifest else set()
     python = _interpreter(order.python) if order.python else before.python
+    # Who names cards now has looked now: what was typed then is another box's story.
+    named = bool(order.gpus or order.exclude_gpus)
+    anew = bool(order.profile or order.gpus)
     launch = LaunchRequest(
         target=target,
         run_id=before.run_id,
@@ -105,10 +108,10 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
         attempt=run_dir.next_attempt(root),
         # As many as it was begun with: what it was shrunk to was one evening's need.
         nproc_per_node=order.nproc_per_node
-        or (None if order.profile else before.ranks_wanted or before.nproc_per_node),
+        or (None if anew else before.ranks_wanted or before.nproc_per_node),
         master_port=order.master_port,
-        gpus=order.gpus or before.gpus,
-        exclude_gpus=order.exclude_gpus or before.exclude_gpus,
+        gpus=order.gpus if named else before.gpus,
+        exclude_gpus=order.exclude_gpus if named else before.exclude_gpus,
         shrink=order.shrink,
         share="gpus" in order.force,
         profile=_lasting(order.profile) or before.profile,

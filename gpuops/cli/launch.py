@@ -164,7 +164,7 @@ def _run(order: Order, prepared: Prepared, *, as_json: bool) -> None:
 def _watch(order: Order, planned: Prepared) -> Closing:
     with (
         launches.Screen(output.stderr(), brief=planned.manifest is not None) as screen,
-        secured(order, planned, screen.wait) as (prepared, held),
+        secured(order, planned, screen.wait, screen.show_findings) as (prepared, held),
     ):
         if prepared is not planned:  # it waited, or others were faster: these are other cards
             screen.show_plan(prepared.plan, prepared.settings)

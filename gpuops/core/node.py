@@ -86,15 +86,13 @@ class Requirements:
     """What the job needs of the machine. ``data_root`` is ``None`` where it needs no files.
 
     ``loader_workers`` are the processes that read data for each worker. ``usual_port`` is the one
-    that the profile names, where another is taken; ``port_claimed`` tells of a launch that has
-    claimed ours and does not listen yet.
+    that the profile names, where another is taken.
     """
 
     workers: int
     loader_workers: int = 0
     master_port: int
     usual_port: int | None = None
-    port_claimed: bool = False
     output_dir: str
     memory_per_worker_bytes: int
     disk_bytes: int

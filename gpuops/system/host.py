@@ -9,7 +9,7 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import psutil
@@ -31,11 +31,17 @@ def snapshot(
     layout: DataLayout | None,
     box: Box,
     trainer_findings: Sequence[Finding] = (),
+    claimed_ports: Collection[int] = (),
 ) -> NodeSnapshot:
-    """One look at the machine, as far as the job needs it."""
+    """One look at the machine, as far as the job needs it.
+
+    ``claimed_ports`` are those that other launches have claimed, and perhaps do not use yet.
+    """
     unread: dict[str, str] = {}
     total, available = _memory()
-    port_problem = why_port_unusable(needs.master_port)
+    port = needs.master_port
+    claimed = "claimed by another launch" if port in claimed_ports else None
+    port_problem = why_port_unusable(port) or claimed
     if port_problem:
         unread["port"] = port_problem
     output_gap, skew_s = _try_to_write(Path(needs.output_dir))
@@ -64,7 +70,7 @@ def snapshot(
         infiniband=network.infiniband(),
         environment=network.settings(),
         port_free=port_problem is None,
-        next_free_port=next_free_port(needs.master_port) if port_problem else None,
+        next_free_port=next_free_port(port, claimed_ports) if port_problem else None,
         interpreter=interpreter,
         box=box,
         data=data,
@@ -94,9 +100,10 @@ def is_port_free(port: int) -> bool:
     return why_port_unusable(port) is None
 
 
-def next_free_port(port: int) -> int | None:
-    """The first free port above one."""
-    return next((p for p in range(port + 1, min(port + 1000, 65536)) if is_port_free(p)), None)
+def next_free_port(port: int, claimed: Collection[int] = ()) -> int | None:
+    """The first port above one that is free, and that nobody is about to use."""
+    above = range(port + 1, min(port + 1000, 65536))
+    return next((p for p in above if p not in claimed and is_port_free(p)), None)
 
 
 def _memory() -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.columns import Columns
@@ -15,11 +15,12 @@ from rich.text import Text
 
 from gpuops.core.choice import reasons
 from gpuops.core.closing import Closing, Ended
+from gpuops.core.finding import Finding
 from gpuops.core.lease import Waiting
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Look, Progress
 from gpuops.core.supervision import Phase
-from gpuops.ui import words
+from gpuops.ui import findings, words
 
 PLAIN_EVERY_S = 10.0
 NOT_LOSSES = {
@@ -125,6 +126,10 @@ class Screen:
         """Show a plan that was made anew."""
         self._console.print(plan(launch, settings))
 
+    def show_findings(self, found: Sequence[Finding]) -> None:
+        """Show what preflight found of a plan that was made anew."""
+        self._console.print(findings.brief(found))
+
     def wait(self, waiting: Waiting) -> None:
         """Show what is waited for; on a pipe only what has changed."""
         line = waiting_line(waiting)
@@ -140,7 +145,7 @@ def waiting_line(waiting: Waiting) -> Text:
     """``waiting  6 of 7 GPUs are free, GPU 3 is held by run …, 1 launch before this one``."""
     choice = waiting.choice
     parts = [f"{len(choice.devices)} of {choice.wanted} GPUs are free"]
-    parts.append(reasons([refusal for refusal in choice.refused if refusal.passes]))
+    parts.append(reasons([one for one in choice.refused if one.passes or one.reason == "faulty"]))
     if waiting.ahead:
         count = len(waiting.ahead)
         parts.append(f"{count} {'launch' if count == 1 else 'launches'} before this one")

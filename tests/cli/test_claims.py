@@ -250,3 +250,83 @@ def test_waiting_for_a_card_that_is_lost_is_refused(box):
     assert refused.returncode == 1
     assert "GPU 3 cannot be used" in " ".join(refused.stderr.split())
     assert box.cards()[1] == []
+
+
+def test_a_wait_survives_a_reading_that_fails_for_a_moment(box):
+    """The place in the line is kept while a card does not answer."""
+    job = box.holding("--profile", 2)
+    waits = box.start("--profile", 8, "--wait")
+    while box.cards()[1] != [8]:
+        assert waits.poll() is None, waits.stdout.read()
+    box.driver.set([*EIGHT, "fault 5 nvmlDeviceGet* UNKNOWN"])
+    for line in waits.stdout:
+        if "GPU 5 cannot be used" in line:
+            break
+    box.driver.set(EIGHT)
+    box.let_go()
+
+    assert (ended(job)[0], ended(waits)[0]) == (0, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_ended_while_it_waits_leaves_the_line(box, number):
+    """Nothing of it stays, also not the file of its place."""
+    job = box.holding("--profile", 8)
+    waits = box.start("--profile", 8, "--wait")
+    while box.cards()[1] != [8]:
+        assert waits.poll() is None, waits.stdout.read()
+    waits.send_signal(number)
+
+    assert ended(waits)[0] == 128 + number
+    assert not list((box.folder / "claims").glob("wait-*"))
+    box.let_go()
+    assert ended(job)[0] == 0
+
+
+def test_waiting_and_shrinking_starts_with_the_first_free_card(box):
+    """Fewer will do: it does not wait for all of them."""
+    job = box.holding("--profile", 8)
+    waits = box.start("--profile", 4, "--wait", "--shrink")
+    while box.cards()[1] != [4]:
+        assert waits.poll() is None, waits.stdout.read()
+    box.let_go()
+    code, said = ended(waits)
+
+    assert (ended(job)[0], code) == (0, 0)
+    assert "worker(s)" in said
+
+
+def test_a_port_that_another_launch_claimed_can_be_forced(box):
+    """It is the user's word; it neither waits nor spins."""
+    job = box.holding("--profile", 2, "--master-port", 29777)
+    refused = ended(box.start("--profile", 2, "--master-port", 29777))
+    forced = ended(box.start("--profile", 2, "--master-port", 29777, "--force", "port"))
+
+    assert refused[0] == 1
+    assert "port 29777 is claimed by another launch" in " ".join(refused[1].split())
+    assert forced[0] == 0, forced[1]
+    box.let_go()
+    assert ended(job)[0] == 0
+
+
+def test_a_run_goes_on_with_other_cards_than_it_began_with(box):
+    """What is typed now about cards replaces what was typed then."""
+    assert ended(box.start("--profile", 8, "--gpu", "0,1,2"))[0] == 0
+    named = box.gpuops("plan", "--resume", "last", "--gpu", "5,6", "--force", "torch", "--json")
+    spared = box.gpuops(
+        "plan", "--resume", "last", "--exclude-gpu", "1", "--force", "torch", "--json"
+    )
+
+    assert json.loads(named.stdout)["plan"]["gpu_indices"] == [5, 6]
+    assert json.loads(spared.stdout)["plan"]["gpu_indices"] == [0, 2, 3]
+
+
+def test_shrinking_says_so_where_the_batch_cannot_be_kept(box):
+    """Batches of so many frames hold nobody knows how many samples."""
+    box.driver.set([*EIGHT, "lost 3"])
+    words = ("plan", "rvq", "--profile", "8x4090", "--frames-per-batch", "4000", "--force", "torch")
+    plan = json.loads(box.gpuops(*words, "--shrink", "--json").stdout)
+    (found,) = [one for one in plan["findings"] if one["check"] == "gpus"]
+
+    assert plan["plan"]["fit_arguments"] == []
+    assert "its global batch shrinks with it" in found["hint"]

@@ -71,14 +71,16 @@ class LoopConfig:
     def accumulation(self, world_size: int) -> int:
         """Forward passes per step: given, or as many as ``global_batch`` needs.
 
-        Where it is no multiple of ``batch_size * world_size``, passes are a sample apart in size.
+        Where it is no multiple of ``batch_size * world_size``, passes are a sample apart in size;
+        none is empty, so the smallest of batches may hold one sample more than ``batch_size``.
         """
         if self.global_batch is None:
             return self.accumulate
         if self.global_batch < world_size:
             msg = f"loop.global_batch {self.global_batch} leaves some of {world_size} ranks without"
             raise ConfigError(msg)
-        return -(-self.global_batch // (self.batch_size * world_size))
+        needed = -(-self.global_batch // (self.batch_size * world_size))
+        return min(needed, self.global_batch // world_size)
 
     def samples_per_step(self, world_size: int) -> int:
         """The global batch: given, or ``batch_size * world_size * accumulate``."""

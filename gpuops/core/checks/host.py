@@ -199,7 +199,7 @@ def check_port(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Fi
     """Torchrun's rendezvous needs its port."""
     if node.port_free is None:
         return None
-    if not node.port_free or needs.port_claimed:
+    if not node.port_free:
         free, why = node.next_free_port, node.gaps.get("port", "in use")
         return error(
             "port",

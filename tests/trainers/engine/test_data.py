@@ -21,7 +21,7 @@ from trainers.engine.data import (
     to_device,
 )
 from trainers.engine.distributed import World
-from trainers.engine.sections import LoaderConfig
+from trainers.engine.sections import LoaderConfig, LoopConfig
 
 LENGTHS = np.random.default_rng(0).choice([32, 48, 64], size=101)
 
@@ -92,12 +92,14 @@ def test_ranks_together_see_what_one_rank_sees(ranks: int) -> None:
 @given(
     samples=st.integers(1, 60),
     ranks=st.integers(1, 7),
-    passes=st.integers(1, 4),
-    extra=st.integers(0, 30),
+    size=st.integers(1, 9),
+    extra=st.integers(0, 60),
 )
-def test_a_global_batch_is_dealt_out_whole_and_evenly(samples, ranks, passes, extra) -> None:
-    """Each of its samples once, parts one apart at most, and weights that add up to the parts."""
-    total = ranks * passes + extra
+def test_a_global_batch_is_dealt_out_whole_and_evenly(samples, ranks, size, extra) -> None:
+    """Each of its samples once, no part empty, parts one apart at most."""
+    total = ranks + extra
+    loop = LoopConfig(total_iter=1, batch_size=size, global_batch=total)
+    passes = loop.accumulation(ranks)
     of = plan(np.zeros(samples), world_size=ranks, passes=passes, global_batch=total)
     (batch, *_) = of.batches(0)
     parts = [part for rank in range(ranks) for part in of.shares(batch, rank)]
@@ -106,7 +108,9 @@ def test_a_global_batch_is_dealt_out_whole_and_evenly(samples, ranks, passes, ex
     assert len(parts) == ranks * passes
     assert sorted(np.concatenate(parts)) == sorted(batch)
     assert len(batch) == total
+    assert min(sizes) > 0
     assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= size + 1
 
 
 def test_weights_are_what_parts_count_in_the_mean_of_the_step() -> None:
