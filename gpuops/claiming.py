@@ -149,7 +149,7 @@ def _too_late(choice: Choice, waited_s: float) -> GpuopsError:
 
 def _things(order: Order, prepared: Prepared) -> list[str]:
     """What to claim: the port and the cards, but for what is shared by force."""
-    if "claims" in prepared.box.gaps:
+    if leases.why_none() is not None:
         return []
     devices = prepared.choice.devices if prepared.choice is not None else ()
     free = [device.uuid for device in devices if device.claim is None]

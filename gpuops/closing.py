@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ PORT_TAKEN = ("EADDRINUSE", "address already in use")
 def close(prepared: Prepared, outcome: Outcome) -> Closing:
     """Gather what the attempt left behind."""
     plan = prepared.plan
-    figures = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
+    lines = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
+    begun_s = time.time() - outcome.duration_s  # what stands before is an earlier attempt's
+    figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
     evaluated = [row for row in figures if row.get("split") == "val"]
     return Closing(

@@ -15,7 +15,7 @@ from gpuops.core.launch import LaunchRequest, plan, wish
 from gpuops.core.lease import Ticket, awaited
 from gpuops.core.node import GIB, Requirements
 from gpuops.core.plan import LaunchPlan
-from gpuops.core.preflight import NAMES, preflight
+from gpuops.core.preflight import preflight, stopping
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, MachineError, UsageError
@@ -108,7 +108,7 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
         box=box,
         trainer_findings=_its_own(launch, manifest, resolved),
         # A port that we chose ourselves is claimed next, or another one chosen.
-        claimed_ports=claimed if order.master_port else claimed - {free},
+        claimed_ports=claimed if asked.port_asked else claimed - {free},
     )
     findings = preflight(node, profile, needs)
     return replace(ready, findings=tuple(findings))
@@ -153,22 +153,16 @@ def insist(findings: Sequence[Finding], force: Sequence[str]) -> None:
         GpuopsError: there are such errors.
         UsageError: a name overrules nothing.
     """
-    known = dict.fromkeys((*NAMES, *(found.check for found in findings)))
-    for name in force:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UsageError(
-                f"--force {name} names no check{f'; did you mean {near[0]}?' if near else '.'}",
-                f"The checks: {', '.join(known)}.",
-            )
-    left = [found.check for found in findings if found.severity == "error"]
-    left = [check for check in left if check not in force]
+    left = stopping(findings, force)
     if left:
         count = "an error" if len(left) == 1 else f"{len(left)} errors"
-        forced = " ".join(f"--force {check}" for check in left)
+        forced = " ".join(f"--force {found.check}" for found in left)
+        forcible = all(found.forcible for found in left)
+        way = f", or launch in spite of it with `{forced}`" if forcible else ""
         raise GpuopsError(
-            f"preflight found {count}, nothing was started: {', '.join(left)}.",
-            f"Mend what it says above, or launch in spite of it with `{forced}`.",
+            f"preflight found {count}, nothing was started: "
+            f"{', '.join(found.check for found in left)}.",
+            f"Mend what it says above{way}.",
         )
 
 
@@ -197,10 +191,19 @@ def _choose(
 
 def _what_is_free(box: Box, kept: frozenset[str]) -> Profile:
     """No profile was asked for: every free card, or the CPU profile where there is none at all."""
+    if "gpus" in box.gaps and not box.absent:  # not a laptop: a job must not slip onto the CPU
+        raise MachineError(
+            f"the GPUs of this machine cannot be used: {box.gaps['gpus'].rstrip('.')}.",
+            "`--profile cpu` runs without a GPU.",
+        )
     if not box.devices:
         return profiles.load("cpu")
     free = choose(Wish(count=len(box.devices)), box.devices, awaited=kept).devices
-    return Profile(name=WHAT_IS_FREE, gpus=Gpus(count=max(1, len(free))))
+    models = [device.name for device in free]
+    model = max(models, key=models.count, default=None)  # a job is as fast as its slowest card
+    mixed = len(set(models)) > 1
+    gpus = Gpus(count=max(1, models.count(model)), model=model if mixed else None)
+    return Profile(name=WHAT_IS_FREE, gpus=gpus)
 
 
 def _claimed_ports() -> frozenset[int]:
@@ -279,7 +282,7 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
         data_root=data_root,
         data_splits=splits,
         data_built_in=built_in,
-        usual_port=None if order.master_port else ready.profile.torchrun.master_port,
+        usual_port=None if launch.port_asked else ready.profile.torchrun.master_port,
         choice=ready.choice,
         shrink=order.shrink,
         wait=order.wait_s is not None,

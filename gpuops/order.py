@@ -65,6 +65,7 @@ def request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
         import_path=modules.import_path(python),
         nproc_per_node=order.nproc_per_node,
         master_port=order.master_port,
+        port_asked=order.master_port,
         gpus=order.gpus,
         exclude_gpus=order.exclude_gpus,
         shrink=order.shrink,
@@ -109,7 +110,8 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
         # As many as it was begun with: what it was shrunk to was one evening's need.
         nproc_per_node=order.nproc_per_node
         or (None if anew else before.ranks_wanted or before.nproc_per_node),
-        master_port=order.master_port,
+        master_port=order.master_port or before.port_asked,
+        port_asked=order.master_port or before.port_asked,
         gpus=order.gpus if named else before.gpus,
         exclude_gpus=order.exclude_gpus if named else before.exclude_gpus,
         shrink=order.shrink,

@@ -13,7 +13,7 @@ from gpuops.cli import options, output
 from gpuops.closing import close
 from gpuops.core import torchrun
 from gpuops.core.closing import Closing
-from gpuops.errors import EXIT_CODES_HELP, UsageError
+from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
 from gpuops.launcher import Prepared, insist, misspelled, prepare
 from gpuops.order import Order
 from gpuops.supervisor import supervise
@@ -75,13 +75,7 @@ def launch(
     as_json: output.Json = False,
 ) -> None:
     """Start a job and watch over it."""
-    arguments = list(ctx.args)
-    if module is not None and name not in trainers.names():  # the words belong to the module
-        arguments = [*([name] if name else []), *arguments]
-        name = None
-    if resume is not None and name is not None and name.startswith("-"):
-        arguments = [name, *arguments]  # `launch --resume last --total-iter 200`
-        name = None
+    name, arguments = _target(name, ctx.args, module, resume)
     own = [flag for option in ctx.command.params for flag in option.opts]
     near_misses = misspelled(arguments, own)
     order = Order(
@@ -125,6 +119,23 @@ def launch(
     insist(prepared.findings, order.force)
     if not only_plan:
         _run(order, prepared, as_json=as_json)
+    elif prepared.short:
+        raise GpuopsError(
+            "there is no command yet: it is known when the cards are.",
+            "Without --dry-run it queues; `--shrink` plans for the cards there are.",
+        )
+
+
+def _target(
+    name: str | None, words: list[str], module: str | None, resume: str | None
+) -> tuple[str | None, list[str]]:
+    """What is to run, and the words that are its own."""
+    of_module = module is not None and name not in trainers.names()
+    # `launch --resume last --total-iter 200`: the first word is a flag, and no target
+    of_resumed = resume is not None and name is not None and name.startswith("-")
+    if name is not None and (of_module or of_resumed):
+        return None, [name, *words]
+    return name, list(words)
 
 
 def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
@@ -152,6 +163,7 @@ def _run(order: Order, prepared: Prepared, *, as_json: bool) -> None:
             break
         except run_dir.RunTakenError:
             prepared = prepare(order)  # under the next name
+            output.comment(launches.plan(prepared.plan, prepared.settings))
     with contextlib.suppress(OSError, SystemExit):  # the terminal, or the pipe, may have gone
         if closing.failure is not None:
             output.comment(launches.failed(closing.failure))

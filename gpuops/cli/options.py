@@ -41,7 +41,8 @@ def _dashed(word: str, ours: set[str]) -> str:
 def _with_time(words: list[str]) -> list[str]:
     whole: list[str] = []
     for word, after in zip_longest(words, words[1:], fillvalue=""):
-        timeless = word == "--wait" and not TIME.fullmatch(after)
+        # A word that begins as a time and is none goes to ``seconds``, which says so.
+        timeless = word == "--wait" and not after[:1].isdigit()
         whole.append("--wait=for-ever" if timeless else word)
     return whole
 
@@ -120,6 +121,12 @@ Wait = Annotated[
 Shrink = Annotated[
     bool,
     typer.Option("--shrink", help="Where GPUs are missing take fewer, with the same global batch."),
+]
+Force = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Overrule this check, by its name, though it finds an error.", show_default=False
+    ),
 ]
 ExcludeGpu = Annotated[
     list[str] | None,

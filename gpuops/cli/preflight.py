@@ -9,9 +9,9 @@ import typer
 
 from gpuops.cli import options, output
 from gpuops.core.finding import Finding
-from gpuops.core.preflight import has_errors
+from gpuops.core.preflight import stopping
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
-from gpuops.launcher import prepare
+from gpuops.launcher import misspelled, prepare
 from gpuops.order import Order
 
 if TYPE_CHECKING:
@@ -40,8 +40,11 @@ def preflight(
     config: options.Config = None,
     resume: options.Resume = None,
     runs_dir: output.RunsDir = None,
+    wait: options.Wait = None,
     simulate: options.Simulate = None,
     *,
+    shrink: options.Shrink = False,
+    force: options.Force = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail it too.")] = False,
     as_json: output.Json = False,
 ) -> None:
@@ -63,16 +66,22 @@ def preflight(
             configs=tuple(config or ()),
             resume=resume,
             arguments=tuple(ctx.args),
+            force=tuple(force or ()),
+            shrink=shrink,
+            wait_s=options.seconds(wait),
         )
     )
+    stop = stopping(prepared.findings, tuple(force or ()))
+    if prepared.manifest is None:
+        own = [flag for option in ctx.command.params for flag in option.opts]
+        for flag, near in misspelled(ctx.args, own):
+            output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.answer(
         {"findings": prepared.findings},
         lambda: _shown(prepared.findings),
         as_json=as_json,
     )
-    if has_errors(prepared.findings) or (
-        strict and any(found.severity == "warning" for found in prepared.findings)
-    ):
+    if stop or (strict and any(found.severity == "warning" for found in prepared.findings)):
         raise typer.Exit(int(ExitCode.FAILED))
 
 

@@ -29,7 +29,8 @@ class Wish:
     """The cards that somebody wants: how many, which, of what kind.
 
     ``only`` and ``exclude`` are the command line's selectors, ``spared`` the profile's.
-    ``shrink`` takes fewer where there are fewer, ``share`` those too that somebody uses.
+    ``shrink`` takes fewer where there are fewer, ``share`` those too that somebody uses. Cards
+    from ``hot_c`` on are taken last.
     """
 
     count: int
@@ -38,6 +39,7 @@ class Wish:
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()
+    hot_c: int = 85
     shrink: bool = False
     share: bool = False
 
@@ -82,7 +84,7 @@ class Choice:
 def choose(
     wish: Wish, devices: Sequence[Device], *, awaited: Collection[str] = frozenset()
 ) -> Choice:
-    """Take free cards; on one NUMA node where one has enough, else from the lowest index on.
+    """Take free cards: well ones, on one NUMA node where one has enough, else the first ones.
 
     ``awaited`` are the UUIDs that somebody waits for who came before.
 
@@ -109,8 +111,7 @@ def choose(
             free.append(device)
         else:
             refused.append(refusal)
-    free.sort(key=lambda device: (device.busy is None, device.index))  # what is not known, last
-    chosen = _neighbours(free, wish.count)
+    chosen = _neighbours(_best(free, wish), wish.count)
     shared: list[Refusal] = []
     if wish.share:
         taken = [refusal for refusal in refused if refusal.passes]
@@ -140,18 +141,27 @@ def reasons(refused: Sequence[Refusal]) -> str:
 def _plural(words: str) -> str:
     verb, _, rest = words.partition(" ")
     several = {"is": "are", "has": "have", "was": "were", "goes": "go", "cannot": "cannot"}
-    return f"{several[verb]} {rest}"
+    return f"{several[verb]} {re.sub(r' it$', ' them', rest)}"
 
 
-def why_taken(device: Device) -> str | None:
-    """In whose use a card is, to go on from "GPU 3 ..."; ``None`` where it is free."""
-    refusal = _taken(device, ())
+def why_not_free(device: Device, awaited: Collection[str] = ()) -> str | None:
+    """Why no launch takes a card, to go on from "GPU 3 ..."; ``None`` where it is free."""
+    refusal = _unsuited(device, Wish(count=1)) or _taken(device, awaited)
     return refusal.words if refusal else None
 
 
 def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ()) -> Wish:
-    """What a profile wants; the cards named on the command line say how many, unless told."""
+    """What a profile wants; the cards named on the command line say how many, unless told.
+
+    Raises:
+        UsageError: more are wanted than are named.
+    """
     named = _split(only)
+    if named and count is not None and count > len(named):
+        raise UsageError(
+            f"--nproc-per-node {count} wants more cards than --gpu names: {len(named)}.",
+            "Leave one of them out, or name as many cards as ranks.",
+        )
     return Wish(
         count=count or len(named) or gpus.count,
         model=gpus.model,
@@ -225,6 +235,29 @@ def _users(device: Device) -> str:
     )
 
 
+def ills(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
+    """What speaks against a free card that can be used all the same: how much, and in words."""
+    memory, heat = device.memory, device.temperature_c or 0
+    wants_reset = memory.remap_pending or memory.retired_pending
+    found = [
+        (3, "its memory is broken beyond repair", memory.remap_failed),
+        (2, "its memory has uncorrected errors", memory.ecc_uncorrected),
+        (2, "it wants a reset to repair its memory", wants_reset),
+        (1, f"it is {heat} °C hot", heat >= hot_c),
+        (1, f"it is slowed by {', '.join(device.slowed_by or ())}", device.slowed_by),
+        (1, "who uses it cannot be seen", device.busy is None),
+    ]
+    return [(weight, words) for weight, words, given in found if given]
+
+
+def _best(free: Sequence[Device], wish: Wish) -> list[Device]:
+    """The well cards, in bus order; where they are not enough, the next best after them."""
+    weights = [max((w for w, _ in ills(device, wish.hot_c)), default=0) for device in free]
+    ranked = sorted(zip(weights, free, strict=True), key=lambda one: (one[0], one[1].index))
+    worst = ranked[: wish.count][-1][0] if ranked else 0
+    return [device for weight, device in ranked if weight <= worst]
+
+
 def _neighbours(free: Sequence[Device], count: int) -> list[Device]:
     nodes: dict[int, list[Device]] = {}
     for device in free:
@@ -238,25 +271,40 @@ def _selected(devices: tuple[Device, ...], selectors: Sequence[str], flag: str) 
     chosen: list[int] = []
     for selector in _split(selectors):
         matches = select(devices, selector)
+        nameless = [device for device in devices if device.uuid is None]
+        if flag == "--exclude-gpu" and not matches and nameless and _is_uuid(selector):
+            continue  # a lost card tells no UUID: who left it alone may go on doing so
         if len(matches) != 1 and devices:
-            raise _mismatch(flag, selector, matches or devices, several=bool(matches))
+            raise _mismatch(flag, selector, matches, devices)
         chosen += [device.index for device in matches]
     if flag == "--gpu" and (twice := [index for index in chosen if chosen.count(index) > 1]):
         raise UsageError(f"--gpu names GPU {twice[0]} twice.", "Name each card once.")
     return frozenset(chosen)
 
 
-def _mismatch(flag: str, selector: str, among: Sequence[Device], *, several: bool) -> UsageError:
-    there = ", ".join(str(device.index) for device in among)
-    if several:
+def _mismatch(
+    flag: str, selector: str, matches: Sequence[Device], devices: Sequence[Device]
+) -> UsageError:
+    there = ", ".join(str(device.index) for device in matches or devices)
+    if matches:
         return UsageError(
             f"{flag} {selector} matches the GPUs {there}: one is meant.",
             "Write more of the UUID, or the index; `gpuops gpus` lists them.",
         )
+    nameless = [
+        f" {device.label} does not tell its UUID: {device.fault or 'nobody knows why'}."
+        for device in devices
+        if device.uuid is None and _is_uuid(selector)
+    ]
     return UsageError(
-        f"{flag} {selector} matches no GPU of this machine.",
-        f"There are the GPUs {there}; `gpuops gpus` lists their UUIDs.",
+        f"{flag} {selector or repr(selector)} matches no GPU of this machine.",
+        f"There are the GPUs {there}; `gpuops gpus` lists their UUIDs; several are named as 1,2,3."
+        f"{''.join(nameless)}",
     )
+
+
+def _is_uuid(selector: str) -> bool:
+    return selector.lower().startswith("gpu-")
 
 
 def _split(selectors: Sequence[str]) -> tuple[str, ...]:

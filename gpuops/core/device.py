@@ -143,12 +143,14 @@ class Device:
 class Box:
     """All cards of a machine and the driver that shows them. ``cuda`` is the newest it can run.
 
-    ``gaps`` names what could not be read, and why; under ``gpus`` where no card could.
+    ``gaps`` names what could not be read, and why; under ``gpus`` where no card could. ``absent``:
+    no driver is installed at all, so nobody expects GPUs here.
     """
 
     driver: str | None = None
     cuda: tuple[int, int] | None = None
     devices: tuple[Device, ...] = ()
+    absent: bool = False
     gaps: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -157,7 +159,8 @@ def select(devices: tuple[Device, ...], selector: str) -> tuple[Device, ...]:
     if not selector:
         return ()
     if selector.isascii() and selector.isdecimal():
-        return tuple(device for device in devices if device.index == int(selector))
+        index = selector.lstrip("0") or "0"
+        return tuple(device for device in devices if str(device.index) == index)
     return tuple(
         device
         for device in devices

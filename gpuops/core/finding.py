@@ -14,7 +14,8 @@ class Finding:
     """One checked fact. ``check`` is its short name, by which ``--force`` can overrule it.
 
     ``summary`` is the sentence for people; ``measured`` and ``wanted`` are its two figures for
-    programs, with the unit where they have one (``"24 GiB"``).
+    programs, with the unit where they have one (``"24 GiB"``). An error that is not ``forcible``
+    stops a launch whatever is forced.
     """
 
     check: str
@@ -23,6 +24,7 @@ class Finding:
     hint: str = ""
     measured: Figure = None
     wanted: Figure = None
+    forcible: bool = True
 
 
 def ok(check: str, summary: str, *, measured: Figure = None, wanted: Figure = None) -> Finding:

@@ -28,6 +28,7 @@ class LaunchRequest:
     attempt: int = 1
     nproc_per_node: int | None = None
     master_port: int | None = None
+    port_asked: int | None = None
     gpus: tuple[str, ...] = ()
     exclude_gpus: tuple[str, ...] = ()
     shrink: bool = False
@@ -57,6 +58,7 @@ def plan(profile: Profile, choice: Choice | None, request: LaunchRequest) -> Lau
         gpu_indices=tuple(device.index for device in devices),
         gpu_uuids=tuple(device.uuid for device in devices if device.uuid is not None),
         master_port=request.master_port or profile.torchrun.master_port,
+        port_asked=request.port_asked,
         gpus=request.gpus,
         exclude_gpus=request.exclude_gpus,
         python=request.python,
@@ -88,6 +90,7 @@ def wish(profile: Profile, request: LaunchRequest) -> Wish | None:
     return replace(
         wish_of(profile.gpus, count=request.nproc_per_node, only=request.gpus),
         exclude=request.exclude_gpus,
+        hot_c=profile.limits.temperature_c,
         shrink=request.shrink,
         share=request.share,
     )

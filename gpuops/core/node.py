@@ -36,7 +36,8 @@ class DataCount:
     """A data set as it lies on disk: whole samples per split, and those that cannot be used.
 
     ``incomplete`` names the sample folders that lack a file; ``unreadable`` those with a file that
-    nobody can read, with the reason: ``train/a: pose.npy is empty``.
+    nobody can read, with the reason: ``train/a: pose.npy is empty``. ``places`` is the folder of
+    each split; ``opened`` how many files were opened, and not judged by name and size alone.
     """
 
     root: str
@@ -44,6 +45,8 @@ class DataCount:
     folders: tuple[str, ...]
     incomplete: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    opened: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,7 @@ class LaunchPlan:
     stop_save_s: float
     stop_terminate_s: float
     ranks_wanted: int = 0
+    port_asked: int | None = None
     gpus: tuple[str, ...] = ()
     fit_arguments: tuple[str, ...] = ()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 
 from gpuops.core.checks import cards, gpus, host, job, network
 from gpuops.core.finding import Finding
 from gpuops.core.node import NodeSnapshot, Requirements
 from gpuops.core.profile import Profile
+from gpuops.errors import UsageError
 
 Check = Callable[[NodeSnapshot, Profile, Requirements], Finding | Sequence[Finding] | None]
 
@@ -50,6 +52,19 @@ def preflight(node: NodeSnapshot, profile: Profile, needs: Requirements) -> list
     return [*findings, *node.trainer_findings]
 
 
-def has_errors(findings: Sequence[Finding]) -> bool:
-    """Whether any finding stops a launch."""
-    return any(finding.severity == "error" for finding in findings)
+def stopping(findings: Sequence[Finding], force: Sequence[str] = ()) -> list[Finding]:
+    """The errors that stop a launch: that nobody overruled by name, or that nobody can.
+
+    Raises:
+        UsageError: a name overrules nothing.
+    """
+    known = dict.fromkeys((*NAMES, *(found.check for found in findings)))
+    for name in force:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"--force {name} names no check{f'; did you mean {near[0]}?' if near else '.'}",
+                f"The checks: {', '.join(known)}.",
+            )
+    errors = [found for found in findings if found.severity == "error"]
+    return [found for found in errors if found.check not in force or not found.forcible]

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from gpuops.core.device import GpuProcess, Kind, Whose
+from gpuops.core.foreign import printable
 
 COMMAND_LENGTH = 60
 # The number that the kernel gives the machine's own PID namespace (PROC_PID_INIT_INO).
@@ -24,7 +25,7 @@ def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool)
             # One that has ended, and that nobody waits for, can still hold memory.
             ended = process.status() == psutil.STATUS_ZOMBIE
             user, started_at_s = process.username(), process.create_time()
-            command = process.name() if ended else _command(process)
+            command = _command(process, [process.name()] if ended else process.cmdline())
         whose = "gone" if ended else "known"
     except psutil.AccessDenied:
         whose = "hidden"
@@ -62,11 +63,9 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _command(process: psutil.Process) -> str:
+def _command(process: psutil.Process, words: list[str]) -> str:
     """Its command line, to be recognised by; without its interpreter's folder."""
-    words = process.cmdline() or [process.name()]
+    words = words or [process.name()]
     if " " not in words[0]:  # one that renamed itself has its title there
         words[0] = words[0].rpartition("/")[2]
-    line = " ".join(" ".join(words).split())
-    shown = "".join(letter if letter.isprintable() else "?" for letter in line)
-    return shown if len(shown) <= COMMAND_LENGTH else f"{shown[: COMMAND_LENGTH - 1]}…"
+    return printable(" ".join(" ".join(words).split()), COMMAND_LENGTH)

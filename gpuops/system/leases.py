@@ -20,18 +20,25 @@ import stat
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gpuops.core.device import Claim
+from gpuops.core.foreign import printable
 from gpuops.core.lease import Ticket
-from gpuops.errors import GpuopsError
+from gpuops.errors import GpuopsError, UsageError
 
 VARIABLE = "GPUOPS_LEASE_DIR"
 # Where every user may write and no cleaner comes by; /tmp where the first is root's alone.
 SHARED = ("/run/lock/gpuops", "/tmp/gpuops-leases")  # noqa: S108 - checked before it is used
 EVERYBODY = 0o1777
-LARGEST = 4096
+# A ticket of 64 cards and the longest path that Linux knows, as JSON.
+LARGEST = 65536
+# What a holder may say of himself, and how much of it is shown.
+LENGTHS = {"run_id": 100, "user": 100, "run_dir": 1000}
+LARGEST_PID = 2**22  # that Linux gives
+DAY_S = 86400
+UNCLAIMED = "GPUs cannot be claimed so that other users see it"
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux
 
 
@@ -70,11 +77,12 @@ def hold(things: Iterable[str], claim: Claim) -> Iterator[Held]:
             path = folder() / f"{thing}.lock"
             descriptor = _open(path)
             stack.callback(os.close, descriptor)
-            if not _lock(descriptor) or not _still_there(descriptor, path):
+            if not _lock(descriptor, path) or not _still_there(descriptor, path):
                 raise TakenError(
                     f"{thing} was claimed a moment ago.", "`gpuops gpus` shows by whom."
                 )
-            _write(descriptor, asdict(claim))
+            with contextlib.suppress(OSError):  # a full disk: held it is, whoever by
+                _write(descriptor, asdict(claim))
             descriptors.append(descriptor)
         if descriptors:  # cleaners of /tmp leave a folder alone that somebody has locked
             descriptors.append(os.open(folder(), os.O_RDONLY | os.O_CLOEXEC))
@@ -95,13 +103,23 @@ def holders() -> dict[str, Claim]:
     return found
 
 
+def why_none() -> str | None:
+    """Why no claims can be made here; ``None`` where they can. It looks, and makes nothing."""
+    problems = [_why_unfit(place) for place in _places()]
+    return f"{UNCLAIMED}: {problems[0]}" if all(problems) else None
+
+
 def why_not_shared() -> str | None:
-    """Why claims made here would not be seen by others; ``None`` where all is well."""
+    """Why claims made here would not be seen by all others; ``None`` where all is well."""
+    fit = [place for place in _places() if not _why_unfit(place)]
+    if not fit:
+        return why_none()
     try:
-        folder()
-    except GpuopsError as problem:
-        return problem.message.rstrip(".")
-    return None
+        mode = stat.S_IMODE(fit[0].stat().st_mode)
+    except OSError:  # it will be made, for everybody
+        return None
+    open_to_all = mode & EVERYBODY == EVERYBODY
+    return None if open_to_all else f"{UNCLAIMED}: {fit[0]} is not open to all (mode {mode:04o})"
 
 
 @contextlib.contextmanager
@@ -117,8 +135,11 @@ def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Tic
     path = place / f"wait-{ticket.number}-{os.getpid()}.lock"
     descriptor = _open(path)
     try:
-        _lock(descriptor)
-        _write(descriptor, {**asdict(claim), "uuids": ticket.uuids, "count": count})
+        _lock(descriptor, path)
+        try:
+            _write(descriptor, {**asdict(claim), "uuids": ticket.uuids, "count": count})
+        except OSError as error:  # a ticket that names no cards keeps nobody off
+            raise _impossible(path, error) from error
         yield ticket
     finally:
         with contextlib.suppress(OSError):
@@ -136,11 +157,13 @@ def line() -> list[Ticket]:
             if said is None or not number.isdecimal():
                 continue
             uuids, count = said.get("uuids"), said.get("count")
+            named = uuids if isinstance(uuids, list) else []
+            cards = tuple(printable(uuid, 100) for uuid in named if isinstance(uuid, str))
             found.append(
                 Ticket(
                     number=int(number),
-                    uuids=tuple(map(str, uuids)) if isinstance(uuids, list) else (),
-                    count=count if isinstance(count, int) else 0,
+                    uuids=cards,
+                    count=count if isinstance(count, int) and 0 <= count <= len(cards) else 0,
                     claim=_claim(said),
                 )
             )
@@ -163,26 +186,33 @@ def user() -> str:
 
 
 def folder() -> Path:
-    """The folder of the locks, made where it is missing.
+    """The folder of the locks, made where it is missing: for those who claim, not who look.
 
     Raises:
-        GpuopsError: there is none that all users of the machine can write.
+        GpuopsError: there is none that can be used.
+        UsageError: the environment names one that means another in every folder.
     """
-    problem = ""
+    problems: list[str] = []
     for place in _places():
-        try:
-            with contextlib.suppress(FileExistsError), _for_everybody():
-                place.mkdir(EVERYBODY)
-            problem = problem or _why_unsafe(place)
-            if not _why_unsafe(place):
-                return place
-        except OSError as error:
-            problem = problem or f"{place} cannot be made: {error.strerror}"
+        problem = _why_unfit(place) or _make(place)
+        if not problem:
+            return place
+        problems.append(problem)
     raise GpuopsError(
-        f"GPUs cannot be claimed so that other users see it: {problem}.",
+        f"{UNCLAIMED}: {problems[0]}.",
         f"`sudo install -d -m 1777 {_places()[0]}` makes the folder; or name one that all users "
         f"of the machine can write in {VARIABLE}.",
     )
+
+
+def _make(place: Path) -> str:
+    """Make a folder for everybody; why it is of no use then, or nothing."""
+    try:
+        with contextlib.suppress(FileExistsError), _for_everybody():
+            place.mkdir(EVERYBODY)
+    except OSError as error:
+        return f"{place} cannot be made: {error.strerror}"
+    return _why_unfit(place)  # somebody may have been faster, with something else
 
 
 @contextlib.contextmanager
@@ -197,11 +227,23 @@ def _for_everybody() -> Iterator[None]:
 
 def _places() -> tuple[Path, ...]:
     given = os.environ.get(VARIABLE)
+    if given and not os.path.isabs(given):  # noqa: PTH117 - a word of the environment
+        raise UsageError(
+            f"{VARIABLE}={given} means another folder wherever one stands.",
+            "Write the whole path, the same for all users: it begins with a slash.",
+        )
     return (Path(given),) if given else tuple(map(Path, SHARED))
 
 
-def _why_unsafe(place: Path) -> str:
-    seen = place.lstat()
+def _why_unfit(place: Path) -> str:
+    """Why a folder is of no use for claims; nothing where it is, or where it can be made."""
+    try:
+        seen = place.lstat()
+    except FileNotFoundError:
+        makeable = os.access(place.parent, os.W_OK | os.X_OK) and place.parent.is_dir()
+        return "" if makeable else f"{place} cannot be made"
+    except OSError as error:
+        return f"{place} cannot be read: {error.strerror}"
     if not stat.S_ISDIR(seen.st_mode):
         return f"{place} is no folder"
     if not os.access(place, os.W_OK | os.X_OK):
@@ -227,19 +269,33 @@ def _open(path: Path) -> int:
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        try:
-            with _for_everybody():
-                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            descriptor = os.open(path, flags)
+        with _for_everybody():
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        descriptor = _open_there(path, flags)
     except OSError as error:
-        what = "is a link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
-        raise _refused(path, what) from error
+        raise _impossible(path, error) from error
     seen = os.fstat(descriptor)
     if not stat.S_ISREG(seen.st_mode) or seen.st_nlink > 1:
         os.close(descriptor)
         raise _refused(path, "is no plain file of its own")
     return descriptor
+
+
+def _open_there(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        what = "is a link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
+        raise _refused(path, what) from error
+
+
+def _impossible(path: Path, error: OSError) -> GpuopsError:
+    return GpuopsError(
+        f"the claim {path} cannot be made: {error.strerror}: nothing was started.",
+        f"Look at its folder: `df {path.parent}`; or name another one, of this machine's own, "
+        f"that all users can write in {VARIABLE}.",
+    )
 
 
 def _refused(path: Path, what: str) -> GpuopsError:
@@ -249,11 +305,13 @@ def _refused(path: Path, what: str) -> GpuopsError:
     )
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, path: Path) -> bool:
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:  # a network's file system without locks
+        raise _impossible(path, error) from error
     return True
 
 
@@ -277,7 +335,7 @@ def _still_there(descriptor: int, path: Path) -> bool:
 def _write(descriptor: int, said: dict[str, object]) -> None:
     text = json.dumps(said).encode()
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text[:LARGEST], 0)
+    os.pwrite(descriptor, text, 0)
 
 
 def _said_if_held(path: Path) -> dict[str, object] | None:
@@ -298,13 +356,24 @@ def _said_if_held(path: Path) -> dict[str, object] | None:
 
 def _claim(said: dict[str, object]) -> Claim:
     """What a file says of its holder, as far as it makes sense; anybody could write it."""
-    kinds = {"run_id": str, "run_dir": str, "user": str, "pid": int, "since_s": float}
-    known = {
-        field.name: said[field.name]
-        for field in fields(Claim)
-        if isinstance(said.get(field.name), kinds[field.name])
+    words = {
+        name: printable(word, most)
+        for name, most in LENGTHS.items()
+        if isinstance(word := said.get(name), str)
     }
-    return Claim(**known)  # type: ignore[arg-type]
+    pid, since_s = said.get("pid"), said.get("since_s")
+    return Claim(
+        run_id=words.get("run_id"),
+        run_dir=words.get("run_dir"),
+        user=words.get("user"),
+        pid=pid if isinstance(pid, int) and 0 < pid < LARGEST_PID else None,
+        since_s=since_s if isinstance(since_s, float) and _is_past(since_s) else None,
+    )
+
+
+def _is_past(moment_s: float) -> bool:
+    """Whether a moment can be one at which somebody began, were a clock a day ahead."""
+    return 0 <= moment_s <= time.time() + DAY_S
 
 
 def _sweep(place: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from gpuops.core.device import Box, Device, GpuProcess, Memory, Pcie, State, Xid
 from gpuops.system import gpu_processes
 from gpuops.system.kernel_log import KMSG, KernelLog, slot
-from gpuops.system.nvml_child import Card, Child, EndedError
+from gpuops.system.nvml_child import Card, Child, EndedError, NoDriverError
 
 # A driver without persistence mode wakes the cards when it is asked, one after the other.
 START_TIMEOUT_S = 15.0
@@ -70,7 +70,9 @@ class Reader:
         except EndedError as error:
             self._end()
             # One that was killed since the last look says nothing of the driver.
-            return self.read(timeout_s) if inherited else Box(gaps={"gpus": str(error)})
+            if inherited:
+                return self.read(timeout_s)
+            return Box(absent=isinstance(error, NoDriverError), gaps={"gpus": str(error)})
         now = time.monotonic()
         if not child.started:
             return Box(gaps={"gpus": silence(now - child.since)})

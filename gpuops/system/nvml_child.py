@@ -22,6 +22,7 @@ from typing import IO, Any, cast
 from gpuops.system import nvml_reader
 
 END_TIMEOUT_S = 0.5
+NO_LIBRARY = 12
 NOT_STARTED = {
     4: "this user may not open the driver's files: become a member of the group that "
     "`ls -l /dev/nvidia*` shows",
@@ -34,6 +35,10 @@ NOT_STARTED = {
 
 class EndedError(Exception):
     """The child has ended, or could not start: a sentence part that says why."""
+
+
+class NoDriverError(EndedError):
+    """There is no NVIDIA library on this machine: it is none with GPUs, or has never been one."""
 
 
 @dataclass(slots=True)
@@ -149,7 +154,8 @@ class Child:
             return
         if "card" not in line:
             words = f"NVIDIA's library does not start ({line['words']})"
-            raise EndedError(NOT_STARTED.get(line["failed"], words))
+            kind = NoDriverError if line["failed"] == NO_LIBRARY else EndedError
+            raise kind(NOT_STARTED.get(line["failed"], words))
         card = self.cards[line["card"]]
         if not card.heard:
             card.heard, self._news_at = True, time.monotonic()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpuops.core.choice import GIB, why_taken
+from gpuops.core.choice import GIB, ills, why_not_free
 from gpuops.core.device import Box, Device
-from gpuops.core.lease import Ticket
+from gpuops.core.lease import Ticket, awaited
 from gpuops.ui import words
 from gpuops.ui.runs import columns
 
@@ -19,6 +19,7 @@ UUID_SHOWN = 12
 def gpus(box: Box, line: Sequence[Ticket], now_s: float) -> RenderableType:
     """One row a card, and below them the line of those who wait."""
     table = columns("GPU", "model", "memory", "use", "temp", "UUID", "holder")
+    kept = awaited(line)
     for device in box.devices:
         table.add_row(
             Text(str(device.index), style="bold"),
@@ -27,7 +28,7 @@ def gpus(box: Box, line: Sequence[Ticket], now_s: float) -> RenderableType:
             "—" if device.utilization_pct is None else f"{device.utilization_pct} %",
             "—" if device.temperature_c is None else f"{device.temperature_c} °C",
             (device.uuid or "—")[:UUID_SHOWN],
-            _holder(device, now_s),
+            _holder(device, kept, now_s),
         )
     if not line:
         return table
@@ -49,20 +50,21 @@ def _memory(device: Device) -> str:
     return f"{used} / {device.memory_total_bytes / GIB:.0f} GiB"
 
 
-def _holder(device: Device, now_s: float) -> Text:
+def _holder(device: Device, kept: Collection[str], now_s: float) -> Text:
     if device.fault is not None:
         return Text(f"{device.state}: {device.fault}", style="red")
-    taken = why_taken(device)
+    taken = why_not_free(device, kept)
     if taken is None:
-        unseen = device.processes_gap if device.processes is None else None
-        return Text(f"free, but {unseen}", "yellow") if unseen else Text("free", style="green")
+        unseen = [device.processes_gap] if device.processes is None and device.processes_gap else []
+        against = unseen or [words for _, words in ills(device)]
+        return Text(f"free, but {against[0]}", "yellow") if against else Text("free", style="green")
     return Text(f"{taken.removeprefix('is ')}{_since(device, now_s)}", style="yellow")
 
 
 def _since(device: Device, now_s: float) -> str:
     starts = [p.started_at_s for p in device.computing if p.started_at_s is not None]
     since = device.claim.since_s if device.claim else min(starts, default=None)
-    return "" if since is None else f", since {words.ago(since, now_s)}"
+    return "" if since is None else f", for {words.duration(max(0.0, now_s - since))}"
 
 
 def _indices(ticket: Ticket, box: Box) -> str:

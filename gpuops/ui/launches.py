@@ -40,14 +40,14 @@ def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
     table.add_row("run", f"{launch.run_id}{attempt}")
     table.add_row("what", f"{launch.target.name} ({launch.target.entry})")
     where = (
-        f"GPUs {', '.join(map(str, launch.gpu_indices))} over nccl"
+        f"GPU {', '.join(map(str, launch.gpu_indices))} over nccl"
         if launch.device == "cuda"
         else "CPU over gloo"
     )
     shrunk = launch.nproc_per_node < launch.ranks_wanted
     table.add_row(
         "where",
-        f"{launch.nproc_per_node} worker(s){f' of {launch.ranks_wanted}' if shrunk else ''}"
+        f"{_workers(launch.nproc_per_node)}{f' of {launch.ranks_wanted}' if shrunk else ''}"
         f" on {where}, port {launch.master_port} (profile {launch.profile})",
     )
     batch = _global_batch(launch, settings)
@@ -55,6 +55,10 @@ def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
         table.add_row("batch", batch)
     table.add_row("folder", words.place(launch.run_dir, launch.working_dir))
     return Group(Text("\nplan", style="bold cyan"), table, "")
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'' if count == 1 else 's'}"
 
 
 def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None:

@@ -131,3 +131,29 @@ def test_a_driver_that_does_not_load_is_told(dry_run):
 
     assert answer.returncode == 3
     assert "the driver was updated" in " ".join(answer.stderr.split())
+
+
+@pytest.mark.parametrize("state", ["LIB_RM_VERSION_MISMATCH", "DRIVER_NOT_LOADED"])
+def test_a_broken_driver_does_not_make_a_laptop(dry_run, state):
+    """Without a profile a job on a box of GPUs never slips onto the CPU."""
+    answer = dry_run(box=[f"init {state}"])
+
+    assert answer.returncode == 3
+    assert "the GPUs of this machine cannot be used" in " ".join(answer.stderr.split())
+    assert not answer.stdout
+
+
+def test_without_a_profile_a_job_is_of_one_model(dry_run):
+    """The slowest card sets the pace, and the smallest the batch: the larger group is taken."""
+    box = ["driver 580.95.05", "cuda 13.0", "gpu 0-2 model=rtx4090", "gpu 3-7 model=a100"]
+
+    assert plan_of(dry_run(box=box))["plan"]["gpu_indices"] == [3, 4, 5, 6, 7]
+
+
+def test_a_plan_that_waits_says_that_there_is_no_command_yet(dry_run):
+    """Whoever reads its output must not take silence for a command."""
+    holder = f"proc gpu=2 pid={os.getpid()} mem=18432 type=C"
+    answer = dry_run("--profile", "8x4090", "--wait", "8h", box=[*EIGHT, holder])
+
+    assert (answer.returncode, plan_of(answer)["command"]) == (1, None)
+    assert "there is no command yet" in " ".join(answer.stderr.split())

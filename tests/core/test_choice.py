@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.choice import GIB, Wish, choose, reasons, why_taken, wish_of
-from gpuops.core.device import Claim, Device, GpuProcess, select
+from gpuops.core.choice import GIB, Wish, choose, reasons, why_not_free, wish_of
+from gpuops.core.device import Claim, Device, GpuProcess, Memory, select
 from gpuops.core.profile import Gpus
 from gpuops.errors import UsageError
 
@@ -198,8 +198,61 @@ def test_what_others_wait_for_is_not_taken():
 
 def test_a_claim_is_named_before_the_process_that_it_explains():
     """The run's name helps more than its pid."""
-    assert "is held by run rvq-1 of mei" == why_taken(card(0, claim=RUN, **busy()))
-    assert why_taken(card(0)) is None
+    assert "is held by run rvq-1 of mei" == why_not_free(card(0, claim=RUN, **busy()))
+    assert why_not_free(card(0)) is None
+
+
+def test_a_card_that_no_launch_takes_is_not_free():
+    """In parts, or kept for somebody who waits."""
+    assert "is in MIG mode" in why_not_free(card(0, mig=True))
+    assert why_not_free(card(0), {card(0).uuid}) == "goes to a launch that waits for it"
+
+
+def test_what_several_cards_are_kept_for_is_said_in_the_plural():
+    """``them``, not ``it``."""
+    devices = box(2)
+    choice = choose(Wish(count=2), devices, awaited={device.uuid for device in devices})
+
+    assert reasons(choice.refused) == "GPU 0, 1 go to a launch that waits for them"
+
+
+def test_a_lost_card_can_still_be_excluded_by_its_uuid():
+    """It no longer tells its UUID: a script that leaves it alone goes on working."""
+    lost = box(3, at1={"uuid": None, "fault": "it has fallen off the bus", "state": "lost"})
+
+    assert [0, 2] == taken(lost, 2, exclude=("GPU-00000001",))
+    with pytest.raises(UsageError, match="--exclude-gpu 9 matches no GPU"):
+        taken(lost, 2, exclude=("9",))
+
+
+def test_who_asks_for_a_lost_card_is_told_that_it_is_lost():
+    """As far as can be known."""
+    lost = box(2, at1={"uuid": None, "fault": "it has fallen off the bus", "state": "lost"})
+
+    with pytest.raises(UsageError, match="matches no GPU") as caught:
+        taken(lost, 1, only=("GPU-00000001",))
+
+    assert "GPU 1 does not tell its UUID: it has fallen off the bus." in caught.value.hint
+
+
+def test_an_endless_number_is_no_card():
+    """However many digits somebody types."""
+    with pytest.raises(UsageError, match="matches no GPU"):
+        taken(box(2), 1, only=("9" * 5000,))
+
+
+def test_nothing_between_commas_is_shown_as_nothing():
+    """Not as two blanks."""
+    with pytest.raises(UsageError, match="--gpu '' matches no GPU"):
+        taken(box(2), 1, only=("1,",))
+
+
+def test_more_ranks_than_the_cards_named_are_refused():
+    """Fewer may choose among them."""
+    with pytest.raises(UsageError, match="--nproc-per-node 4 wants more cards than --gpu names: 2"):
+        wish_of(Gpus(count=7), count=4, only=("0,1",))
+
+    assert 2 == wish_of(Gpus(count=7), count=2, only=("0,1,2",)).count
 
 
 def test_a_uuid_that_looks_like_a_number_is_an_index():
@@ -239,5 +292,23 @@ def test_a_choice_is_always_lawful(cards, count, spared, share):
     assert in_use <= {refusal.device.index for refusal in choice.shared}
     assert share or not in_use
     if choice.short:
-        usable = [d for d in devices if why_taken(d) is None and not d.fault]
+        usable = [d for d in devices if why_not_free(d) is None and not d.fault]
         assert len([d for d in usable if d.index not in spared]) < count
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [
+        {"memory": Memory(remap_failed=True)},
+        {"memory": Memory(ecc_uncorrected=3)},
+        {"temperature_c": 91},
+        {"slowed_by": ("heat",)},
+    ],
+)
+def test_well_cards_come_before_ill_ones(ill):
+    """A hot or broken card is taken where there is no other, and not before."""
+    assert [0, 2] == taken(box(3, at1=ill), 2)
+    assert [0, 1, 2] == taken(box(3, at1=ill), 3)
+    assert [4, 5, 6, 7] == taken(
+        tuple(card(i, numa_node=i // 4, **(ill if i == 1 else {})) for i in range(8)), 4
+    )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import CPU, CUDA, GIB, card, needs, node
 
 from gpuops.core.choice import Wish, choose
 from gpuops.core.device import Box, Device, GpuProcess, Memory, Pcie, Xid
-from gpuops.core.finding import ok, warning
+from gpuops.core.finding import error, ok, warning
 from gpuops.core.node import DataCount, Interface, Interpreter, NodeSnapshot
-from gpuops.core.preflight import has_errors, preflight
+from gpuops.core.preflight import preflight, stopping
+from gpuops.errors import UsageError
 
 READABLE_LINES = 20
 
@@ -23,7 +27,7 @@ def test_where_all_is_well_nothing_is_an_error():
     assert ["torch", "memory", "cores", "shm", "open-files", "output", "clock", "port", "data"] == [
         f.check for f in found
     ]
-    assert not has_errors(found)
+    assert not stopping(found)
 
 
 def test_eight_cards_that_are_well_fill_no_more_than_a_screen():
@@ -46,8 +50,9 @@ def test_eight_cards_that_are_well_fill_no_more_than_a_screen():
 
 def test_one_error_is_an_error():
     """A launch is stopped by any of them; warnings stop nothing."""
-    assert has_errors(preflight(node(port_free=False), CPU, needs()))
-    assert not has_errors(preflight(node(shm_free_bytes=0), CPU, needs()))
+    assert stopping(preflight(node(port_free=False), CPU, needs()))
+    assert not stopping(preflight(node(port_free=False), CPU, needs()), ["port"])
+    assert not stopping(preflight(node(shm_free_bytes=0), CPU, needs()))
 
 
 def test_the_trainers_own_findings_come_last():
@@ -179,3 +184,12 @@ def test_any_machine_is_judged_and_the_unread_is_never_ok(machine, profile, coun
         assert not (one.severity == "ok" and unread and unread(machine)), one
     names = [one.check for one in found]
     assert len(names) == len(set(names)), "a name means one thing"
+
+
+def test_what_cannot_be_forced_stops_a_launch_all_the_same():
+    """A name may stand on a command line for all days; one that is none is a mistake."""
+    missing = replace(error("gpus", "two are lost", "Mend them."), forcible=False)
+
+    assert stopping([missing], ["gpus", "port"]) == [missing]
+    with pytest.raises(UsageError, match="did you mean port"):
+        stopping([missing], ["prot"])

@@ -64,6 +64,15 @@ def test_a_command_cannot_play_with_the_terminal(run):
     assert command.endswith("?[2J ?ok")
 
 
+def test_the_name_of_one_that_has_ended_cannot_either():
+    """A name is chosen by its process, as a command line is."""
+    rename = "import ctypes; ctypes.CDLL(None).prctl(15, b'\\x1b[2Jevil', 0, 0, 0)"
+    with subprocess.Popen([sys.executable, "-c", rename]) as child:
+        wait_for_zombie(child.pid)
+
+        assert identify(child.pid).command == "?[2Jevil"
+
+
 def test_one_that_nobody_waits_for_has_gone(run):
     """A zombie: it is named still."""
     child = run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gpuops.core.device import Claim
-from gpuops.errors import GpuopsError
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import leases
 from gpuops.system.leases import TakenError
 
@@ -103,7 +105,7 @@ def test_a_claim_says_who_since_when_and_for_which_run():
     with leases.hold([A], ME):
         assert leases.holders() == {A: ME}
     assert (ME.user, ME.pid) == (leases.user(), os.getpid())
-    assert ME.since_s == pytest.approx(time.time(), abs=60)
+    assert leases.me("r", "/r").since_s == pytest.approx(time.time(), abs=60)
 
 
 def test_the_kernel_frees_what_a_killed_holder_held():
@@ -206,7 +208,20 @@ def test_a_file_that_was_replaced_while_it_was_locked_counts_no_more(place):
 
 @pytest.mark.parametrize(
     "said",
-    ["", "{", "[]", "null", '{"pid": "me", "user": 7, "since_s": "now"}', "[" * 4000, "\udc80"],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "[" * 60000,
+        "\udc80",
+        '{"pid": "me", "user": 7, "since_s": "now"}',
+        '{"pid": -1, "since_s": Infinity}',
+        '{"since_s": NaN}',
+        '{"since_s": 1e300}',
+        '{"since_s": -1e308}',
+        '{"since_s": 9e12}',
+    ],
 )
 def test_what_a_file_says_of_its_holder_is_not_believed_blindly(place, said):
     """Anybody can write it: held is held, and what makes no sense is not shown."""
@@ -214,6 +229,90 @@ def test_what_a_file_says_of_its_holder_is_not_believed_blindly(place, said):
         (place / f"{A}.lock").write_bytes(said.encode("utf-8", "surrogateescape"))
 
         assert leases.holders() == {A: Claim()}
+
+
+def test_what_a_holder_says_cannot_play_with_the_terminal(place):
+    """Another user wrote it: no escapes, no second line, and not without end."""
+    said = {"user": "\x1b[31mroot\x1b[0m\nx", "run_id": "\u202er" + "x" * 5000, "run_dir": "\x9b2J"}
+    with leases.hold([A], ME):
+        (place / f"{A}.lock").write_text(json.dumps(said))
+        claim = leases.holders()[A]
+    with leases.wait_in_line([A], 1, ME) as ticket:
+        (path,) = place.glob("wait-*")
+        path.write_text(json.dumps({**said, "uuids": ["\x1b[2J", [7]], "count": 10**300}))
+        (seen,) = leases.line()
+
+    assert (claim.user, claim.run_dir) == ("?[31mroot?[0m?x", "?2J")
+    assert (claim.run_id[:2], len(claim.run_id)) == ("?r", 100)
+    assert (seen.claim, seen.number) == (claim, ticket.number)
+    assert (seen.uuids, seen.count) == (("?[2J",), 0)
+
+
+def test_a_long_ticket_is_read_whole():
+    """Sixty-four cards, and a run in the deepest of folders."""
+    uuids = [f"GPU-{number:036}" for number in range(64)]
+    deep = leases.me("rvq-1", "/é" * 2000)
+    with leases.wait_in_line(uuids, 64, deep):
+        (ticket,) = leases.line()
+
+    assert (ticket.uuids, ticket.count) == (tuple(uuids), 64)
+
+
+def test_a_claim_holds_where_there_is_no_room_for_words(monkeypatch):
+    """The kernel keeps the lock; a ticket without words would be none, and is refused."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with leases.hold([A], ME):
+        assert leases.holders() == {A: Claim()}
+    with pytest.raises(GpuopsError, match="No space left") as refused:
+        leases.wait_in_line([A], 1, ME).__enter__()
+
+    assert "df " in refused.value.hint
+    assert leases.line() == []
+
+
+@pytest.mark.parametrize(("module", "call"), [(fcntl, "fcntl"), (os, "open")])
+def test_a_folder_that_takes_no_locks_is_told(monkeypatch, module, call):
+    """A file system that knows none, or is full: a sentence, and nothing is held."""
+    leases.folder()
+
+    def fails(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(module, call, fails)
+    with pytest.raises(GpuopsError, match="No locks available: nothing was started"):
+        leases.hold([A], ME).__enter__()
+
+
+def test_looking_makes_nothing(place):
+    """The folder is made by the first who claims."""
+    assert (leases.holders(), leases.line(), leases.why_not_shared()) == ({}, [], None)
+    assert not place.exists()
+    with leases.hold([], ME):
+        assert not place.exists()
+    with leases.hold([A], ME):
+        assert place.exists()
+
+
+def test_a_private_folder_holds_claims_that_others_do_not_see(place):
+    """It is said, and what can be claimed there is claimed."""
+    place.mkdir(mode=0o700)
+
+    assert f"{place} is not open to all (mode 0700)" in leases.why_not_shared()
+    assert leases.why_none() is None
+    with leases.hold([A], ME):
+        assert set(leases.holders()) == {A}
+
+
+def test_a_folder_that_is_another_one_wherever_one_stands_is_refused(monkeypatch):
+    """Two launches from two folders would not see each other."""
+    monkeypatch.setenv(leases.VARIABLE, "rel")
+    for look in (leases.holders, leases.line, leases.why_not_shared, leases.folder):
+        with pytest.raises(UsageError, match="GPUOPS_LEASE_DIR=rel"):
+            look()
 
 
 def as_nobody(act):

@@ -31,6 +31,7 @@ class Finding:
     severity: Literal["ok", "warning", "error"]
     summary: str
     hint: str = ""
+    forcible: bool = True
 
 
 def main(
@@ -46,8 +47,10 @@ def main(
 
 
 def refused(check: str, error: TrainerError) -> Finding:
-    """What training would stop at."""
-    return Finding(check=check, severity="error", summary=error.message, hint=error.hint)
+    """What training would stop at, whoever insists."""
+    return Finding(
+        check=check, severity="error", summary=error.message, hint=error.hint, forcible=False
+    )
 
 
 def checkpoint(run: RunConfig) -> list[Finding]:

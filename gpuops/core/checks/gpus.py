@@ -16,11 +16,12 @@ def check_gpus(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fin
     if profile.device == "cpu" or choice is None:
         return None
     if "gpus" in node.box.gaps:
-        return error(
+        blind = error(
             "gpus",
             f"the GPUs cannot be read: {node.box.gaps['gpus']}",
             "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
         )
+        return replace(blind, forcible=False)
     finding = _chosen(choice, there, needs, profile)
     return replace(finding, measured=len(choice.devices), wanted=choice.wanted)
 
@@ -42,7 +43,10 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
         if needs.wait and choice.waiting_helps:
             return warning("gpus", _too_few(choice, profile), "It queues until they are free.")
         hint = _ways_out(choice, there, keeps_batch=needs.keeps_batch)
-        return error("gpus", _too_few(choice, profile), hint)
+        # What is in use can be shared; what is not there nobody can bring.
+        return replace(
+            error("gpus", _too_few(choice, profile), hint), forcible=choice.waiting_helps
+        )
     if choice.short:
         summary = f"{_cards(choice)} instead of {choice.wanted}: {reasons(choice.refused)}"
         hint = (
@@ -83,7 +87,7 @@ def _ways_out(choice: Choice, there: int, *, keeps_batch: bool) -> str:
     if choice.devices:
         same = " with the same global batch" if keeps_batch else ""
         ways.append(f"`--shrink` starts on {len(choice.devices)}{same}")
-    if any(refusal.passes for refusal in choice.refused):
+    if choice.waiting_helps:
         ways.append("`--force gpus` shares cards that are in use")
     if not ways:
         ways.append(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from gpuops.core.finding import Finding, error, ok, warning
-from gpuops.core.node import NodeSnapshot, Requirements
+from gpuops.core.node import DataCount, NodeSnapshot, Requirements
 from gpuops.core.profile import Profile
 
 NAMED = 3
@@ -35,9 +36,18 @@ def check_torch(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> F
         )
     versions = f"Python {found.python}, torch {found.torch}"
     if profile.device == "cuda" and found.cuda is None:
+        said = f"{versions} of {found.path} is built without CUDA"
+        if node.box.simulated is not None:
+            return warning(
+                "torch",
+                f"{said}: this machine's, not that of {node.box.simulated}",
+                "There a CUDA build of torch is needed.",
+                measured=found.torch,
+                wanted="a CUDA build",
+            )
         return error(
             "torch",
-            f"{versions} of {found.path} is built without CUDA",
+            said,
             "Install a CUDA build of torch, or use `--profile cpu`.",
             measured=found.torch,
             wanted="a CUDA build",
@@ -88,32 +98,32 @@ def check_data(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Fi
             "`--data synthetic` trains without files; `gpuops data import --help` brings yours in.",
         )
     whole = f"{sum(found.samples.values())} samples"
-    broken = len(found.incomplete) + len(found.unreadable)
-    faults = "; ".join(
-        f"{fault}: {_few(names)}"
-        for fault, names in (("incomplete", found.incomplete), ("unreadable", found.unreadable))
-        if names
-    )
     for split in needs.data_splits:
         if not found.samples.get(split):
             there = f"it holds: {', '.join(found.folders) or 'nothing'}"
+            faults = _faults(found, below=f"{found.places.get(split, split)}/")
             return error(
                 "data",
-                f"{found.root} has no samples in its {split} split ({faults or there})",
+                f"there is no folder {split}/ in {found.root} ({there})"
+                if split not in found.samples
+                else f"{found.root} has no samples in its {split} split ({faults or there})",
                 f"Samples belong in {found.root}/{split}/<sample>/.",
                 measured=whole,
                 wanted=f"samples in {', '.join(needs.data_splits)}",
             )
     counts = ", ".join(f"{count} {split}" for split, count in found.samples.items())
-    if faults:
+    if found.incomplete or found.unreadable:
         return warning(
             "data",
-            f"{found.root}: {counts}; {faults}",
-            "Such samples make training stop; move them away or mend them.",
-            measured=f"{broken} broken samples",
+            f"{found.root}: {counts}; {_faults(found)}",
+            "Training stops at an unreadable sample: mend it, or move its folder away."
+            if found.unreadable
+            else "A sample that lacks a file is left out: mend it, or move its folder away.",
+            measured=f"{len(found.incomplete) + len(found.unreadable)} broken samples",
             wanted="none",
         )
-    return ok("data", f"{found.root}: {counts}", measured=whole)
+    opened = f" (by name and size; {found.opened} opened)" if found.opened else ""
+    return ok("data", f"{found.root}: {counts}{opened}", measured=whole)
 
 
 def check_resume(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
@@ -145,6 +155,15 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def _few(names: tuple[str, ...]) -> str:
+def _faults(found: DataCount, below: str = "") -> str:
+    """``incomplete: train/a; unreadable: train/b: pose.npy is empty``, of a folder or of all."""
+    named = {
+        "incomplete": [name for name in found.incomplete if name.startswith(below)],
+        "unreadable": [name for name in found.unreadable if name.startswith(below)],
+    }
+    return "; ".join(f"{fault}: {_few(names)}" for fault, names in named.items() if names)
+
+
+def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"

@@ -53,6 +53,18 @@ def test_too_few_cards_are_an_error_that_names_who_holds_them():
     assert "--wait" in said.hint
 
 
+def test_force_is_offered_only_where_it_helps():
+    """A card in use can be shared; one that is lost nobody can bring."""
+    lost = card(1, fault="it is lost", state="lost")
+    used = card(0, processes=(SOMEBODY,))
+    mended, hopeless = found(card(0), card(1, processes=(SOMEBODY,))), found(used, lost)
+
+    assert (mended.forcible, hopeless.forcible) == (True, False)
+    assert "--force gpus" in mended.hint
+    assert "--force" not in hopeless.hint
+    assert ("error", False) == ((said := found(used, lost, share=True)).severity, said.forcible)
+
+
 def test_a_card_whose_users_are_hidden_is_not_called_free():
     """Unknown is not free."""
     said = found(card(0), card(1, processes=None))

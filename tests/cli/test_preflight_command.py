@@ -1,0 +1,78 @@
+"""``gpuops preflight``: the flags of a launch mean to it what they mean to the launch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture(name="preflight")
+def _preflight(tmp_path):
+    """What it says of a job of eight cards on a machine where one is lost and one is used."""
+    claims = tmp_path / "claims"
+    (tmp_path / "box.yaml").write_text("cards: 8x4090\nbut: {3: lost}\n")
+    (tmp_path / "busy.yaml").write_text("cards: 8x4090\nbut: {3: {busy: {user: ana}}}\n")
+    (tmp_path / "train.py").touch()
+
+    def run(*words, box="box.yaml"):
+        said = subprocess.run(
+            [sys.executable, "-m", "gpuops", "preflight", "./train.py", "--profile", "8x4090",
+             "--simulate", box, *words],
+            cwd=tmp_path, env={**os.environ, "GPUOPS_LEASE_DIR": str(claims)},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert not claims.exists(), "a look makes nothing"
+        return said
+
+    return run
+
+
+def severity(answer, check="gpus"):
+    found = json.loads(answer.stdout)["findings"]
+    return next(one["severity"] for one in found if one["check"] == check)
+
+
+def test_missing_cards_are_an_error_that_shrinking_mends(preflight):
+    """Other errors (this torch has no CUDA) are overruled by name."""
+    refused = preflight("--json", "--force", "torch")
+    shrunk = preflight("--json", "--force", "torch", "--shrink")
+
+    assert (refused.returncode, severity(refused)) == (1, "error")
+    assert (shrunk.returncode, severity(shrunk)) == (0, "warning")
+    assert severity(shrunk, "torch") == "error"
+
+
+def test_a_card_in_use_can_be_waited_for_or_shared(preflight):
+    """One that is lost can be neither."""
+    for way in (("--wait",), ("--wait", "8h"), ("--force", "gpus")):
+        words = ("--json", "--force", "torch", *way)
+        mended, hopeless = preflight(*words, box="busy.yaml"), preflight(*words)
+
+        assert (mended.returncode, severity(mended)) == (0, "warning")
+        assert (hopeless.returncode, severity(hopeless)) == (1, "error")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--force", "prot"), "did you mean port?"),
+        (("--wait", "30min"), "30min is no time to wait"),
+        (("--wait=soon",), "soon is no time to wait"),
+        (("--gpu", "0,1", "--nproc-per-node", "4"), "wants more cards than --gpu names"),
+    ],
+)
+def test_a_mistake_is_one_sentence(preflight, words, sentence):
+    """Exit code 2, as everywhere."""
+    answer = preflight(*words)
+
+    assert answer.returncode == 2, answer.stderr
+    assert sentence in " ".join(answer.stderr.split())
+
+
+def test_a_flag_typed_wrongly_is_pointed_out(preflight):
+    """It goes to the script, which knows what to do with it."""
+    assert "--shrnk goes to the script; gpuops has --shrink." in preflight("--shrnk").stderr
