@@ -84,7 +84,14 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
     launch = plan(profile, choice, asked)
     interpreter = interpreters.read(launch.python)
     can_ask = manifest is not None and interpreter.torch is not None
-    resolved = _resolve(launch, manifest) if can_ask else {}
+    try:
+        resolved = _resolve(launch, manifest) if can_ask else {}
+    except UsageError:
+        if manifest is not None:  # the profile's mistake is not to be blamed on who typed
+            settings.insist_on_wishes(
+                launch.profile, profile, manifest, launch.python, launch.working_dir
+            )
+        raise
     keeps_batch = manifest is not None and _is_fixed(manifest, resolved)
     if choice is not None and choice.short and not keeps_batch:
         fitted = _fitted(profile, choice, asked, manifest, resolved)

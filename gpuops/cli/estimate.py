@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
 
 from gpuops.cli import options, output
+from gpuops.cli.elsewhere import told_apart
+from gpuops.core.choice import choose, wish_of
+from gpuops.core.device import Device
 from gpuops.core.estimate import Estimate, beside, card, judge, parse, ranks
 from gpuops.core.estimate import room_bytes as room
 from gpuops.core.launch import LaunchRequest, plan
@@ -68,7 +72,9 @@ def estimate(
     module = _module(manifest, asked)
     hardware = profiles.load(profile) if profile else None
     known = hardware and (hardware.gpus is None or hardware.gpus.memory_gib is not None)
-    devices = () if known else look(simulate).devices
+    devices = () if known and simulate is None else look(simulate).devices
+    if hardware is not None and simulate is not None:
+        _compare(hardware, devices, simulate)
     on_gpu = hardware is None or hardware.device == "cuda"
     planned = card(hardware, devices)
     workers = ranks(hardware, devices, nproc_per_node)
@@ -76,17 +82,46 @@ def estimate(
     question = ["--ranks", str(workers), "--device", "cuda" if on_gpu else "cpu"]
     if planned is not None:
         question += ["--room-bytes", str(room(planned, margin))]
-    with _working(f"rehearsing a step of {asked.target.name}, without data and GPU"):
+    with (
+        _working(f"rehearsing a step of {asked.target.name}, without data and GPU"),
+        told_apart(ctx),
+    ):
         flags = plan(hardware or ANY, None, asked).program_arguments
-        found = _ask(asked, module, (*question, *flags))
+        try:
+            found = _ask(asked, module, (*question, *flags))
+        except UsageError:
+            if hardware is not None and manifest is not None:
+                settings.insist_on_wishes(
+                    profile or "", hardware, manifest, asked.python, asked.working_dir
+                )
+            raise
     verdict = judge(found, planned, margin)
     output.answer(
-        {"estimate": found, "card": planned, "beside": margin, "verdict": verdict},
-        lambda: estimates.estimate(asked.target.name, found, planned, margin, verdict),
+        {
+            "simulated": simulate,
+            "estimate": found,
+            "card": planned,
+            "beside": margin,
+            "verdict": verdict,
+        },
+        lambda: estimates.estimate(asked.target.name, found, planned, margin, verdict, simulate),
         as_json=as_json,
     )
     if verdict.fits is False:
         raise typer.Exit(int(ExitCode.FAILED))
+
+
+def _compare(hardware: Profile, devices: Sequence[Device], simulate: str) -> None:
+    """Say where a simulated machine is not the one that the profile is for."""
+    if hardware.gpus is None:
+        output.note(f"profile {hardware.name} runs on the CPU: {simulate} changes nothing.")
+        return
+    choice = choose(wish_of(hardware.gpus), devices)
+    if choice.short:
+        output.note(
+            f"{simulate} has {len(choice.devices)} of the {choice.wanted} cards that profile "
+            f"{hardware.name} wants; the estimate is for the profile's."
+        )
 
 
 def _module(manifest: Manifest | None, asked: LaunchRequest) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import typer
+from rich.console import Group
 
 from gpuops.cli import options, output
 from gpuops.errors import EXIT_CODES_HELP, MachineError
 from gpuops.launcher import look
 from gpuops.system import leases
 from gpuops.ui import gpus as screen
+from gpuops.ui.findings import not_here
 
 app = typer.Typer(add_completion=False)
 
@@ -25,8 +27,8 @@ def gpus(simulate: options.Simulate = None, *, as_json: output.Json = False) -> 
         )
     line = leases.line() if simulate is None else []
     output.answer(
-        {"box": box, "waiting": line},
-        lambda: screen.gpus(box, line, time.time()),
+        {"simulated": simulate, "box": box, "waiting": line},
+        lambda: Group(*not_here(simulate), screen.gpus(box, line, time.time())),
         as_json=as_json,
     )
     if "claims" in box.gaps:

@@ -111,7 +111,7 @@ def launch(
         raise
     for flag, near in near_misses if prepared.manifest is None else []:
         output.note(f"{flag} goes to the script; gpuops has {near}.")
-    output.comment(findings.brief(prepared.findings))
+    output.comment(findings.brief(prepared.findings, prepared.box.simulated))
     if not prepared.short:
         output.comment(launches.plan(prepared.plan, prepared.settings))
     if only_plan:
@@ -151,6 +151,7 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
         "shell": plan and torchrun.as_shell(plan),
         "plan": plan,
         "findings": prepared.findings,
+        "simulated": prepared.box.simulated,
     }
     output.answer(value, str, as_json=True)
 

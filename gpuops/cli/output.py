@@ -52,8 +52,8 @@ def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: 
 
 
 def comment(renderable: RenderableType) -> None:
-    """Print what goes beside the answer."""
-    stderr().print(renderable)
+    """Print what goes beside the answer; a word that is wider than the terminal stays whole."""
+    stderr().print(renderable, crop=False)
 
 
 def note(sentence: str) -> None:

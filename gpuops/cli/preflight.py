@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuops.cli import options, output
+from gpuops.cli.elsewhere import told_apart
 from gpuops.core.finding import Finding
 from gpuops.core.preflight import stopping
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
@@ -49,43 +50,44 @@ def preflight(
     as_json: output.Json = False,
 ) -> None:
     """Look at the machine, and say what would go wrong before it does."""
-    prepared = prepare(
-        Order(
-            name=name,
-            module=module,
-            anything=name is None and module is None and resume is None,
-            profile=profile,
-            simulate=simulate,
-            gpus=tuple(gpu or ()),
-            exclude_gpus=tuple(exclude_gpu or ()),
-            nproc_per_node=nproc_per_node,
-            master_port=master_port,
-            python=python,
-            runs_dir=runs_dir,
-            data=data,
-            configs=tuple(config or ()),
-            resume=resume,
-            arguments=tuple(ctx.args),
-            force=tuple(force or ()),
-            shrink=shrink,
-            wait_s=options.seconds(wait),
+    with told_apart(ctx):
+        prepared = prepare(
+            Order(
+                name=name,
+                module=module,
+                anything=name is None and module is None and resume is None,
+                profile=profile,
+                simulate=simulate,
+                gpus=tuple(gpu or ()),
+                exclude_gpus=tuple(exclude_gpu or ()),
+                nproc_per_node=nproc_per_node,
+                master_port=master_port,
+                python=python,
+                runs_dir=runs_dir,
+                data=data,
+                configs=tuple(config or ()),
+                resume=resume,
+                arguments=tuple(ctx.args),
+                force=tuple(force or ()),
+                shrink=shrink,
+                wait_s=options.seconds(wait),
+            )
         )
-    )
     stop = stopping(prepared.findings, tuple(force or ()))
     if prepared.manifest is None:
         own = [flag for option in ctx.command.params for flag in option.opts]
         for flag, near in misspelled(ctx.args, own):
             output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.answer(
-        {"findings": prepared.findings},
-        lambda: _shown(prepared.findings),
+        {"simulated": prepared.box.simulated, "findings": prepared.findings},
+        lambda: _shown(prepared.findings, prepared.box.simulated),
         as_json=as_json,
     )
     if stop or (strict and any(found.severity == "warning" for found in prepared.findings)):
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _shown(found: Sequence[Finding]) -> RenderableType:
+def _shown(found: Sequence[Finding], simulated: str | None) -> RenderableType:
     from gpuops.ui import findings  # noqa: PLC0415 - rich, which JSON does without
 
-    return findings.findings(found)
+    return findings.findings(found, simulated)

@@ -15,10 +15,10 @@ from gpuops.cli import output
 from gpuops.cli.options import _complete_profile
 from gpuops.core import detection
 from gpuops.core.profile import Profile, parse, schema
-from gpuops.errors import ExitCode, GpuopsError
+from gpuops.errors import ExitCode, GpuopsError, UsageError
 from gpuops.launcher import look
-from gpuops.system import profiles
-from gpuops.system.yaml_files import parse_yaml
+from gpuops.system import profiles, settings, trainers
+from gpuops.system.yaml_files import parse_yaml, read_yaml
 from gpuops.ui import tables
 
 app = typer.Typer(
@@ -73,8 +73,11 @@ def validate(
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Check profiles; what is wrong is named by its dotted path, or by file and line."""
-    problems = {name: _problem(name) for name in names}
+    """Check profiles; what is wrong is named by its dotted path, or by file and line.
+
+    The trainers that one has wishes for are asked whether they know these settings.
+    """
+    judged = {name: _judged(name) for name in names}
     output.answer(
         [
             {
@@ -82,13 +85,14 @@ def validate(
                 "valid": problem is None,
                 "problem": problem and problem.message,
                 "hint": problem and problem.hint,
+                "warnings": warnings,
             }
-            for name, problem in problems.items()
+            for name, (problem, warnings) in judged.items()
         ],
-        lambda: tables.validated(problems),
+        lambda: tables.validated(judged),
         as_json=as_json,
     )
-    if any(problems.values()):
+    if any(problem for problem, _ in judged.values()):
         raise typer.Exit(int(ExitCode.USAGE))
 
 
@@ -136,9 +140,23 @@ def _answer(profile: Profile, text: str, *, as_json: bool) -> None:
         print(text, end="")
 
 
-def _problem(name: str) -> GpuopsError | None:
+def _judged(name: str) -> tuple[GpuopsError | None, list[str]]:
+    """What is wrong with a profile, and what is odd about it."""
+    warnings: list[str] = []
+    wrong: list[str] = []
     try:
-        profiles.load(name)
+        path = profiles.find(name)
+        profile = parse(read_yaml(path), str(path), shown=None)
+        for trainer in profile.trainers:
+            try:
+                manifest = trainers.load(trainer)
+            except UsageError as unknown:
+                warnings.append(f"trainers.{trainer}: {unknown.message}")
+                continue
+            wrong += settings.refused_wishes(profile, manifest, sys.executable, str(Path.cwd()))
     except GpuopsError as problem:
-        return problem
-    return None
+        return problem, warnings
+    if not wrong:
+        return None, warnings
+    hint = "`gpuops trainers show NAME` lists the settings of a trainer."
+    return UsageError(f"{path}: {'; '.join(wrong)}.", hint), warnings

@@ -11,6 +11,7 @@ import typer
 from gpuops.cli import output
 from gpuops.errors import GpuopsError
 from gpuops.system import run_dir
+from gpuops.system.checkpoints import damage
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,7 +55,7 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
     if record is None:
         raise GpuopsError(f"{root} is no run folder any more.")
     events = run_dir.events(root)
-    checkpoints = run_dir.checkpoints(root / "checkpoints")
+    checkpoints = _checkpoints(root / "checkpoints")
     figures = _last_figures(root)
     output.answer(
         {
@@ -66,6 +67,21 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
         lambda: _page(record, events, checkpoints, figures),
         as_json=as_json,
     )
+
+
+def _checkpoints(folder: Path) -> list[tuple[str, str]]:
+    """Each with what points to it, and what is wrong with it."""
+    return [
+        (name, ", ".join(filter(None, (about, _standing(folder / name)))))
+        for name, about in run_dir.checkpoints(folder)
+    ]
+
+
+def _standing(checkpoint: Path) -> str:
+    problem = damage(checkpoint)
+    if problem is not None:
+        return f"damaged: {problem}"
+    return "left aside" if checkpoint.name.startswith("aside-") else ""
 
 
 def _table(records: list[RunRecord]) -> RenderableType:

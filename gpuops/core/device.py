@@ -144,13 +144,15 @@ class Box:
     """All cards of a machine and the driver that shows them. ``cuda`` is the newest it can run.
 
     ``gaps`` names what could not be read, and why; under ``gpus`` where no card could. ``absent``:
-    no driver is installed at all, so nobody expects GPUs here.
+    no driver is installed at all, so nobody expects GPUs here. ``simulated`` is the description of
+    a machine that is not here.
     """
 
     driver: str | None = None
     cuda: tuple[int, int] | None = None
     devices: tuple[Device, ...] = ()
     absent: bool = False
+    simulated: str | None = None
     gaps: Mapping[str, str] = field(default_factory=dict)
 
 

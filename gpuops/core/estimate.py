@@ -184,15 +184,19 @@ def judge(estimate: Estimate, card: Card | None, margin: Beside) -> Verdict:
     per_sample = _per_sample(takes)
     room = room_bytes(card, margin)
     if card is None or room is None:
+        total = f"{takes[estimate.size] * estimate.ranks / MIB:,.0f} MiB"
         on_gpu = estimate.device == "cuda"
         return Verdict(
             fits=None,
             largest=None,
             per_sample_bytes=per_sample,
-            sentence="No card is known to compare it with." if on_gpu else "It runs on CPUs.",
+            sentence="No card is known to compare it with."
+            if on_gpu
+            else f"No card is needed: the tensors of all ranks take {total} of the machine's "
+            "memory, beside torch itself.",
             hint="`--profile NAME` plans for one; `gpuops profiles list` shows them."
             if on_gpu
-            else "",
+            else "`gpuops preflight` says how much of it is free.",
         )
     setting, size = estimate.setting, estimate.size
     largest = _largest(takes, room, per_sample)

@@ -61,8 +61,7 @@ class LaunchPlan:
     @property
     def program_arguments(self) -> tuple[str, ...]:
         """All that the training program is given: what is weakest first."""
-        pairs = [f"{key}={_word(value)}" for key, value in self.defaults.items()]
-        weakest = ("--defaults", *pairs) if pairs else ()
+        weakest = wished(self.defaults)
         return (*weakest, *self.arguments, *self.fit_arguments, *self.resume_arguments)
 
     @property
@@ -74,6 +73,12 @@ class LaunchPlan:
     def state_dir(self) -> str:
         """Where this attempt's heartbeats and exit record lie."""
         return f"{self.run_dir}/state/attempt-{self.attempt}"
+
+
+def wished(settings: Mapping[str, Setting]) -> tuple[str, ...]:
+    """Settings that yield to whatever the user wrote, as a training program takes them."""
+    pairs = [f"{key}={_word(value)}" for key, value in settings.items()]
+    return ("--defaults", *pairs) if pairs else ()
 
 
 def _word(value: Setting) -> str:

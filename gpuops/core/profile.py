@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
+from gpuops.core.refusals import wanted
 from gpuops.errors import UsageError
 
 SHOWN = 5
@@ -148,8 +149,10 @@ class Profile(_Section):
         return self.gpus.count if self.gpus is not None else 1
 
 
-def parse(document: object, source: str) -> Profile:
+def parse(document: object, source: str, *, shown: int | None = SHOWN) -> Profile:
     """Validate what a profile's file holds; every error names the dotted path of the key.
+
+    Of many mistakes so many are ``shown``, or all of them.
 
     Raises:
         UsageError: the document is no profile.
@@ -163,18 +166,21 @@ def parse(document: object, source: str) -> Profile:
         profile = Profile.model_validate(dict(document))
     except ValidationError as problem:
         wrong = _sentences(problem)
-        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        more = len(wrong[shown:]) if shown is not None else 0
         raise UsageError(
-            f"{source} is not a valid profile: {'; '.join(wrong[:SHOWN])}{more}.",
-            "`gpuops profiles show cpu` prints one that works; docs/profiles.md explains the keys.",
+            f"{source} is not a valid profile: {'; '.join(wrong[:shown])}"
+            f"{f'; and {more} more' if more else ''}.",
+            (f"`gpuops profiles validate {source}` shows all. " if more else "")
+            + "`gpuops profiles show cpu` prints one that works; "
+            "docs/profiles.md explains the keys.",
         ) from None
-    for device, wanted, other, example in (
+    for device, needed, other, example in (
         ("cuda", "gpus", "workers", "`gpus: {count: N}`, or `device: cpu` with `workers: N`"),
         ("cpu", "workers", "gpus", "`workers: N`, or `device: cuda` with `gpus: {count: N}`"),
     ):
-        if profile.device == device and getattr(profile, wanted) is None:
+        if profile.device == device and getattr(profile, needed) is None:
             raise UsageError(
-                f"{source} is not a valid profile: {wanted} is missing (device is {device}).",
+                f"{source} is not a valid profile: {needed} is missing (device is {device}).",
                 f"Add {example}.",
             )
         if profile.device == device and getattr(profile, other) is not None:
@@ -253,10 +259,7 @@ def _reason(error: Any) -> str:
         return str(error["ctx"]["error"])
     if kind == "string_pattern_mismatch":
         return PATTERNS[error["ctx"]["pattern"]]
-    if kind == "string_type" and isinstance(error["input"], (bool, int, float)):
-        return "text is wanted: put it in quotes"
-    its_own = str(error["msg"][0].lower() + error["msg"][1:])
-    return "keys and values are wanted" if kind in {"model_type", "dict_type"} else its_own
+    return wanted(error)
 
 
 def _keys_at(path: tuple[int | str, ...]) -> list[str]:

@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gpuops.core.plan import Setting, wished
+from gpuops.core.profile import Profile
+from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import modules
 
@@ -67,6 +70,50 @@ def ask(
     if not isinstance(found, dict):
         raise GpuopsError(f"{module} did not print {what} as JSON.", f"Try: {python} -m {module}")
     return found
+
+
+def insist_on_wishes(
+    source: str, profile: Profile, manifest: Manifest, python: str, cwd: str
+) -> None:
+    """Where a trainer has refused something: find out whether it was the profile's wish.
+
+    Raises:
+        UsageError: it was; names the profile by its ``source``, and the dotted path.
+    """
+    wrong = refused_wishes(profile, manifest, python, cwd)
+    if wrong:
+        raise UsageError(
+            f"profile {source}: {'; '.join(wrong)}.",
+            f"`gpuops trainers show {manifest.name}` lists its settings.",
+        )
+
+
+def refused_wishes(profile: Profile, manifest: Manifest, python: str, cwd: str) -> list[str]:
+    """What a trainer refuses of what a profile wishes for it: all of it, by dotted path.
+
+    Raises:
+        GpuopsError: the trainer cannot say.
+    """
+
+    def refusal(some: Mapping[str, Setting]) -> str | None:
+        try:
+            ask(python, manifest.config, wished(some), cwd)
+        except UsageError as problem:
+            return problem.message
+        return None
+
+    path, wishes = f"trainers.{manifest.name}", profile.trainers.get(manifest.name, {})
+    together = refusal(wishes) if wishes else None
+    if together is None:
+        return []
+    alone = {key: refusal({key: value}) for key, value in wishes.items()}
+    # In a profile there are no flags.
+    said = [
+        f"{path}.{key}: {words}".replace(f"--{key}", key).replace("nearest is --", "nearest is ")
+        for key, words in alone.items()
+        if words is not None
+    ]
+    return said or [f"{path}: {together}"]
 
 
 def help_text(python: str, module: str) -> str:

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gpuops.core.device import Box, Claim, Device, GpuProcess, Memory, Pcie, Xid
+from gpuops.core.refusals import wanted
 from gpuops.errors import UsageError
-from gpuops.system import nvml
+from gpuops.system import files, nvml
 from gpuops.system.yaml_files import read_yaml
 
 GIB, MIB = 1024**3, 1024**2
@@ -119,8 +120,10 @@ def read(spec: str) -> Box:
         UsageError: it describes none.
     """
     if "/" not in spec and Path(spec).suffix not in {".yaml", ".yml"}:
-        return _box(Scenario(cards=spec), "--simulate")
-    return _box(_parse(read_yaml(Path(spec)), spec), f"{spec}, cards:")
+        return replace(_box(Scenario(cards=spec), "--simulate"), simulated=spec)
+    if not files.exists(Path(spec)):
+        raise UsageError(f"{spec} cannot be read: there is no such file.", f"{SOME}.")
+    return replace(_box(_parse(read_yaml(Path(spec)), spec), f"{spec}, cards:"), simulated=spec)
 
 
 def _parse(document: object, source: str) -> Scenario:
@@ -151,9 +154,7 @@ def _sentence(error: Any) -> str:
         return f"{path} is missing"
     if where[:1] == ["but"] and error["loc"][-1] == "[key]":
         return f"{path} is no card: an index is wanted"
-    if error["type"] == "string_type" and isinstance(error["input"], (int, float)):
-        return f"{path} is {error['input']!r}: text is wanted, put it in quotes"
-    return f"{path} is {error['input']!r:.60}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"{path} is {error['input']!r:.60}: {wanted(error)}"
 
 
 def _box(scenario: Scenario, source: str) -> Box:

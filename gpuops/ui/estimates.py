@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.estimate import GIB, MIB, Beside, Card, Estimate, Verdict
-from gpuops.ui.findings import MARKS
+from gpuops.ui.findings import MARKS, not_here
 from gpuops.ui.runs import columns
 
 # A trainer's parts and phases in words; others than these are shown by their own names.
@@ -22,13 +22,19 @@ PHASES = {
 
 
 def estimate(
-    name: str, found: Estimate, card: Card | None, margin: Beside, verdict: Verdict
+    name: str,
+    found: Estimate,
+    card: Card | None,
+    margin: Beside,
+    verdict: Verdict,
+    simulated: str | None = None,
 ) -> RenderableType:
     """The parts, what they come to beside the card, and which sizes fit."""
-    rows: list[RenderableType] = [_head(name, found, card), _parts(found, card, margin)]
+    rows: list[RenderableType] = [*not_here(simulated)]
+    rows += [_head(name, found, card), _parts(found, card, margin)]
     if found.assumed:
         rows.append(Text(f"assumed: {found.assumed}\n", style="yellow"))
-    rows.append(_words(verdict))
+    rows.append(_words(verdict, on_gpu=found.device == "cuda"))
     if card is not None:
         rows += ["", _sizes(found, card, margin)]
     return Group(*rows)
@@ -79,8 +85,9 @@ def _margin(margin: Beside, rounding_bytes: int) -> str:
     return f"a margin, in MiB: {shown}"
 
 
-def _words(verdict: Verdict) -> Text:
-    mark, colour = MARKS[{True: "ok", False: "error", None: "warning"}[verdict.fits]]
+def _words(verdict: Verdict, *, on_gpu: bool) -> Text:
+    unknown = "warning" if on_gpu else "ok"
+    mark, colour = MARKS[{True: "ok", False: "error", None: unknown}[verdict.fits]]
     words = Text.assemble((f"{mark} ", f"bold {colour}"), verdict.sentence)
     if verdict.hint:
         words.append(f"\n{verdict.hint}", style="dim")
@@ -92,9 +99,13 @@ def _sizes(found: Estimate, card: Card, margin: Beside) -> Table:
     table.padding = (0, 2, 0, 1)
     for column in table.columns:
         column.justify = "right"
+    asked_fits = True
     for need in sorted(found.needs, key=lambda need: need.size):
         takes = need.peak_bytes + need.rounding_bytes + margin.total_bytes
-        colour = "" if takes <= card.usable_bytes else "red"
+        if need.size > found.size and not asked_fits:
+            break  # rehearsed for the line through the sizes: nobody asks for more than too much
+        asked_fits = takes <= card.usable_bytes
+        colour = "" if asked_fits else "red"
         style = f"bold {colour}" if need.size == found.size else colour
         share = f"{takes / card.memory_bytes:.0%}"
         table.add_row(f"{need.size:,}", amount(takes), share, style=style)
@@ -106,7 +117,9 @@ def _bold(words: str) -> Text:
 
 
 def amount(size: int) -> str:
-    """``0 MiB``, ``6.2 MiB``, ``812 MiB``, ``2.11 GiB``, ``20.9 GiB``."""
+    """``0 MiB``, ``6.2 MiB``, ``812 MiB``, ``2.11 GiB``, ``20.9 GiB``, ``1.26 TiB``."""
     if size < GIB:
         return f"{size / MIB:.1f} MiB" if 0 < size < 10 * MIB else f"{size / MIB:.0f} MiB"
-    return f"{size / GIB:.2f} GiB" if size < 10 * GIB else f"{size / GIB:.1f} GiB"
+    if size < 1000 * GIB:
+        return f"{size / GIB:.2f} GiB" if size < 10 * GIB else f"{size / GIB:.1f} GiB"
+    return f"{size / GIB / 1024:,.2f} TiB"

@@ -17,16 +17,22 @@ from gpuops.errors import GpuopsError
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
-def findings(found: Sequence[Finding]) -> RenderableType:
+def findings(found: Sequence[Finding], simulated: str | None = None) -> RenderableType:
     """All of them: the quiet ones first, then the warnings, the errors, and how many of each."""
-    return Group(Text("preflight", style="bold cyan"), _rows(found), _count(found))
+    head = Text("preflight", style="bold cyan")
+    return Group(*not_here(simulated), head, _rows(found), _count(found))
 
 
-def brief(found: Sequence[Finding]) -> RenderableType:
+def brief(found: Sequence[Finding], simulated: str | None = None) -> RenderableType:
     """Warnings and errors alone, and one quiet line for the rest."""
     loud = [finding for finding in found if finding.severity != "ok"]
     quiet = Text(f"preflight: {_plural(len(found) - len(loud), 'check')} ok", style="dim")
-    return Group(quiet, _rows(loud)) if loud else quiet
+    return Group(*not_here(simulated), quiet, *([_rows(loud)] if loud else []))
+
+
+def not_here(simulated: str | None) -> list[Text]:
+    """The line with which a report of a simulated machine begins: ``simulated: 8x4090``."""
+    return [] if simulated is None else [Text(f"simulated: {simulated}", style="bold magenta")]
 
 
 def error(problem: GpuopsError) -> RenderableType:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -275,12 +277,28 @@ def closing(ended: Closing, here: str) -> RenderableType:
 def failed(ended: Ended) -> RenderableType:
     """Which rank failed first, how, and what it said last."""
     who = "torchrun ended" if ended.rank is None else f"rank {ended.rank} failed first"
-    body = [_whole(f"  {line}") for line in ended.last_words]
-    hint = [Text(f"  {ended.hint}")] if ended.hint else []
-    log = _whole(f"  all of it: {ended.log}")
-    return Group(Text(f"{who}: {ended.how}", style="bold red"), *body, *hint, log)
+    body = [_Words(f"  {line}", "dim") for line in ended.last_words]
+    hint = [_Words(f"  {ended.hint}")] if ended.hint else []
+    log = _Words(f"  all of it: {ended.log}", "dim")
+    return Group(_Words(f"{who}: {ended.how}", "bold red"), *body, *hint, log)
 
 
-def _whole(line: str) -> Text:
-    """A line that is never broken: who searches or clicks a path needs it whole."""
-    return Text(line, style="dim", no_wrap=True, overflow="ignore")
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """A line broken between words alone: a path stays whole, as who searches or clicks it needs it.
+
+    Rich itself breaks words that are too long, or cuts them.
+    """
+
+    line: str
+    style: str = ""
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in textwrap.wrap(
+            self.line,
+            options.max_width,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ):
+            yield Text(line, self.style, no_wrap=True, overflow="ignore")

@@ -32,10 +32,12 @@ def profiles(found: Sequence[tuple[str, Profile, Sequence[str]]]) -> RenderableT
     return table
 
 
-def validated(problems: Mapping[str, GpuopsError | None]) -> RenderableType:
-    """One row a profile: in order, or what is wrong."""
+def validated(judged: Mapping[str, tuple[GpuopsError | None, Sequence[str]]]) -> RenderableType:
+    """One row a profile: in order, or what is wrong; and a row for each warning."""
     table = Table.grid(padding=(0, 1, 0, 1))
-    for name, problem in problems.items():
+    for name, (problem, warnings) in judged.items():
+        for warning in warnings:
+            table.add_row(Text("!", style="bold yellow"), Text(name, style="bold"), warning)
         if problem is None:
             table.add_row(Text("✓", style="bold green"), Text(name, style="bold"), "in order")
             continue

@@ -116,6 +116,7 @@ def test_what_does_not_fit_is_exit_code_1_and_says_what_would(gpuops, python):
     assert "It does not fit: batch_size 80 needs" in shown
     assert "--batch-size " in shown
     assert "`--gradient-checkpointing` makes it smaller" in shown
+    assert "57." not in shown, "more than what is too much is noise"
     assert "Traceback" not in answer.stderr
 
 
@@ -146,7 +147,39 @@ def test_on_cpus_nothing_is_beside_the_tensors(gpuops, python, asked):
     assert answer.returncode == 0
     assert flag(asked(), "--device") == "cpu"
     assert "context" not in answer.stdout
+    assert "✓ No card is needed" in answer.stdout
     assert "assumed: 52 joints" in answer.stdout
+
+
+def test_a_machine_that_is_not_the_profiles_is_said(gpuops, python):
+    """The estimate is for the profile's cards, and the report says what is simulated."""
+    answer = gpuops("rvq", "-p", "7x4090", "--simulate", "2xt4", "--python", python())
+    on_cpu = gpuops("rvq", "-p", "cpu", "--simulate", "2xt4", "--python", python(device="cpu"))
+    fitting = gpuops("rvq", "-p", "7x4090", "--simulate", "8x4090", "--python", python())
+
+    assert "2xt4 has 0 of the 7 cards that profile 7x4090 wants" in answer.stderr
+    assert answer.stdout.startswith("simulated: 2xt4\n")
+    assert "profile cpu runs on the CPU" in on_cpu.stderr
+    assert fitting.stderr == ""
+
+
+def test_a_flag_of_a_launch_is_told_from_a_mistake(gpuops):
+    """The trainer does not know it, but who typed it did not invent it."""
+    answer = gpuops("rvq", "-p", "cpu", "--shrink")
+
+    assert answer.returncode == 2
+    assert "--shrink is a flag of `gpuops launch`; estimate has no use for it." in answer.stderr
+
+
+def test_a_profiles_mistake_is_not_the_users(gpuops, tmp_path):
+    """It is named by its profile and dotted path, not as a flag that nobody typed."""
+    (tmp_path / "h.yaml").write_text(
+        "{name: h, device: cpu, workers: 1, trainers: {rvq: {batch_sise: 4}}}"
+    )
+    said = " ".join(gpuops("rvq", "-p", "h.yaml").stderr.split())
+
+    assert "error: profile h.yaml: trainers.rvq.batch_sise: batch_sise is not a setting" in said
+    assert "--batch" not in said
 
 
 def test_as_json_everything_is_there(gpuops, python):

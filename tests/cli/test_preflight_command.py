@@ -37,13 +37,13 @@ def severity(answer, check="gpus"):
 
 
 def test_missing_cards_are_an_error_that_shrinking_mends(preflight):
-    """Other errors (this torch has no CUDA) are overruled by name."""
+    """The rest is this machine's, and of no account to the simulated one."""
     refused = preflight("--json", "--force", "torch")
     shrunk = preflight("--json", "--force", "torch", "--shrink")
 
     assert (refused.returncode, severity(refused)) == (1, "error")
     assert (shrunk.returncode, severity(shrunk)) == (0, "warning")
-    assert severity(shrunk, "torch") == "error"
+    assert severity(shrunk, "torch") == "warning"
 
 
 def test_a_card_in_use_can_be_waited_for_or_shared(preflight):
@@ -71,6 +71,15 @@ def test_a_mistake_is_one_sentence(preflight, words, sentence):
 
     assert answer.returncode == 2, answer.stderr
     assert sentence in " ".join(answer.stderr.split())
+
+
+def test_a_simulated_machine_is_named_as_such(preflight):
+    """First of all; this machine's torch and cores stop no plan for it."""
+    shown, told = preflight(box="busy.yaml"), preflight("--json", "--wait", box="busy.yaml")
+
+    assert shown.stdout.startswith("simulated: busy.yaml\n")
+    assert "busy.yaml" == json.loads(told.stdout)["simulated"]
+    assert 0 == told.returncode, told.stdout
 
 
 def test_a_flag_typed_wrongly_is_pointed_out(preflight):

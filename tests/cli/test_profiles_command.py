@@ -81,11 +81,42 @@ def test_validate_tells_of_each(gpuops, tmp_path):
     assert (0, 2) == (good.returncode, bad.returncode)
     assert 2 == words_of(good.stdout).count("✓")
     assert 2 == words_of(bad.stdout).count("✓")
-    assert "workers is 'many': input should be a valid integer" in words_of(bad.stdout)
+    assert "workers is 'many': a whole number is wanted" in words_of(bad.stdout)
     assert "there is no profile 'gone'" in words_of(bad.stdout)
     assert [("cpu", True, None), ("bad.yaml", False, "bad.yaml is not a valid profile: ")] == [
         (each["profile"], each["valid"], each["problem"] and each["problem"][:33]) for each in told
     ]
+
+
+def test_validate_asks_the_trainers_for_the_settings_that_are_wished(gpuops, tmp_path):
+    """All that one refuses, by dotted path; a trainer that is not here may be elsewhere."""
+    (tmp_path / "h.yaml").write_text(
+        "{name: h, device: cpu, workers: 1,"
+        " trainers: {rvq: {batch_sise: 4, lr: high, width: 8}, rvqq: {x: 1}}}"
+    )
+    answer = gpuops("profiles", "validate", "h.yaml", "--json")
+    (told,) = json.loads(answer.stdout)
+
+    assert (2, False) == (answer.returncode, told["valid"])
+    assert "trainers.rvq.batch_sise: batch_sise is not a setting of rvq" in told["problem"]
+    assert "the nearest is batch_size" in told["problem"]
+    assert "trainers.rvq.lr: optim.lr cannot be 'high' (lr)" in told["problem"]
+    assert "width" not in told["problem"]
+    assert ["trainers.rvqq: there is no trainer 'rvqq'; did you mean rvq?"] == told["warnings"]
+    assert "! h.yaml trainers.rvqq" in words_of(gpuops("profiles", "validate", "h.yaml").stdout)
+
+
+def test_validate_shows_all_mistakes(gpuops, tmp_path):
+    """A launch shows the first few, and says where the rest is."""
+    odd = " ".join(f"odd{n}: 1," for n in range(9))
+    (tmp_path / "many.yaml").write_text(f"{{name: many, {odd} device: cpu, workers: 1}}")
+    told = words_of(gpuops("profiles", "validate", "many.yaml").stdout)
+    launch = gpuops("launch", "rvq", "--profile", "many.yaml", "--dry-run").stderr
+
+    assert 9 == told.count("is not a key")
+    assert "more" not in told
+    assert "and 4 more" in launch
+    assert "`gpuops profiles validate many.yaml` shows all" in words_of(launch)
 
 
 def test_schema_is_the_models(gpuops):

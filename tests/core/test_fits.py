@@ -109,7 +109,7 @@ def test_without_a_card_there_is_no_verdict():
     assert unknown.fits is on_cpu.fits is None
     assert unknown.largest is None
     assert "--profile" in unknown.hint
-    assert on_cpu.hint == ""
+    assert "the tensors of all ranks take" in on_cpu.sentence
 
 
 def test_context_and_workspace_count_against_the_card():

@@ -9,6 +9,7 @@ import tempfile
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpuops.core.trainer import DataLayout
@@ -30,7 +31,7 @@ def _sample(tmp_path):
         folder = tmp_path / path
         folder.mkdir(parents=True)
         for name in names or LAYOUT.sample_files:
-            (folder / name).write_bytes(b"\x93NUMPY")
+            (folder / name).write_bytes(b"x")
         return folder
 
     return sample
@@ -171,6 +172,34 @@ def test_what_may_not_be_read_is_named():
     ] == ran.stdout.splitlines()
 
 
+def test_a_file_that_was_cut_off_is_named(tmp_path, sample):
+    """A copy that broke off: the head says how long the file must be."""
+    for name in ("whole", "short"):
+        np.save(sample(f"train/{name}") / "pose.npy", np.zeros((10, 3), np.float32))
+    short = tmp_path / "train" / "short" / "pose.npy"
+    short.write_bytes(short.read_bytes()[:200])
+
+    found = datasets.count(tmp_path, LAYOUT)
+
+    assert {"train": 1} == found.samples
+    assert ("train/short: pose.npy is cut off (200 of 248 bytes)",) == found.unreadable
+
+
+def test_only_the_newest_files_are_opened(tmp_path, sample, monkeypatch):
+    """As many as are cheap: those written last are the ones that a copy left short."""
+    monkeypatch.setattr(datasets, "MOST_OPENED", 4)  # two samples, of two files each
+    monkeypatch.setattr(datasets, "_look", lambda path, _names: (None, ord(path[-1])))
+    opened = []
+    monkeypatch.setattr(datasets.npy_files, "cut_off", opened.append)
+    for name in ("train/a", "train/e", "val/c", "train/b", "val/d"):
+        sample(name)
+
+    found = datasets.count(tmp_path, LAYOUT)
+
+    assert {"d", "e"} == {Path(path).parent.name for path in opened}
+    assert 4 == found.opened == len(opened)
+
+
 def test_ones_own_files_need_not_be_open_to_all(tmp_path, sample):
     """A data set of mode 0600 is whole to its owner."""
     (sample("train/a", "pose.npy", "keypoints.npy") / "pose.npy").chmod(0o600)
@@ -232,7 +261,7 @@ def test_a_file_is_no_data_set(tmp_path):
     """It is there, but no folder."""
     (tmp_path / "data.zip").touch()
 
-    with pytest.raises(GpuopsError, match="cannot be read: Not a directory"):
+    with pytest.raises(GpuopsError, match="cannot be read: it is no folder"):
         datasets.count(tmp_path / "data.zip", LAYOUT)
 
 

@@ -100,6 +100,18 @@ def test_every_key_is_documented_and_every_model_named():
     assert [] == [model for model in simulated.MODELS if f"`{model}`" not in text]
 
 
+def test_a_machine_that_is_not_here_says_so(tmp_path):
+    """By the words with which it was asked for."""
+    path = tmp_path / "box.yaml"
+    path.write_text("cards: 2x4090")
+
+    assert "8x4090" == simulated.read("8x4090").simulated
+    assert str(path) == simulated.read(str(path)).simulated
+    with pytest.raises(UsageError) as refused:
+        simulated.read("nowhere.yaml")
+    assert "`8x4090`" in refused.value.hint
+
+
 def test_whatever_can_be_the_matter(scenario):
     """Each word of the format ends in the card's readings."""
     (card,) = scenario(
@@ -151,6 +163,7 @@ def test_what_is_no_machine_is_refused(spec, words):
         ("cards: 8x4090\nbut: {3: {busy: {user: a, memory_gib: .inf}}}", "but.3.busy.memory_gib"),
         ("cards: 8x4090\nbut: {3: {temperature_c: hot}}", "but.3.temperature_c is 'hot'"),
         ("cards: 8x4090\nbut: {3: }", "but.3 is None"),
+        ("cards: 8x4090\nbut: {0: {busy: ana}}", "'ana': keys and values are wanted"),
         ("cards: 8x4090\nbut: {three: lost}", "but.three is no card"),
         ("cards: 8x4090\nbut: {9: lost}", "has no card 9"),
         ("cards: 8x4090\nbut: {-1: lost}", "has no card -1"),

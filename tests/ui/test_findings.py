@@ -87,6 +87,13 @@ def test_brief_shows_what_is_wrong():
     assert "Take another." in shown
 
 
+def test_a_report_of_a_simulated_machine_begins_so():
+    """Both forms; one of this machine does not."""
+    for form in (findings.findings, findings.brief):
+        assert text_of(form(FOUND, "8x4090")).startswith("simulated: 8x4090\n")
+        assert "simulated" not in text_of(form(FOUND))
+
+
 def test_words_of_other_people_are_no_markup():
     """A path or a name may hold brackets."""
     shown = text_of(findings.findings([ok("data", "[bold]x[/] :warning:")]))

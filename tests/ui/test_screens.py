@@ -6,7 +6,8 @@ import io
 
 from rich.console import Console
 
-from gpuops.core.closing import Closing, next_commands
+from gpuops.cli import output
+from gpuops.core.closing import Closing, Ended, next_commands
 from gpuops.core.progress import Look, Progress
 from gpuops.core.run import Attempt, RunRecord
 from gpuops.core.supervision import Phase
@@ -117,6 +118,20 @@ def test_the_closing_summary_has_it_all():
     assert "runs/r1" in shown
     assert "/home/me" not in shown
     assert shown.count("gpuops ") == 3
+
+
+def test_a_failure_is_told_in_full(capsys, monkeypatch):
+    """Sentences are broken between words, a path never: it is searched for and clicked."""
+    monkeypatch.setenv("COLUMNS", "80")
+    path = f"/home/somebody/{'deep/' * 16}logs/attempt-3/rank-0/stderr.log"
+    sentence = f"error: none of the checkpoints in {path} is whole: {'word ' * 20}end"
+    ended = Ended(rank=0, how="exit code 1", last_words=(sentence,), log=path, hint="hint " * 30)
+    output.comment(launches.failed(ended))
+    shown = capsys.readouterr().err
+
+    assert 2 == shown.count(path)
+    assert " ".join(sentence.split()) in " ".join(shown.split())
+    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines() if path not in line)
 
 
 def test_durations_read_as_people_say_them():

@@ -71,7 +71,7 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
         return splits
     clips = _bvh_files(source)
     if not clips:
-        raise TrainerError(f"{source} holds no .bvh file")
+        raise TrainerError(f"{source} holds no .bvh file", hint="give the folder with the clips")
     if splits:
         there = ", ".join(f"{name}/ ({len(found)})" for name, found in splits.items())
         raise TrainerError(f"{source} has {there}, and both train/ and val/ (or dev/) are needed")

@@ -49,6 +49,15 @@ def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fi
     if cores is None:
         return None
     wanted = needs.workers * (1 + loaders)
+    if node.box.simulated is not None and wanted > cores:
+        return warning(
+            "cores",
+            f"{wanted} processes would share {_cores(cores)} of this machine, "
+            f"not of {node.box.simulated}",
+            "Look there: each rank keeps a core busy, and each process that reads data another.",
+            measured=cores,
+            wanted=wanted,
+        )
     if profile.device == "cpu" and needs.workers > CROWD * cores:
         return error(
             "cores",

@@ -6,6 +6,7 @@ import pytest
 from machines import CPU, CUDA, GIB, needs, node
 
 from gpuops.core.checks import host
+from gpuops.core.device import Box
 from gpuops.core.profile import Gpus, Profile
 
 UNLIMITED = float("inf")
@@ -68,6 +69,17 @@ def test_ranks_on_cards_keep_a_core_busy_too():
     assert "warning" == found.severity
     assert "8 workers share 1 core" == found.summary
     assert "as fast" not in found.hint
+
+
+@pytest.mark.parametrize("profile", [CPU, CUDA])
+def test_cores_here_are_not_those_of_a_simulated_machine(profile):
+    """Never more than a warning, and it says whose they are."""
+    machine = node(cpu_cores=1, box=Box(simulated="8x4090"))
+
+    found = finding("cores", machine, profile=profile, workers=8)
+
+    assert "warning" == found.severity
+    assert "1 core of this machine, not of 8x4090" in found.summary
 
 
 @pytest.mark.parametrize(
@@ -225,8 +237,3 @@ def test_another_port_than_the_usual_one_is_said():
     assert "port 29501 is free" in finding("port", usual_port=29501).summary
     assert "not" not in finding("port", usual_port=29501).summary
     assert "(29400 is not)" in finding("port", usual_port=29400).summary
-
-
-def test_a_port_that_another_launch_has_claimed_is_not_free():
-    """Nobody listens on it yet."""
-    assert "error" == finding("port", port_claimed=True).severity

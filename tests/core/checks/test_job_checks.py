@@ -49,6 +49,17 @@ def test_a_gpu_job_needs_a_cuda_build():
     assert ("2.4", "a CUDA build") == (found.measured, found.wanted)
 
 
+def test_torch_here_is_not_that_of_a_simulated_machine():
+    """It says nothing of the machine that is planned for."""
+    plain = Interpreter(path="/x", python="3.11", torch="2.4", cuda=None)
+    machine = node(interpreter=plain, box=replace(box(), simulated="8x4090"))
+
+    found = finding("torch", machine, profile=CUDA)
+
+    assert "warning" == found.severity
+    assert "this machine's, not that of 8x4090" in found.summary
+
+
 @pytest.mark.parametrize(
     ("driver", "cuda", "built", "severity", "words"),
     [
@@ -138,6 +149,29 @@ def test_a_split_of_broken_samples_says_what_is_wrong_with_them():
 
     assert "error" == found.severity
     assert "no samples in its train split (unreadable: train/a: x is empty)" in found.summary
+
+
+def test_a_split_speaks_of_its_own_folder():
+    """A folder that is not there is said so; another split's faults are not its own."""
+    faults = {"incomplete": ("train/a",), "unreadable": ("dev/b: x is empty",)}
+    missing = data(count(samples={"train": 8}, folders=("train",), **faults))
+    empty = data(count(samples={"train": 8, "val": 0}, places={"val": "dev"}, **faults))
+
+    assert "there is no folder val/ in data (it holds: train)" == missing.summary
+    assert "no samples in its val split (unreadable: dev/b: x is empty)" in empty.summary
+    assert "train/a" not in empty.summary
+
+
+def test_what_training_makes_of_broken_samples_is_said():
+    """One that lacks a file is passed over; at an unreadable one it stops."""
+    assert "is left out" in data(count(incomplete=("train/a",))).hint
+    both = data(count(incomplete=("train/a",), unreadable=("train/b: x is empty",)))
+    assert "Training stops at an unreadable sample" in both.hint
+
+
+def test_how_many_files_were_opened_is_said():
+    """The others were judged by name and size alone."""
+    assert "(by name and size; 10 opened)" in data(count(opened=10)).summary
 
 
 def test_broken_samples_are_a_warning_that_names_a_few():

@@ -164,5 +164,11 @@ def test_the_module_prints_json_without_torch(keep, tmp_path):
 
     assert "False\n" == ran.stderr
     assert [
-        {"check": "checkpoint", "severity": "ok", "summary": f"{path} is whole", "hint": ""}
+        {
+            "check": "checkpoint",
+            "severity": "ok",
+            "summary": f"{path} is whole",
+            "hint": "",
+            "forcible": True,
+        }
     ] == json.loads(ran.stdout)

@@ -1,0 +1,32 @@
+"""Flags that are known elsewhere: of a launch, where the command at hand has no use for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from gpuops.errors import UsageError
+
+
+@contextmanager
+def told_apart(ctx: typer.Context) -> Iterator[None]:
+    """Where a trainer refuses a flag that is a launch's: say so, for it looks like a mistake.
+
+    Raises:
+        UsageError: the same, with that hint.
+    """
+    try:
+        yield
+    except UsageError as problem:
+        from gpuops.cli.launch import app  # noqa: PLC0415 - only who erred pays for it
+
+        own = {flag for option in ctx.command.params for flag in option.opts}
+        launch = {flag for option in typer.main.get_command(app).params for flag in option.opts}
+        refused = {word for word in problem.message.split() if word in ctx.args}
+        for flag in sorted(refused & (launch - own)):
+            problem.hint = (
+                f"{flag} is a flag of `gpuops launch`; {ctx.info_name} has no use for it."
+            )
+        raise

@@ -1,0 +1,28 @@
+"""Whether a checkpoint's files are there in full, by their sizes: cheap, where sums are not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+MANIFEST = "checkpoint.json"  # as trainers.engine writes it
+
+
+def damage(folder: Path) -> str | None:
+    """What is missing: ``model.safetensors has 12 of 4,096 bytes``.
+
+    ``None`` where nothing is, or where another trainer's folder does not say what it holds.
+    """
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+        sizes = {str(name): int(of["bytes"]) for name, of in files.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    for name, size in sizes.items():
+        try:
+            there = (folder / name).stat().st_size
+        except (OSError, ValueError):
+            return f"{name} is missing"
+        if there != size:
+            return f"{name} has {there:,} of {size:,} bytes"
+    return None
