@@ -10,6 +10,8 @@ from typing import Any
 from gpuops.core import failure
 from gpuops.core.closing import Closing, Ended, next_commands
 from gpuops.core.plan import LaunchPlan
+from gpuops.core.restart import GiveUp
+from gpuops.errors import ExitCode
 from gpuops.launcher import Prepared
 from gpuops.supervisor import Outcome
 from gpuops.system import run_dir
@@ -21,7 +23,7 @@ KILLED = (
 PORT_TAKEN = ("EADDRINUSE", "address already in use")
 
 
-def close(prepared: Prepared, outcome: Outcome) -> Closing:
+def close(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = None) -> Closing:
     """Gather what the attempt left behind."""
     plan = prepared.plan
     lines = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
@@ -32,7 +34,7 @@ def close(prepared: Prepared, outcome: Outcome) -> Closing:
     return Closing(
         run_id=plan.run_id,
         ending=outcome.ending,
-        exit_code=_exit_code(outcome),
+        exit_code=_exit_code(outcome, given_up, plan.max_restarts),
         duration_s=outcome.duration_s,
         step=outcome.progress.step,
         total_steps=outcome.progress.total_steps,
@@ -54,7 +56,9 @@ def close(prepared: Prepared, outcome: Outcome) -> Closing:
     )
 
 
-def _exit_code(outcome: Outcome) -> int:
+def _exit_code(outcome: Outcome, given_up: GiveUp | None, restarts: int) -> int:
+    if given_up is not None and restarts:
+        return int(ExitCode.GAVE_UP)
     if outcome.stop_signal is not None:
         return 128 + outcome.stop_signal
     return 1 if outcome.ending == "failed" else 0

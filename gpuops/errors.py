@@ -12,11 +12,12 @@ class ExitCode(IntEnum):
     FAILED = 1  # a check or the job failed
     USAGE = 2  # the command line, a profile or a setting is wrong
     MACHINE = 3  # the machine could not be read
+    GAVE_UP = 4  # the job failed, and starting it again makes no sense
 
 
 EXIT_CODES_HELP = (
     "Exit codes: 0 fine · 1 a check or the job failed · 2 usage · "
-    "3 the machine could not be read · 128+n ended by signal n."
+    "3 the machine could not be read · 4 gave up restarting · 128+n ended by signal n."
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuops.core.choice import Choice, Wish, choose
-from gpuops.core.device import Box
+from gpuops.core.device import Box, Claim
 from gpuops.core.finding import Finding
 from gpuops.core.launch import LaunchRequest, plan, wish
 from gpuops.core.lease import Ticket, awaited
@@ -29,6 +29,7 @@ from gpuops.system import (
     run_dir,
     settings,
     trainer_check,
+    trainers,
 )
 
 WHAT_IS_FREE = "what-is-free"
@@ -64,6 +65,11 @@ class Prepared:
         return Path(self.plan.working_dir, given) if given else Path(self.plan.run_dir)
 
     @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoints lie, as far as that is known."""
+        return self.out_dir / (self.manifest.checkpoints if self.manifest else "checkpoints")
+
+    @property
     def metrics_file(self) -> Path | None:
         """Where the trainer logs its figures."""
         return self.out_dir / self.manifest.metrics_file if self.manifest else None
@@ -76,9 +82,9 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
         GpuopsError: what was asked for does not exist, or does not fit the machine.
     """
     manifest, asked = request(order)
-    box = look(order.simulate)
+    box = look(order.simulate, own=asked.run_dir)
     profile, choice = _choose(order, asked, box, ticket)
-    usual, claimed = profile.torchrun.master_port, _claimed_ports()
+    usual, claimed = profile.torchrun.master_port, _claimed_ports(asked.run_dir)
     free = asked.master_port or host.next_free_port(usual - 1, claimed) or usual
     asked = replace(asked, master_port=free)
     launch = plan(profile, choice, asked)
@@ -93,10 +99,11 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
             )
         raise
     keeps_batch = manifest is not None and _is_fixed(manifest, resolved)
-    if choice is not None and choice.short and not keeps_batch:
-        fitted = _fitted(profile, choice, asked, manifest, resolved)
+    short = choice is not None and choice.short > 0
+    if order.batch_divisor > 1 or (short and not keeps_batch):
+        fitted = _fitted(launch, manifest, resolved, order.batch_divisor)
         keeps_batch = fitted is not None
-        if fitted is not None and order.shrink:
+        if fitted is not None and (order.shrink or not short):
             launch, resolved = fitted
     ready = Prepared(
         plan=launch,
@@ -121,22 +128,42 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
     return replace(ready, findings=tuple(findings))
 
 
-def look(simulate: str | None = None) -> Box:
+def recall(launch: LaunchPlan) -> Prepared:
+    """What there is to know of a run that was launched before: its plan, and what it makes of it.
+
+    Raises:
+        GpuopsError: its trainer is no more, or does not answer.
+    """
+    manifest = trainers.load(launch.target.name) if launch.target.kind == "trainer" else None
+    return Prepared(
+        plan=launch,
+        profile=Profile(name=launch.profile, device="cpu", workers=1),
+        choice=None,
+        box=Box(),
+        findings=(),
+        manifest=manifest,
+        settings=_resolve(launch, manifest),
+    )
+
+
+def look(simulate: str | None = None, *, own: str = "") -> Box:
     """The cards of this machine, or of a simulated one, and who holds them.
+
+    What the run in the folder ``own`` holds is not held against it.
 
     Raises:
         UsageError: the simulated machine cannot be read.
     """
     if simulate is None:
-        return with_claims(nvml.read())
+        return with_claims(nvml.read(), own=own)
     from gpuops.system import simulated  # noqa: PLC0415 - models of its own, and rarely asked for
 
     return simulated.read(simulate)
 
 
-def with_claims(box: Box) -> Box:
+def with_claims(box: Box, *, own: str = "") -> Box:
     """The same cards, with who claimed them through gpuops."""
-    claims = leases.holders() if box.devices else {}
+    claims = _claims(own) if box.devices else {}
     problem = leases.why_not_shared()
     devices = tuple(
         replace(device, claim=claims.get(leases.gpu(device.uuid or ""))) for device in box.devices
@@ -213,9 +240,14 @@ def _what_is_free(box: Box, kept: frozenset[str]) -> Profile:
     return Profile(name=WHAT_IS_FREE, gpus=gpus)
 
 
-def _claimed_ports() -> frozenset[int]:
+def _claims(own: str) -> dict[str, Claim]:
+    """Everybody's claims but those of the run in the folder ``own``."""
+    return {name: one for name, one in leases.holders().items() if one.run_dir != (own or None)}
+
+
+def _claimed_ports(own: str) -> frozenset[int]:
     """The ports that other launches have, or are about to have."""
-    numbers = [name.partition(leases.port(0)[:-1])[2] for name in leases.holders()]
+    numbers = [name.partition(leases.port(0)[:-1])[2] for name in _claims(own)]
     return frozenset(int(number) for number in numbers if number.isdecimal())
 
 
@@ -234,24 +266,26 @@ def _is_fixed(manifest: Manifest, resolved: Mapping[str, Any]) -> bool:
 
 
 def _fitted(
-    profile: Profile,
-    choice: Choice,
-    asked: LaunchRequest,
-    manifest: Manifest | None,
-    resolved: Mapping[str, Any],
+    launch: LaunchPlan, manifest: Manifest | None, resolved: Mapping[str, Any], divisor: int
 ) -> tuple[LaunchPlan, Mapping[str, Any]] | None:
-    """The plan whose steps see on fewer ranks what they would have seen; ``None``: it cannot be."""
+    """The plan whose steps see what they would have seen, in more or smaller passes.
+
+    ``None`` where that cannot be had.
+    """
     batch = manifest.batch if manifest else None
     if batch is None:
         return None
     size, passes = resolved.get(batch.size), resolved.get(batch.accumulate, 1)
     if not isinstance(size, int) or not isinstance(passes, int):
         return None
-    fixed = {batch.accumulate: 1, batch.total: size * passes * choice.wanted}
+    fixed = {batch.size: max(1, size // divisor)} if divisor > 1 else {}
+    if resolved.get(batch.total) is None:
+        total = size * passes * launch.ranks_wanted
+        fixed |= {batch.accumulate: 1, batch.total: total}
     words = tuple(word for name, value in fixed.items() for word in (flag(name), str(value)))
-    launch = plan(profile, choice, replace(asked, fit_arguments=words))
+    fitted = replace(launch, fit_arguments=words)
     try:
-        return launch, _resolve(launch, manifest)
+        return fitted, _resolve(fitted, manifest)
     except UsageError:  # other settings make batches of which nobody knows the samples
         return None
 

@@ -37,6 +37,12 @@ class Order:
     arguments: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
     shrink: bool = False
+    hang_timeout_s: float | None = None
+    observe: bool = False
+    max_restarts: int | None = None
+    on_hang: str | None = None
+    on_exit: str | None = None
+    batch_divisor: int = 1  # passes of so many parts of the batch: cards ran out of memory
     wait_s: float | None = None  # math.inf: for ever
 
 
@@ -70,6 +76,12 @@ def request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
         exclude_gpus=order.exclude_gpus,
         shrink=order.shrink,
         share="gpus" in order.force,
+        force=order.force,
+        hang_timeout_s=order.hang_timeout_s,
+        observe=order.observe,
+        max_restarts=order.max_restarts,
+        on_hang=order.on_hang,
+        on_exit=order.on_exit,
         profile=_lasting(order.profile),
         defaults={manifest.out_dir_setting: str(runs / run_id)} if manifest else {},
         arguments=(*_own_flags(order, manifest), *order.arguments),
@@ -116,6 +128,12 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
         exclude_gpus=order.exclude_gpus if named else before.exclude_gpus,
         shrink=order.shrink,
         share="gpus" in order.force,
+        force=order.force,
+        hang_timeout_s=order.hang_timeout_s or before.hang_timeout_s,
+        observe=order.observe or before.observe,
+        max_restarts=before.max_restarts if order.max_restarts is None else order.max_restarts,
+        on_hang=order.on_hang or before.on_hang,
+        on_exit=order.on_exit or before.on_exit,
         profile=_lasting(order.profile) or before.profile,
         defaults={key: value for key, value in before.defaults.items() if key in own},
         arguments=(*before.arguments, *_own_flags(order, manifest), *order.arguments),

@@ -1,4 +1,7 @@
-"""Observe, decide, act: the one place where decisions meet processes and the clock."""
+"""Observe, decide, act: one attempt from its start, or from where it is found, to its end.
+
+The one place where decisions (``core.supervision``) meet processes and the clock.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gpuops import heartbeat
 from gpuops.core import failure, torchrun
+from gpuops.core.diagnosis import Diagnosis, to_json
+from gpuops.core.hang import HangPolicy, Hung, Suspect, as_hung
 from gpuops.core.plan import LaunchPlan
-from gpuops.core.progress import Look, Progress, observe
+from gpuops.core.progress import Look, Progress
 from gpuops.core.supervision import (
     Action,
     AskWorkers,
     Begun,
     Event,
     Exited,
+    Inspect,
+    Judged,
     Kill,
     Phase,
     StopPolicy,
@@ -28,9 +34,10 @@ from gpuops.core.supervision import (
     Tick,
     step,
 )
-from gpuops.system import process, run_dir
-from gpuops.system.process import Job
-from gpuops.system.tail import Tail
+from gpuops.inspection import crashed, inspect
+from gpuops.system import hooks, process, run_dir
+from gpuops.system.process import Job, SignalQueue
+from gpuops.watching import Watching
 
 POLL_S = 0.2
 Ending = Literal["finished", "failed", "stopped"]
@@ -44,20 +51,14 @@ class Outcome:
     returncode: int
     stop_signal: int | None
     failure: failure.Failure | None
+    diagnosis: Diagnosis | None
     progress: Progress
+    first_step: int | None
     duration_s: float
 
 
-def supervise(
-    plan: LaunchPlan,
-    out_dir: Path,
-    metrics_file: Path | None,
-    show: Callable[[Look], None],
-    claims: Sequence[int] = (),
-) -> Outcome:
-    """Run one attempt to its end. Stop signals stop the job, not the supervisor.
-
-    ``claims`` are the descriptors of locks that are to last as long as the job.
+def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
+    """Make the run folder and start the job; ``claims`` are locks to last as long as it does.
 
     Raises:
         GpuopsError: the run folder cannot be made, or torchrun not be started.
@@ -66,53 +67,78 @@ def supervise(
     run_dir.create(plan)
     run_dir.link_outputs(root, out_dir)
     run_dir.record(root, "attempt_started", attempt=plan.attempt, command=torchrun.argv(plan))
-    policy = StopPolicy(save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s)
-    state, progress = Supervision(policy=policy), Progress()
-    watch = _Watch(plan, metrics_file)
-    begin = time.monotonic()
-    with process.SignalQueue() as signals:
-        job = process.start(
-            torchrun.argv(plan),
-            torchrun.environment(plan),
-            plan.working_dir,
-            Path(plan.state_dir),
-            Path(plan.log_dir, "agent.log"),
-            claims,
-        )
+    return process.start(
+        torchrun.argv(plan),
+        torchrun.environment(plan),
+        plan.working_dir,
+        Path(plan.state_dir),
+        Path(plan.log_dir, "agent.log"),
+        claims,
+    )
+
+
+def watch(
+    plan: LaunchPlan,
+    job: Job,
+    checkpoints: Path,
+    metrics_file: Path | None,
+    show: Callable[[Look], None],
+    signals: SignalQueue,
+) -> Outcome:
+    """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
+    begun_s = time.monotonic()
+    with Watching(plan, checkpoints, metrics_file, _hang_policy(plan)) as eyes:
         try:
-            while state.phase is not Phase.DONE:
-                received = list(signals.wait(job.reaper.pid, POLL_S))
-                progress = observe(progress, watch.beats(), watch.metrics())
-                for event in _events(job, received, begun=watch.begun(progress)):
-                    state = _take(plan, job, state, event)
-                lines = watch.lines(flush=state.phase is Phase.DONE)
-                now = time.monotonic()
-                look = Look(
-                    phase=state.phase,
-                    progress=progress,
-                    lines=lines,
-                    partial=watch.partial(),
-                    elapsed_s=now - begin,
-                    stopping_s=None if state.asked_s is None else now - state.asked_s,
-                )
-                show = _shown(show, look)
+            state, evidence = _until_the_end(plan, job, eyes, show, signals)
         except BaseException:  # a defect of ours: the job is not to run on unwatched
-            _act(job, AskWorkers())
+            _act(plan, job, AskWorkers())
             raise
-    progress = observe(progress, watch.beats(), watch.metrics())
-    return _close(plan, state, progress, time.monotonic() - begin)
+        eyes.look(job)
+        return _close(plan, state, eyes, evidence, time.monotonic() - begun_s)
 
 
-def _take(plan: LaunchPlan, job: Job, state: Supervision, event: Event) -> Supervision:
-    """Decide on one event, do what is decided, and record it."""
+def _until_the_end(
+    plan: LaunchPlan,
+    job: Job,
+    eyes: Watching,
+    show: Callable[[Look], None],
+    signals: SignalQueue,
+) -> tuple[Supervision, Diagnosis | None]:
+    state, evidence = Supervision(policy=_stop_policy(plan)), None
+    begun_s = time.monotonic()
+    while state.phase is not Phase.DONE:
+        received = list(signals.wait(job.pid, POLL_S))
+        eyes.look(job)
+        for event in _events(job, received, eyes, evidence):
+            state, actions = _take(plan, state, event)
+            for action in actions:
+                evidence = _act(plan, job, action) or evidence
+        if state.suspected is None and not state.hung:
+            evidence = None  # it moves again
+        show = _shown(show, eyes.shown(state, time.monotonic() - begun_s, evidence))
+    return state, evidence
+
+
+def _stop_policy(plan: LaunchPlan) -> StopPolicy:
+    return StopPolicy(
+        save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s, observe=plan.observe
+    )
+
+
+def _hang_policy(plan: LaunchPlan) -> HangPolicy:
+    """A trainer says its phases; of any other program nobody knows."""
+    return HangPolicy(hang_timeout_s=plan.hang_timeout_s, phased=plan.target.kind == "trainer")
+
+
+def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
+    """Decide on one event, and record what is decided."""
     root, before = Path(plan.run_dir), state.phase
     state, actions = step(state, event)
     for action in actions:
-        _act(job, action)
         run_dir.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
     if state.phase is not before and state.phase is Phase.RUNNING:
         run_dir.record(root, "training", attempt=plan.attempt)
-    return state
+    return state, actions
 
 
 def _shown(show: Callable[[Look], None], look: Look) -> Callable[[Look], None]:
@@ -124,49 +150,17 @@ def _shown(show: Callable[[Look], None], look: Look) -> Callable[[Look], None]:
     return show
 
 
-class _Watch:
-    """The files of an attempt that tell how it goes."""
-
-    def __init__(self, plan: LaunchPlan, metrics_file: Path | None) -> None:
-        self._plan = plan
-        self._beats = Path(plan.state_dir, "beats")
-        self._metrics = Tail(metrics_file, from_end=True) if metrics_file else None
-        self._last: dict[str, float] = {}
-        streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
-        root = Path(plan.run_dir)
-        self._output = [Tail(run_dir.rank_log(root, plan.attempt, 0, name)) for name in streams]
-
-    def beats(self) -> list[heartbeat.Beat]:
-        return heartbeat.read_all(self._beats)
-
-    def metrics(self) -> dict[str, float]:
-        """The newest training figures that the trainer logged."""
-        lines = self._metrics.lines() if self._metrics else []
-        for row in run_dir.parse_json_lines(lines):
-            if row.get("split", "train") == "train":
-                self._last = {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
-        return self._last
-
-    def begun(self, progress: Progress) -> bool:
-        """Whether it trains; of a script that does not beat, whether its ranks are there."""
-        if progress.step is not None or self._plan.target.kind == "trainer":
-            return progress.step is not None
-        return bool(run_dir.ranks_with_logs(Path(self._plan.run_dir), self._plan.attempt))
-
-    def partial(self) -> str:
-        """A line that rank 0 has not finished: a progress bar's."""
-        return next((tail.partial for tail in reversed(self._output) if tail.partial), "")
-
-    def lines(self, *, flush: bool) -> tuple[str, ...]:
-        run_dir.link_rank_logs(self._plan)
-        return tuple(line for tail in self._output for line in tail.lines(flush=flush))
-
-
-def _events(job: Job, received: list[int], *, begun: bool) -> list[Event]:
+def _events(
+    job: Job, received: list[int], eyes: Watching, evidence: Diagnosis | None
+) -> list[Event]:
     now = time.monotonic()
-    events: list[Event] = [StopRequested(number, now) for number in received]
-    if begun:
-        events.insert(0, Begun())
+    events: list[Event] = [Begun()] if eyes.begun else []
+    events += [StopRequested(number, now) for number in received]
+    verdict = eyes.verdict
+    if verdict is not None:
+        events.append(Judged(verdict, now))
+        if isinstance(verdict, Suspect) and evidence is not None and evidence.hopeless:
+            events.append(Judged(as_hung(verdict), now))  # what it waits for can never come
     events.append(Tick(now))
     returncode = job.poll()
     if returncode is not None:
@@ -174,29 +168,48 @@ def _events(job: Job, received: list[int], *, begun: bool) -> list[Event]:
     return events
 
 
-def _act(job: Job, action: Action) -> None:
+def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
+    """Do what was decided; give back the evidence, where that is what was asked for."""
     agent, workers = job.agent, job.workers()
     match action:
+        case Inspect(verdict=verdict):
+            return _inspected(plan, job, verdict)
         case AskWorkers():
             for worker in workers:
                 worker.send(signal.SIGTERM)
             if not workers and agent:
                 agent.send(signal.SIGTERM)
-            elif not workers:  # just starting: the reaper hands it on
-                job.reaper.send_signal(signal.SIGTERM)
+            elif not workers:
+                job.terminate()
         case TerminateAgent():
             if agent:
                 agent.send(signal.SIGTERM)
         case Kill():
             for process_ in (*([agent] if agent else []), *workers):
                 process_.send(signal.SIGKILL)
+    return None
 
 
-def _close(plan: LaunchPlan, state: Supervision, progress: Progress, duration_s: float) -> Outcome:
+def _inspected(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
+    """The evidence; of a hang whoever wants to be told is told."""
+    found = inspect(plan, job, verdict)
+    if plan.on_hang is not None and isinstance(verdict, Hung):
+        about = {"event": "hang", "run_id": plan.run_id, "run_dir": plan.run_dir}
+        hooks.run(plan.on_hang, {**about, "attempt": plan.attempt, "diagnosis": to_json(found)})
+    return found
+
+
+def _close(
+    plan: LaunchPlan,
+    state: Supervision,
+    eyes: Watching,
+    evidence: Diagnosis | None,
+    duration_s: float,
+) -> Outcome:
     root = Path(plan.run_dir)
     run_dir.link_rank_logs(plan)
     returncode = state.returncode or 0
-    ending: Ending = "finished" if returncode == 0 else "failed"
+    ending: Ending = "finished" if returncode == 0 and not state.hung else "failed"
     if state.stop_signal is not None:
         ending = "stopped"
     cause = None
@@ -205,20 +218,26 @@ def _close(plan: LaunchPlan, state: Supervision, progress: Progress, duration_s:
         cause = failure.root_cause(log.read_text(errors="replace") if log.exists() else "")
     if ending == "stopped" and cause is not None and cause.exitcode < 0:
         cause = None  # ended by the signal that it was sent
+    diagnosis = None
+    if ending == "failed":
+        diagnosis = evidence if state.hung else crashed(plan, returncode)
     run_dir.record(
         root,
         "attempt_ended",
         attempt=plan.attempt,
         outcome=ending,
         returncode=returncode,
-        step=progress.step,
+        step=eyes.progress.step,
         rank=cause.rank if cause else None,
+        kind=diagnosis.kind if diagnosis else None,
     )
     return Outcome(
         ending=ending,
         returncode=returncode,
         stop_signal=state.stop_signal,
         failure=cause,
-        progress=progress,
+        diagnosis=diagnosis,
+        progress=eyes.progress,
+        first_step=eyes.first_step,
         duration_s=duration_s,
     )

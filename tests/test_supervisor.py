@@ -14,8 +14,8 @@ from gpuops.core.launch import LaunchRequest, plan
 from gpuops.core.plan import Target
 from gpuops.core.profile import Profile, Stop
 from gpuops.core.supervision import Phase
-from gpuops.supervisor import supervise
-from gpuops.system import run_dir
+from gpuops.supervisor import begin, watch
+from gpuops.system import process, run_dir
 
 
 @pytest.fixture(name="launch_plan")
@@ -43,6 +43,13 @@ def _launch_plan(tmp_path, workers, quick_python):
     return make
 
 
+def supervise(launch, out_dir, metrics_file, show):
+    """One attempt, from its start to its end."""
+    with process.SignalQueue() as signals:
+        job = begin(launch, out_dir)
+        return watch(launch, job, out_dir / "checkpoints", metrics_file, show, signals)
+
+
 def stop_when_training(launch, *numbers):
     """A screen that sends this process the next signal at each look, once both ranks train."""
     left = list(numbers)
@@ -57,10 +64,10 @@ def stop_when_training(launch, *numbers):
 def survivors(launch):
     """Processes that still carry the run's id."""
     found = []
-    for process in psutil.process_iter():
+    for one in psutil.process_iter():
         try:
-            if process.environ().get("GPUOPS_BEAT_DIR", "").startswith(launch.run_dir):
-                found.append(process)
+            if one.environ().get("GPUOPS_BEAT_DIR", "").startswith(launch.run_dir):
+                found.append(one)
         except psutil.Error:
             continue
     return found

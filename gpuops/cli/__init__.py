@@ -23,6 +23,12 @@ COMMANDS = {
         "Jobs",
         "Start a trainer, a script or a module under torchrun, and watch over it.",
     ),
+    "attach": ("Jobs", "Watch a run that was launched elsewhere."),
+    "stop": ("Jobs", "Let a run save and leave."),
+    "supervise": ("Jobs", "Look after a run that nobody looks after."),
+    "diagnose": ("Jobs", "Say why a job stands still, or why it ended."),
+    "drill": ("Jobs", "Harm a small job on purpose, to see that this box recovers."),
+    "kill-hung": ("Jobs", "Find jobs that hang, and end them and nobody else."),
     "plan": ("Jobs", "Show what a launch would run."),
     "gpus": ("Jobs", "List the GPUs, who holds them and who waits."),
     "runs": ("Jobs", "List the runs, or show one."),
@@ -55,7 +61,7 @@ class _Commands(TyperGroup):
                 f"there is no command {name!r}{f'; did you mean {near[0]}?' if near else '.'}",
                 f"The commands: {', '.join(COMMANDS)}.",
             )
-        found = typer.main.get_command(import_module(f"gpuops.cli.{name}").app)
+        found = typer.main.get_command(import_module(f"gpuops.cli.{name.replace('-', '_')}").app)
         found.name = name
         return name, found, rest
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from gpuops.claiming import secured
-from gpuops.cli import options, output
-from gpuops.closing import close
+from gpuops.cli import options, output, watching
 from gpuops.core import torchrun
-from gpuops.core.closing import Closing
 from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
+from gpuops.keeping import Kept, keep
 from gpuops.launcher import Prepared, insist, misspelled, prepare
 from gpuops.order import Order
-from gpuops.supervisor import supervise
-from gpuops.system import run_dir, trainers
+from gpuops.system import hooks, run_dir, trainers
+from gpuops.system.detaching import Child, fork_away
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -61,6 +60,14 @@ def launch(
     simulate: options.Simulate = None,
     *,
     shrink: options.Shrink = False,
+    hang_timeout: options.HangTimeout = None,
+    observe: options.Observe = False,
+    max_restarts: options.MaxRestarts = None,
+    on_hang: options.OnHang = None,
+    on_exit: options.OnExit = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Go on without the terminal; `attach` shows it.")
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the command and the findings; start nothing."),
@@ -96,7 +103,14 @@ def launch(
         force=tuple(force or ()),
         shrink=shrink,
         wait_s=options.seconds(wait),
+        hang_timeout_s=options.seconds(hang_timeout),
+        observe=observe,
+        max_restarts=max_restarts,
+        on_hang=on_hang,
+        on_exit=on_exit,
     )
+    for command in filter(None, (on_hang, on_exit)):
+        hooks.words(command)  # refused now rather than at three in the morning
     only_plan = dry_run or ctx.info_name == "plan"
     if simulate is not None and not only_plan:
         raise UsageError(
@@ -118,7 +132,7 @@ def launch(
         _print_plan(prepared, as_json=as_json)
     insist(prepared.findings, order.force)
     if not only_plan:
-        _run(order, prepared, as_json=as_json)
+        _run(order, prepared, detach=detach, as_json=as_json)
     elif prepared.short:
         raise GpuopsError(
             "there is no command yet: it is known when the cards are.",
@@ -156,36 +170,37 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
     output.answer(value, str, as_json=True)
 
 
-def _run(order: Order, prepared: Prepared, *, as_json: bool) -> None:
+def _run(order: Order, prepared: Prepared, *, detach: bool, as_json: bool) -> None:
     gc.enable()
-    while True:
-        try:
-            closing = _watch(order, prepared)
-            break
-        except run_dir.RunTakenError:
-            prepared = prepare(order)  # under the next name
-            output.comment(launches.plan(prepared.plan, prepared.settings))
-    with contextlib.suppress(OSError, SystemExit):  # the terminal, or the pipe, may have gone
-        if closing.failure is not None:
-            output.comment(launches.failed(closing.failure))
-        here = prepared.plan.working_dir
-        output.answer(closing, lambda: launches.closing(closing, here), as_json=as_json)
-    if closing.exit_code:
-        raise typer.Exit(closing.exit_code)
+    say = fork_away() if detach else None
+    if isinstance(say, Child):
+        _show_detached(prepared, say)
+        return
+    try:
+        kept = _kept(order, prepared, say)
+    except GpuopsError as problem:
+        if say is None:
+            raise
+        say(f"{problem.message}\n{problem.hint}")
+        raise typer.Exit(int(problem.exit_code)) from problem
+    watching.show_end(kept, as_json=as_json)
 
 
-def _watch(order: Order, planned: Prepared) -> Closing:
-    with (
-        launches.Screen(output.stderr(), brief=planned.manifest is not None) as screen,
-        secured(order, planned, screen.wait, screen.show_findings) as (prepared, held),
-    ):
-        if prepared is not planned:  # it waited, or others were faster: these are other cards
-            screen.show_plan(prepared.plan, prepared.settings)
-        outcome = supervise(
-            prepared.plan,
-            prepared.out_dir,
-            prepared.metrics_file,
-            screen.show,
-            held.descriptors,
-        )
-        return close(prepared, outcome)
+def _kept(order: Order, prepared: Prepared, say: Callable[[str], None] | None) -> Kept:
+    begun = (lambda: None) if say is None else partial(say, "ok")
+    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
+        while True:
+            try:
+                return keep(order, prepared, screen, begun=begun)
+            except run_dir.RunTakenError:
+                prepared = prepare(order)  # under the next name
+                output.comment(launches.plan(prepared.plan, prepared.settings))
+
+
+def _show_detached(prepared: Prepared, child: Child) -> None:
+    said, run = child.began(), prepared.plan.run_id
+    if said != "ok":
+        message, _, hint = said.partition("\n")
+        raise GpuopsError(message, hint)
+    print(run)
+    output.note(f"it goes on without this terminal: `gpuops attach {run}`, `gpuops stop {run}`.")

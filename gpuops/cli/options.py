@@ -118,6 +118,35 @@ Wait = Annotated[
         show_default=False,
     ),
 ]
+HangTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--hang-timeout",
+        metavar="TIME",
+        help="Standing still as long is a hang (90s, 15m).  [default: by the job's own pace]",
+        show_default=False,
+    ),
+]
+Observe = Annotated[
+    bool, typer.Option("--observe", help="Judge and diagnose hangs, but end nothing.")
+]
+MaxRestarts = Annotated[
+    int | None,
+    typer.Option(
+        "--max-restarts",
+        min=0,
+        help="Restarts within an hour without a newer checkpoint.  [default: the profile's]",
+        show_default=False,
+    ),
+]
+OnHang = Annotated[
+    str | None,
+    typer.Option("--on-hang", metavar="CMD", help="Run this when it hangs; JSON on its stdin."),
+]
+OnExit = Annotated[
+    str | None,
+    typer.Option("--on-exit", metavar="CMD", help="Run this when it has ended; JSON on its stdin."),
+]
 Shrink = Annotated[
     bool,
     typer.Option("--shrink", help="Where GPUs are missing take fewer, with the same global batch."),

@@ -31,6 +31,12 @@ class LaunchRequest:
     port_asked: int | None = None
     gpus: tuple[str, ...] = ()
     exclude_gpus: tuple[str, ...] = ()
+    hang_timeout_s: float | None = None
+    observe: bool = False
+    max_restarts: int | None = None
+    on_hang: str | None = None
+    on_exit: str | None = None
+    force: tuple[str, ...] = ()
     shrink: bool = False
     share: bool = False
     profile: str | None = None
@@ -58,6 +64,14 @@ def plan(profile: Profile, choice: Choice | None, request: LaunchRequest) -> Lau
         gpu_indices=tuple(device.index for device in devices),
         gpu_uuids=tuple(device.uuid for device in devices if device.uuid is not None),
         master_port=request.master_port or profile.torchrun.master_port,
+        hang_timeout_s=request.hang_timeout_s or profile.hang.timeout_s,
+        observe=request.observe or profile.hang.observe,
+        max_restarts=profile.restart.max_restarts
+        if request.max_restarts is None
+        else request.max_restarts,
+        on_hang=request.on_hang,
+        on_exit=request.on_exit,
+        force=request.force,
         port_asked=request.port_asked,
         gpus=request.gpus,
         exclude_gpus=request.exclude_gpus,

@@ -54,6 +54,12 @@ class LaunchPlan:
     stop_save_s: float
     stop_terminate_s: float
     ranks_wanted: int = 0
+    hang_timeout_s: float | None = None
+    observe: bool = False
+    max_restarts: int = 5
+    on_hang: str | None = None
+    on_exit: str | None = None
+    force: tuple[str, ...] = ()
     port_asked: int | None = None
     gpus: tuple[str, ...] = ()
     fit_arguments: tuple[str, ...] = ()

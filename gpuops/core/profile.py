@@ -110,6 +110,23 @@ class Stop(_Section):
     )
 
 
+class Hang(_Section):
+    """When a job that stands still is ended."""
+
+    timeout_s: float | None = Field(
+        None, gt=0, description="standing still as long is a hang, whatever the job's own pace"
+    )
+    observe: bool = Field(False, description="judge, diagnose and record hangs, but end nothing")
+
+
+class Restart(_Section):
+    """How often a job that failed is started again."""
+
+    max_restarts: int = Field(
+        5, ge=0, le=1000, description="restarts within an hour without a newer checkpoint"
+    )
+
+
 class Limits(_Section):
     """Where preflight begins to warn."""
 
@@ -139,6 +156,8 @@ class Profile(_Section):
         "a flag of the user",
     )
     limits: Limits = Field(Limits(), description="where preflight begins to warn")
+    hang: Hang = Field(Hang(), description="when a job that stands still is ended")
+    restart: Restart = Field(Restart(), description="how often a job that failed starts again")
     stop: Stop = Field(Stop(), description="how long each rung of the stop ladder may take")
 
     @property

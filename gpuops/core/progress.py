@@ -44,7 +44,7 @@ class Look:
     """What a screen may show of an attempt at one moment.
 
     ``lines`` are rank 0's new ones, ``partial`` the one it has not finished; ``stopping_s`` is the
-    time since somebody asked it to stop.
+    time since somebody asked it to stop; ``trouble`` why it is suspected to hang.
     """
 
     phase: Phase
@@ -53,6 +53,7 @@ class Look:
     lines: tuple[str, ...] = ()
     partial: str = ""
     stopping_s: float | None = None
+    trouble: str | None = None
 
 
 def observe(

@@ -41,6 +41,7 @@ def environment(plan: LaunchPlan) -> dict[str, str]:
     if plan.import_path is not None:
         added["PYTHONPATH"] = plan.import_path
     added["GPUOPS_RUN_ID"] = plan.run_id
+    added["GPUOPS_RUN_DIR"] = plan.run_dir
     added["GPUOPS_BEAT_DIR"] = f"{plan.state_dir}/beats"
     return added
 

@@ -18,15 +18,28 @@ import psutil
 from gpuops import reaper
 from gpuops.errors import GpuopsError
 from gpuops.system.files import read_json
-from gpuops.system.identity import Identity, agent_identity
+from gpuops.system.identity import Identity, agent_identity, reaper_identity
+
+LOST = -signal.SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A running attempt, seen from its supervisor: the reaper is the child, torchrun its child."""
+    """A running attempt, seen from its supervisor: the reaper, and torchrun below it.
 
-    reaper: subprocess.Popen[bytes]
+    ``child`` is the reaper where this process started it; an adopted job has none.
+    """
+
     state_dir: Path
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The reaper's pid, to wait for."""
+        if self.child is not None:
+            return self.child.pid
+        reaper_ = reaper_identity(self.state_dir)
+        return reaper_.pid if reaper_ else None
 
     @property
     def agent(self) -> Identity | None:
@@ -35,14 +48,34 @@ class Job:
 
     def workers(self) -> list[Identity]:
         """One process a rank: torchrun's children that carry a RANK."""
+        return list(self.ranks().values())
+
+    def ranks(self) -> dict[int, Identity]:
+        """The same, by rank."""
         agent = self.agent
-        return ranks_of(agent) if agent else []
+        return ranks_of(agent) if agent else {}
+
+    def terminate(self) -> None:
+        """Ask a job that is just starting: the reaper hands it on."""
+        reaper_ = reaper_identity(self.state_dir)
+        if self.child is not None:
+            self.child.send_signal(signal.SIGTERM)
+        elif reaper_ is not None:
+            reaper_.send(signal.SIGTERM)
 
     def poll(self) -> int | None:
-        """How torchrun ended (negative: by which signal), or ``None`` while it runs."""
-        code = self.reaper.poll()
-        if code is None:
-            return None
+        """How torchrun ended (negative: by which signal), or ``None`` while it runs.
+
+        Where the reaper itself was killed nobody knows: as if torchrun had been.
+        """
+        if self.child is not None:
+            code = self.child.poll()
+            if code is None:
+                return None
+        else:
+            reaper_, code = reaper_identity(self.state_dir), LOST
+            if reaper_ is not None and reaper_.alive:
+                return None
         record = read_json(self.state_dir / "exit.json")
         return int(record["returncode"]) if record else code
 
@@ -90,19 +123,24 @@ def start(
             f"the job cannot be started: {what}: {error.strerror}.",
             "Launch it anew where its files are now.",
         ) from error
-    return Job(child, state_dir)
+    return Job(state_dir, child)
 
 
-def ranks_of(agent: Identity) -> list[Identity]:
-    """The worker processes of a torchrun: its children that carry a RANK."""
-    found: list[Identity] = []
+def adopt(state_dir: Path) -> Job | None:
+    """A job that somebody else started, if it runs or has left how it ended."""
+    return Job(state_dir) if reaper_identity(state_dir) else None
+
+
+def ranks_of(agent: Identity) -> dict[int, Identity]:
+    """The worker processes of a torchrun: its children that carry a RANK, by rank."""
+    found: dict[int, Identity] = {}
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(agent.pid).children():
-            with contextlib.suppress(psutil.Error):
-                named = reaper.identity(child.pid)
-                if named and "RANK" in child.environ():
-                    found.append(Identity(**named))
-    return found if agent.alive else []
+            with contextlib.suppress(psutil.Error, ValueError):
+                named, rank = reaper.identity(child.pid), child.environ().get("RANK")
+                if named and rank is not None:
+                    found[int(rank)] = Identity(**named)
+    return found if agent.alive else {}
 
 
 class SignalQueue:
@@ -132,17 +170,17 @@ class SignalQueue:
         self._reader.close()
         self._writer.close()
 
-    def wait(self, pid: int, timeout_s: float) -> Iterator[int]:
-        """Wait for a signal, the end of a child, or the time; yield the signals received."""
-        with contextlib.suppress(ProcessLookupError):
-            handle = os.pidfd_open(pid)
-            try:
-                poller = select.poll()
-                poller.register(handle, select.POLLIN)
-                poller.register(self._reader, select.POLLIN)
-                poller.poll(timeout_s * 1000)
-            finally:
-                os.close(handle)
+    def wait(self, pid: int | None, timeout_s: float) -> Iterator[int]:
+        """Wait for a signal, the end of a process, or the time; yield the signals received."""
+        poller = select.poll()
+        poller.register(self._reader, select.POLLIN)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ProcessLookupError):
+                if pid is not None:
+                    handle = os.pidfd_open(pid)
+                    stack.callback(os.close, handle)
+                    poller.register(handle, select.POLLIN)
+            poller.poll(timeout_s * 1000)
         with contextlib.suppress(BlockingIOError):
             while self._reader.recv(64):
                 pass

@@ -21,6 +21,7 @@ from gpuops.core.finding import Finding
 from gpuops.core.lease import Waiting
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Look, Progress
+from gpuops.core.restart import GiveUp
 from gpuops.core.supervision import Phase
 from gpuops.ui import findings, words
 
@@ -132,6 +133,10 @@ class Screen:
         """Show a plan that was made anew."""
         self._console.print(plan(launch, settings))
 
+    def tell(self, words: str) -> None:
+        """Say what was decided."""
+        self._console.print(Text(words, "bold yellow"), soft_wrap=True)
+
     def show_findings(self, found: Sequence[Finding]) -> None:
         """Show what preflight found of a plan that was made anew."""
         self._console.print(findings.brief(found))
@@ -161,6 +166,8 @@ def waiting_line(waiting: Waiting) -> Text:
 def progress_line(look: Look, width: int) -> RenderableType:
     """``training ━━━━━━ 120/600  loss 0.31 …  8.2 steps/s  ETA 0:58``, as much as there is room."""
     phase, progress = look.phase, look.progress
+    if look.trouble is not None:
+        return _troubled(look, width)
     if phase is Phase.STOPPING:
         return _stopping(look, width)
     if progress.step is None:
@@ -182,6 +189,14 @@ def progress_line(look: Look, width: int) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row(bar, line)
     return table
+
+
+def _troubled(look: Look, width: int) -> Text:
+    head = ("hangs", "bold red") if look.phase is Phase.STOPPING else ("hangs?", "bold yellow")
+    where = words.steps(look.progress.step, look.progress.total_steps)
+    line = Text.assemble(head, f"  {where}  ", look.trouble or "")
+    line.truncate(width, overflow="ellipsis")
+    return line
 
 
 def _stopping(look: Look, width: int) -> Text:
@@ -272,6 +287,14 @@ def closing(ended: Closing, here: str) -> RenderableType:
         for command, about in ended.next_commands
     ]
     return Group("", head, table, Text("\nnext", style="bold cyan"), *commands)
+
+
+def given_up(decision: GiveUp) -> RenderableType:
+    """Why the run was not started again, and what to do."""
+    why = f"{decision.why[:1].upper()}{decision.why[1:]}"
+    return Group(
+        Text(f"not started again: {why}.", style="bold red"), Text(f"  → {decision.advice}", "cyan")
+    )
 
 
 def failed(ended: Ended) -> RenderableType:

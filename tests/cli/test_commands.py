@@ -181,13 +181,14 @@ def test_a_module_runs_by_its_name(gpuops, tmp_path, quick_python):
 
 
 def test_a_crash_shows_who_and_what(gpuops, workers, quick_python):
-    """A failed job: exit code 1, the rank, its last words, where the rest is, what to type next."""
+    """Failed twice the same: exit code 4, the rank, its last words, the log, what to type next."""
     answer = gpuops(
         "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python,
         STEPS="100000", FAULT="crash",
     )  # fmt: skip
 
-    assert answer.returncode == 1
+    assert answer.returncode == 4
+    assert "not started again" in answer.stderr
     assert "rank 1 failed first" in answer.stderr
     assert "the data is of no use" in answer.stderr
     assert "gpuops logs" in answer.stdout
@@ -257,7 +258,7 @@ def test_a_launch_tells_programs_how_it_ended(gpuops, workers, quick_python):
     """`launch --json`: stdout is the closing summary as JSON, the commentary is on stderr."""
     answer = gpuops(
         "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python, "--json",
-        STEPS="100000", FAULT="crash",
+        "--max-restarts", 0, STEPS="100000", FAULT="crash",
     )  # fmt: skip
     value = json.loads(answer.stdout)
 
@@ -269,7 +270,15 @@ def test_a_launch_tells_programs_how_it_ended(gpuops, workers, quick_python):
 def test_a_port_taken_after_preflight_is_told(gpuops, workers, quick_python):
     """What torchrun says of a port that somebody took meanwhile becomes a sentence."""
     answer = gpuops(
-        "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python, FAULT="port"
+        "launch",
+        workers / "beats.py",
+        "-p",
+        "cpu",
+        "--python",
+        quick_python,
+        "--max-restarts",
+        0,
+        FAULT="port",
     )
 
     assert answer.returncode == 1

@@ -51,7 +51,7 @@ def _start(tmp_path):
     for job in jobs:
         if job.agent is not None:
             job.agent.send(signal.SIGKILL)
-        job.reaper.wait(20)
+        job.child.wait(20)
 
 
 @pytest.fixture(name="sleeper")
@@ -69,7 +69,7 @@ def _sleeper():
 def test_a_job_tells_how_it_ended(start, script, code):
     """An exit code, or minus the signal: from the reaper's record."""
     job = start("sh", "-c", script)
-    job.reaper.wait(20)
+    job.child.wait(20)
 
     assert code == job.poll()
 
@@ -82,9 +82,9 @@ def test_a_running_job_has_no_exit_code(start):
     assert job.poll() is None
     assert job.agent.alive
     assert agent_identity(job.state_dir) == job.agent
-    assert job.reaper.pid == reaper_identity(job.state_dir).pid
+    assert job.pid == reaper_identity(job.state_dir).pid
     job.agent.send(signal.SIGTERM)
-    job.reaper.wait(20)
+    job.child.wait(20)
     assert -signal.SIGTERM == job.poll()
     assert not job.agent.alive
 
@@ -95,7 +95,7 @@ def test_a_job_runs_where_and_with_what_it_was_told(start, tmp_path):
     job = start(
         "sh", "-c", 'echo "$PWD $ADDED" >seen', environment={"ADDED": "x"}, cwd=tmp_path / "here"
     )
-    job.reaper.wait(20)
+    job.child.wait(20)
 
     assert f"{tmp_path}/here x\n" == (tmp_path / "here" / "seen").read_text()
 
@@ -103,7 +103,7 @@ def test_a_job_runs_where_and_with_what_it_was_told(start, tmp_path):
 def test_a_command_that_is_not_there_ends_with_127(start, tmp_path):
     """The log has a sentence, no traceback."""
     job = start("/no/such/python")
-    job.reaper.wait(20)
+    job.child.wait(20)
 
     assert 127 == job.poll()
     assert "/no/such/python cannot be run" in (tmp_path / "agent.log").read_text()
@@ -141,7 +141,7 @@ def test_nobody_is_left_of_a_killed_job(start, tmp_path):
     workers = job.workers()
 
     job.agent.send(signal.SIGKILL)
-    job.reaper.wait(20)
+    job.child.wait(20)
 
     assert -signal.SIGKILL == job.poll()
     assert not any(worker.alive for worker in workers)
@@ -150,7 +150,7 @@ def test_nobody_is_left_of_a_killed_job(start, tmp_path):
 
 def test_a_job_not_yet_started_has_no_workers(tmp_path):
     """Before the reaper's record there is nobody to signal."""
-    job = process.Job(None, tmp_path)
+    job = process.Job(tmp_path)
 
     assert job.agent is None
     assert [] == job.workers()

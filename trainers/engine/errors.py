@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -30,8 +32,12 @@ class ConfigError(TrainerError, ValueError):
 def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Run ``main(argv)`` as a program and exit: its code, or an error's sentence and code.
 
-    Unknown exceptions keep their traceback, for they are defects.
+    Unknown exceptions keep their traceback, for they are defects. A crash of native code, or
+    SIGUSR2 at any time, writes the stacks of all threads to stderr.
     """
+    stderr = 2  # its number: where a launcher sends a rank's stderr, whatever sys.stderr is
+    faulthandler.enable(file=stderr)
+    faulthandler.register(signal.SIGUSR2, file=stderr, all_threads=True)
     try:
         code = main(sys.argv[1:])
     except TrainerError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -136,3 +137,50 @@ def test_errors_end_a_program_with_a_sentence(
     assert (caught.value.code, capsys.readouterr().err) == (code, said)
     with pytest.raises(ZeroDivisionError):
         run_main(lambda _argv: 1 // 0)
+
+
+WAITS = """
+import sys, threading
+from trainers.engine.errors import run_main
+
+def main(argv):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    print("ready", flush=True)
+    wait_for_input()
+
+def wait_for_input():
+    if sys.stdin.readline() == "crash\\n":
+        import ctypes
+        ctypes.string_at(0)
+
+run_main(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "said"),
+    [("end\n", 0, ""), ("crash\n", -signal.SIGSEGV, "Fatal Python error: Segmentation fault")],
+)
+def test_a_rank_tells_where_it_is(order: str, code: int, said: str) -> None:
+    """SIGUSR2 writes the stacks of all threads to stderr and ends nothing; so does a crash."""
+    rank = subprocess.Popen(
+        [sys.executable, "-c", WAITS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with rank:
+        assert rank.stdin is not None
+        assert rank.stdout is not None
+        assert rank.stderr is not None
+        assert rank.stdout.readline() == "ready\n"
+        rank.send_signal(signal.SIGUSR2)
+        stacks = ""
+        while "in <module>" not in stacks:
+            stacks += rank.stderr.readline()
+        _, rest = rank.communicate(order, timeout=30)
+
+    assert stacks.count("(most recent call first)") == 2
+    assert " in wait_for_input\n" in stacks
+    assert (rank.returncode, said in rest) == (code, True)

@@ -1,0 +1,69 @@
+"""``gpuops attach``: watch a run that was launched elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output
+from gpuops.core.hang import HangPolicy
+from gpuops.core.supervision import Phase, StopPolicy, Supervision
+from gpuops.errors import EXIT_CODES_HELP, UsageError
+from gpuops.launcher import recall
+from gpuops.supervisor import POLL_S
+from gpuops.system import plan_file, process, run_dir, supervisors
+from gpuops.ui import launches
+from gpuops.watching import Watching
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def attach(
+    run: Annotated[str, typer.Argument(help="A run: `last`, its name, or the beginning of one.")],
+    runs_dir: output.RunsDir = None,
+) -> None:
+    """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
+    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    lives = run_dir.attempts(root)
+    if not lives or not lives[-1].alive:
+        raise UsageError(
+            f"run {root.name} does not run.", f"`gpuops runs show {root.name}` tells how it went."
+        )
+    if supervisors.of(root) is None:
+        output.note(f"nobody supervises it: `gpuops supervise {root.name}` does.")
+    try:
+        while _follow_attempt(root):
+            pass  # it was started again
+    except KeyboardInterrupt:
+        output.note(f"{root.name} goes on: `gpuops stop {root.name}` ends it.")
+        return
+    record = run_dir.load(root)
+    print(f"{root.name} {record.status if record else 'is gone'}")
+
+
+def _follow_attempt(root: Path) -> bool:
+    """Show one attempt to its end; whether another one follows."""
+    plan = plan_file.load(root)
+    prepared = recall(plan)
+    job = process.Job(Path(plan.state_dir))
+    begin = time.monotonic()
+    with (
+        launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen,
+        Watching(plan, prepared.checkpoints, prepared.metrics_file, HangPolicy()) as eyes,
+    ):
+        policy = StopPolicy(save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s)
+        while job.poll() is None:
+            eyes.look(job)
+            phase = Phase.RUNNING if eyes.begun else Phase.STARTING
+            state = Supervision(policy=policy, phase=phase)
+            screen.show(eyes.shown(state, time.monotonic() - begin, None))
+            time.sleep(POLL_S)
+    while supervisors.of(root) is not None:
+        if run_dir.next_attempt(root) > plan.attempt + 1:
+            return True
+        time.sleep(POLL_S)
+    return False

@@ -1,0 +1,64 @@
+"""``gpuops diagnose``: why does it stand still, or why did it end?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output
+from gpuops.core.diagnosis import Diagnosis, to_json
+from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
+from gpuops.inspection import look, newest
+from gpuops.system import jobs, plan_file, process, run_dir
+from gpuops.ui import diagnoses
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def diagnose(
+    what: Annotated[str, typer.Argument(metavar="RUN|PID", help="A run (`last`), or a process.")],
+    runs_dir: output.RunsDir = None,
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Say why a job stands still, or why it ended. Nothing is stopped, nothing ended."""
+    if what.isascii() and what.isdecimal():
+        found = _of_process(int(what))
+    else:
+        found = _of_run(run_dir.find(run_dir.runs_dir(runs_dir), what))
+    output.answer(to_json(found), lambda: diagnoses.diagnosis(found), as_json=as_json)
+    if not found.sure:
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+def _of_run(root: Path) -> Diagnosis:
+    """Of a run that lives, as it is now; of one that has ended, what was found out then."""
+    lives = run_dir.attempts(root)
+    if lives and lives[-1].alive:
+        plan = plan_file.load(root)
+        job = process.Job(Path(plan.state_dir))
+        return look(
+            job.ranks(), Path(plan.state_dir, "beats"), gpus=dict(enumerate(plan.gpu_indices))
+        )
+    found = newest(root)
+    if found is None:
+        raise GpuopsError(
+            f"run {root.name} has ended, and nothing was wrong with it.",
+            f"`gpuops runs show {root.name}` tells how it went.",
+        )
+    return found
+
+
+def _of_process(pid: int) -> Diagnosis:
+    """Of any job, whoever started it: the ranks that belong together with this process."""
+    for job in jobs.find():
+        ranks = {one.rank: jobs.identity(one) for one in job.processes if one.rank is not None}
+        if any(one.pid == pid for one in job.processes) and ranks:
+            return look(ranks, None)
+    raise UsageError(
+        f"process {pid} belongs to no training job that can be seen.",
+        "`gpuops kill-hung --dry-run` lists the jobs of this machine.",
+    )

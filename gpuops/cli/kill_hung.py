@@ -1,0 +1,123 @@
+"""``gpuops kill-hung``: end the jobs that hang, and nobody else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpuops.cleaning import WATCH_S, Case, Cleaned, end, examine
+from gpuops.cli import options, output
+from gpuops.core.cleanup import meant
+from gpuops.core.jobs import TrainingJob
+from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
+from gpuops.launcher import look
+from gpuops.system import jobs, run_dir
+from gpuops.ui import cleanups
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def kill_hung(
+    run: Annotated[str | None, typer.Option("--run", help="Only this run.")] = None,
+    pid: Annotated[int | None, typer.Option("--pid", help="Only this process's job.")] = None,
+    watch: Annotated[
+        str, typer.Option("--watch", metavar="TIME", help="For how long to watch them.")
+    ] = f"{WATCH_S:.0f}s",
+    runs_dir: output.RunsDir = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; end nothing.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="End what surely hangs, without asking.")
+    ] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Find jobs that hang, show why, ask, and end them; see that their GPU memory is released.
+
+    Jobs that move and other users' jobs are shown, and never touched.
+    """
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise UsageError(
+            "kill-hung asks before it ends anything, and nobody is here to be asked.",
+            "`--dry-run` only shows; `--yes` ends what surely hangs.",
+        )
+    watch_s = options.seconds(watch) or WATCH_S
+    found = _meant(run, pid, runs_dir)
+    if any(job.ours for job in found):
+        output.note(f"watching for {watch_s:g} s")
+    cases = examine(found, watch_s)
+    if not as_json:
+        output.answer(cases, lambda: cleanups.cases(cases), as_json=False)
+    elif not (dry_run or yes):
+        output.comment(cleanups.cases(cases))
+    chosen = [] if dry_run else [case for case in cases if case.ruling.stop and _wanted(case, yes)]
+    done = end(chosen, look) if chosen else Cleaned()
+    output.answer(
+        {"jobs": [_json(case) for case in cases], "dry_run": dry_run, **_result(done)},
+        lambda: cleanups.cleaned(done),
+        as_json=as_json,
+    )
+    if _remains(cases, done):
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+def _meant(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[TrainingJob, ...]:
+    """The jobs that are meant: a run by its whole name wherever it lies, or as everywhere else."""
+    found = jobs.find(look())
+    if run is not None and all(job.run_id != run for job in found):
+        run = str(run_dir.find(run_dir.runs_dir(runs_dir), run))
+    return meant(found, run=run, pid=pid)
+
+
+def _wanted(case: Case, yes: bool) -> bool:  # noqa: FBT001 - the option itself
+    """Whether a person, or what is known, says that it is to be ended."""
+    name = cleanups.name(case.ruling.job)
+    if not yes:
+        return typer.confirm(f"End {name}?", err=True)
+    if not case.ruling.sure:
+        output.note(f"{name} is left alone: that is not sure enough to end it unasked.")
+    return case.ruling.sure
+
+
+def _remains(cases: tuple[Case, ...], done: Cleaned) -> bool:
+    """Whether anything hangs still, or holds what it should not."""
+    gone = {process.pid for process in done.ended}
+    return bool(done.unreleased) or any(
+        case.hung and not (case.ruling.stop and {p.pid for p in case.ruling.stop} <= gone)
+        for case in cases
+        if case.ruling.job not in done.moving
+    )
+
+
+def _json(case: Case) -> dict[str, Any]:
+    ruling, job = case.ruling, case.ruling.job
+    verdict = case.verdict
+    return {
+        "run_id": job.run_id,
+        "run_dir": job.run_dir,
+        "user": job.user,
+        "ours": job.ours,
+        "launcher": job.launcher,
+        "pids": [process.pid for process in job.processes],
+        "gpus": job.gpus,
+        "gpu_memory_bytes": job.gpu_memory_bytes,
+        "supervisor_pid": case.supervisor.pid if case.supervisor else None,
+        "verdict": type(verdict).__name__.lower() if verdict is not None else None,
+        "hung": case.hung,
+        "sure": ruling.sure,
+        "evidence": ruling.evidence,
+        "stop": [process.pid for process in ruling.stop],
+        "refused": ruling.refused,
+        "diagnosis": case.diagnosis,
+    }
+
+
+def _result(done: Cleaned) -> dict[str, Any]:
+    return {
+        "ended": [process.pid for process in done.ended],
+        "left": [process.pid for process in done.left],
+        "unreleased": done.unreleased,
+    }

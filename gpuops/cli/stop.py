@@ -1,0 +1,78 @@
+"""``gpuops stop``: let a run save and leave, wherever it was launched."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output, watching
+from gpuops.errors import EXIT_CODES_HELP, UsageError
+from gpuops.keeping import keep
+from gpuops.launcher import recall
+from gpuops.order import Order
+from gpuops.system import plan_file, process, run_dir, supervisors
+from gpuops.system.identity import Identity
+from gpuops.ui import launches
+
+AGAIN_MS = 500  # two signals at once would be one
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def stop(
+    run: Annotated[str, typer.Argument(help="A run: `last`, its name, or the beginning of one.")],
+    runs_dir: output.RunsDir = None,
+    *,
+    now: Annotated[bool, typer.Option("--now", help="At once: it does not get to save.")] = False,
+) -> None:
+    """Let a run save and leave, and wait for its end."""
+    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    supervisor = supervisors.of(root)
+    if supervisor is not None:
+        _ask(supervisor, now=now)
+        print(f"{root.name} has stopped.")
+        return
+    lives = run_dir.attempts(root)
+    if not lives or not lives[-1].alive:
+        raise UsageError(f"run {root.name} does not run.", f"`gpuops runs show {root.name}`")
+    plan = plan_file.load(root)
+    prepared = recall(plan)
+    gc.enable()
+    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
+        kept = keep(
+            Order(resume=str(root)),
+            prepared,
+            screen,
+            job=process.Job(Path(plan.state_dir)),
+            begun=partial(_raise, times=2 if now else 1),
+        )
+    watching.show_end(kept, as_json=False)
+
+
+def _ask(supervisor: Identity, *, now: bool) -> None:
+    """Ask the supervisor, and wait until it has gone; again and again where it is to be quick."""
+    try:
+        handle = os.pidfd_open(supervisor.pid)
+    except ProcessLookupError:
+        return
+    try:
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        supervisor.send(signal.SIGTERM)
+        while not poller.poll(AGAIN_MS if now else None):
+            supervisor.send(signal.SIGTERM)
+    finally:
+        os.close(handle)
+
+
+def _raise(times: int) -> None:
+    for _ in range(times):
+        signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,42 @@
+"""``gpuops supervise``: look after a run that nobody looks after."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output, watching
+from gpuops.errors import EXIT_CODES_HELP, UsageError
+from gpuops.keeping import keep
+from gpuops.launcher import recall
+from gpuops.order import Order
+from gpuops.system import plan_file, process, run_dir
+from gpuops.ui import launches
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def supervise(
+    run: Annotated[str, typer.Argument(help="A run: `last`, its name, or the beginning of one.")],
+    runs_dir: output.RunsDir = None,
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Look after a run whose supervisor has gone: with the same policies, to the same end."""
+    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    lives = run_dir.attempts(root)
+    if not lives or not lives[-1].alive:
+        raise UsageError(
+            f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."
+        )
+    plan = plan_file.load(root)
+    prepared = recall(plan)
+    order = Order(resume=str(root), force=plan.force)
+    gc.enable()
+    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
+        kept = keep(order, prepared, screen, job=process.Job(Path(plan.state_dir)))
+    watching.show_end(kept, as_json=as_json)

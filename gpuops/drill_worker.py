@@ -1,0 +1,254 @@
+"""The job of ``gpuops drill``: a tiny model on two ranks, and faults that it commits on itself.
+
+Run by path under torchrun, by the interpreter that trains; gpuops itself never imports it. Data,
+weights and sums are the same every time, so a run that was disturbed must end with the very bits
+of one that was not.
+
+The checkpoints lie in the run's folder, each a file with its own SHA-256, whole or not there.
+``--notes`` is a folder for the drill: which steps were trained when, the faults that have happened
+(each happens once), and the final weights' checksum of each rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import io
+import json
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from gpuops import heartbeat
+
+SAVE_EVERY = 5
+STEP_S = 0.05
+BATCH, WIDTH = 16, 32
+
+
+class Faults:
+    """The faults of this rank that have not happened yet: ``RANK:STEP:NAME`` words."""
+
+    def __init__(self, words: list[str], rank: int, notes: Path) -> None:
+        self._notes = notes
+        parts = (word.split(":") for word in words)
+        self._due = {(name, int(step)) for who, step, name in parts if int(who) == rank}
+
+    def due(self, name: str, step: int) -> bool:
+        """Whether a fault is to happen now; it is noted, and not due again."""
+        mark = self._notes / f"fault-{name}.json"
+        if (name, step) not in self._due or mark.exists():
+            return False
+        note(mark, {"time": time.time(), "step": step, "pid": os.getpid()})
+        return True
+
+
+class Samples(Dataset[torch.Tensor]):
+    """One batch a step, made from its number: the same whoever asks, and when."""
+
+    def __init__(self, steps: range, rank: int, seed: int, faults: Faults) -> None:
+        self._steps, self._rank, self._seed, self._faults = steps, rank, seed, faults
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        step = self._steps[index]
+        while self._faults.due("loader", step):
+            time.sleep(86400)
+        random = torch.Generator().manual_seed((self._seed * 100_003 + step) * 16 + self._rank)
+        return torch.randn(BATCH, WIDTH, generator=random)
+
+
+def note(path: Path, value: object) -> None:
+    """Write a small JSON file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
+
+
+def main() -> None:
+    """Train to the end, from the newest checkpoint that is whole."""
+    options = _options()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash on purpose leaves no core file
+    rank = int(os.environ["RANK"])
+    attempt = Path(os.environ[heartbeat.BEAT_DIR_VARIABLE]).parent
+    kept = attempt.parents[1] / "checkpoints"
+    faults = Faults(options.fault, rank, options.notes)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    torch.manual_seed(options.seed)
+    dist.init_process_group("gloo")
+    model = nn.Sequential(nn.Linear(WIDTH, 64), nn.Tanh(), nn.Linear(64, WIDTH))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    done = _resume(kept, model, optimizer, rank)
+    todo = range(done + 1, options.steps + 1)
+    loader = DataLoader(Samples(todo, rank, options.seed, faults), batch_size=None)
+    with (options.notes / "steps.jsonl").open("a", buffering=1) as journal:
+        for step, sample in zip(todo, loader, strict=True):
+            _commit(faults, step, kept)
+            loss = (model(sample) - sample).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            if not faults.due("skip", step):
+                _average(model)
+            optimizer.step()
+            time.sleep(STEP_S)
+            heartbeat.beat(step=step, total_steps=options.steps, loss=loss.item())
+            if rank == 0:
+                line = {"time": time.time(), "attempt": attempt.name, "step": step}
+                journal.write(json.dumps(line) + "\n")
+            if step % SAVE_EVERY == 0:
+                dist.barrier()
+                if rank == 0:
+                    _save(kept, step, model, optimizer, full=faults.due("disk", step))
+    final = _checksum(model)
+    note(options.notes / f"final-{rank}.json", {"step": options.steps, "sha256": final})
+    heartbeat.beat(step=options.steps, total_steps=options.steps, phase="done")
+    print(f"final weights {final}", flush=True)
+    dist.destroy_process_group()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--notes", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fault", action="append", default=[], metavar="RANK:STEP:NAME")
+    return parser.parse_args()
+
+
+def _average(model: nn.Module) -> None:
+    """One collective a step: the mean of all ranks' gradients."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+# ------------------------------------------------------------------------------------- checkpoints
+
+
+def _save(
+    kept: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, *, full: bool
+) -> None:
+    """Under its name only once it is whole and on the disk."""
+    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    payload = _bytes(state)
+    kept.mkdir(exist_ok=True)
+    temporary = kept / f".step-{step:08d}"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if full:  # a limit of the file's size, which fails as a quota does: Python ignores SIGXFSZ
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with temporary.open("wb") as file:
+            file.write(hashlib.sha256(payload).digest() + payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(kept / f"step-{step:08d}")
+    finally:
+        temporary.unlink(missing_ok=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def _resume(kept: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> int:
+    """Load the newest checkpoint that is whole, the same on all ranks; give its step."""
+    found = torch.tensor(_newest(kept) if rank == 0 else 0)
+    dist.broadcast(found, src=0)
+    step = int(found.item())
+    if step:
+        state = _load(kept / f"step-{step:08d}")
+        if state is None:
+            raise ValueError(f"the checkpoint of step {step} is not what rank 0 has read")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    print(f"begins after step {step}", flush=True)
+    return step
+
+
+def _newest(kept: Path) -> int:
+    """The step of the newest checkpoint that is whole; those that are not are set aside."""
+    for left in kept.glob(".step-*"):
+        left.unlink()  # whoever wrote it was ended
+    for path in sorted(kept.glob("step-*"), reverse=True):
+        if _load(path) is not None:
+            return int(path.name.rpartition("-")[2])
+        print(f"{path.name} is broken: set aside", flush=True)
+        path.replace(path.with_name(f".broken-{path.name}"))
+    return 0
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    data = path.read_bytes()
+    digest, payload = data[:32], data[32:]
+    if hashlib.sha256(payload).digest() != digest:
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
+    return state
+
+
+def _checksum(model: nn.Module) -> str:
+    """Of every bit of the weights."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(bytes(tensor.contiguous().flatten().view(torch.uint8).tolist()))
+    return digest.hexdigest()
+
+
+def _bytes(state: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+# ------------------------------------------------------------------------------------------ faults
+
+
+def _commit(faults: Faults, step: int, kept: Path) -> None:
+    """Whatever is to happen to this rank before it trains a step."""
+    if faults.due("kill", step):
+        _kill(os.getpid())
+    if faults.due("stop", step):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if faults.due("segv", step):
+        ctypes.string_at(0)
+    if faults.due("exception", step):
+        raise ValueError("a fault of the drill: this happens once")
+    if faults.due("spin", step):
+        sum(iter(int, 1))  # never ends, and never lets go of the interpreter
+    if faults.due("oom", step):
+        _exhaust_memory()
+    if faults.due("agent", step):
+        _kill(os.getppid())
+    if faults.due("checkpoint", step):
+        newest = max(kept.glob("step-*"))
+        os.truncate(newest, newest.stat().st_size // 2)
+        _kill(os.getpid())
+    faults.due("supervisor", step)  # noted: the drill does it
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def _exhaust_memory() -> NoReturn:
+    """Ask for more than a limit of the address space lets this process have."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 40, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    bytearray(1 << 42)
+    raise SystemExit("the limit of the address space did not hold")
+
+
+if __name__ == "__main__":
+    main()

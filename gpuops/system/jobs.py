@@ -1,0 +1,140 @@
+"""The training jobs that run on this machine: found by what they are, ended by identity."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from gpuops.core.cleanup import Seen
+from gpuops.core.device import Box
+from gpuops.core.jobs import VARIABLES, Process, TrainingJob, gather, on_cards
+from gpuops.system.identity import Identity
+
+ENDED = {"Z", "X"}
+
+
+def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
+    """Every user's training jobs, the oldest first; ``box`` says what they hold on its cards.
+
+    The job that this process itself belongs to is left out.
+    """
+    jobs = gather(process for pid in psutil.pids() if (process := _read(pid, box)) is not None)
+    us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return tuple(job for job in jobs if us.isdisjoint(process.pid for process in job.processes))
+
+
+def identity(process: Process) -> Identity:
+    """Who a process is, so that it can be signalled and nobody else in its place."""
+    return Identity(process.pid, process.start_ticks)
+
+
+def look_again(jobs: Iterable[TrainingJob]) -> dict[int, Seen]:
+    """Who has the jobs' pids now, and in which state; a pid that nobody has is not in it."""
+    found: dict[int, Seen] = {}
+    for job in jobs:
+        for process in job.processes:
+            stat = _stat(process.pid)
+            if stat is not None:
+                state, _, start_ticks = stat
+                found[process.pid] = Seen(start_ticks=start_ticks, state=state)
+    return found
+
+
+def end(processes: Sequence[Process], *, terminate_s: float, kill_s: float) -> tuple[Process, ...]:
+    """SIGTERM, and to those that are left after ``terminate_s`` SIGKILL; return who outlasts both.
+
+    Takes no longer than the two times together, and as long as it must.
+    """
+    left = tuple(processes)
+    for number, timeout_s in ((signal.SIGTERM, terminate_s), (signal.SIGKILL, kill_s)):
+        for process in left:
+            identity(process).send(number)
+        left = _outlast(left, timeout_s)
+    return left
+
+
+def _outlast(processes: Sequence[Process], timeout_s: float) -> tuple[Process, ...]:
+    deadline = time.monotonic() + timeout_s
+    with contextlib.ExitStack() as handles:
+        poller = select.poll()
+        for process in processes:
+            with contextlib.suppress(OSError):
+                handle = os.pidfd_open(process.pid)
+                handles.callback(os.close, handle)
+                poller.register(handle, select.POLLIN)
+        while left := tuple(process for process in processes if identity(process).alive):
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                break
+            for handle, _ in poller.poll(remaining_s * 1000):
+                poller.unregister(handle)
+    return left
+
+
+def _read(pid: int, box: Box | None) -> Process | None:
+    stat = _stat(pid)
+    if stat is None:
+        return None
+    state, parent_pid, start_ticks = stat
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            argv = process.cmdline()
+            ours = process.uids().real == os.getuid()
+            user, started_at_s = process.username(), process.create_time()
+    except psutil.Error:  # gone, or hidden
+        return None
+    if not argv and pid != 1:  # the kernel's own
+        return None
+    gpus, memory_bytes = on_cards(box, pid)
+    found = Process(
+        pid=pid,
+        start_ticks=start_ticks,
+        parent_pid=parent_pid,
+        state=state,
+        user=user,
+        ours=ours,
+        argv=tuple(argv),
+        python=_is_python(process, argv),
+        environment=_environment(process),
+        started_at_s=started_at_s,
+        gpus=gpus,
+        gpu_memory_bytes=memory_bytes,
+    )
+    again = _stat(pid)  # a pid that was given anew in between would be a mixture of two
+    return found if again is not None and again[2] == start_ticks else None
+
+
+def _stat(pid: int) -> tuple[str, int, int] | None:
+    """State, parent, and start in clock ticks since boot; ``None`` of one that has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in ENDED else (fields[0], int(fields[1]), int(fields[19]))
+
+
+def _is_python(process: psutil.Process, argv: Sequence[str]) -> bool:
+    """By the program that the kernel runs, as far as it says; a process can rename itself."""
+    try:
+        path = process.exe()
+    except psutil.Error:
+        path = ""
+    name = (path or "".join(argv[:1])).rpartition("/")[2]
+    return name.startswith(("python", "pypy"))
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str] | None:
+    try:
+        environment = process.environ()
+    except psutil.Error:
+        return None
+    return {name: environment[name] for name in VARIABLES if name in environment}

@@ -1,0 +1,54 @@
+"""Who supervises a run: one process at a time, found by a lock that the kernel frees."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpuops import reaper
+from gpuops.errors import GpuopsError
+from gpuops.system.identity import Identity
+
+
+class SupervisedError(GpuopsError):
+    """Somebody else supervises the run already."""
+
+
+@contextlib.contextmanager
+def only_one(root: Path) -> Iterator[None]:
+    """Be the supervisor of a run.
+
+    Raises:
+        SupervisedError: somebody else is.
+    """
+    path = root / "supervisor.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SupervisedError(
+                f"run {root.name} has a supervisor already.",
+                f"`gpuops attach {root.name}` shows it, `gpuops stop {root.name}` ends it.",
+            ) from error
+        file.truncate(0)
+        file.write(json.dumps(reaper.identity(os.getpid())))
+        file.flush()
+        yield
+
+
+def of(root: Path) -> Identity | None:
+    """The process that supervises a run; ``None`` where nobody does."""
+    try:
+        with (root / "supervisor.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                said = json.loads(file.read())
+                return Identity(said["pid"], said["start_ticks"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None

@@ -1,0 +1,26 @@
+"""A diagnosis on the screen."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gpuops.core.diagnosis import Diagnosis, title
+
+
+def diagnosis(found: Diagnosis) -> RenderableType:
+    """What, why, where, what to do, and what speaks for it."""
+    why = found.why[:1].upper() + found.why[1:]
+    rows: list[RenderableType] = [
+        Text(title(found), style="bold red" if found.sure else "bold yellow"),
+        Text(f"  {why}."),
+    ]
+    if found.place:
+        rows.append(Text(f"  at {found.place}", style="cyan"))
+    rows.append(Text(f"  → {found.advice}", style="cyan"))
+    for group in found.groups:
+        ranks = f"rank {', '.join(map(str, group.ranks))}"
+        waits = f" waits: {group.waits_for}" if group.waits_for else ""
+        rows.append(Text.assemble(("  " + ranks, "bold"), f" at {group.place}{waits}"))
+    rows += [Text(f"  {line}", style="dim") for line in found.evidence]
+    return Group(*rows)

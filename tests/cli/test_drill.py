@@ -1,0 +1,136 @@
+"""The drill: a real job, real faults, and what it says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gpuops.core.drill import FAULTS, Seen, Step, injection, verdict
+
+
+def drill(folder, *words):
+    done = subprocess.run(
+        [sys.executable, "-m", "gpuops", "drill", *words],
+        cwd=folder,
+        env={**os.environ, "GPUOPS_LEASE_DIR": str(folder / "claims"), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_this_box_recovers(tmp_path, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
+    """A broken checkpoint and a stopped rank cost steps, and not a bit of the weights."""
+    code, said, trouble = drill(tmp_path, "--fault", "checkpoint", "--fault", "stop", "--json")
+
+    assert code == 0, said + trouble
+    value = json.loads(said)
+    cut, stopped = value["faults"]
+    assert (cut["fault"], stopped["fault"]) == ("checkpoint", "stop")
+    assert 5 < cut["steps_lost"] <= 10
+    assert (stopped["kind"], stopped["culprit"], stopped["sure"]) == ("rank stopped", "right", True)
+    assert stopped["detected_s"] > value["hang_timeout_s"] / 2
+    assert all(row["same_weights"] and row["left"] == [] for row in value["faults"])
+    assert list(tmp_path.glob("gpuops-drill-*")) == []
+
+
+def test_a_fault_that_there_is_not_is_refused(tmp_path):
+    """Before anything is started, with those that there are."""
+    code, _, trouble = drill(tmp_path, "--fault", "earthquake")
+
+    assert code == 2
+    assert "there is no fault 'earthquake'" in trouble
+    assert "checkpoint" in trouble
+
+
+# ------------------------------------------------------------------ verdicts, on values alone
+
+WEIGHTS = ("a", "a")
+
+
+def seen(**changed):
+    fine = {
+        "exit_code": 0,
+        "fault_s": 102.0,
+        "steps": (
+            Step(at_s=101.0, attempt="attempt-1", number=21),
+            Step(at_s=101.5, attempt="attempt-1", number=22),
+            Step(at_s=110.0, attempt="attempt-2", number=21),
+        ),
+        "events": ({"event": "diagnosis", "time": 104.5, "attempt": 1, "kind": "rank stopped",
+                    "rank": injection(FAULTS["stop"], 0).rank, "sure": True},),
+        "weights": WEIGHTS,
+        "left": (),
+        "begun_s": 95.0,
+        "took_s": 20.0,
+    }  # fmt: skip
+    return Seen(**{**fine, **changed})
+
+
+def judged(name="stop", **changed):
+    return verdict(injection(FAULTS[name], 0), seen(**changed), WEIGHTS)
+
+
+def test_figures_are_counted_from_the_last_progress_and_from_the_fault():
+    """Detection from the last step, recovery from the fault, steps from the checkpoint."""
+    row = judged()
+
+    assert row.passed
+    assert (row.detected_s, row.recovered_s, row.steps_lost) == (3.0, 8.0, 2)
+    assert row.culprit == "right"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"weights": ("a", "b")}, "the final weights are not those of the undisturbed run"),
+        ({"exit_code": 4}, "it ended with exit code 4, and 0 is right"),
+        ({"left": ("process 7 (python)",)}, "left behind: process 7 (python)"),
+        ({"events": ()}, "nobody said what had happened"),
+        ({"fault_s": None}, "the fault did not happen"),
+    ],
+)
+def test_what_is_not_right_is_said(changed, words):
+    """Each in a sentence, and the fault does not pass."""
+    row = judged(**changed)
+
+    assert not row.passed
+    assert words in row.wrong
+
+
+def test_a_wrong_name_passes_only_as_a_guess():
+    """Who is sure of the wrong rank has failed; who says that it is unsure has not."""
+    other = 1 - injection(FAULTS["stop"], 0).rank
+    event = {"event": "diagnosis", "time": 104.5, "attempt": 1, "kind": "rank stopped"}
+    sure = judged(events=({**event, "rank": other, "sure": True},))
+    unsure = judged(events=({**event, "rank": other, "sure": False},))
+
+    assert (sure.culprit, sure.passed) == ("wrong", False)
+    assert (unsure.culprit, unsure.passed) == ("unsure", True)
+
+
+def test_what_is_rightly_given_up_has_to_be_there_to_go_on_with():
+    """Exit code 4 is right where no restart helps, if a resumed launch then reaches the end."""
+    disk = {"event": "diagnosis", "time": 104.5, "attempt": 1, "kind": "disk full", "rank": 0,
+            "sure": True}  # fmt: skip
+
+    assert judged("disk", exit_code=4, resumed=0, events=(disk,)).passed
+    assert not judged("disk", exit_code=4, resumed=1, events=(disk,)).passed
+    assert not judged("disk", exit_code=0, resumed=0, events=(disk,)).passed
+
+
+def test_the_same_seed_strikes_at_the_same_place():
+    """And always where something is to be lost, and something left to train."""
+    for fault in FAULTS.values():
+        strikes = [injection(fault, seed) for seed in range(20)]
+
+        assert strikes == [injection(fault, seed) for seed in range(20)]
+        assert all(5 <= strike.step < 40 for strike in strikes)
+        assert all((strike.step % 5 == 0) == fault.saving for strike in strikes)
