@@ -15,7 +15,7 @@ from gpuops.core.lease import Waiting
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Look
 from gpuops.core.restart import Ended, GiveUp, Replan, Restart, RestartPolicy, decide
-from gpuops.core.tracebacks import traceback_key
+from gpuops.core.tracebacks import refusal_key, traceback_key
 from gpuops.errors import GpuopsError
 from gpuops.launcher import Prepared, insist, prepare
 from gpuops.order import Order
@@ -224,7 +224,7 @@ def _ended(prepared: Prepared, outcome: Outcome, started_s: float) -> Ended:
         first_step=outcome.first_step,
         last_step=outcome.progress.step,
         diagnosis=diagnosis,
-        traceback_key=traceback_key(said),
+        traceback_key=traceback_key(said) or refusal_key(said),
         checkpoint_step=max(kept, default=None),
         exitcode=outcome.failure.exitcode if outcome.failure else None,
     )

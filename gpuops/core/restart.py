@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gpuops.core.diagnosis import Diagnosis, Kind
+from gpuops.core.tracebacks import REFUSED
 
 # Failures that the code or its data bring about: they come back where they came from.
 OF_THE_CODE: set[Kind] = {"exception", "nan", "collective mismatch", "python spin"}
@@ -166,8 +167,8 @@ def _hopeless(attempts: Sequence[Ended]) -> GiveUp | None:
 def _refused(attempts: Sequence[Ended]) -> bool:
     """Whether the program will not even load, or does not take its settings."""
     last = attempts[-1]
-    unloadable = _raised(last.traceback_key or "") in UNLOADABLE
-    trained = any(attempt.last_step is not None for attempt in attempts)
+    unloadable = _raised(last.traceback_key or "") in {*UNLOADABLE, REFUSED}
+    trained = any(attempt.last_step not in {None, attempt.first_step} for attempt in attempts)
     return (unloadable or last.exitcode == USAGE) and not trained
 
 

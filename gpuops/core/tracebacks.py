@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+REFUSED = "error"  # what stands for the exception's type in the key of a sentence
+
+_REFUSAL = re.compile(r"error(?: \(rank \d+\))?: (.+)")
 _HEADER = re.compile(r"(Original |Exception Group )?Traceback \(most recent call last\):\s*$")
 _FRAME = re.compile(r'File "(.+)", line (\d+)(?:, in (.+))?$')
 _RAISED = re.compile(r"([A-Za-z_][\w.<>]*)(?::|$)")
@@ -29,6 +32,15 @@ def traceback_key(stderr: str) -> str | None:
     fatal = [key for before, key in whole if not any(words in before for words in _NOT_FATAL)]
     chosen = fatal or [key for _, key in whole]
     return chosen[-1] if chosen else None
+
+
+def refusal_key(stderr: str) -> str | None:
+    """The sentence with which a program ended itself: ``error: …``, alone at a line's beginning.
+
+    ``None`` where it said none, or where it speaks of other ranks: they may be there next time.
+    """
+    said = [match[1] for line in stderr.splitlines() if (match := _REFUSAL.match(line))]
+    return None if not said or "ranks" in said[-1] else f"{REFUSED} {said[-1]}"
 
 
 def _key(lines: Sequence[str], column: int) -> str | None:

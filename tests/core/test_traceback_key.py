@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.tracebacks import traceback_key
+from gpuops.core.tracebacks import refusal_key, traceback_key
 
 KEY = "ValueError /job/train.py:10:<module> /job/data.py:33:load"
 PLAIN = """\
@@ -115,3 +115,11 @@ def test_any_words_have_a_key_or_none(words):
     found = traceback_key("".join(words))
 
     assert found is None or "/job/" in found
+
+
+def test_a_sentence_of_the_program_itself_is_a_key_too():
+    """It will say the same the next time; of ranks that could not meet it may not."""
+    assert "error a.npy cannot be read" == refusal_key("x\nerror: a.npy cannot be read\nhint: y\n")
+    assert "error it is full" == refusal_key("error (rank 1): it is full")
+    assert refusal_key("error: rank 0 of 2 cannot reach the other ranks: timeout") is None
+    assert refusal_key("an error: of somebody else") is None

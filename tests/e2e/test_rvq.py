@@ -76,7 +76,7 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped(gpuops, tmp_path):
 
 
 def test_an_error_of_the_trainer_is_a_sentence(gpuops, tmp_path):
-    """A data set that is broken inside: the trainer's own sentence is shown, and no trace."""
+    """A data set that is broken inside: the trainer's own sentence, no trace, and no second try."""
     made = gpuops("data", "synthetic", "--out", "data")
     assert made.returncode == 0, made.stderr
     pose = min((tmp_path / "data" / "train").glob("*/pose.npy"))
@@ -86,7 +86,8 @@ def test_an_error_of_the_trainer_is_a_sentence(gpuops, tmp_path):
         "--max-samples", "none",
     )  # fmt: skip
 
-    assert answer.returncode == 1
+    assert answer.returncode == 4
     assert "failed first" in answer.stderr
+    assert "not started again: It cannot begin" in answer.stderr
     assert str(pose.parent.name) in answer.stderr
     assert "Traceback" not in answer.stderr
