@@ -36,6 +36,7 @@ class Box:
     def __init__(self, folder, driver, python, workers):
         self.folder, self.driver, self.python, self.workers = folder, driver, python, workers
         self.marks, self.hold = folder / "marks", folder / "go"
+        self.started = []
         self.marks.mkdir()
         for count in range(1, 9):
             (folder / "profiles" / f"{count}.yaml").write_text(
@@ -57,7 +58,7 @@ class Box:
         return [*whole, *map(str, words)]
 
     def start(self, *words, **environment):
-        return subprocess.Popen(
+        job = subprocess.Popen(
             self.command(*words),
             cwd=self.folder,
             env=self.environment(**environment),
@@ -65,6 +66,8 @@ class Box:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.started.append(job)
+        return job
 
     def gpuops(self, *words):
         return subprocess.run(
@@ -98,7 +101,13 @@ class Box:
 @pytest.fixture(name="box")
 def _box(tmp_path, driver, quick_python, workers, own_port):  # noqa: ARG001 - makes profiles/
     driver.set(EIGHT)
-    return Box(tmp_path, driver, quick_python, workers)
+    box = Box(tmp_path, driver, quick_python, workers)
+    yield box
+    box.let_go()  # also where a test failed half-way: nothing is left behind
+    for job in box.started:
+        if job.poll() is None:
+            job.terminate()
+            job.communicate(timeout=30)
 
 
 def ended(job):
