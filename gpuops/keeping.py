@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gpuops.claiming import secured
+from gpuops.core.diagnosis import Diagnosis
 from gpuops.core.finding import Finding
 from gpuops.core.lease import Waiting
 from gpuops.core.plan import LaunchPlan
@@ -59,11 +60,11 @@ def keep(
     screen: Screen,
     *,
     job: Job | None = None,
-    begun: Callable[[], None] = lambda: None,
+    begun: Callable[[str], None] = lambda _run_id: None,
 ) -> Kept:
     """Keep a run going: from its first attempt, or from a ``job`` that somebody else started.
 
-    ``begun`` is called once the job runs.
+    ``begun`` is called with the run's name once the job runs.
 
     Raises:
         GpuopsError: the first attempt cannot be started, or somebody supervises the run already.
@@ -86,7 +87,7 @@ def keep(
                 job = begin(prepared.plan, prepared.out_dir, descriptors)
             if not ended:
                 alone.enter_context(only_one(Path(prepared.plan.run_dir)))
-                begun()
+                begun(prepared.plan.run_id)
             outcome = watch(
                 prepared.plan,
                 job,
@@ -106,12 +107,11 @@ def keep(
                 return _told(replace(kept, outcome=stopped))
             try:
                 follows = _next(order, prepared, decision, ended)
-                prepared = prepare(follows)
-                if prepared.short or isinstance(decision, Replan) or not descriptors:
+                before, prepared = prepared.plan, prepare(follows)
+                if not descriptors or _to_claim(prepared.plan) != _to_claim(before):
                     claims.close()
-                    follows = _relaxed(follows, prepared)
                     prepared, held = claims.enter_context(
-                        secured(follows, prepare(follows), screen.wait, screen.show_findings)
+                        secured(follows, prepared, screen.wait, screen.show_findings)
                     )
                     descriptors = held.descriptors
                     screen.show_plan(prepared.plan, prepared.settings)
@@ -127,7 +127,7 @@ def _what_follows(
     kept = Kept(prepared=prepared, outcome=outcome)
     if outcome.ending != "failed" or outcome.diagnosis is None:
         return kept, None
-    ended.append(_ended(prepared, outcome, started_s))
+    ended.append(_ended(prepared, outcome, outcome.diagnosis, started_s))
     policy = RestartPolicy(max_restarts=prepared.plan.max_restarts)
     decision = decide(ended, policy, time.monotonic())
     what = type(decision).__name__.lower()
@@ -141,9 +141,13 @@ def _what_follows(
 def _next(
     order: Order, prepared: Prepared, decision: Restart | Replan, ended: Sequence[Ended]
 ) -> Order:
-    """The same run again: on its own cards and port, unless it is to be planned anew."""
+    """The same run again, on its own cards where they are there; on others, or fewer, if not.
+
+    What a person said of cards and port still holds.
+    """
     plan = prepared.plan
-    again = replace(
+    lost = decision.without_gpus if isinstance(decision, Replan) and not plan.gpus else ()
+    return replace(
         order,
         name=None,
         module=None,
@@ -153,18 +157,17 @@ def _next(
         arguments=(),
         resume=plan.run_dir,
         wait_s=None,
+        shrink=True,
+        gpus=plan.gpus,
+        exclude_gpus=(*plan.exclude_gpus, *lost),
+        prefer_gpus=plan.gpu_uuids,
+        master_port=plan.port_asked,
         batch_divisor=order.batch_divisor * 2 ** _halvings(ended),
     )
-    if isinstance(decision, Restart):
-        cards = plan.gpu_uuids if len(plan.gpu_uuids) == plan.nproc_per_node else ()
-        return replace(again, gpus=cards, exclude_gpus=(), master_port=plan.master_port)
-    left_alone = (*plan.exclude_gpus, *decision.without_gpus)
-    return replace(again, gpus=plan.gpus, exclude_gpus=() if plan.gpus else left_alone)
 
 
-def _relaxed(order: Order, prepared: Prepared) -> Order:
-    """On other cards, or on fewer, where the own ones are not all there any more."""
-    return replace(order, shrink=True, master_port=None, gpus=() if prepared.short else order.gpus)
+def _to_claim(plan: LaunchPlan) -> tuple[int, tuple[str, ...]]:
+    return plan.master_port, plan.gpu_uuids
 
 
 def _halvings(ended: Sequence[Ended]) -> int:
@@ -205,9 +208,8 @@ def _pause(signals: SignalQueue, seconds: float) -> int | None:
     return None
 
 
-def _ended(prepared: Prepared, outcome: Outcome, started_s: float) -> Ended:
-    plan, diagnosis = prepared.plan, outcome.diagnosis
-    assert diagnosis is not None  # noqa: S101 - the caller has looked
+def _ended(prepared: Prepared, outcome: Outcome, diagnosis: Diagnosis, started_s: float) -> Ended:
+    plan = prepared.plan
     rank = diagnosis.rank if diagnosis.rank is not None else 0
     log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, rank, "stderr")
     try:

@@ -85,9 +85,7 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
     box = look(order.simulate, own=asked.run_dir)
     profile, choice = _choose(order, asked, box, ticket)
     usual, claimed = profile.torchrun.master_port, _claimed_ports(asked.run_dir)
-    free = asked.master_port or host.next_free_port(usual - 1, claimed) or usual
-    asked = replace(asked, master_port=free)
-    launch = plan(profile, choice, asked)
+    launch = plan(profile, choice, asked, host.next_free_port(usual - 1, claimed))
     interpreter = interpreters.read(launch.python)
     can_ask = manifest is not None and interpreter.torch is not None
     try:
@@ -122,7 +120,7 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
         box=box,
         trainer_findings=_its_own(launch, manifest, resolved),
         # A port that we chose ourselves is claimed next, or another one chosen.
-        claimed_ports=claimed if asked.port_asked else claimed - {free},
+        claimed_ports=claimed if launch.port_asked else claimed - {launch.master_port},
     )
     findings = preflight(node, profile, needs)
     return replace(ready, findings=tuple(findings))

@@ -27,6 +27,7 @@ class Order:
     simulate: str | None = None
     gpus: tuple[str, ...] = ()
     exclude_gpus: tuple[str, ...] = ()
+    prefer_gpus: tuple[str, ...] = ()  # UUIDs of those that the run has already
     nproc_per_node: int | None = None
     master_port: int | None = None
     python: str | None = None
@@ -71,11 +72,9 @@ def request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
         import_path=modules.import_path(python),
         nproc_per_node=order.nproc_per_node,
         master_port=order.master_port,
-        port_asked=order.master_port,
         gpus=order.gpus,
         exclude_gpus=order.exclude_gpus,
         shrink=order.shrink,
-        share="gpus" in order.force,
         force=order.force,
         hang_timeout_s=order.hang_timeout_s,
         observe=order.observe,
@@ -123,11 +122,10 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
         nproc_per_node=order.nproc_per_node
         or (None if anew else before.ranks_wanted or before.nproc_per_node),
         master_port=order.master_port or before.port_asked,
-        port_asked=order.master_port or before.port_asked,
         gpus=order.gpus if named else before.gpus,
         exclude_gpus=order.exclude_gpus if named else before.exclude_gpus,
         shrink=order.shrink,
-        share="gpus" in order.force,
+        prefer_gpus=order.prefer_gpus,
         force=order.force,
         hang_timeout_s=order.hang_timeout_s or before.hang_timeout_s,
         observe=order.observe or before.observe,

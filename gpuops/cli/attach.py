@@ -50,6 +50,8 @@ def _follow_attempt(root: Path) -> bool:
     plan = plan_file.load(root)
     prepared = recall(plan)
     job = process.Job(Path(plan.state_dir))
+    while job.pid is None and supervisors.of(root) is not None:
+        time.sleep(POLL_S)  # it is just being started
     begin = time.monotonic()
     with (
         launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -20,6 +19,7 @@ from gpuops.system.detaching import Child, fork_away
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+FAILED = "error: "  # how a detached launch begins to say what was in its way
 EXAMPLES = """
 **Examples**
 
@@ -72,13 +72,7 @@ def launch(
         bool,
         typer.Option("--dry-run", help="Print the command and the findings; start nothing."),
     ] = False,
-    force: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Launch although this check found an error (its name).",
-            show_default=False,
-        ),
-    ] = None,
+    force: options.Force = None,
     as_json: output.Json = False,
 ) -> None:
     """Start a job and watch over it."""
@@ -174,20 +168,20 @@ def _run(order: Order, prepared: Prepared, *, detach: bool, as_json: bool) -> No
     gc.enable()
     say = fork_away() if detach else None
     if isinstance(say, Child):
-        _show_detached(prepared, say)
+        _show_detached(say)
         return
     try:
         kept = _kept(order, prepared, say)
     except GpuopsError as problem:
         if say is None:
             raise
-        say(f"{problem.message}\n{problem.hint}")
+        say(f"{FAILED}{problem.message}\n{problem.hint}")
         raise typer.Exit(int(problem.exit_code)) from problem
     watching.show_end(kept, as_json=as_json)
 
 
 def _kept(order: Order, prepared: Prepared, say: Callable[[str], None] | None) -> Kept:
-    begun = (lambda: None) if say is None else partial(say, "ok")
+    begun = say or (lambda _run_id: None)
     with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
         while True:
             try:
@@ -197,10 +191,11 @@ def _kept(order: Order, prepared: Prepared, say: Callable[[str], None] | None) -
                 output.comment(launches.plan(prepared.plan, prepared.settings))
 
 
-def _show_detached(prepared: Prepared, child: Child) -> None:
-    said, run = child.began(), prepared.plan.run_id
-    if said != "ok":
-        message, _, hint = said.partition("\n")
-        raise GpuopsError(message, hint)
+def _show_detached(child: Child) -> None:
+    """The run's name, as it came to be called; or what was in its way."""
+    run = child.began()
+    if not run or run.startswith(FAILED):
+        message, _, hint = run.removeprefix(FAILED).partition("\n")
+        raise GpuopsError(message or "the detached process died at once.", hint)
     print(run)
     output.note(f"it goes on without this terminal: `gpuops attach {run}`, `gpuops stop {run}`.")

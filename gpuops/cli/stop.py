@@ -6,7 +6,6 @@ import gc
 import os
 import select
 import signal
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +51,7 @@ def stop(
             prepared,
             screen,
             job=process.Job(Path(plan.state_dir)),
-            begun=partial(_raise, times=2 if now else 1),
+            begun=lambda _run_id: _raise(times=2 if now else 1),
         )
     watching.show_end(kept, as_json=False)
 

@@ -29,8 +29,8 @@ class Wish:
     """The cards that somebody wants: how many, which, of what kind.
 
     ``only`` and ``exclude`` are the command line's selectors, ``spared`` the profile's.
-    ``shrink`` takes fewer where there are fewer, ``share`` those too that somebody uses. Cards
-    from ``hot_c`` on are taken last.
+    ``prefer`` are the UUIDs of cards that are ours already; ``share`` takes those too that somebody
+    uses. Cards from ``hot_c`` on are taken last.
     """
 
     count: int
@@ -40,7 +40,7 @@ class Wish:
     exclude: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()
     hot_c: int = 85
-    shrink: bool = False
+    prefer: tuple[str, ...] = ()
     share: bool = False
 
 
@@ -111,7 +111,9 @@ def choose(
             free.append(device)
         else:
             refused.append(refusal)
-    chosen = _neighbours(_best(free, wish), wish.count)
+    ours = [device for device in free if device.uuid in wish.prefer]
+    enough = len(ours) >= wish.count
+    chosen = ours[: wish.count] if enough else _neighbours(_best(free, wish), wish.count)
     shared: list[Refusal] = []
     if wish.share:
         taken = [refusal for refusal in refused if refusal.passes]

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 from gpuops.core.choice import GIB, choose, wish_of
 from gpuops.core.device import Box, Device
+from gpuops.core.foreign import printable
 from gpuops.core.profile import NAME, Gpus, Torchrun
 from gpuops.errors import MachineError
 
 # A display server holds a few MiB of every card; of the one that shows its picture, more.
 DISPLAY_BYTES = 32 * 1024**2
 CPU_WORKERS = 2
+LONGEST = 2000
 
 _MAKER = re.compile(r"^(NVIDIA\s+)?((GeForce|Tesla)\s+)?")
 # Where a card's name turns from its model to its memory, its plug or its cooling.
@@ -162,4 +164,4 @@ def _quoted(text: str) -> str:
 
 def _line(text: str) -> str:
     """One line that can be printed: what a driver or a process says must not leave its comment."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return printable(" ".join(text.split()), LONGEST)

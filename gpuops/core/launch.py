@@ -28,7 +28,6 @@ class LaunchRequest:
     attempt: int = 1
     nproc_per_node: int | None = None
     master_port: int | None = None
-    port_asked: int | None = None
     gpus: tuple[str, ...] = ()
     exclude_gpus: tuple[str, ...] = ()
     hang_timeout_s: float | None = None
@@ -38,7 +37,7 @@ class LaunchRequest:
     on_exit: str | None = None
     force: tuple[str, ...] = ()
     shrink: bool = False
-    share: bool = False
+    prefer_gpus: tuple[str, ...] = ()
     profile: str | None = None
     defaults: Mapping[str, Setting] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -47,8 +46,13 @@ class LaunchRequest:
     working_dir: str = "."
 
 
-def plan(profile: Profile, choice: Choice | None, request: LaunchRequest) -> LaunchPlan:
-    """Put a launch together: the cards chosen (``None`` on a CPU box), ports and arguments."""
+def plan(
+    profile: Profile, choice: Choice | None, request: LaunchRequest, port: int | None = None
+) -> LaunchPlan:
+    """Put a launch together: the cards chosen (``None`` on a CPU box), port and arguments.
+
+    ``port`` is the free one, where nobody asked for another.
+    """
     devices = choice.devices if choice is not None else ()
     wanted = choice.wanted if choice is not None else 0
     wanted = wanted or request.nproc_per_node or profile.nproc_per_node
@@ -63,7 +67,7 @@ def plan(profile: Profile, choice: Choice | None, request: LaunchRequest) -> Lau
         ranks_wanted=wanted,
         gpu_indices=tuple(device.index for device in devices),
         gpu_uuids=tuple(device.uuid for device in devices if device.uuid is not None),
-        master_port=request.master_port or profile.torchrun.master_port,
+        master_port=request.master_port or port or profile.torchrun.master_port,
         hang_timeout_s=request.hang_timeout_s or profile.hang.timeout_s,
         observe=request.observe or profile.hang.observe,
         max_restarts=profile.restart.max_restarts
@@ -72,7 +76,7 @@ def plan(profile: Profile, choice: Choice | None, request: LaunchRequest) -> Lau
         on_hang=request.on_hang,
         on_exit=request.on_exit,
         force=request.force,
-        port_asked=request.port_asked,
+        port_asked=request.master_port,
         gpus=request.gpus,
         exclude_gpus=request.exclude_gpus,
         python=request.python,
@@ -105,8 +109,8 @@ def wish(profile: Profile, request: LaunchRequest) -> Wish | None:
         wish_of(profile.gpus, count=request.nproc_per_node, only=request.gpus),
         exclude=request.exclude_gpus,
         hot_c=profile.limits.temperature_c,
-        shrink=request.shrink,
-        share=request.share,
+        prefer=request.prefer_gpus,
+        share="gpus" in request.force,
     )
 
 

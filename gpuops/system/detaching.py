@@ -14,17 +14,16 @@ class Child:
         self._reader = reader
 
     def began(self) -> str:
-        """Wait until it has begun; gives what was in its way, or nothing."""
+        """Wait until it has begun, and give what it says of it; nothing where it died."""
         with os.fdopen(self._reader, errors="replace") as answer:
-            said = answer.read()
-        return said if said != "" else "the detached process died at once"
+            return answer.read()
 
 
 def fork_away() -> Child | Callable[[str], None]:
     """Go on as a process of its own session, without terminal.
 
     Gives the process that was called a ``Child``, and the one that goes on a function by which to
-    say once that it has begun (``"ok"``), or what was in its way.
+    say once how it began.
     """
     sys.stdout.flush()
     sys.stderr.flush()

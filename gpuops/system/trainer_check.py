@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gpuops.core.finding import Finding, warning
+from gpuops.core.foreign import printable
 from gpuops.system import modules
 
 TIMEOUT_S = 60.0
@@ -63,5 +64,4 @@ def _went_wrong(module: str, words: str) -> tuple[Finding, ...]:
 
 def _line(text: str) -> str:
     """One line that can be printed, whatever the module said."""
-    line = " ".join(text[:LONGEST].split())
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return printable(" ".join(text.split()), LONGEST)

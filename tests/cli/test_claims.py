@@ -57,9 +57,9 @@ class Box:
         whole = [sys.executable, "-m", "gpuops", "launch", str(self.workers / script), *torch]
         return [*whole, *map(str, words)]
 
-    def start(self, *words, **environment):
+    def start(self, *words, script="holds.py", **environment):
         job = subprocess.Popen(
-            self.command(*words),
+            self.command(*words, script=script),
             cwd=self.folder,
             env=self.environment(**environment),
             stdout=subprocess.PIPE,
@@ -339,3 +339,32 @@ def test_shrinking_says_so_where_the_batch_cannot_be_kept(box):
 
     assert plan["plan"]["fit_arguments"] == []
     assert "its global batch shrinks with it" in found["hint"]
+
+
+@pytest.mark.parametrize(
+    ("words", "lost", "cards", "wanted"),
+    [
+        (("--exclude-gpu", "0"), (), [1, 2], 2),
+        (("--exclude-gpu", "0"), (1,), [2, 3], 2),
+        (("--gpu", "4,5"), (5,), [4], 2),
+    ],
+)
+def test_a_restart_holds_what_a_person_said_of_cards(box, words, lost, cards, wanted):
+    """Its own cards again, else a spare, else fewer: never one that was not meant."""
+    job = box.start(
+        "--profile", 2, *words, script="faults.py", FAULTS="1:15:pause-kill", STEPS="20"
+    )
+    while not (box.marks / "1-15-pause-kill").exists():
+        assert job.poll() is None, job.stdout.read()
+        time.sleep(0.01)
+    box.driver.set([*EIGHT, *(f"lost {index}" for index in lost)])
+    box.let_go()
+    (box.marks / "go").touch()
+    code, said = ended(job)
+    (run,) = (box.folder / "runs").glob("*-faults")
+    plan = json.loads((run / "plan.json").read_text())
+
+    assert code == 0, said
+    assert (plan["attempt"], plan["gpu_indices"], plan["ranks_wanted"]) == (2, cards, wanted)
+    assert {"--exclude-gpu": plan["exclude_gpus"], "--gpu": plan["gpus"]}[words[0]] == [words[1]]
+    assert plan["port_asked"] is None

@@ -180,6 +180,14 @@ def test_cards_with_the_same_reason_are_named_together():
     assert reasons(choice.refused) == "GPU 0 is excluded; GPU 1, 3 are held by run rvq-1 of mei"
 
 
+def test_cards_that_are_ours_already_are_taken_again():
+    """Where they are all there; else it chooses anew."""
+    ours = ("GPU-00000002-0000", "GPU-00000003-0000")
+
+    assert [2, 3] == taken(box(4), 2, prefer=ours)
+    assert [0, 1] == taken(box(4, at3=busy()), 2, prefer=ours)
+
+
 def test_cards_in_use_are_shared_only_on_demand_and_last():
     """Free ones first; the shared ones are named."""
     choice = choose(Wish(count=2, share=True), box(3, at0=busy(), at1=busy()))

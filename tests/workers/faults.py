@@ -1,6 +1,7 @@
 """A worker that beats and keeps checkpoints, and on whose way things happen, once each.
 
-FAULTS: ``RANK:STEP:WHAT`` words; WHAT is kill, stop, raise, spin or sleep. Only if MARKS/<word> is
+FAULTS: ``RANK:STEP:WHAT`` words; WHAT is kill, stop, raise, spin, sleep, or
+pause-kill, which waits for MARKS/go. Only if MARKS/<word> is
 not there yet: the next attempt passes by, and goes on from the newest checkpoint.
 """
 
@@ -25,7 +26,9 @@ print("begins after step", max(done, default=0), flush=True)
 def happens(word, what):
     if what != "raise-always":
         (marks / word.replace(":", "-")).touch()
-    if what == "kill":
+    while what == "pause-kill" and not (marks / "go").exists():
+        time.sleep(0.002)
+    if what.endswith("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -44,7 +47,8 @@ for step in range(max(done, default=0) + 1, steps + 1):
         if (int(who), int(when)) == (rank, step) and not (marks / word.replace(":", "-")).exists():
             happens(word, what)
     (marks / f"at-{rank}-{attempt}-{step}").touch()
-    while not asked and not (marks / f"at-{1 - rank}-{attempt}-{step}").exists():
+    alone = os.environ["WORLD_SIZE"] == "1"
+    while not (asked or alone) and not (marks / f"at-{1 - rank}-{attempt}-{step}").exists():
         time.sleep(0.002)  # as in a collective: no rank is ahead of the other
     heartbeat.beat(step=step, total_steps=steps, loss=1.0 / step)
     if rank == 0 and step % 10 == 0:
