@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -55,3 +57,16 @@ def _quick_python(tmp_path):
     )
     path.chmod(0o755)
     return str(path)
+
+
+@pytest.fixture(name="mock_driver", scope="session")
+def _mock_driver(tmp_path_factory):
+    """NVIDIA's driver as a mock (tests/mocknvml), built once; each test says what box it shows."""
+    if shutil.which("gcc") is None:
+        pytest.skip("the mock driver needs gcc")
+    path = Path(__file__).parent / "mocknvml" / "mocknvml.py"
+    spec = importlib.util.spec_from_file_location("mocknvml", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.MockNvml(lib=tmp_path_factory.mktemp("nvml")) as mock:
+        yield mock

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-MOCK = Path(__file__).parents[1] / "mocknvml" / "mocknvml.py"
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the mock driver needs gcc")
 
-
-@pytest.fixture(name="driver", scope="module")
-def _driver(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("mocknvml", MOCK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.MockNvml(EIGHT, lib=tmp_path_factory.mktemp("nvml")) as mock:
-        yield mock
+@pytest.fixture(name="driver")
+def _driver(mock_driver):
+    mock_driver.set(EIGHT)
+    return mock_driver
 
 
 @pytest.fixture(name="dry_run")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pty
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from gpuops.core.profile import schema
 from gpuops.system.resources import shipped
 
-MOCK = Path(__file__).parents[1] / "mocknvml" / "mocknvml.py"
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
 
 
@@ -38,15 +34,10 @@ def _gpuops(tmp_path):
     return run
 
 
-@pytest.fixture(name="driver", scope="module")
-def _driver(tmp_path_factory):
-    if shutil.which("gcc") is None:
-        pytest.skip("the mock driver needs gcc")
-    spec = importlib.util.spec_from_file_location("mocknvml", MOCK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.MockNvml(EIGHT, lib=tmp_path_factory.mktemp("nvml")) as mock:
-        yield mock
+@pytest.fixture(name="driver")
+def _driver(mock_driver):
+    mock_driver.set(EIGHT)
+    return mock_driver
 
 
 def words_of(text):

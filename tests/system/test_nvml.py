@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -18,31 +17,19 @@ import pytest
 from gpuops.core.device import Memory, Pcie
 from gpuops.system import nvml
 
-MOCK = Path(__file__).parents[1] / "mocknvml" / "mocknvml.py"
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
 ONE = ["gpu 0 model=h100"]
 MIB = 1024**2
 GONE = 4_194_305  # above every pid that Linux gives
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the mock driver needs gcc")
-
-
-@pytest.fixture(name="library", scope="module")
-def _library(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("mocknvml", MOCK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.MockNvml(lib=tmp_path_factory.mktemp("nvml")) as mock:
-        yield mock
-
 
 @pytest.fixture(name="driver")
-def _driver(library, monkeypatch):
+def _driver(mock_driver, monkeypatch):
     """The mock as the driver of this machine; nothing that asked it is left over."""
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.lib))
-    monkeypatch.setenv("MOCK_NVML_STATE", str(library.state))
-    yield library
-    library.set([])  # what is stuck wakes
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(mock_driver.lib))
+    monkeypatch.setenv("MOCK_NVML_STATE", str(mock_driver.state))
+    yield mock_driver
+    mock_driver.set([])  # what is stuck wakes
     wait_until(lambda: not readers())
 
 
