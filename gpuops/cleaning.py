@@ -5,7 +5,6 @@ What is to be ended is decided in ``core.cleanup`` and by a person; here is how.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,7 +27,6 @@ from gpuops.system.identity import Identity
 WATCH_S = 6.0
 LOOK_S = 0.5
 TERMINATE_S = KILL_S = RELEASE_S = 10.0
-AGAIN_S = 0.5  # two signals at once would be one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,8 @@ def end(cases: Sequence[Case], see: Callable[[], Box]) -> Cleaned:
     meant = tuple(process for case in cases for process in case.ruling.stop)
     for case in cases:
         _record(case)
-    _retire([case.supervisor for case in cases if case.supervisor is not None])
+    asked = [case.supervisor for case in cases if case.supervisor is not None]
+    supervisors.retire(asked, now=True, within_s=TERMINATE_S)  # the rest are ended either way
     left = jobs.end(meant, terminate_s=TERMINATE_S, kill_s=KILL_S)
     ended = tuple(process for process in meant if process not in left)
     return Cleaned(ended=ended, moving=moving, left=left, unreleased=_unreleased(ended, see))
@@ -222,20 +221,6 @@ def _record(case: Case) -> None:
         pids = [process.pid for process in case.ruling.stop]
         why = "; ".join(case.ruling.evidence)
         run_dir.record(Path(job.run_dir), "kill_hung", attempt=job.attempt, pids=pids, why=why)
-
-
-def _retire(asked: Sequence[Identity]) -> None:
-    """Let supervisors end their runs at once, which they do when they are asked twice.
-
-    Those that do not come to it are left behind: the processes are ended either way.
-    """
-    until_s = time.monotonic() + TERMINATE_S
-    while (alive := [one for one in asked if one.alive]) and time.monotonic() < until_s:
-        for supervisor in alive:
-            supervisor.send(signal.SIGTERM)
-        again_s = time.monotonic() + AGAIN_S
-        while any(one.alive for one in alive) and time.monotonic() < again_s:
-            time.sleep(0.02)
 
 
 def _unreleased(ended: Sequence[Process], see: Callable[[], Box]) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import select
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +15,7 @@ from gpuops.keeping import keep
 from gpuops.launcher import recall
 from gpuops.order import Order
 from gpuops.system import plan_file, process, run_dir, supervisors
-from gpuops.system.identity import Identity
 from gpuops.ui import launches
-
-AGAIN_MS = 500  # two signals at once would be one
 
 app = typer.Typer(add_completion=False)
 
@@ -36,7 +31,7 @@ def stop(
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
     supervisor = supervisors.of(root)
     if supervisor is not None:
-        _ask(supervisor, now=now)
+        supervisors.retire([supervisor], now=now)
         print(f"{root.name} has stopped.")
         return
     lives = run_dir.attempts(root)
@@ -54,22 +49,6 @@ def stop(
             begun=lambda _run_id: _raise(times=2 if now else 1),
         )
     watching.show_end(kept, as_json=False)
-
-
-def _ask(supervisor: Identity, *, now: bool) -> None:
-    """Ask the supervisor, and wait until it has gone; again and again where it is to be quick."""
-    try:
-        handle = os.pidfd_open(supervisor.pid)
-    except ProcessLookupError:
-        return
-    try:
-        poller = select.poll()
-        poller.register(handle, select.POLLIN)
-        supervisor.send(signal.SIGTERM)
-        while not poller.poll(AGAIN_MS if now else None):
-            supervisor.send(signal.SIGTERM)
-    finally:
-        os.close(handle)
 
 
 def _raise(times: int) -> None:

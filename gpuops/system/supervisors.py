@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpuops import reaper
 from gpuops.errors import GpuopsError
 from gpuops.system.identity import Identity
+
+AGAIN_S = 0.5  # two signals at once would be one
+POLL_S = 0.02
 
 
 class SupervisedError(GpuopsError):
@@ -52,3 +58,18 @@ def of(root: Path) -> Identity | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def retire(asked: Sequence[Identity], *, now: bool, within_s: float = math.inf) -> None:
+    """Let supervisors end their runs, and wait until they have gone, or the time has passed.
+
+    Asked once they let a run save; who is to end it ``now`` asks again and again.
+    """
+    until_s = time.monotonic() + within_s
+    again_s = 0.0
+    while (alive := [one for one in asked if one.alive]) and time.monotonic() < until_s:
+        if time.monotonic() >= again_s:
+            for supervisor in alive:
+                supervisor.send(signal.SIGTERM)
+            again_s = time.monotonic() + AGAIN_S if now else math.inf
+        time.sleep(POLL_S)
