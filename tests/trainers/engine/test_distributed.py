@@ -145,10 +145,10 @@ from trainers.engine.errors import run_main
 
 def main(argv):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
-    print("ready", flush=True)
     wait_for_input()
 
 def wait_for_input():
+    print("ready", flush=True)  # from in here, or the signal may find it on its way
     if sys.stdin.readline() == "crash\\n":
         import ctypes
         ctypes.string_at(0)
