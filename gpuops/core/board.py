@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-CardState = Literal[
-    "ok", "busy-other", "excluded", "stuck", "lost", "no permission", "unreadable"
-]
+CardState = Literal["ok", "busy-other", "excluded", "stuck", "lost", "no permission", "unreadable"]
 Standing = Literal["starting", "healthy", "suspect", "hung", "blind", "left alone"]
 Level = Literal["info", "good", "warning", "bad"]
 Health = Literal["fine", "degraded", "hung", "no driver"]
