@@ -13,7 +13,8 @@ from gpuops.core.device import Claim
 from gpuops.core.finding import Finding
 from gpuops.core.lease import Ticket, Waiting
 from gpuops.errors import GpuopsError, MachineError
-from gpuops.launcher import Prepared, chosen, insist, prepare, with_claims
+from gpuops.launcher import Prepared, chosen, insist, prepare
+from gpuops.looking import with_claims
 from gpuops.order import Order
 from gpuops.system import leases, nvml
 from gpuops.system.leases import Held, TakenError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuops.core.choice import Choice, Wish, choose
-from gpuops.core.device import Box, Claim
+from gpuops.core.device import Box
 from gpuops.core.finding import Finding
 from gpuops.core.launch import LaunchRequest, plan, wish
 from gpuops.core.lease import Ticket, awaited
@@ -19,12 +19,12 @@ from gpuops.core.preflight import preflight, stopping
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, MachineError, UsageError
+from gpuops.looking import look, others_claims
 from gpuops.order import Order, flag, request
 from gpuops.system import (
     host,
     interpreters,
     leases,
-    nvml,
     profiles,
     run_dir,
     settings,
@@ -144,32 +144,6 @@ def recall(launch: LaunchPlan) -> Prepared:
     )
 
 
-def look(simulate: str | None = None, *, own: str = "") -> Box:
-    """The cards of this machine, or of a simulated one, and who holds them.
-
-    What the run in the folder ``own`` holds is not held against it.
-
-    Raises:
-        UsageError: the simulated machine cannot be read.
-    """
-    if simulate is None:
-        return with_claims(nvml.read(), own=own)
-    from gpuops.system import simulated  # noqa: PLC0415 - models of its own, and rarely asked for
-
-    return simulated.read(simulate)
-
-
-def with_claims(box: Box, *, own: str = "") -> Box:
-    """The same cards, with who claimed them through gpuops."""
-    claims = _claims(own) if box.devices else {}
-    problem = leases.why_not_shared()
-    devices = tuple(
-        replace(device, claim=claims.get(leases.gpu(device.uuid or ""))) for device in box.devices
-    )
-    gaps = dict(box.gaps) if problem is None else {**box.gaps, "claims": problem}
-    return replace(box, devices=devices, gaps=gaps)
-
-
 def chosen(order: Order, box: Box, ticket: Ticket | None = None) -> Choice | None:
     """The cards that a launch would take of a box, and nothing else: what a wait asks for."""
     _, asked = request(order)
@@ -238,14 +212,9 @@ def _what_is_free(box: Box, kept: frozenset[str]) -> Profile:
     return Profile(name=WHAT_IS_FREE, gpus=gpus)
 
 
-def _claims(own: str) -> dict[str, Claim]:
-    """Everybody's claims but those of the run in the folder ``own``."""
-    return {name: one for name, one in leases.holders().items() if one.run_dir != (own or None)}
-
-
 def _claimed_ports(own: str) -> frozenset[int]:
     """The ports that other launches have, or are about to have."""
-    numbers = [name.partition(leases.port(0)[:-1])[2] for name in _claims(own)]
+    numbers = [name.partition(leases.port(0)[:-1])[2] for name in others_claims(own)]
     return frozenset(int(number) for number in numbers if number.isdecimal())
 
 

@@ -18,7 +18,7 @@ from gpuops.core.launch import LaunchRequest, plan
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.trainer import Manifest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.launcher import look
+from gpuops.looking import look
 from gpuops.order import Order, request
 from gpuops.system import profiles, settings, trainers
 from gpuops.ui import estimates

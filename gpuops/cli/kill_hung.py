@@ -13,7 +13,7 @@ from gpuops.cli import options, output
 from gpuops.core.cleanup import meant
 from gpuops.core.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
-from gpuops.launcher import look
+from gpuops.looking import look
 from gpuops.system import jobs, run_dir
 from gpuops.ui import cleanups
 

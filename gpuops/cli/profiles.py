@@ -16,7 +16,7 @@ from gpuops.cli.options import _complete_profile
 from gpuops.core import detection
 from gpuops.core.profile import Profile, parse, schema
 from gpuops.errors import ExitCode, GpuopsError, UsageError
-from gpuops.launcher import look
+from gpuops.looking import look
 from gpuops.system import profiles, settings, trainers
 from gpuops.system.yaml_files import parse_yaml, read_yaml
 from gpuops.ui import tables

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from gpuops.core.ailments import ills
 from gpuops.core.device import Device, select
 from gpuops.core.profile import Gpus
 from gpuops.errors import UsageError
@@ -235,21 +236,6 @@ def _users(device: Device) -> str:
         + ")"
         for process in device.computing
     )
-
-
-def ills(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
-    """What speaks against a free card that can be used all the same: how much, and in words."""
-    memory, heat = device.memory, device.temperature_c or 0
-    wants_reset = memory.remap_pending or memory.retired_pending
-    found = [
-        (3, "its memory is broken beyond repair", memory.remap_failed),
-        (2, "its memory has uncorrected errors", memory.ecc_uncorrected),
-        (2, "it wants a reset to repair its memory", wants_reset),
-        (1, f"it is {heat} °C hot", heat >= hot_c),
-        (1, f"it is slowed by {', '.join(device.slowed_by or ())}", device.slowed_by),
-        (1, "who uses it cannot be seen", device.busy is None),
-    ]
-    return [(weight, words) for weight, words, given in found if given]
 
 
 def _best(free: Sequence[Device], wish: Wish) -> list[Device]:

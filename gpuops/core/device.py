@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["ok", "lost", "stuck", "unreadable"]
+State = Literal["ok", "lost", "stuck", "no permission", "unreadable"]
 Whose = Literal["known", "hidden", "elsewhere", "gone"]
 Kind = Literal["compute", "graphics"]
 

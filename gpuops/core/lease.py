@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gpuops.core.choice import Choice
 from gpuops.core.device import Claim
+
+if TYPE_CHECKING:  # with it come the profiles, which who only looks does without
+    from gpuops.core.choice import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

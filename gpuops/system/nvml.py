@@ -22,6 +22,7 @@ DRIVERS_CARDS = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 NO_PERMISSION, LOST, RESET_REQUIRED = 4, 15, 16
+STATES: dict[int, State] = {LOST: "lost", NO_PERMISSION: "no permission"}
 WAYS_OUT = "`sudo dmesg | grep NVRM` may say why; a restart of the machine frees it"
 NOT_READ = {
     LOST: "it has fallen off the bus (GPU is lost; a restart of the machine may bring it back)",
@@ -121,7 +122,7 @@ class Reader:
             return replace(device, state="stuck", fault=silence(now - card.asked_at))
         if "readings" not in card.answer:
             code, words = card.answer["failed"], card.answer["words"]
-            state: State = "lost" if code == LOST else "unreadable"
+            state = STATES.get(code, "unreadable")
             return replace(device, state=state, fault=failure(index, code, words))
         return self._read(device, dict(card.answer["readings"]))
 

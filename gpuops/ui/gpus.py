@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpuops.core.choice import GIB, ills, why_not_free
+from gpuops.core.ailments import ills
+from gpuops.core.choice import GIB, why_not_free
 from gpuops.core.device import Box, Device
 from gpuops.core.lease import Ticket, awaited
 from gpuops.ui import words

@@ -254,8 +254,9 @@ def test_a_card_that_may_not_be_opened_is_unreadable(driver):
         ],
     )
 
-    bad = {device.index: device.fault for device in box.devices if device.state == "unreadable"}
+    bad = {device.index: device.fault for device in box.devices if device.fault is not None}
     assert [1, 2, 4, 6] == list(bad)
+    assert ["no permission", *3 * ["unreadable"]] == [box.devices[index].state for index in bad]
     assert "may not open it" in bad[1]
     assert "Unknown Error" in bad[2]
     assert "Unknown Error" in bad[4]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from gpuops.core.ailments import narrowed
 from gpuops.core.checks.xids import check_xid
 from gpuops.core.device import Box, Device
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.node import GIB, NodeSnapshot, Requirements
 from gpuops.core.profile import Profile
-
-# A card that idles may run its link slowly; one that works at least this much may not.
-AT_WORK_PCT = 10
 
 
 def check_cards(node: NodeSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
@@ -101,14 +99,14 @@ def check_throttle(_node: NodeSnapshot, _profile: Profile, needs: Requirements) 
 
 def check_pcie(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """A narrow link slows whatever goes between card and host."""
-    narrow = [card for card in _chosen(needs) if _narrowed(card)]
+    narrow = [card for card in _chosen(needs) if narrowed(card)]
     if not narrow:
         return None
     first = narrow[0].pcie
     lanes = (first.width or 0) < (first.width_max or 0)
     return warning(
         "pcie",
-        _each(narrow, _narrowed),
+        _each(narrow, narrowed),
         "Is the card firm in its slot? Risers and shared slots narrow a link too.",
         measured=f"x{first.width}" if lanes else f"PCIe {first.generation}",
         wanted=f"x{first.width_max}" if lanes else f"PCIe {first.generation_max}",
@@ -302,20 +300,6 @@ def _repair(card: Device) -> str:
         return "broken memory could not be replaced by spare rows"
     what = "rows" if card.memory.remap_pending else "pages"
     return f"broken memory {what} wait for a reset to be replaced"
-
-
-def _narrowed(card: Device) -> str:
-    link = card.pcie
-    if link.width is not None and link.width_max is not None and link.width < link.width_max:
-        return f"{link.width} of {link.width_max} PCIe lanes"
-    if (
-        link.generation is not None
-        and link.generation_max is not None
-        and link.generation < link.generation_max
-        and (card.utilization_pct or 0) >= AT_WORK_PCT
-    ):
-        return f"PCIe {link.generation} instead of {link.generation_max} at work"
-    return ""
 
 
 def _used_share(card: Device) -> float:

@@ -1,0 +1,212 @@
+"""The rows of the jobs: where each rank is, and what is to be thought of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gpuops.core import hang
+from gpuops.core.board import CardRow, JobRow, RankRow, Standing
+from gpuops.core.hang import Blind, Hung, Suspect, Verdict, Warming
+from gpuops.core.jobs import Process
+from gpuops.core.sample import JobSample
+from gpuops.core.step_times import Pace
+from gpuops.core.watch import Watch
+from gpuops.heartbeat import Beat
+
+LATELY = 5  # steps that make up the present speed
+BUSY_PCT = 90  # a card that waits in a collective looks like that; its power gives it away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A job as it is remembered from look to look.
+
+    ``accused`` is what its supervisor found out last, and when; ``usual_w`` is what each of its
+    cards took while it moved.
+    """
+
+    row: JobRow
+    watch: Watch
+    accused: tuple[float, str, Standing] | None = None
+    usual_w: Mapping[int, float] | None = None
+
+
+def follow(
+    sample: JobSample,
+    before: Followed | None,
+    cards: Sequence[CardRow],
+    at_s: float,
+    clock_s: float,
+) -> Followed:
+    """Take in one look at a job."""
+    watch = _watched(sample, before.watch if before else None)
+    beats = {beat.rank: beat for beat in sample.seen.beats} if sample.seen else {}
+    accused = _accused(sample, before.accused if before else None, beats, at_s - clock_s)
+    standing, why = _judged(sample, watch, accused)
+    ranks = [_rank(process, beats, watch, clock_s) for process in sample.job.ranks]
+    powers = {card.index: card.power_w for card in cards if card.power_w is not None}
+    usual = dict(before.usual_w or {}) if before else {}
+    if standing == "healthy":
+        mine = {index for rank in ranks for index in rank.gpus if index in powers}
+        usual |= {index: max(usual.get(index, 0.0), powers[index]) for index in mine}
+    elif standing in {"suspect", "hung"} and why is not None:
+        why = "; ".join([_where(ranks), why, *_spinning(ranks, cards, usual)]).removeprefix("; ")
+    job = sample.job
+    started = [p.started_at_s for p in job.processes if p.started_at_s is not None]
+    row = JobRow(
+        name=sample.name,
+        run_id=job.run_id,
+        run_dir=job.run_dir,
+        target=sample.facts.target,
+        profile=sample.facts.profile,
+        user=job.user,
+        ours=job.ours,
+        supervised=sample.supervised,
+        attempt=job.attempt,
+        started_at_s=min(started, default=None),
+        standing=standing,
+        why=why,
+        diagnosis=accused[1] if accused else None,
+        ranks=tuple(ranks),
+    )
+    return Followed(row=row, watch=watch, accused=accused, usual_w=usual)
+
+
+def _watched(sample: JobSample, before: Watch | None) -> Watch:
+    """The watch goes on; one that begins counts what the beats say of the time before."""
+    seen = sample.seen
+    if seen is None:
+        return before or Watch()
+    if before is None:
+        oldest_s = min((beat.monotonic_s for beat in seen.beats), default=None)
+        before = Watch(most_s=float("inf"), looked_s=oldest_s)
+    return hang.look(before, seen)
+
+
+def _accused(
+    sample: JobSample,
+    before: tuple[float, str, Standing] | None,
+    beats: Mapping[int, Beat],
+    clock_to_day_s: float,
+) -> tuple[float, str, Standing] | None:
+    """The supervisor's newest diagnosis of this attempt, until a rank has beaten since."""
+    found = before
+    for event in sample.noted:
+        at_s, why = event.get("time"), event.get("why")
+        told = event.get("event") == "diagnosis" and event.get("attempt") == sample.job.attempt
+        if told and isinstance(at_s, (int, float)) and isinstance(why, str):
+            doubt = "" if event.get("sure") is True else " (unsure)"
+            standing: Standing = "hung" if event.get("what") == "hung" else "suspect"
+            found = (float(at_s), f"{event.get('kind')}: {why}{doubt}", standing)
+    newest_s = max((beat.monotonic_s for beat in beats.values()), default=None)
+    moved = found is not None and newest_s is not None and newest_s + clock_to_day_s > found[0]
+    return None if moved else found
+
+
+def _judged(
+    sample: JobSample, watch: Watch, accused: tuple[float, str, Standing] | None
+) -> tuple[Standing, str | None]:
+    job = sample.job
+    if not job.ours:
+        return "left alone", None
+    if job.launcher == "lost":
+        return "suspect", "torchrun has died and left its ranks: nobody will end them"
+    if sample.seen is None:
+        return "blind", "it cannot be looked into"
+    trains = any(beat.step is not None and beat.phase != "start" for beat in sample.seen.beats)
+    standing, why = _as_word(hang.judge(watch, sample.facts.policy), trains=trains)
+    if accused is not None and standing not in {"suspect", "hung"}:
+        return accused[2], f"its supervisor says so, for {_times(watch)}"
+    return standing, why
+
+
+def _times(watch: Watch) -> str:
+    silent_s = watch.clock_s - max((pace.since_s for pace in watch.beats.values()), default=0.0)
+    return f"{silent_s:.0f} s without a beat"
+
+
+def _as_word(verdict: Verdict, *, trains: bool) -> tuple[Standing, str | None]:
+    match verdict:
+        case Hung(why=why):
+            return "hung", why
+        case Suspect(why=why):
+            return "suspect", why
+        case Blind(why=why):
+            return "blind", why
+        case Warming() if not trains:
+            return "starting", None
+    return "healthy", None
+
+
+def _rank(process: Process, beats: Mapping[int, Beat], watch: Watch, clock_s: float) -> RankRow:
+    rank = process.rank
+    row = RankRow(rank=rank, pid=process.pid, gpus=process.gpus, process=process.state)
+    beat = beats.get(rank) if rank is not None else None
+    pace = watch.beats.get(rank) if rank is not None else None
+    if beat is None or pace is None:
+        return row
+    rate, usual = _speed(pace, watch.clock_s), _per_s(pace.median_s)
+    left = None
+    if beat.step is not None and beat.total_steps is not None:
+        left = max(0, beat.total_steps - beat.step)
+    return replace(
+        row,
+        phase=beat.phase,
+        step=beat.step,
+        total_steps=beat.total_steps,
+        steps_per_s=rate,
+        usual_steps_per_s=usual,
+        loss=beat.loss,
+        eta_s=None if left is None or not usual else left / usual,
+        data_wait=beat.data_wait,
+        progress_age_s=max(0.0, watch.clock_s - pace.step_s),
+        beat_age_s=max(0.0, clock_s - beat.monotonic_s),
+    )
+
+
+def _speed(pace: Pace, clock_s: float) -> float | None:
+    """Steps a second of late; a step that takes longer than they did slows it down at once."""
+    if not pace.recent:
+        return None
+    lately = pace.recent[-LATELY:]
+    usual_s = sum(lately) / len(lately)
+    now_s = clock_s - pace.step_s if pace.phase == "train" else 0.0
+    return _per_s(usual_s if now_s < 3 * usual_s else now_s)
+
+
+def _per_s(seconds: float | None) -> float | None:
+    return 1 / seconds if seconds else None
+
+
+def _where(ranks: Sequence[RankRow]) -> str:
+    """``rank 3: step 812 unchanged for 214 s, 7 others at step 813``."""
+    known = [rank for rank in ranks if rank.step is not None and rank.progress_age_s is not None]
+    if not known:
+        return ""
+    one = min(known, key=lambda rank: (rank.step or 0, -(rank.progress_age_s or 0.0)))
+    said = f"rank {one.rank}: step {one.step} unchanged for {one.progress_age_s:.0f} s"
+    others = [rank for rank in known if rank is not one]
+    ahead = [rank for rank in others if (rank.step or 0) > (one.step or 0)]
+    if ahead:
+        return f"{said}, {len(ahead)} of {len(others)} others are further"
+    return f"{said}, as are all {len(known)}" if others else said
+
+
+def _spinning(
+    ranks: Sequence[RankRow], cards: Sequence[CardRow], usual: Mapping[int, float]
+) -> list[str]:
+    """Cards that look busy and do little: so looks a wait in a collective over NCCL."""
+    mine = {index for rank in ranks for index in rank.gpus}
+    busy = [
+        card
+        for card in cards
+        if card.index in mine and (card.utilization_pct or 0) >= BUSY_PCT and card.power_w
+    ]
+    if not busy:
+        return []
+    low, top = min(c.power_w or 0 for c in busy), max(c.power_w or 0 for c in busy)
+    span = f"{low:.0f} W" if round(low) == round(top) else f"{low:.0f} to {top:.0f} W"
+    most = max((usual[card.index] for card in busy if card.index in usual), default=None)
+    before = f", {most:.0f} W while it moved" if most is not None else ""
+    return [f"{len(busy)} of {len(mine)} cards at 100 % and {span}{before}"]

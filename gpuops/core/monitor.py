@@ -1,0 +1,164 @@
+"""The monitor's memory: ``follow(monitor, sample)``, and ``board`` of what it has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from gpuops.core import happenings, job_rows
+from gpuops.core.advice import advice
+from gpuops.core.board import Board, CardRow, Happening, Health, JobRow, StrangerRow
+from gpuops.core.card_rows import card_rows
+from gpuops.core.device import Box
+from gpuops.core.job_rows import Followed
+from gpuops.core.sample import Sample
+from gpuops.errors import UsageError
+
+REMEMBERED = 200
+ILL = {"lost", "stuck", "unreadable", "no permission"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """All that is remembered between two looks. ``interval_s``: how far apart they are meant."""
+
+    interval_s: float = 2.0
+    sample: Sample | None = None
+    since_s: float = 0.0
+    cards: tuple[CardRow, ...] = ()
+    jobs: Mapping[tuple[object, ...], Followed] = field(default_factory=dict)
+    happenings: tuple[Happening, ...] = ()
+
+
+def follow(monitor: Monitor, sample: Sample) -> Monitor:
+    """Take in one look."""
+    before = monitor.sample
+    passed_s = sample.clock_s - before.clock_s if before is not None else 0.0
+    cards = card_rows(sample.box, sample.jobs, monitor.cards, passed_s)
+    jobs = {
+        job.key: _patient(
+            job_rows.follow(job, monitor.jobs.get(job.key), cards, sample.at_s, sample.clock_s),
+            monitor.interval_s,
+        )
+        for job in sample.jobs
+    }
+    since_s = monitor.since_s or sample.at_s
+    new = chain.from_iterable(
+        happenings.of_events(job.name, job.noted, since_s) for job in sample.jobs
+    )
+    if before is not None:
+        was, now = ([one.row for one in rows.values()] for rows in (monitor.jobs, jobs))
+        new = chain(
+            happenings.of_cards(monitor.cards, cards, sample.at_s),
+            happenings.of_xids(before.box, sample.box),
+            new,
+            happenings.of_jobs(was, now, sample.ended, sample.at_s),
+        )
+    return replace(
+        monitor,
+        sample=sample,
+        since_s=since_s,
+        cards=cards,
+        jobs=jobs,
+        happenings=(*monitor.happenings, *new)[-REMEMBERED:],
+    )
+
+
+def board(monitor: Monitor) -> Board:
+    """What is to be shown now.
+
+    Raises:
+        ValueError: nothing has been looked at yet.
+    """
+    sample = monitor.sample
+    if sample is None:
+        raise ValueError("no look was taken yet")
+    jobs = tuple(one.row for one in monitor.jobs.values())
+    box = sample.box
+    return Board(
+        at_s=sample.at_s,
+        health=_health(box, monitor.cards, jobs),
+        driver=box.driver,
+        cuda=box.cuda,
+        cards=monitor.cards,
+        jobs=jobs,
+        strangers=_strangers(sample),
+        happenings=monitor.happenings,
+        advice=advice(jobs, monitor.cards),
+        gaps=box.gaps,
+    )
+
+
+def only(whole: Board, *, gpus: Sequence[str] = (), run: str | None = None) -> Board:
+    """The part of a board that somebody wants: some cards (index, UUID), a run's job and cards.
+
+    Raises:
+        UsageError: a card is asked for that is not there.
+    """
+    cards, jobs = whole.cards, whole.jobs
+    if run is not None:
+        jobs = tuple(job for job in jobs if run in {job.run_id, job.run_dir})
+        held = {index for job in jobs for rank in job.ranks for index in rank.gpus}
+        cards = tuple(card for card in cards if card.index in held)
+    if gpus:
+        chosen = {index for selector in gpus for index in _selected(whole.cards, selector)}
+        cards = tuple(card for card in cards if card.index in chosen)
+    shown = {card.index for card in cards}
+    return replace(
+        whole,
+        cards=cards,
+        jobs=jobs,
+        strangers=tuple(one for one in whole.strangers if one.gpu in shown),
+    )
+
+
+def _selected(cards: Sequence[CardRow], selector: str) -> list[int]:
+    found = [
+        card.index
+        for card in cards
+        if selector in {str(card.index), card.uuid}
+        or (len(selector) > 3 and (card.uuid or "").lower().startswith(selector.lower()))
+    ]
+    if not found:
+        there = (
+            f"there are GPU {cards[0].index} to {cards[-1].index}" if cards else "there are none"
+        )
+        raise UsageError(f"no GPU is called {selector} here: {there}.", "`gpuops gpus` lists them.")
+    return found
+
+
+def _patient(one: Followed, interval_s: float) -> Followed:
+    """Between two looks so much time may pass as they are apart, and not the machine's sleep."""
+    return replace(one, watch=replace(one.watch, most_s=max(2.0, 1.5 * interval_s)))
+
+
+def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
+    known = {process.pid for job in sample.jobs for process in job.job.processes if job.job.ours}
+    return tuple(
+        StrangerRow(
+            gpu=device.index,
+            pid=process.pid,
+            user=process.user,
+            command=process.command,
+            memory_bytes=process.memory_bytes,
+            started_at_s=process.started_at_s,
+            whose=process.whose,
+        )
+        for device in sample.box.devices
+        for process in device.processes or ()
+        if process.pid not in known
+    )
+
+
+def _health(box: Box, cards: Sequence[CardRow], jobs: Sequence[JobRow]) -> Health:
+    """The worst that is known, in one word."""
+    if any(job.standing == "hung" for job in jobs):
+        return "hung"
+    if "gpus" in box.gaps and not box.absent:
+        return "no driver"
+    broken = ("remap failed", "remap pending", "heat")
+    ill = any(card.state in ILL or card.slow[:1] in broken for card in cards)
+    ill = ill or any(reason.startswith(broken) for card in cards for reason in card.slow)
+    odd = any(job.standing == "suspect" or (job.ours and job.supervised is False) for job in jobs)
+    return "degraded" if ill or odd else "fine"

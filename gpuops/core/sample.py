@@ -1,0 +1,66 @@
+"""What the monitor sees at one moment: the cards, the training jobs, and what runs have noted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpuops.core.device import Box
+from gpuops.core.hang import HangPolicy
+from gpuops.core.jobs import TrainingJob
+from gpuops.core.run import Status
+from gpuops.core.watch import Observation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run's folder says of it once and for all its life, as far as that can be read."""
+
+    target: str | None = None
+    profile: str | None = None
+    policy: HangPolicy = HangPolicy()
+    exclude_gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSample:
+    """One training job. ``seen`` is ``None`` where it is somebody else's: nobody looks into it.
+
+    ``noted`` are the run's events since the last look; at the first, those of this attempt.
+    """
+
+    job: TrainingJob
+    seen: Observation | None = None
+    facts: RunFacts = RunFacts()
+    supervised: bool | None = None
+    noted: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same as long as it is the same job in the same attempt."""
+        job = self.job
+        if job.run_dir is not None:
+            return job.run_dir, job.attempt
+        first = job.agent or job.ranks[0]
+        return first.pid, first.start_ticks
+
+    @property
+    def name(self) -> str:
+        """The run's name, or the process that leads it."""
+        job = self.job
+        return job.run_id or f"pid {(job.agent or job.ranks[0]).pid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One look at all of it. ``at_s`` is the time of day, ``clock_s`` CLOCK_MONOTONIC.
+
+    ``ended``: how the runs ended whose jobs have gone since the last look, by their folder.
+    """
+
+    at_s: float
+    clock_s: float
+    box: Box
+    jobs: tuple[JobSample, ...] = ()
+    ended: Mapping[str, Status] = field(default_factory=dict)
