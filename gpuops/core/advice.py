@@ -16,11 +16,8 @@ def advice(jobs: Sequence[JobRow], cards: Sequence[CardRow]) -> tuple[Advice, ..
     """Of our jobs that train, and of hot cards, whoever heats them."""
     found: list[Advice] = []
     for job in jobs:
-        if (
-            job.ours
-            and job.standing == "healthy"
-            and any(rank.phase == "train" for rank in job.ranks)
-        ):
+        trains = any(rank.phase == "train" for rank in job.ranks)
+        if job.ours and job.standing == "healthy" and trains:
             held = {index for rank in job.ranks for index in rank.gpus}
             mine = [card for card in cards if card.index in held]
             found += [*_loading(job, mine), *_memory(job, mine)]
@@ -64,10 +61,10 @@ def _memory(job: JobRow, cards: Sequence[CardRow]) -> list[Advice]:
         return []
     most = max(shares)
     if most < MEMORY_LEAST:
-        words = f"{most:.0%} of its cards' memory is used, under {MEMORY_LEAST:.0%}: a larger batch may fit"
+        words = f"{most:.0%} of its memory used, under {MEMORY_LEAST:.0%}: try a larger batch"
         return [Advice(about=job.name, words=words)]
     if most > MEMORY_MOST:
-        words = f"{most:.0%} of a card's memory is used, over {MEMORY_MOST:.0%}: a smaller batch is safer"
+        words = f"{most:.0%} of a card's memory used, over {MEMORY_MOST:.0%}: it may run out"
         return [Advice(about=job.name, words=words)]
     return []
 

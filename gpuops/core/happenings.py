@@ -71,7 +71,7 @@ def of_jobs(
 
 
 def of_events(name: str, noted: Iterable[Mapping[str, Any]], since_s: float) -> Iterator[Happening]:
-    """What a run's own book says that only its supervisor knows: why it was started again or not."""
+    """What only a run's supervisor knows: why it was started again, or was not."""
     for event in noted:
         at_s, why = event.get("time"), event.get("why")
         if not isinstance(at_s, (int, float)) or at_s < since_s or not isinstance(why, str):

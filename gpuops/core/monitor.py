@@ -121,10 +121,10 @@ def _selected(cards: Sequence[CardRow], selector: str) -> list[int]:
         or (len(selector) > 3 and (card.uuid or "").lower().startswith(selector.lower()))
     ]
     if not found:
-        there = (
-            f"there are GPU {cards[0].index} to {cards[-1].index}" if cards else "there are none"
+        there = ", ".join(str(card.index) for card in cards) or "none"
+        raise UsageError(
+            f"no GPU is called {selector} here; there is {there}.", "`gpuops gpus` lists them."
         )
-        raise UsageError(f"no GPU is called {selector} here: {there}.", "`gpuops gpus` lists them.")
     return found
 
 
@@ -151,14 +151,17 @@ def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
     )
 
 
+def _tells(reason: str) -> bool:
+    """Whether a slow card is an ill one: at the limit of its power many work all day."""
+    return reason.startswith(("remap", "heat", "NVLink"))
+
+
 def _health(box: Box, cards: Sequence[CardRow], jobs: Sequence[JobRow]) -> Health:
     """The worst that is known, in one word."""
     if any(job.standing == "hung" for job in jobs):
         return "hung"
     if "gpus" in box.gaps and not box.absent:
         return "no driver"
-    broken = ("remap failed", "remap pending", "heat")
-    ill = any(card.state in ILL or card.slow[:1] in broken for card in cards)
-    ill = ill or any(reason.startswith(broken) for card in cards for reason in card.slow)
+    ill = any(card.state in ILL or any(map(_tells, card.slow)) for card in cards)
     odd = any(job.standing == "suspect" or (job.ours and job.supervised is False) for job in jobs)
     return "degraded" if ill or odd else "fine"

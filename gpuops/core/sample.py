@@ -19,7 +19,7 @@ class RunFacts:
 
     target: str | None = None
     profile: str | None = None
-    policy: HangPolicy = HangPolicy()
+    policy: HangPolicy = field(default_factory=HangPolicy)
     exclude_gpus: tuple[str, ...] = ()
 
 
@@ -32,7 +32,7 @@ class JobSample:
 
     job: TrainingJob
     seen: Observation | None = None
-    facts: RunFacts = RunFacts()
+    facts: RunFacts = field(default_factory=RunFacts)
     supervised: bool | None = None
     noted: tuple[Mapping[str, Any], ...] = ()
 

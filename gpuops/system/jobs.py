@@ -8,7 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import psutil
 
@@ -18,6 +18,8 @@ from gpuops.core.jobs import VARIABLES, Process, TrainingJob, gather, on_cards
 from gpuops.system.identity import Identity
 
 ENDED = {"Z", "X"}
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+SETTLED_S = 3.0
 
 
 def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
@@ -25,9 +27,43 @@ def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
 
     The job that this process itself belongs to is left out.
     """
-    jobs = gather(process for pid in psutil.pids() if (process := _read(pid, box)) is not None)
-    us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    return tuple(job for job in jobs if us.isdisjoint(process.pid for process in job.processes))
+    return Census().jobs(box)
+
+
+class Census:
+    """The processes of the machine, again and again; who was read once is asked only for its state.
+
+    A process keeps its command, its user and its environment once it has settled: until then it
+    may be a fork that is about to become another program. Another start time is another process.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, Process | None]] = {}
+        self._us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+
+    def jobs(self, box: Box | None = None) -> tuple[TrainingJob, ...]:
+        """The training jobs now; those that this process itself belongs to are left out."""
+        young = (time.clock_gettime(time.CLOCK_BOOTTIME) - SETTLED_S) * CLOCK_TICKS
+        seen = {pid: self._look(pid, young) for pid in psutil.pids()}
+        self._known = {pid: one for pid, one in seen.items() if one is not None}
+        processes = (process for _, process in self._known.values() if process is not None)
+        jobs = gather(_placed(process, box) for process in processes)
+        return tuple(
+            job for job in jobs if self._us.isdisjoint(process.pid for process in job.processes)
+        )
+
+    def _look(self, pid: int, young: float) -> tuple[int, Process | None] | None:
+        """Its start time, and what it is, unless it is none that could be of a job."""
+        stat = _stat(pid)
+        if stat is None:
+            return None
+        state, parent_pid, start_ticks = stat
+        then, known = self._known.get(pid, (None, None))
+        if then != start_ticks or start_ticks > young:
+            return start_ticks, _read(pid)
+        if known is not None and (known.state, known.parent_pid) != (state, parent_pid):
+            known = replace(known, state=state, parent_pid=parent_pid)
+        return start_ticks, known
 
 
 def identity(process: Process) -> Identity:
@@ -78,7 +114,7 @@ def _outlast(processes: Sequence[Process], timeout_s: float) -> tuple[Process, .
     return left
 
 
-def _read(pid: int, box: Box | None) -> Process | None:
+def _read(pid: int) -> Process | None:
     stat = _stat(pid)
     if stat is None:
         return None
@@ -93,7 +129,6 @@ def _read(pid: int, box: Box | None) -> Process | None:
         return None
     if not argv and pid != 1:  # the kernel's own
         return None
-    gpus, memory_bytes = on_cards(box, pid)
     found = Process(
         pid=pid,
         start_ticks=start_ticks,
@@ -105,17 +140,27 @@ def _read(pid: int, box: Box | None) -> Process | None:
         python=_is_python(process, argv),
         environment=_environment(process),
         started_at_s=started_at_s,
-        gpus=gpus,
-        gpu_memory_bytes=memory_bytes,
     )
     again = _stat(pid)  # a pid that was given anew in between would be a mixture of two
     return found if again is not None and again[2] == start_ticks else None
 
 
+def _placed(process: Process, box: Box | None) -> Process:
+    """With the cards that list it."""
+    gpus, memory_bytes = on_cards(box, process.pid)
+    if (process.gpus, process.gpu_memory_bytes) == (gpus, memory_bytes):
+        return process
+    return replace(process, gpus=gpus, gpu_memory_bytes=memory_bytes)
+
+
 def _stat(pid: int) -> tuple[str, int, int] | None:
     """State, parent, and start in clock ticks since boot; ``None`` of one that has ended."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(handle, 4096).decode(errors="replace")
+        finally:
+            os.close(handle)
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()

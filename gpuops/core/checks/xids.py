@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpuops.core.device import Device, Xid
 from gpuops.core.finding import Finding, ok, warning
-from gpuops.core.node import NodeSnapshot, Requirements
-from gpuops.core.profile import Profile
+
+if TYPE_CHECKING:  # who only wants the meanings does without the profiles
+    from gpuops.core.node import NodeSnapshot, Requirements
+    from gpuops.core.profile import Profile
 
 Remedy = Literal["none", "look", "reset", "restart"]
 REMEDIES: tuple[Remedy, ...] = ("none", "look", "reset", "restart")
