@@ -23,6 +23,7 @@ COMMANDS = {
         "Jobs",
         "Start a trainer, a script or a module under torchrun, and watch over it.",
     ),
+    "monitor": ("Jobs", "Show the cards and the jobs on them, live."),
     "attach": ("Jobs", "Watch a run that was launched elsewhere."),
     "stop": ("Jobs", "Let a run save and leave."),
     "supervise": ("Jobs", "Look after a run that nobody looks after."),

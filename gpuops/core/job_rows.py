@@ -147,6 +147,7 @@ def _rank(process: Process, beats: Mapping[int, Beat], watch: Watch, clock_s: fl
     if beat is None or pace is None:
         return row
     rate, usual = _speed(pace, watch.clock_s), _per_s(pace.median_s)
+    age_s = max(0.0, clock_s - beat.monotonic_s)
     left = None
     if beat.step is not None and beat.total_steps is not None:
         left = max(0, beat.total_steps - beat.step)
@@ -160,8 +161,8 @@ def _rank(process: Process, beats: Mapping[int, Beat], watch: Watch, clock_s: fl
         loss=beat.loss,
         eta_s=None if left is None or not usual else left / usual,
         data_wait=beat.data_wait,
-        progress_age_s=max(0.0, watch.clock_s - pace.step_s),
-        beat_age_s=max(0.0, clock_s - beat.monotonic_s),
+        progress_age_s=age_s + max(0.0, pace.since_s - pace.step_s),
+        beat_age_s=age_s,
     )
 
 

@@ -20,6 +20,7 @@ from gpuops.system.identity import Identity
 ENDED = {"Z", "X"}
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 SETTLED_S = 3.0
+EVERYBODY_EVERY = 16  # looks
 
 
 def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
@@ -39,17 +40,29 @@ class Census:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, Process | None]] = {}
+        self._lively: set[int] = set()  # those of jobs, and those that have not settled
+        self._looks = 0
         self._us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
 
     def jobs(self, box: Box | None = None) -> tuple[TrainingJob, ...]:
         """The training jobs now; those that this process itself belongs to are left out."""
         young = (time.clock_gettime(time.CLOCK_BOOTTIME) - SETTLED_S) * CLOCK_TICKS
-        seen = {pid: self._look(pid, young) for pid in psutil.pids()}
+        # Of all others it does not matter now how they do; but a pid may be given anew.
+        everybody = self._looks % EVERYBODY_EVERY == 0
+        self._looks += 1
+        seen = {
+            pid: self._look(pid, young)
+            if everybody or pid in self._lively or pid not in self._known
+            else self._known[pid]
+            for pid in psutil.pids()
+        }
         self._known = {pid: one for pid, one in seen.items() if one is not None}
         processes = (process for _, process in self._known.values() if process is not None)
-        jobs = gather(_placed(process, box) for process in processes)
+        found = gather(_placed(process, box) for process in processes)
+        self._lively = {pid for pid, (start_ticks, _) in self._known.items() if start_ticks > young}
+        self._lively |= {process.pid for job in found for process in job.processes}
         return tuple(
-            job for job in jobs if self._us.isdisjoint(process.pid for process in job.processes)
+            job for job in found if self._us.isdisjoint(process.pid for process in job.processes)
         )
 
     def _look(self, pid: int, young: float) -> tuple[int, Process | None] | None:

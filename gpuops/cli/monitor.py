@@ -1,0 +1,124 @@
+"""``gpuops monitor``: cards and jobs on one screen, and what is to be thought of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpuops.cli import output
+from gpuops.core import monitor as core
+from gpuops.core.board import Board, Health
+from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
+from gpuops.sampler import Sampler
+from gpuops.system import run_dir
+
+app = typer.Typer(add_completion=False)
+CODES: dict[Health, ExitCode] = {
+    "fine": ExitCode.OK,
+    "degraded": ExitCode.DEGRADED,
+    "hung": ExitCode.HUNG,
+    "no driver": ExitCode.MACHINE,
+}
+SHORTEST_S = 0.2
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def monitor(
+    interval: Annotated[float, typer.Option(help="Seconds from one look to the next.")] = 2.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="End after so many looks.", show_default=False)
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option("--gpu", help="Only this card (index, UUID); `0,2` names several."),
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only this run and its cards.")] = None,
+    textfile: Annotated[
+        Path | None,
+        typer.Option("--export-textfile", help="Write the figures for Prometheus at each look."),
+    ] = None,
+    runs_dir: output.RunsDir = None,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="One look, and an exit code of it.")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Show the cards and the jobs on them, live; `q` leaves, `h` helps, nothing here ends a job.
+
+    With --once, --count or into a pipe the exit code says how things are at the last look: 0 fine,
+    3 no driver, 5 degraded, 6 a job hangs.
+    """
+    if interval < SHORTEST_S:
+        raise UsageError(f"--interval {interval:g} is too short.", f"{SHORTEST_S} s is the least.")
+    part = _part(gpu, run, runs_dir)
+    looks = 1 if once else count
+    live = looks is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    if live:
+        _live(interval, part, textfile)
+        return
+    last = None
+    with _looks(interval, looks) as boards:
+        for board in boards:
+            last = part(board)
+            if textfile is not None:
+                _export(textfile, last)
+            _print(last, as_json=as_json, alone=looks == 1)
+    if last is not None and (code := CODES[last.health]):
+        raise typer.Exit(int(code))
+
+
+def _part(
+    gpu: list[str] | None, run: str | None, runs_dir: Path | None
+) -> Callable[[Board], Board]:
+    """What of a board is wanted."""
+    gpus = [word for words in gpu or () for word in words.split(",") if word]
+    wanted = str(run_dir.find(run_dir.runs_dir(runs_dir), run)) if run is not None else None
+
+    def part(board: Board) -> Board:
+        return core.only(board, gpus=gpus, run=wanted) if gpus or wanted else board
+
+    return part
+
+
+@contextmanager
+def _looks(interval_s: float, count: int | None) -> Iterator[Iterator[Board]]:
+    """So many looks, one after the other, at their distance; a single one is patient."""
+    with Sampler(interval_s, patient=count == 1) as sampler:
+
+        def boards() -> Iterator[Board]:
+            due_s = time.monotonic()
+            for _ in itertools.count() if count is None else range(count):
+                time.sleep(max(0.0, due_s - time.monotonic()))
+                yield sampler.look()
+                due_s += interval_s
+
+        yield boards()
+
+
+def _print(board: Board, *, as_json: bool, alone: bool) -> None:
+    """As JSON one object, or one a line where more follow."""
+    if as_json and alone:
+        output.answer(board, lambda: "", as_json=True)
+    elif as_json:
+        print(json.dumps(output.plain(board), ensure_ascii=False), flush=True)
+    else:
+        from gpuops.ui import monitor as screen  # noqa: PLC0415 - JSON does without
+
+        print("\n".join(screen.plain(board)), flush=True)
+
+
+def _live(interval_s: float, part: Callable[[Board], Board], textfile: Path | None) -> None:
+    raise NotImplementedError
+
+
+def _export(path: Path, board: Board) -> None:
+    from gpuops.system import textfile  # noqa: PLC0415 - rarely asked for
+
+    textfile.write(path, board)

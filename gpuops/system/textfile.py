@@ -1,0 +1,124 @@
+"""A board as Prometheus reads it: the node exporter's textfile collector takes it from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gpuops.core.board import Board, CardRow, CardState, Health, JobRow, RankRow, Standing
+from gpuops.errors import GpuopsError
+
+CARD = ("gpu", "uuid", "model")
+RANK = ("run", "rank")
+
+
+def write(path: Path, board: Board) -> None:
+    """Write all figures of a board, whole or not at all.
+
+    Raises:
+        GpuopsError: the file cannot be written.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Figures(board))
+    try:
+        write_to_textfile(str(path), registry)
+    except OSError as error:
+        raise GpuopsError(
+            f"{path} cannot be written: {error.strerror}.",
+            "Name a file in a folder that this user can write, as the textfile collector reads it.",
+        ) from error
+
+
+class _Figures(Collector):
+    """What could not be read is left out: absent is not zero."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        board = self._board
+        yield _gauge("look_timestamp_seconds", "When this look was taken.", (), [((), board.at_s)])
+        yield _states("health", "The worst that is known.", (), [((), board.health)], Health)
+        cards = [(_card(card), card) for card in board.cards]
+        states = [(labels, card.state) for labels, card in cards]
+        yield _states("gpu_state", "What a card is.", CARD, states, CardState)
+        for name, words, of in CARD_FIGURES:
+            yield _gauge(name, words, CARD, [(labels, of(card)) for labels, card in cards])
+        jobs = board.jobs
+        standings = [((job.name,), job.standing) for job in jobs]
+        yield _states("run_state", "What a job is thought to be.", ("run",), standings, Standing)
+        attempts = [((job.name,), job.attempt) for job in jobs]
+        yield _gauge("run_attempt", "Which life of the run it is.", ("run",), attempts)
+        ranks = [(labels, rank) for job in jobs for labels, rank in _ranks(job)]
+        for name, words, of_rank in RANK_FIGURES:
+            yield _gauge(name, words, RANK, [(labels, of_rank(rank)) for labels, rank in ranks])
+
+
+CARD_FIGURES = (
+    ("gpu_utilization_ratio", "Share of the time at work.", lambda c: _share(c.utilization_pct)),
+    ("gpu_memory_used_bytes", "Memory in use.", lambda c: c.memory_used_bytes),
+    ("gpu_memory_total_bytes", "Memory of the card.", lambda c: c.memory_total_bytes),
+    ("gpu_temperature_celsius", "Temperature of the chip.", lambda c: c.temperature_c),
+    ("gpu_power_watts", "Power it takes.", lambda c: c.power_w),
+    ("gpu_power_limit_watts", "Power it may take.", lambda c: c.power_limit_w),
+    ("gpu_clock_hertz", "Clock of its processors.", lambda c: _hertz(c.clock_mhz)),
+)
+RANK_FIGURES = (
+    ("rank_step", "Newest step.", lambda r: r.step),
+    ("rank_total_steps", "Steps to be made.", lambda r: r.total_steps),
+    ("rank_steps_per_second", "Speed of late.", lambda r: r.steps_per_s),
+    ("rank_loss", "Newest loss.", lambda r: r.loss),
+    ("rank_data_wait_ratio", "Share of a step spent waiting for data.", lambda r: r.data_wait),
+    ("rank_progress_age_seconds", "Since the last new step.", lambda r: r.progress_age_s),
+    ("rank_beat_age_seconds", "Since the last heartbeat.", lambda r: r.beat_age_s),
+)
+
+
+def _card(card: CardRow) -> tuple[str, ...]:
+    return str(card.index), card.uuid or "", card.name or ""
+
+
+def _ranks(job: JobRow) -> Iterator[tuple[tuple[str, ...], RankRow]]:
+    for rank in job.ranks:
+        yield (job.name, "" if rank.rank is None else str(rank.rank)), rank
+
+
+def _gauge(
+    name: str,
+    words: str,
+    labels: tuple[str, ...],
+    values: Iterable[tuple[tuple[str, ...], float | None]],
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"gpuops_{name}", words, labels=labels)
+    for names, value in values:
+        if value is not None:
+            family.add_metric(names, value)
+    return family
+
+
+def _states(
+    name: str,
+    words: str,
+    labels: tuple[str, ...],
+    values: Iterable[tuple[tuple[str, ...], str]],
+    kinds: object,
+) -> GaugeMetricFamily:
+    """One series for each state, 1 for the one that it is in: alerts are then a plain query."""
+    family = GaugeMetricFamily(f"gpuops_{name}", words, labels=(*labels, "state"))
+    for names, value in values:
+        for kind in get_args(kinds):
+            family.add_metric((*names, kind), float(kind == value))
+    return family
+
+
+def _share(percent: int | None) -> float | None:
+    return None if percent is None else percent / 100
+
+
+def _hertz(mhz: int | None) -> float | None:
+    return None if mhz is None else mhz * 1e6

@@ -1,0 +1,111 @@
+"""A box that is watched, with a clock that is advanced by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from job_processes import RUN, rank, torchrun
+from machines import box, card
+
+from gpuops.core.device import GpuProcess
+from gpuops.core.jobs import TrainingJob
+from gpuops.core.monitor import Monitor, board, follow
+from gpuops.core.sample import JobSample, RunFacts, Sample
+from gpuops.core.watch import Observation, RankVitals
+from gpuops.heartbeat import Beat
+
+DAY_S = 1_800_000_000.0
+RUN_DIR = "/runs/20261121-061230-rvq"
+
+
+class Scene:
+    """A job of some ranks, a card each, that takes a step a look; and what is seen of it all."""
+
+    def __init__(self, ranks=2, interval_s=2.0, **facts):
+        self.clock_s, self.interval_s = 1000.0, interval_s
+        self.monitor = Monitor(interval_s=interval_s)
+        self.facts = RunFacts(target="rvq", profile="7x4090", **facts)
+        self.steps = dict.fromkeys(range(ranks), 0)
+        self.beats, self.state, self.attempt = {}, "S", 1
+        self.cards = {index: self.held(index) for index in range(ranks)}
+        self.jobs, self.noted, self.gaps, self.ended = [0], (), {}, {}
+        self.changes, self.supervised = {}, True
+
+    def held(self, index, **changes):
+        """A card at work for a rank."""
+        used = {"utilization_pct": 97, "power_w": 290.0, "memory_used_bytes": 64 * 1024**3}
+        pid = GpuProcess(pid=20 + index, user="mei", memory_bytes=64 * 1024**3)
+        return card(index, **{**used, "processes": (pid,), **changes})
+
+    def beat(self, *ranks, step=None, phase="train", **said):
+        """Some ranks say where they are."""
+        for number in ranks or self.steps:
+            self.steps[number] = self.steps[number] + 1 if step is None else step
+            self.beats[number] = Beat(
+                pid=20 + number,
+                rank=number,
+                step=self.steps[number],
+                total_steps=1000,
+                loss=said.get("loss", 0.5),
+                data_wait=said.get("data_wait"),
+                monotonic_s=self.clock_s,
+                phase=phase,
+            )
+
+    def look(self, after_s=None):
+        """A look, some time after the last one."""
+        self.clock_s += self.interval_s if after_s is None else after_s
+        self.monitor = follow(self.monitor, self.sample())
+        self.noted, self.ended = (), {}
+        return board(self.monitor)
+
+    def trains(self, looks=8, **said):
+        for _ in range(looks):
+            self.clock_s += self.interval_s
+            self.beat(**said)
+            seen = self.look(0.0)
+        return seen
+
+    def sample(self):
+        vitals = tuple(
+            RankVitals(
+                rank=number,
+                pid=20 + number,
+                state=self.state,
+                cpu_s=self.clock_s,
+                io_bytes=0,
+                threads=4,
+            )
+            for number in self.steps
+        )
+        ranks = tuple(
+            rank(20 + number, 10, number, environment=RUN, gpus=(number,) * (number in self.cards))
+            for number in self.steps
+        )
+        job = TrainingJob(
+            user="mei", ours=True, launcher="torchrun", ranks=ranks, agent=torchrun(),
+            run_id="20261121-061230-rvq", run_dir=RUN_DIR, attempt=self.attempt,
+        )  # fmt: skip
+        seen = Observation(now_s=self.clock_s, beats=tuple(self.beats.values()), vitals=vitals)
+        one = JobSample(
+            job=replace(job, **self.changes),
+            seen=seen,
+            facts=self.facts,
+            supervised=self.supervised,
+            noted=self.noted,
+        )
+        cards = self.cards.values() if self.jobs else map(card, self.cards)
+        return Sample(
+            at_s=DAY_S + self.clock_s,
+            clock_s=self.clock_s,
+            box=replace(box(*cards), gaps=self.gaps),
+            jobs=tuple(one for _ in self.jobs),
+            ended=self.ended,
+        )
+
+    def notes(self, event, **fields):
+        self.noted = (*self.noted, {"time": DAY_S + self.clock_s, "event": event, **fields})
+
+
+def words(seen):
+    return [happening.words for happening in seen.happenings]
