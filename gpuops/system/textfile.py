@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +14,8 @@ from gpuops.core.board import Board, CardRow, CardState, Health, JobRow, RankRow
 from gpuops.errors import GpuopsError
 
 CARD = ("gpu", "uuid", "model")
-RANK = ("run", "rank")
+RUN = ("run", "folder")
+RANK = (*RUN, "rank")
 
 
 def write(path: Path, board: Board) -> None:
@@ -50,16 +51,16 @@ class _Figures(Collector):
         for name, words, of in CARD_FIGURES:
             yield _gauge(name, words, CARD, [(labels, of(card)) for labels, card in cards])
         jobs = board.jobs
-        standings = [((job.name,), job.standing) for job in jobs]
-        yield _states("run_state", "What a job is thought to be.", ("run",), standings, Standing)
-        attempts = [((job.name,), job.attempt) for job in jobs]
-        yield _gauge("run_attempt", "Which life of the run it is.", ("run",), attempts)
+        standings = [(_run(job), job.standing) for job in jobs]
+        yield _states("run_state", "What a job is thought to be.", RUN, standings, Standing)
+        attempts = [(_run(job), job.attempt) for job in jobs]
+        yield _gauge("run_attempt", "Which life of the run it is.", RUN, attempts)
         ranks = [(labels, rank) for job in jobs for labels, rank in _ranks(job)]
         for name, words, of_rank in RANK_FIGURES:
             yield _gauge(name, words, RANK, [(labels, of_rank(rank)) for labels, rank in ranks])
 
 
-CARD_FIGURES = (
+CARD_FIGURES: tuple[tuple[str, str, Callable[[CardRow], float | None]], ...] = (
     ("gpu_utilization_ratio", "Share of the time at work.", lambda c: _share(c.utilization_pct)),
     ("gpu_memory_used_bytes", "Memory in use.", lambda c: c.memory_used_bytes),
     ("gpu_memory_total_bytes", "Memory of the card.", lambda c: c.memory_total_bytes),
@@ -68,7 +69,7 @@ CARD_FIGURES = (
     ("gpu_power_limit_watts", "Power it may take.", lambda c: c.power_limit_w),
     ("gpu_clock_hertz", "Clock of its processors.", lambda c: _hertz(c.clock_mhz)),
 )
-RANK_FIGURES = (
+RANK_FIGURES: tuple[tuple[str, str, Callable[[RankRow], float | None]], ...] = (
     ("rank_step", "Newest step.", lambda r: r.step),
     ("rank_total_steps", "Steps to be made.", lambda r: r.total_steps),
     ("rank_steps_per_second", "Speed of late.", lambda r: r.steps_per_s),
@@ -83,9 +84,13 @@ def _card(card: CardRow) -> tuple[str, ...]:
     return str(card.index), card.uuid or "", card.name or ""
 
 
+def _run(job: JobRow) -> tuple[str, ...]:
+    return job.name, job.run_dir or ""
+
+
 def _ranks(job: JobRow) -> Iterator[tuple[tuple[str, ...], RankRow]]:
     for rank in job.ranks:
-        yield (job.name, "" if rank.rank is None else str(rank.rank)), rank
+        yield (*_run(job), "" if rank.rank is None else str(rank.rank)), rank
 
 
 def _gauge(
