@@ -216,8 +216,11 @@ def _ended(prepared: Prepared, outcome: Outcome, diagnosis: Diagnosis, started_s
         said = log.read_text(errors="replace")
     except OSError:
         said = ""
-    names = [name for name, _ in run_dir.checkpoints(prepared.checkpoints)]
-    whole = [name for name in names if checkpoints.damage(prepared.checkpoints / name) is None]
+    whole = [
+        name
+        for name, _ in run_dir.checkpoints(prepared.checkpoints)
+        if not checkpoints.aside(name) and checkpoints.damage(prepared.checkpoints / name) is None
+    ]
     kept = [step for name in whole if (step := _step(name)) is not None]
     return Ended(
         number=plan.attempt,

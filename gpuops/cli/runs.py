@@ -11,7 +11,7 @@ import typer
 from gpuops.cli import output
 from gpuops.errors import GpuopsError
 from gpuops.system import run_dir
-from gpuops.system.checkpoints import damage
+from gpuops.system.checkpoints import aside, damage
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,7 +81,7 @@ def _standing(checkpoint: Path) -> str:
     problem = damage(checkpoint)
     if problem is not None:
         return f"damaged: {problem}"
-    return "left aside" if checkpoint.name.startswith("aside-") else ""
+    return "left aside" if aside(checkpoint.name) else ""
 
 
 def _table(records: list[RunRecord]) -> RenderableType:

@@ -41,7 +41,8 @@ Each "hung after" is at least 3 times the longest silence of its kind that ended
   and logs nothing is suspect at most, or we are blind; ``hang_timeout_s`` may decide.
 - *A checkpoint that grows* is a sign of life in every phase.
 
-``hang_timeout_s`` replaces every "hung after" but that of starting; suspicion comes at half of it.
+``hang_timeout_s`` replaces every "hung after" but those of starting and of a job that is done and
+cleans up or uploads; suspicion comes at half of it.
 """
 
 from __future__ import annotations
@@ -269,7 +270,7 @@ def _limits(pace: Pace, policy: HangPolicy, *, phased: bool) -> _Limits:
     """How long a rank may be silent in its phase."""
     floor_s, steps = _hung_after(pace, policy, phased=phased)
     hung_s = max(floor_s, steps * (pace.slow_s or 0.0), AGAIN * pace.longest_s)
-    if policy.hang_timeout_s is not None and not pace.starting:
+    if policy.hang_timeout_s is not None and not pace.starting and pace.phase != "done":
         hung_s = policy.hang_timeout_s
     suspect_s = SUSPECT_PHASE_S
     if not pace.starting and pace.phase == "train":

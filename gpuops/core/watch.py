@@ -15,6 +15,7 @@ from gpuops.heartbeat import Beat
 
 # A rank at work uses more than this; the threads that a waiting one keeps use less.
 ACTIVE_CPU, ACTIVE_IO_BYTES_PER_S = 0.05, 16_384
+HELD = frozenset({"T", "t"})
 PULSE_S = 0.9  # over less, the kernel's ticks of 10 ms are too coarse
 
 
@@ -50,7 +51,8 @@ class Pulse:
     """A rank's process: its state, and the reading that the next one is compared with.
 
     ``state`` is D, T, t, Z or X, in it since ``state_s``; ``None`` where it runs or sleeps as
-    any program does. ``active_s`` is when it was last seen at work.
+    any program does. Who was found stopped has been so, for all that is known, since the job's last
+    beat. ``active_s`` is when it was last seen at work.
     """
 
     state: str | None
@@ -68,7 +70,7 @@ class Pulse:
     @property
     def held(self) -> bool:
         """Whether it was stopped, or a debugger holds it."""
-        return self.state in {"T", "t"}
+        return self.state in HELD
 
     @property
     def readable(self) -> bool:
@@ -104,8 +106,11 @@ def look(watch: Watch, observation: Observation) -> Watch:
     """Take in an observation; they come in the order of time, about twice a second."""
     passed_s = 0.0 if watch.looked_s is None else observation.now_s - watch.looked_s
     clock_s = watch.clock_s + min(max(passed_s, 0.0), watch.most_s)
-    pulses = _feel(watch.pulses, observation.vitals, clock_s)
-    held_s = clock_s if any(pulse.held for pulse in pulses.values()) else watch.held_s
+    held = any(reading.state in HELD for reading in observation.vitals)
+    held_s = clock_s if held else watch.held_s
+    beats = _hear(watch, observation, clock_s, held_s)
+    beaten_s = max((pace.since_s for pace in beats.values()), default=clock_s)
+    pulses = _feel(watch.pulses, observation.vitals, clock_s, beaten_s)
     saved = _differ(watch.checkpoint_bytes, observation.checkpoint_bytes)
     grown = saved or _differ(watch.log_bytes, observation.log_bytes)
     seen = observation.log_bytes is not None or observation.checkpoint_bytes is not None
@@ -115,7 +120,7 @@ def look(watch: Watch, observation: Observation) -> Watch:
         most_s=watch.most_s,
         clock_s=clock_s,
         looked_s=observation.now_s,
-        beats=_hear(watch, observation, clock_s, held_s),
+        beats=beats,
         pulses=pulses,
         output=_sign(watch.output, clock_s, held_s, seen=seen, came=grown),
         signs=_sign(watch.signs, clock_s, held_s, seen=readable, came=grown or active),
@@ -161,37 +166,54 @@ def _hear(
 
 
 def _feel(
-    pulses: Mapping[int, Pulse], vitals: tuple[RankVitals, ...], clock_s: float
+    pulses: Mapping[int, Pulse], vitals: tuple[RankVitals, ...], clock_s: float, beaten_s: float
 ) -> Mapping[int, Pulse]:
     """The ranks' processes now. Who is not there among others that are has gone."""
     if not vitals:
         return pulses
-    felt = {reading.rank: _pulse(pulses.get(reading.rank), reading, clock_s) for reading in vitals}
+    felt = {
+        reading.rank: _pulse(pulses[reading.rank], reading, clock_s)
+        if reading.rank in pulses
+        else _found(reading, clock_s, beaten_s)
+        for reading in vitals
+    }
     for rank, pulse in pulses.items():
         if rank not in felt:
             felt[rank] = pulse if pulse.gone else _in_state(pulse, "X", clock_s)
     return felt
 
 
-def _pulse(before: Pulse | None, now: RankVitals, clock_s: float) -> Pulse:
-    state = now.state if now.state in {"D", "T", "t", "Z", "X"} else None
-    taken_s = clock_s if before is None else before.taken_s
-    if before is not None and clock_s - taken_s < PULSE_S:
-        return before if state == before.state else _in_state(before, state, clock_s)
-    span_s = clock_s - taken_s
-    active = (
-        before is None
-        or _more(before.cpu_s, now.cpu_s, ACTIVE_CPU * span_s)
-        or _more(before.io_bytes, now.io_bytes, ACTIVE_IO_BYTES_PER_S * span_s)
-    )
+def _found(now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:
+    """A process seen for the first time."""
     return Pulse(
-        state=state,
-        state_s=before.state_s if before is not None and before.state == state else clock_s,
+        state=_state(now),
+        state_s=beaten_s if now.state in HELD else clock_s,
         taken_s=clock_s,
-        active_s=clock_s if before is None or active else before.active_s,
+        active_s=clock_s,
         cpu_s=now.cpu_s,
         io_bytes=now.io_bytes,
     )
+
+
+def _pulse(before: Pulse, now: RankVitals, clock_s: float) -> Pulse:
+    state, span_s = _state(now), clock_s - before.taken_s
+    if span_s < PULSE_S:
+        return before if state == before.state else _in_state(before, state, clock_s)
+    active = _more(before.cpu_s, now.cpu_s, ACTIVE_CPU * span_s) or _more(
+        before.io_bytes, now.io_bytes, ACTIVE_IO_BYTES_PER_S * span_s
+    )
+    return Pulse(
+        state=state,
+        state_s=before.state_s if before.state == state else clock_s,
+        taken_s=clock_s,
+        active_s=clock_s if active else before.active_s,
+        cpu_s=now.cpu_s,
+        io_bytes=now.io_bytes,
+    )
+
+
+def _state(now: RankVitals) -> str | None:
+    return now.state if now.state in {"D", "T", "t", "Z", "X"} else None
 
 
 def _in_state(pulse: Pulse, state: str | None, clock_s: float) -> Pulse:

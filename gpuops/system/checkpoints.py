@@ -1,4 +1,4 @@
-"""Whether a checkpoint's files are there in full, by their sizes: cheap, where sums are not."""
+"""What checkpoints show of themselves: cheaply, where checksums are not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 
 MANIFEST = "checkpoint.json"  # as trainers.engine writes it
+
+
+def aside(name: str) -> bool:
+    """Whether this one was left aside when the run went back to an earlier one."""
+    return name.startswith("aside-")
 
 
 def damage(folder: Path) -> str | None:

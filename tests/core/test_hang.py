@@ -223,6 +223,16 @@ def test_the_second_step_may_compile_once_more():
     assert Warming is job.trains(1, 1).kind
 
 
+def test_a_persons_timeout_does_not_count_once_a_job_is_done():
+    """It may upload or clean up as long as without it."""
+    job = Job(HangPolicy(phased=True, hang_timeout_s=60)).trains(10)
+    assert Hung is job.silent(61).kind
+
+    job = Job(job.policy).trains(10).says("done")
+    assert Hung is not job.silent(1790).kind
+    assert Hung is job.silent(20).kind
+
+
 def test_a_checkpoint_that_grows_is_a_sign_of_life():
     """An hour of writing is no hang, an hour of not writing is."""
     job = Job().trains(10).says("save")

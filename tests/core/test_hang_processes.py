@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,16 @@ def test_a_job_that_was_held_goes_on_as_if_nothing_had_been():
 
     assert Healthy() == job.silent(2).verdict
     assert Hung is job.trains(10).silent(301).kind
+
+
+@pytest.mark.parametrize(("silence_s", "kind"), [(3, Warming), (10, Suspect), (21, Hung)])
+def test_a_rank_that_is_found_stopped_has_been_since_the_last_beat(silence_s, kind):
+    """Who comes to a job reads in its beats for how long nobody has got on."""
+    job = Job().trains(10).states(r1="T")
+    job.world.passes(silence_s, BUSY)
+    job.watch = Watch(most_s=math.inf, looked_s=job.world.beats[1].monotonic_s)
+
+    assert kind is job.sees().kind
 
 
 def test_a_rank_that_flickers_is_not_stopped():

@@ -109,7 +109,7 @@ def _go_back(state: TrainState, checkpoints: Path) -> None:
         msg = f"{checkpoints} cannot be written: {error.strerror}"
         raise TrainerError(msg, "make room, then go on with --resume auto") from None
     for path in aside:
-        log.warning("a checkpoint of a later step is %s now: nothing needs it", path)
+        log.info("%s, of a later step than this, is left aside: it is not gone on from", path)
 
 
 def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, Any]:
