@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from gpuops import heartbeat
 from gpuops.core import diagnosis as diagnoses
 from gpuops.core.crash import Crash, ends, explain
 from gpuops.core.culprit import accuse
+from gpuops.core.device import Xid
 from gpuops.core.diagnosis import Diagnosis
 from gpuops.core.hang import Hung, Suspect
+from gpuops.core.oom import OomKills
 from gpuops.core.plan import LaunchPlan
 from gpuops.errors import GpuopsError
-from gpuops.system import files, run_dir, stacks, vitals
-from gpuops.system.identity import Identity
+from gpuops.system import cgroups, files, run_dir, stacks, vitals
+from gpuops.system.gpu_processes import in_container
+from gpuops.system.identity import Identity, agent_identity
+from gpuops.system.kernel_log import KMSG, KernelLog, slot
 from gpuops.system.process import Job
 
 BETWEEN_S = 1.0
 DUMP_S = 5.0
 TAIL_BYTES = 64_000
+CLOCKS_DIFFER_S = 5.0
 
 
 def inspect(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
@@ -54,8 +62,8 @@ def look(
     return diagnoses.of_hang(accusation, gpus, evidence)
 
 
-def crashed(plan: LaunchPlan, returncode: int) -> Diagnosis:
-    """Why an attempt ended by itself, from what it left behind."""
+def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
+    """Why an attempt ended by itself, from what it left behind and what the kernel says."""
     root = Path(plan.run_dir)
     agent = _tail(Path(plan.log_dir, "agent.log"))
     said = {
@@ -63,7 +71,17 @@ def crashed(plan: LaunchPlan, returncode: int) -> Diagnosis:
         for rank in run_dir.ranks_with_logs(root, plan.attempt)
     }
     ended = ends(agent, said, dict(enumerate(plan.gpu_indices)))
-    found = explain(Crash(returncode=returncode, ranks=ended, agent_tail=agent))
+    torchrun = agent_identity(Path(plan.state_dir))
+    with closing(KernelLog(kernel_log)) as log:
+        crash = Crash(
+            returncode=returncode,
+            ranks=ended,
+            xids=_xids(plan, log),
+            oom=_oom_kills(plan, log),
+            agent_pid=torchrun.pid if torchrun else None,
+            agent_tail=agent,
+        )
+    found = explain(crash)
     _keep(plan, "crashed", found)
     return found
 
@@ -97,6 +115,38 @@ def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
         sure=found.sure,
         why=found.why,
     )
+
+
+def _xids(plan: LaunchPlan, log: KernelLog) -> dict[int, tuple[Xid, ...]]:
+    """The errors of the run's cards since the attempt began."""
+    found, since_s = log.xids() or {}, _began_s(plan)
+    places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans do not tell
+    theirs = {index: found.get(slot(bus_id or "") or "", ()) for index, bus_id in places}
+    return {index: tuple(x for x in xids if x.at_s >= since_s) for index, xids in theirs.items()}
+
+
+def _oom_kills(plan: LaunchPlan, log: KernelLog) -> OomKills:
+    """Whom the kernel ended since then: by pid, or at least how many of the job's group."""
+    since_s, begun = _began_s(plan), _attempt_started(plan)
+    group, before = begun.get("memory_group"), begun.get("oom_kills")
+    now = cgroups.oom_kills(Path(group)) if isinstance(group, str) else None
+    counted = now - before if now is not None and isinstance(before, int) else None
+    if in_container():  # its pids are not those of the log
+        return OomKills(counted=counted)
+    told = tuple(kill for kill in log.oom_kills() if kill.at_s >= since_s)
+    return OomKills(told=told, all_told=log.reaches(since_s), counted=counted)
+
+
+def _began_s(plan: LaunchPlan) -> float:
+    """When the attempt began, on the clock of the kernel's log, which may be a little off."""
+    begun_s = _attempt_started(plan).get("time")
+    return begun_s - CLOCKS_DIFFER_S if isinstance(begun_s, (int, float)) else math.inf
+
+
+def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:
+    told = run_dir.events(Path(plan.run_dir))
+    wanted = ("attempt_started", plan.attempt)
+    return next((e for e in reversed(told) if (e.get("event"), e.get("attempt")) == wanted), {})
 
 
 def _stderr_logs(plan: LaunchPlan) -> dict[int, Path]:

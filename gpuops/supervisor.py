@@ -35,7 +35,7 @@ from gpuops.core.supervision import (
     step,
 )
 from gpuops.inspection import crashed, inspect
-from gpuops.system import hooks, process, run_dir
+from gpuops.system import cgroups, hooks, process, run_dir
 from gpuops.system.process import Job, SignalQueue
 from gpuops.watching import Watching
 
@@ -66,7 +66,15 @@ def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
     root = Path(plan.run_dir)
     run_dir.create(plan)
     run_dir.link_outputs(root, out_dir)
-    run_dir.record(root, "attempt_started", attempt=plan.attempt, command=torchrun.argv(plan))
+    group = cgroups.own()  # the job's as well: what it loses there is counted from here
+    run_dir.record(
+        root,
+        "attempt_started",
+        attempt=plan.attempt,
+        command=torchrun.argv(plan),
+        memory_group=str(group) if group else None,
+        oom_kills=cgroups.oom_kills(group) if group else None,
+    )
     return process.start(
         torchrun.argv(plan),
         torchrun.environment(plan),

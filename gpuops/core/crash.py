@@ -18,6 +18,7 @@ from gpuops.core.checks.xids import MEANINGS, UNKNOWN
 from gpuops.core.device import Xid
 from gpuops.core.diagnosis import ADVICE, Diagnosis, Kind
 from gpuops.core.last_words import last_words
+from gpuops.core.oom import OomKills
 from gpuops.core.rank_end import Failing, RankEnd, failing, short, symptom_of
 
 _BLOCK = re.compile(r"^\s*\[\d+\]:\s*$", re.MULTILINE)
@@ -29,26 +30,29 @@ _NAN_ON = re.compile(r"not finite on rank (\d+)$")
 class Crash:
     """What an attempt left behind. ``ranks`` stand in the order in which torchrun saw them end.
 
-    ``returncode`` is torchrun's. ``xids``: of each card, since the attempt began. ``host_oom``:
-    whether the kernel ended a process for want of memory meanwhile; ``None`` where nobody knows.
+    ``returncode`` is torchrun's, ``agent_pid`` its process. ``xids``: of each card, since the
+    attempt began; ``oom``: what is known of whom the kernel ended for want of memory meanwhile.
     """
 
     returncode: int
     ranks: tuple[RankEnd, ...] = ()
     xids: Mapping[int, tuple[Xid, ...]] = field(default_factory=dict)
-    host_oom: bool | None = None
+    oom: OomKills = field(default_factory=OomKills)
+    agent_pid: int | None = None
     agent_tail: str = ""
 
 
 def explain(crash: Crash) -> Diagnosis:
     """Name what ended the job: the earliest failure that no other one explains."""
-    failed = [found for end in crash.ranks if (found := failing(end, host_oom=crash.host_oom))]
+    failed = [
+        found for end in crash.ranks if (found := failing(end, host_oom=crash.oom.hit(end.pid)))
+    ]
     causes = [found for found in failed if not found.consequence]
     lost = _lost_card(crash)
     if lost is not None:
         return lost
     if causes:
-        return _diagnosis(_first(causes), failed)
+        return _diagnosis(_first(causes), failed, crash)
     launcher = _launcher(crash)
     if launcher is not None:
         return launcher
@@ -93,6 +97,11 @@ def ends(
     return (*told.values(), *silent)
 
 
+def xid_words(xid: Xid) -> str:
+    """An error of a card, as a line of evidence."""
+    return f"Xid {xid.code}, {MEANINGS.get(xid.code, UNKNOWN)[0]}: {xid.text}"
+
+
 def _first(failing: Sequence[Failing]) -> Failing:
     """The earliest; of those that ended in the same second the one that torchrun saw first."""
     return min(failing, key=lambda f: math.inf if f.end.ended_at is None else f.end.ended_at)
@@ -113,7 +122,7 @@ def _lost_card(crash: Crash) -> Diagnosis | None:
             gpu=card,
             why=f"GPU {card} failed: Xid {code}, {MEANINGS[code][0]}",
             advice=f"Leave it out with `--exclude-gpu {card}` until it has been reset or replaced.",
-            evidence=tuple(f"Xid {xid.code}: {xid.text}" for xid in xids),
+            evidence=tuple(map(xid_words, xids)),
             sure=True,
         )
     return None
@@ -128,9 +137,10 @@ def _launcher(crash: Crash) -> Diagnosis | None:
     if symptom is not None and not symptom.peer:
         why = f"torchrun {symptom.why}: {short(words.said)}"
         return _plain(symptom.kind, why, sure=True, evidence=evidence, advice=symptom.advice)
-    if crash.returncode == -signals.SIGKILL and crash.host_oom:
+    if crash.returncode == -signals.SIGKILL and crash.oom.hit(crash.agent_pid):
         why = "torchrun itself was ended by the kernel (SIGKILL) for want of host memory"
-        return _plain("out of memory (host)", why, sure=True, evidence=evidence)
+        said = crash.oom.words(crash.agent_pid)
+        return _plain("out of memory (host)", why, sure=True, evidence=(*evidence, *said))
     if crash.returncode < 0:
         name = failure.signal_name(crash.returncode)
         why = f"torchrun itself was ended by {name}, and its ranks after it"
@@ -156,12 +166,12 @@ def _peers(first: Failing, failed: Sequence[Failing], crash: Crash) -> Diagnosis
         gpu=one.gpu if one else None,
         why=f"rank {first.end.rank} {first.why}{missing}",
         advice=first.advice or ADVICE[first.kind],
-        evidence=_evidence(first, failed),
+        evidence=_evidence(first, failed, crash),
         sure=False,
     )
 
 
-def _diagnosis(cause: Failing, failed: Sequence[Failing]) -> Diagnosis:
+def _diagnosis(cause: Failing, failed: Sequence[Failing], crash: Crash) -> Diagnosis:
     end, place = cause.end, cause.words.place
     blamed = _NAN_ON.search(cause.words.said) if cause.kind == "nan" else None
     if blamed is not None:  # all ranks say it alike, of one of them
@@ -176,19 +186,25 @@ def _diagnosis(cause: Failing, failed: Sequence[Failing]) -> Diagnosis:
         place=place.place if place else None,
         why=f"rank {end.rank} {cause.why}{f' at {place.spot}' if place else ''}",
         advice=cause.advice or ADVICE[cause.kind],
-        evidence=_evidence(cause, failed),
+        evidence=_evidence(cause, failed, crash),
         sure=cause.sure,
     )
 
 
-def _evidence(first: Failing, failed: Sequence[Failing]) -> tuple[str, ...]:
-    """Its last words, and in a line each what the others came to."""
+def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[str, ...]:
+    """Its last words, what the kernel says of it, and in a line each what the others came to."""
+    card = crash.xids.get(first.end.gpu, ()) if first.end.gpu is not None else ()
     others = [
         f"rank {found.end.rank} {found.why}{' (a consequence)' if found.consequence else ''}"
         for found in failed
         if found is not first
     ]
-    return (*failure.last_words(first.end.stderr_tail), *others)
+    return (
+        *failure.last_words(first.end.stderr_tail),
+        *crash.oom.words(first.end.pid),
+        *map(xid_words, card),
+        *others,
+    )
 
 
 def _plain(

@@ -67,6 +67,7 @@ def plan(
         ranks_wanted=wanted,
         gpu_indices=tuple(device.index for device in devices),
         gpu_uuids=tuple(device.uuid for device in devices if device.uuid is not None),
+        gpu_bus_ids=tuple(device.bus_id for device in devices),
         master_port=request.master_port or port or profile.torchrun.master_port,
         hang_timeout_s=request.hang_timeout_s or profile.hang.timeout_s,
         observe=request.observe or profile.hang.observe,

@@ -63,6 +63,7 @@ class LaunchPlan:
     port_asked: int | None = None
     gpus: tuple[str, ...] = ()
     fit_arguments: tuple[str, ...] = ()
+    gpu_bus_ids: tuple[str | None, ...] = ()
 
     @property
     def program_arguments(self) -> tuple[str, ...]:

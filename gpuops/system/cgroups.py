@@ -35,6 +35,23 @@ def cores(root: Path = ROOT, own: Path = OWN) -> int | None:
     return max(1, int(min(shares))) if shares else None
 
 
+def own(root: Path = ROOT, own: Path = OWN) -> Path | None:
+    """The group that this process is in, and what it starts will be."""
+    return next(_groups(root, own), None)
+
+
+def oom_kills(group: Path) -> int | None:
+    """The processes of a group, and of those below it, that were ended for want of memory so far.
+
+    ``None`` where nobody counts them; nor are they counted for the machine as a whole.
+    """
+    for line in _text(group / "memory.events").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "oom_kill" and value.isdecimal():
+            return int(value)
+    return None
+
+
 def _groups(root: Path, own: Path) -> Iterator[Path]:
     """Our own group and those above it: each of them limits us."""
     for line in _text(own).splitlines():

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver wrote into the kernel's log: the Xid errors of each card."""
+"""The kernel's log: the Xid errors of each card, and whom the kernel ended for want of memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gpuops.core.device import Xid
+from gpuops.core.oom import OomKill
 
 KMSG = Path("/dev/kmsg")
 RECORD_BYTES = 8192  # no record is longer
 TEXT_LENGTH = 200
 
-_MARK = b"NVRM: Xid ("
-_RECORD = re.compile(
-    r"\d+,\d+,(?P<microseconds>\d+),[^;]*;.*?"
+_RECORD = re.compile(r"\d+,\d+,(?P<microseconds>\d+),[^;]*;(?P<text>.*)")
+_XID = re.compile(
     r"NVRM: Xid \((?:PCI:)?(?P<bus_id>[0-9A-Fa-f:.]+)[^)]*\): (?P<code>\d+),? *(?P<text>.*)"
+)
+# Of one kill there are several lines; a process may choose its name, but not what stands around it.
+_OOM_KILL = re.compile(
+    r"(?:(?:Memory cgroup out|Out) of memory[^:]*: )?Kill(?:ed)? process (?P<pid>\d+) "
+    r"|oom-kill:.*,pid=(?P<victim>\d+),uid=\d+$"
 )
 _BUS_ID = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})(?:\.[0-7])?", re.IGNORECASE)
 
@@ -30,7 +35,9 @@ class KernelLog:
 
     def __init__(self, path: Path = KMSG) -> None:
         self.gap: str | None = None
-        self._found: dict[str, list[Xid]] = {}
+        self._xids: dict[str, list[Xid]] = {}
+        self._oom_kills: dict[int, OomKill] = {}
+        self._begins_s: float | None = None
         self._rest = b""
         self._file: int | None = None
         try:
@@ -44,24 +51,47 @@ class KernelLog:
         """The Xids of each card by its ``slot``, oldest first; ``None`` where there is a gap."""
         if self._file is None:
             return None
-        booted_at_s = time.time() - time.monotonic()  # what the records' clock counts from
-        for record in self._new_records(self._file):
-            match = _RECORD.match(record.decode(errors="replace")) if _MARK in record else None
-            if match is None or (card := slot(match["bus_id"])) is None:
-                continue
-            xid = Xid(
-                code=int(match["code"]),
-                at_s=booted_at_s + int(match["microseconds"]) / 1e6,
-                text=match["text"][:TEXT_LENGTH],
-            )
-            self._found.setdefault(card, []).append(xid)
-        return {card: tuple(found) for card, found in self._found.items()}
+        self._take_up(self._file)
+        return {card: tuple(found) for card, found in self._xids.items()}
+
+    def oom_kills(self) -> tuple[OomKill, ...]:
+        """The processes that the kernel ended for want of memory, by the machine's own pids."""
+        if self._file is not None:
+            self._take_up(self._file)
+        return tuple(self._oom_kills.values())
+
+    def reaches(self, since_s: float) -> bool:
+        """Whether what was written since then is all there: the log is a ring."""
+        if self._file is not None:
+            self._take_up(self._file)
+        return self._begins_s is not None and self._begins_s <= since_s
 
     def close(self) -> None:
         """Let go of the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _take_up(self, file: int) -> None:
+        """Sort what is new."""
+        # The records' clock is no more adjusted than this one, and counts from boot too.
+        booted_at_s = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+        for line in self._new_records(file):
+            record = _RECORD.match(line.decode(errors="replace"))
+            if record is None:
+                continue
+            at_s = booted_at_s + int(record["microseconds"]) / 1e6
+            if self._begins_s is None:
+                self._begins_s = at_s
+            self._sort(record["text"], at_s)
+
+    def _sort(self, text: str, at_s: float) -> None:
+        if (xid := _XID.search(text)) and (card := slot(xid["bus_id"])):
+            found = Xid(code=int(xid["code"]), at_s=at_s, text=xid["text"][:TEXT_LENGTH])
+            self._xids.setdefault(card, []).append(found)
+        elif kill := _OOM_KILL.match(text):
+            pid = int(kill["pid"] or kill["victim"])
+            self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])
 
     def _new_records(self, file: int) -> Iterator[bytes]:
         """Each read of the device is one record; of a file, as much as fits."""

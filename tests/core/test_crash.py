@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gpuops.core.crash import Crash, ends, explain
 from gpuops.core.device import Xid
 from gpuops.core.diagnosis import KINDS
+from gpuops.core.oom import OomKill, OomKills
 from gpuops.core.rank_end import RankEnd
 
 TORCH = "/venv/lib/python3.11/site-packages/torch"
@@ -125,22 +126,40 @@ def crash(*ranks, returncode=1, **known):
 
 
 ASKED = end(0, PEER_CLOSED, code=-15)
+KILLED = OomKill(pid=4701, at_s=90.0, text="Out of memory: Killed process 4701 (python)")
+SPARED = OomKills(all_told=True)
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total"
 CASES = {
     "killed from outside": (
-        crash(end(1, code=-9), ASKED, host_oom=False),
+        crash(end(1, code=-9), ASKED, oom=SPARED),
         ("signal", 1, True, "was ended by SIGKILL from outside, and not by the kernel"),
     ),
     "killed by the kernel": (
-        crash(end(1, code=-9), ASKED, host_oom=True),
+        crash(end(1, code=-9), ASKED, oom=OomKills(told=(KILLED,))),
         ("out of memory (host)", 1, True, "ended by the kernel (SIGKILL) for want of host memory"),
+    ),
+    "killed while the kernel ended another process": (
+        crash(end(2, code=-9), oom=OomKills(told=(KILLED,), all_told=True, counted=1)),
+        ("signal", 2, True, "and not by the kernel"),
+    ),
+    "killed while the kernel ended one of its group": (
+        crash(end(2, code=-9), oom=OomKills(counted=1)),
+        ("out of memory (host)", 2, True, "for want of host memory"),
+    ),
+    "killed while the kernel ended none of its group": (
+        crash(end(2, code=-9), oom=OomKills(counted=0)),
+        ("signal", 2, True, "and not by the kernel"),
+    ),
+    "killed, and the log no longer tells of so long ago": (
+        crash(end(2, code=-9), oom=OomKills(told=(KILLED,))),
+        ("signal", 2, False, "which cannot be told here"),
     ),
     "killed, by whom nobody knows": (
         crash(end(1, code=-9), ASKED),
         ("signal", 1, False, "perhaps by the kernel for want of memory"),
     ),
     "killed, after it had logged an error": (
-        crash(end(1, raised("ValueError: ill; tried again"), code=-9), host_oom=False),
+        crash(end(1, raised("ValueError: ill; tried again"), code=-9), oom=SPARED),
         ("signal", 1, True, "ended by SIGKILL"),
     ),
     "a crash of native code": (
@@ -289,11 +308,11 @@ CASES = {
         ("unknown", 1, False, "ended with exit code 7"),
     ),
     "torchrun killed": (
-        crash(end(0, PEER_CLOSED, code=None), end(1, code=-15), returncode=-9, host_oom=False),
+        crash(end(0, PEER_CLOSED, code=None), end(1, code=-15), returncode=-9, oom=SPARED),
         ("signal", None, True, "torchrun itself was ended by SIGKILL"),
     ),
     "torchrun killed by the kernel": (
-        crash(returncode=-9, host_oom=True),
+        crash(returncode=-9, agent_pid=4701, oom=OomKills(told=(KILLED,))),
         ("out of memory (host)", None, True, "torchrun itself was ended by the kernel"),
     ),
     "torchrun asked to end": (
@@ -348,6 +367,17 @@ def test_a_diagnosis_leads_to_the_line():
     assert "[rank1]: ValueError: frame 3 of take-7.bvh has 62 joints, not 63" in found.evidence
     assert found.evidence[-1].startswith("rank 0 lost its connection to the other ranks: ")
     assert found.evidence[-1].endswith("(a consequence)")
+
+
+def test_what_the_kernel_says_is_evidence():
+    """Of the process that it ended, and of the card that it ran on."""
+    xid = Xid(code=31, at_s=90.0, text="MMU fault")
+    found = explain(crash(end(1, code=-9, gpu=3), oom=OomKills(told=(KILLED,)), xids={3: (xid,)}))
+
+    assert (
+        "kernel: Out of memory: Killed process 4701 (python)",
+        "Xid 31, a program reached outside its memory: MMU fault",
+    ) == found.evidence
 
 
 def test_a_crash_of_native_code_leads_to_the_line_too():
@@ -440,7 +470,7 @@ any_xid = st.builds(Xid, code=st.integers(1, 160), at_s=st.just(1.0), text=st.te
         returncode=st.integers(-70, 255),
         ranks=st.lists(any_end, max_size=4).map(tuple),
         xids=st.dictionaries(st.integers(0, 3), st.lists(any_xid, max_size=2).map(tuple)),
-        host_oom=st.none() | st.booleans(),
+        oom=st.builds(OomKills, all_told=st.booleans(), counted=st.none() | st.integers(0, 2)),
         agent_tail=texts,
     )
 )

@@ -70,6 +70,16 @@ def test_files_that_make_no_sense_limit_nothing(group, text):
     assert cgroups.cores(*places) is None
 
 
+def test_those_whom_the_kernel_ended_are_counted(group):
+    """Of a group and all below it; unknown where the kernel does not count."""
+    events = "low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0"
+    mine = cgroups.own(*group("jobs/mine", memory_events=events))
+
+    assert mine.parts[-2:] == ("jobs", "mine")
+    assert cgroups.oom_kills(mine) == 2
+    assert cgroups.oom_kills(mine.parent) is None
+
+
 def test_this_machine_can_be_asked():
     """Whatever it answers, it is a number or nothing."""
     assert (cgroups.cores() or 1) >= 1

@@ -79,11 +79,45 @@ def test_what_was_read_is_kept_and_what_is_new_added(log):
     assert second == reader.xids()
 
 
+@pytest.mark.parametrize(
+    ("words", "pid"),
+    [
+        ("Out of memory: Killed process 71 (python) total-vm:9kB, UID:7 oom_score_adj:0", 71),
+        ("Memory cgroup out of memory: Killed process 72 (pt_data_worker) total-vm:9kB", 72),
+        ("Memory cgroup out of memory: Kill process 73 (a b) score 9 or sacrifice child", 73),
+        ("Killed process 74 (python) total-vm:9kB, anon-rss:8kB", 74),
+        ("oom-kill:constraint=CONSTRAINT_NONE,task_memcg=/a,task=x,pid=1,pid=75,uid=0", 75),
+        ("python invoked oom-killer: gfp_mask=0xcc0, order=0, oom_score_adj=0", None),
+        ("somebody writes: Out of memory: Killed process 76 (python)", None),
+        ("Out of memory and no killable processes...", None),
+    ],
+)
+def test_whom_the_kernel_ended_for_want_of_memory_is_read(log, words, pid):
+    """As kernels of several ages put it; one that was made up by a name does not pass."""
+    path, reader = log
+    path.write_text(f"{OTHERS}3,900,95000000,-;{words}\n")
+    found = reader.oom_kills()
+
+    assert [pid] * (pid is not None) == [kill.pid for kill in found]
+    assert all(kill.text == words for kill in found)
+
+
+def test_how_far_back_the_log_reaches_is_known(log):
+    """It is a ring, in which the oldest records make room for the newest."""
+    path, reader = log
+    booted_at_s = time.time() - time.monotonic()
+    path.write_text(OFF_THE_BUS)
+
+    assert not reader.reaches(booted_at_s + 80)
+    assert reader.reaches(booted_at_s + 100)
+
+
 def test_a_log_that_is_not_there_is_a_gap(tmp_path):
     """Not: no errors."""
     log = KernelLog(tmp_path / "kmsg")
 
     assert log.xids() is None
+    assert (log.oom_kills(), log.reaches(time.time())) == ((), False)
     assert "the kernel's log cannot be read here" in log.gap
 
 

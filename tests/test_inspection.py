@@ -1,0 +1,124 @@
+"""The evidence of an attempt: what its folder, the kernel and the cards tell of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gpuops.core.launch import LaunchRequest, plan
+from gpuops.core.plan import Target
+from gpuops.core.profile import Profile
+from gpuops.inspection import crashed
+from gpuops.system import run_dir
+from gpuops.system.gpu_processes import in_container
+
+REPORT = """\
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-21_10:09:02
+  rank      : 1 (local_rank: 1)
+  exitcode  : -9 (pid: 4701)
+============================================================
+"""
+
+
+@pytest.fixture(name="launch")
+def _launch(tmp_path):
+    """An attempt on two cards that has begun, as its folder tells it."""
+    asked = LaunchRequest(
+        target=Target(kind="script", name="train", entry="train.py"),
+        run_id="train-1",
+        run_dir=str(tmp_path / "train-1"),
+        python="python",
+    )
+    made = plan(Profile(name="two", device="cpu", workers=2), None, asked)
+    cards = {"gpu_indices": (2, 3), "gpu_bus_ids": ("00000000:41:00.0", "00000000:61:00.0")}
+    launch = replace(made, **cards)
+    run_dir.create(launch)
+    return launch
+
+
+def begun(launch, **fields):
+    run_dir.record(Path(launch.run_dir), "attempt_started", attempt=1, **fields)
+
+
+def ended(launch, report=REPORT):
+    Path(launch.log_dir, "agent.log").write_text(report)
+
+
+def kernel_log(folder, *texts, ago_s=0.0):
+    """A log that reaches back to the boot, with some lines of some seconds ago."""
+    path = folder / "kmsg"
+    at_us = int((time.clock_gettime(time.CLOCK_MONOTONIC_RAW) - ago_s) * 1e6)
+    lines = ["6,0,0,-;Linux version 6.8.0", *(f"3,9,{at_us},-;{text}" for text in texts)]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def memory_group(folder, oom_kills):
+    (folder / "memory.events").write_text(f"oom 9\noom_kill {oom_kills}\n")
+    return str(folder)
+
+
+@pytest.mark.skipif(in_container(), reason="the kernel's log speaks of other pids")
+@pytest.mark.parametrize(
+    ("pid", "ago_s", "expected"),
+    [
+        (4701, 0, ("out of memory (host)", 1, True)),
+        (4702, 0, ("signal", 1, True)),
+        (4701, 3600, ("signal", 1, True)),
+    ],
+)
+def test_a_rank_that_the_kernel_ended_is_told_from_one_that_a_person_did(
+    launch, tmp_path, pid, ago_s, expected
+):
+    """By its pid in the kernel's log, since the attempt began."""
+    begun(launch)
+    ended(launch)
+    log = kernel_log(tmp_path, f"Out of memory: Killed process {pid} (python)", ago_s=ago_s)
+    found = crashed(launch, 1, log)
+
+    assert expected == (found.kind, found.rank, found.sure)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (7, 8, ("out of memory (host)", 1, True)),
+        (7, 7, ("signal", 1, True)),
+        (None, 8, ("signal", 1, False)),
+    ],
+)
+def test_without_the_kernels_log_its_count_tells(launch, tmp_path, before, now, expected):
+    """What it was in the job's control group as the attempt began, and is now."""
+    begun(launch, memory_group=memory_group(tmp_path, now), oom_kills=before)
+    ended(launch)
+    found = crashed(launch, 1, tmp_path / "no-kmsg")
+
+    assert expected == (found.kind, found.rank, found.sure)
+
+
+def test_a_card_that_failed_explains_a_crash(launch, tmp_path):
+    """Its place on the bus is in the plan, so the driver need not be asked."""
+    begun(launch)
+    ended(launch)
+    log = kernel_log(tmp_path, "NVRM: Xid (PCI:0000:61:00): 79, GPU has fallen off the bus.")
+    found = crashed(launch, 1, log)
+
+    assert ("gpu lost", 1, 3, True) == (found.kind, found.rank, found.gpu, found.sure)
+    assert "Xid 79" in found.evidence[0]
+
+
+@pytest.mark.parametrize(("bus", "ago_s"), [("c1", 0), ("61", 3600)])
+def test_errors_of_other_cards_and_other_times_explain_nothing(launch, tmp_path, bus, ago_s):
+    """A card of somebody else, or a failure of an hour before."""
+    begun(launch)
+    ended(launch)
+    log = kernel_log(tmp_path, f"NVRM: Xid (PCI:0000:{bus}:00): 79, off the bus", ago_s=ago_s)
+
+    assert crashed(launch, 1, log).kind == "signal"
