@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from gpuops import heartbeat
 from gpuops.core import diagnosis as diagnoses
 from gpuops.core.crash import Crash, ends, explain
 from gpuops.core.culprit import accuse
-from gpuops.core.device import Xid
+from gpuops.core.device import Device, Xid
 from gpuops.core.diagnosis import Diagnosis
+from gpuops.core.gpu_loss import seen, weigh
 from gpuops.core.hang import Hung, Suspect
 from gpuops.core.oom import OomKills
 from gpuops.core.plan import LaunchPlan
 from gpuops.errors import GpuopsError
-from gpuops.system import cgroups, files, run_dir, stacks, vitals
+from gpuops.system import cgroups, files, nvml, run_dir, stacks, vitals
 from gpuops.system.gpu_processes import in_container
 from gpuops.system.identity import Identity, agent_identity
 from gpuops.system.kernel_log import KMSG, KernelLog, slot
@@ -29,19 +31,32 @@ BETWEEN_S = 1.0
 DUMP_S = 5.0
 TAIL_BYTES = 64_000
 CLOCKS_DIFFER_S = 5.0
+CARDS_S = 5.0
+# A card fails before its job falls silent; a job ends half an hour after that at the latest.
+FORE_S, LATELY_S = 60.0, 1800.0
 
 
 def inspect(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
-    """Look twice at the stacks of all ranks; what they say is written down and given back."""
-    found = look(
-        job.ranks(),
-        Path(plan.state_dir, "beats"),
-        gpus=dict(enumerate(plan.gpu_indices)),
-        logs=_stderr_logs(plan) if plan.target.kind == "trainer" else {},
-        evidence=(verdict.why,),
-    )
+    """What holds a run up is found out, written down and given back."""
+    found = examine(plan, job, verdict.idle_s, (verdict.why,))
     _keep(plan, "suspected" if isinstance(verdict, Suspect) else "hung", found)
     return found
+
+
+def examine(
+    plan: LaunchPlan, job: Job, idle_s: float | None = None, evidence: Sequence[str] = ()
+) -> Diagnosis:
+    """What holds a run up: the stacks of its ranks and, meanwhile, what its cards say.
+
+    Errors of cards count from before it fell silent, ``idle_s`` ago.
+    """
+    ranks, gpus = job.ranks(), dict(enumerate(plan.gpu_indices))
+    logs = _stderr_logs(plan) if plan.target.kind == "trainer" else {}
+    since_s = time.time() - (LATELY_S if idle_s is None else idle_s + FORE_S)
+    with ThreadPoolExecutor() as side:
+        cards = side.submit(_cards, plan, since_s)
+        found = look(ranks, Path(plan.state_dir, "beats"), gpus=gpus, logs=logs, evidence=evidence)
+        return weigh(found, cards.result(), {rank: one.pid for rank, one in ranks.items()})
 
 
 def look(
@@ -76,7 +91,7 @@ def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagn
         crash = Crash(
             returncode=returncode,
             ranks=ended,
-            xids=_xids(plan, log),
+            xids=_xids(plan, log, time.time() - LATELY_S),
             oom=_oom_kills(plan, log),
             agent_pid=torchrun.pid if torchrun else None,
             agent_tail=agent,
@@ -117,9 +132,17 @@ def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
     )
 
 
-def _xids(plan: LaunchPlan, log: KernelLog) -> dict[int, tuple[Xid, ...]]:
-    """The errors of the run's cards since the attempt began."""
-    found, since_s = log.xids() or {}, _began_s(plan)
+def _cards(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
+    """Each rank's card now; a driver that does not answer is waited for some seconds."""
+    if plan.device == "cpu":
+        return {}
+    with nvml.Reader(start_timeout_s=CARDS_S) as reader, closing(KernelLog()) as log:
+        return seen(plan, reader.read(), _xids(plan, log, since_s))
+
+
+def _xids(plan: LaunchPlan, log: KernelLog, since_s: float) -> dict[int, tuple[Xid, ...]]:
+    """The errors of the run's cards since then, but not of attempts before."""
+    found, since_s = log.xids() or {}, max(since_s, _began_s(plan))
     places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans do not tell
     theirs = {index: found.get(slot(bus_id or "") or "", ()) for index, bus_id in places}
     return {index: tuple(x for x in xids if x.at_s >= since_s) for index, xids in theirs.items()}

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gpuops.core.launch import LaunchRequest, plan
 from gpuops.core.plan import Target
 from gpuops.core.profile import Profile
-from gpuops.inspection import crashed
-from gpuops.system import run_dir
+from gpuops.inspection import crashed, examine
+from gpuops.system import nvml, run_dir
 from gpuops.system.gpu_processes import in_container
 
+BOX = ["gpu 0-3 model=rtx4090"]
 REPORT = """\
 torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
 ------------------------------------------------------------
@@ -122,3 +124,32 @@ def test_errors_of_other_cards_and_other_times_explain_nothing(launch, tmp_path,
     log = kernel_log(tmp_path, f"NVRM: Xid (PCI:0000:{bus}:00): 79, off the bus", ago_s=ago_s)
 
     assert crashed(launch, 1, log).kind == "signal"
+
+
+@pytest.fixture(name="on_cards")
+def _on_cards(launch, mock_driver, monkeypatch):
+    """The same attempt on two cards of the mock driver's; it has no processes any more."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(mock_driver.lib))
+    monkeypatch.setenv("MOCK_NVML_STATE", str(mock_driver.state))
+    mock_driver.set(BOX)
+    uuids = tuple(device.uuid for device in nvml.read().devices[2:4])
+    yield replace(launch, device="cuda", gpu_uuids=uuids)
+    mock_driver.set([])
+
+
+@pytest.mark.parametrize(
+    ("happens", "expected"),
+    [
+        ([], ("unknown", None, None, False)),
+        (["lost 3"], ("gpu lost", 1, 3, True)),
+        (["lost 3 handle=ok"], ("gpu lost", 1, 3, True)),
+        (["hang 2 nvmlDeviceGetMemoryInfo* 60"], ("gpu lost", 0, 2, False)),
+        (["lost 0"], ("unknown", None, None, False)),
+    ],
+)
+def test_a_card_that_the_driver_has_lost_explains_a_hang(on_cards, mock_driver, happens, expected):
+    """One that just does not answer is a guess; those of others do not matter."""
+    mock_driver.set([*BOX, *happens])
+    found = examine(on_cards, SimpleNamespace(ranks=dict))
+
+    assert expected == (found.kind, found.rank, found.gpu, found.sure)

@@ -10,7 +10,7 @@ import typer
 from gpuops.cli import output
 from gpuops.core.diagnosis import Diagnosis, to_json
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.inspection import look, newest
+from gpuops.inspection import examine, look, newest
 from gpuops.system import jobs, plan_file, process, run_dir
 from gpuops.ui import diagnoses
 
@@ -39,10 +39,7 @@ def _of_run(root: Path) -> Diagnosis:
     lives = run_dir.attempts(root)
     if lives and lives[-1].alive:
         plan = plan_file.load(root)
-        job = process.Job(Path(plan.state_dir))
-        return look(
-            job.ranks(), Path(plan.state_dir, "beats"), gpus=dict(enumerate(plan.gpu_indices))
-        )
+        return examine(plan, process.Job(Path(plan.state_dir)))
     found = newest(root)
     if found is None:
         raise GpuopsError(

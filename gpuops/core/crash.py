@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from gpuops.core import failure
-from gpuops.core.checks.xids import MEANINGS, UNKNOWN
 from gpuops.core.device import Xid
 from gpuops.core.diagnosis import ADVICE, Diagnosis, Kind
+from gpuops.core.gpu_loss import by_xid, in_words
 from gpuops.core.last_words import last_words
 from gpuops.core.oom import OomKills
 from gpuops.core.rank_end import Failing, RankEnd, failing, short, symptom_of
@@ -97,11 +97,6 @@ def ends(
     return (*told.values(), *silent)
 
 
-def xid_words(xid: Xid) -> str:
-    """An error of a card, as a line of evidence."""
-    return f"Xid {xid.code}, {MEANINGS.get(xid.code, UNKNOWN)[0]}: {xid.text}"
-
-
 def _first(failing: Sequence[Failing]) -> Failing:
     """The earliest; of those that ended in the same second the one that torchrun saw first."""
     return min(failing, key=lambda f: math.inf if f.end.ended_at is None else f.end.ended_at)
@@ -111,20 +106,12 @@ def _lost_card(crash: Crash) -> Diagnosis | None:
     """A card that the driver gave up explains whatever its rank has said."""
     ours = {end.gpu: end for end in crash.ranks if end.gpu is not None}
     for card, xids in sorted(crash.xids.items()):
-        fatal = [x for x in xids if MEANINGS.get(x.code, UNKNOWN)[1] in {"reset", "restart"}]
-        if not fatal or (ours and card not in ours):
+        end = ours.get(card)
+        if end is None and ours:
             continue
-        end, code = ours.get(card), fatal[0].code
-        return Diagnosis(
-            kind="gpu lost",
-            rank=end.rank if end else None,
-            pid=end.pid if end else None,
-            gpu=card,
-            why=f"GPU {card} failed: Xid {code}, {MEANINGS[code][0]}",
-            advice=f"Leave it out with `--exclude-gpu {card}` until it has been reset or replaced.",
-            evidence=tuple(map(xid_words, xids)),
-            sure=True,
-        )
+        lost = by_xid(card, xids, end.rank if end else None, end.pid if end else None)
+        if lost is not None:
+            return lost
     return None
 
 
@@ -193,7 +180,7 @@ def _diagnosis(cause: Failing, failed: Sequence[Failing], crash: Crash) -> Diagn
 
 def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[str, ...]:
     """Its last words, what the kernel says of it, and in a line each what the others came to."""
-    card = crash.xids.get(first.end.gpu, ()) if first.end.gpu is not None else ()
+    card = () if first.end.gpu is None else crash.xids.get(first.end.gpu, ())
     others = [
         f"rank {found.end.rank} {found.why}{' (a consequence)' if found.consequence else ''}"
         for found in failed
@@ -202,7 +189,7 @@ def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[
     return (
         *failure.last_words(first.end.stderr_tail),
         *crash.oom.words(first.end.pid),
-        *map(xid_words, card),
+        *map(in_words, card),
         *others,
     )
 

@@ -70,7 +70,7 @@ class Diagnosis:
     @property
     def hopeless(self) -> bool:
         """Whether what the job waits for can never come: no need to wait with it."""
-        return self.sure and self.kind in {"collective mismatch", "peer died"}
+        return self.sure and self.kind in {"collective mismatch", "peer died", "gpu lost"}
 
 
 def of_hang(
