@@ -6,7 +6,7 @@ of one that was not.
 
 The checkpoints lie in the run's folder, each a file with its own SHA-256, whole or not there.
 ``--notes`` is a folder for the drill: which steps were trained when, the faults that have happened
-(each happens once), and the final weights' checksum of each rank.
+(each word once), and the final weights' checksum of each rank.
 """
 
 from __future__ import annotations
@@ -38,17 +38,20 @@ BATCH, WIDTH = 16, 32
 class Faults:
     """The faults of this rank that have not happened yet: ``RANK:STEP:NAME`` words."""
 
-    def __init__(self, words: list[str], rank: int, notes: Path) -> None:
-        self._notes = notes
-        parts = (word.split(":") for word in words)
-        self._due = {(name, int(step)) for who, step, name in parts if int(who) == rank}
+    def __init__(self, words: list[str], rank: int, notes: Path, attempt: str) -> None:
+        self._notes, self._attempt = notes, attempt
+        self._due = {word for word in words if int(word.partition(":")[0]) == rank}
+        self._rank = rank
 
     def due(self, name: str, step: int) -> bool:
         """Whether a fault is to happen now; it is noted, and not due again."""
-        mark = self._notes / f"fault-{name}.json"
-        if (name, step) not in self._due or mark.exists():
+        word = f"{self._rank}:{step}:{name}"
+        mark = self._notes / f"fault-{word.replace(':', '-')}.json"
+        if word not in self._due or mark.exists():
             return False
-        note(mark, {"time": time.time(), "step": step, "pid": os.getpid()})
+        while name == "orphan" and not (self._notes / "adopted.json").exists():
+            time.sleep(STEP_S)
+        note(mark, {"time": time.time(), "attempt": self._attempt, "pid": os.getpid()})
         return True
 
 
@@ -83,7 +86,7 @@ def main() -> None:
     rank = int(os.environ["RANK"])
     attempt = Path(os.environ[heartbeat.BEAT_DIR_VARIABLE]).parent
     kept = attempt.parents[1] / "checkpoints"
-    faults = Faults(options.fault, rank, options.notes)
+    faults = Faults(options.fault, rank, options.notes, attempt.name)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(options.seed)
@@ -218,7 +221,7 @@ def _bytes(state: object) -> bytes:
 
 def _commit(faults: Faults, step: int, kept: Path) -> None:
     """Whatever is to happen to this rank before it trains a step."""
-    if faults.due("kill", step):
+    if faults.due("kill", step) or faults.due("orphan", step):
         _kill(os.getpid())
     if faults.due("stop", step):
         os.kill(os.getpid(), signal.SIGSTOP)

@@ -13,19 +13,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from gpuops.core.drill import RANKS, STEPS, Injection, Seen, Step
 from gpuops.errors import GpuopsError
-from gpuops.system import files, leases, run_dir
+from gpuops.system import files, leases, run_dir, supervisors
 
 WORKER = Path(__file__).with_name("drill_worker.py")
 HANG_TIMEOUT_S = 4.0
 """Standing still so long counts as a hang. Steps take 0.05 s; a person's job gets more time."""
 TOO_LONG_S = 240.0
 POLL_S = 0.02
-RUN_ID_VARIABLE = "GPUOPS_RUN_ID"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,10 @@ class Yard:
     folder: Path
     python: str
     seed: int = 0
+    steps: int = STEPS
 
 
-class _Scene:
+class Scene:
     """One run of the drill's job, in a folder of its own."""
 
     def __init__(self, yard: Yard, name: str) -> None:
@@ -47,7 +48,8 @@ class _Scene:
         self.screen, self.temporary = self._folder / "screen.log", self._folder / "tmp"
         self._children: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> _Scene:
+    def __enter__(self) -> Scene:
+        """Make its folders."""
         for folder in (self.notes, self.temporary):
             folder.mkdir(parents=True)
         return self
@@ -58,15 +60,17 @@ class _Scene:
             if child.poll() is None:
                 child.kill()
                 child.wait()
-        for process in _of_run(self.root):
+        for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
-    def launch(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    def launch(self, faults: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the job; ``faults`` are those that it commits on itself: ``1:23:kill``."""
+        words = (word for fault in faults for word in ("--fault", fault))
         return self.gpuops(
             "launch", str(WORKER), "--profile", "cpu", "--nproc-per-node", str(RANKS),
             "--python", self._yard.python, "--hang-timeout", f"{HANG_TIMEOUT_S:g}s",
-            "--", "--notes", str(self.notes), "--steps", str(STEPS),
+            "--", "--notes", str(self.notes), "--steps", str(self._yard.steps),
             "--seed", str(self._yard.seed), *words,
         )  # fmt: skip
 
@@ -90,6 +94,59 @@ class _Scene:
         """The run's folder, once there is a plan in it."""
         return next((plan.parent for plan in self.runs.glob("*/plan.json")), None)
 
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """The plan of its newest attempt."""
+        return files.read_json(self.root / "plan.json") if self.root is not None else None
+
+    def happened(self, fault: str) -> dict[str, Any] | None:
+        """When, and in which attempt, a fault happened, if it has."""
+        return files.read_json(self._mark(fault))
+
+    def happens(self, fault: str, attempt: int) -> None:
+        """Note a fault that is committed from outside."""
+        files.write_json(self._mark(fault), {"time": time.time(), "attempt": f"attempt-{attempt}"})
+
+    def _mark(self, fault: str) -> Path:
+        return self.notes / f"fault-{fault.replace(':', '-')}.json"
+
+    def steps(self) -> tuple[Step, ...]:
+        """Every step that was trained so far."""
+        return tuple(
+            Step(at_s=line["time"], attempt=line["attempt"], number=line["step"])
+            for line in run_dir.json_lines(self.notes / "steps.jsonl")
+        )
+
+    def weights(self) -> tuple[str, ...]:
+        """The checksum of each rank's final weights."""
+        found = (files.read_json(path) for path in sorted(self.notes.glob("final-*.json")))
+        return tuple(json.dumps(one, sort_keys=True) for one in found if one)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that descend from what was typed: they have its folder for temporary files."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get("TMPDIR") == str(self.temporary)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def left(self) -> Iterator[str]:
+        """What should have gone with the run, and has not."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                yield f"process {process.pid} ({process.name()})"
+        for name, claim in leases.holders().items():
+            if claim.run_dir == str(self.root):
+                yield f"the claim on {name}"
+        for path in sorted(self.runs.rglob(".*")):
+            if not path.name.startswith(".broken-"):
+                yield f"the file {path.relative_to(self.runs)}"
+        for path in sorted(self.temporary.iterdir()):
+            if not path.name.startswith("torchinductor_"):  # torch's cache, which is meant to stay
+                yield f"the temporary file {path.name}"
+
     def seen(
         self, exit_code: int, resumed: int | None, fault_s: float | None, begun_s: float
     ) -> Seen:
@@ -104,13 +161,10 @@ class _Scene:
             exit_code=exit_code,
             resumed=resumed,
             fault_s=fault_s,
-            steps=tuple(
-                Step(at_s=line["time"], attempt=line["attempt"], number=line["step"])
-                for line in run_dir.json_lines(self.notes / "steps.jsonl")
-            ),
+            steps=self.steps(),
             events=run_dir.events(self.root),
-            weights=_weights(self.notes),
-            left=(*_left(self.root), *_temporary(self.temporary)),
+            weights=self.weights(),
+            left=tuple(self.left()),
             begun_s=begun_s,
             took_s=time.time() - begun_s,
         )
@@ -123,8 +177,8 @@ def undisturbed(yard: Yard) -> Seen:
         GpuopsError: not even that one comes to its end.
     """
     begun_s = time.time()
-    with _Scene(yard, "undisturbed") as scene:
-        code = _end(scene.launch(()))
+    with Scene(yard, "undisturbed") as scene:
+        code = end(scene.launch())
         seen = scene.seen(code, None, None, begun_s)
         if code or len(seen.weights) != RANKS:
             raise GpuopsError(
@@ -137,91 +191,66 @@ def undisturbed(yard: Yard) -> Seen:
 def struck(yard: Yard, injection: Injection) -> Seen:
     """Run the job, let the fault happen, and do what a person would who is asked to."""
     name, begun_s = injection.fault.name, time.time()
-    with _Scene(yard, name) as scene:
-        child = scene.launch(("--fault", injection.word))
-        with _thief(scene, child) if name == "port" else contextlib.nullcontext():
+    with Scene(yard, name) as scene:
+        child = scene.launch(injection.words)
+        with _thief(scene, child, injection) if name == "port" else contextlib.nullcontext():
             if name == "supervisor":
-                child = _adopted(scene, child)
-            code = _end(child)
+                child = _adopted(scene, child, injection)
+            code = end(child)
         resumed = None
         if injection.fault.then == "given up" and scene.root is not None:
-            resumed = _end(scene.gpuops("launch", "--resume", str(scene.root)))
-        return scene.seen(code, resumed, _fault_s(scene, name), begun_s)
+            resumed = end(scene.gpuops("launch", "--resume", str(scene.root)))
+        marks = [scene.happened(word) for word in injection.words]
+        fault_s = marks[-1]["time"] if marks[-1] is not None else None
+        return scene.seen(code, resumed, fault_s, begun_s)
 
 
-def _adopted(scene: _Scene, child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+def _adopted(
+    scene: Scene, child: subprocess.Popen[bytes], injection: Injection
+) -> subprocess.Popen[bytes]:
     """Kill the supervisor once the job trains; somebody else takes its place."""
-    mark = scene.notes / "fault-supervisor.json"
-    while child.poll() is None and not mark.exists():
+    while child.poll() is None and not scene.happened(injection.words[0]):
         time.sleep(POLL_S)
     child.kill()
     child.wait()
-    files.write_json(mark, {"time": time.time()})
-    return scene.gpuops("supervise", str(scene.root))
+    adopter = scene.gpuops("supervise", str(scene.root))
+    while adopter.poll() is None and scene.root and supervisors.of(scene.root) is None:
+        time.sleep(POLL_S)
+    files.write_json(scene.notes / "adopted.json", {"time": time.time()})
+    return adopter
 
 
 @contextlib.contextmanager
-def _thief(scene: _Scene, child: subprocess.Popen[bytes]) -> Iterator[None]:
+def _thief(scene: Scene, child: subprocess.Popen[bytes], injection: Injection) -> Iterator[None]:
     """Take the port that was planned, before torchrun gets to it."""
     while child.poll() is None and scene.root is None:
         time.sleep(POLL_S / 10)
-    plan = files.read_json(scene.root / "plan.json") if scene.root is not None else None
-    with socket.socket() as taken:
-        # Connections of the run before may still be closing.
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):  # torchrun was faster
-            if plan is not None:
-                taken.bind(("127.0.0.1", plan["master_port"]))
-                taken.listen()
-                files.write_json(scene.notes / "fault-port.json", {"time": time.time()})
+    plan = scene.plan
+    with contextlib.ExitStack() as until_the_end:
+        if plan is not None and (taken := steal(plan["master_port"])) is not None:
+            until_the_end.enter_context(taken)
+            scene.happens(injection.words[0], plan["attempt"])
         yield
 
 
-def _end(child: subprocess.Popen[bytes]) -> int:
+def steal(port: int) -> socket.socket | None:
+    """Listen at a port; ``None`` where somebody was faster."""
+    taken = socket.socket()
+    # Connections of the run before may still be closing.
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+    except OSError:
+        taken.close()
+        return None
+    return taken
+
+
+def end(child: subprocess.Popen[bytes]) -> int:
     """How it ends; what does not end is killed."""
     try:
         return child.wait(TOO_LONG_S)
     except subprocess.TimeoutExpired:
         child.kill()
         return child.wait() or -signal.SIGKILL
-
-
-def _fault_s(scene: _Scene, name: str) -> float | None:
-    mark = files.read_json(scene.notes / f"fault-{name}.json")
-    return mark["time"] if mark else None
-
-
-def _weights(notes: Path) -> tuple[str, ...]:
-    found = (files.read_json(path) for path in sorted(notes.glob("final-*.json")))
-    return tuple(json.dumps(one, sort_keys=True) for one in found if one)
-
-
-def _left(root: Path) -> Iterator[str]:
-    """What should have gone with the run, and has not."""
-    for process in _of_run(root):
-        with contextlib.suppress(psutil.Error):
-            yield f"process {process.pid} ({process.name()})"
-    for name, claim in leases.holders().items():
-        if claim.run_dir == str(root):
-            yield f"the claim on {name}"
-    for path in sorted(root.rglob(".*")):
-        if not path.name.startswith(".broken-"):
-            yield f"the file {path.relative_to(root)}"
-
-
-def _temporary(folder: Path) -> Iterator[str]:
-    """What stays in the folder for temporary files, but for torch's cache, which is meant to."""
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith("torchinductor_"):
-            yield f"the temporary file {path.name}"
-
-
-def _of_run(root: Path | None) -> list[psutil.Process]:
-    """The processes of a run, by the run's name in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            ours = root is not None and process.environ().get(RUN_ID_VARIABLE) == root.name
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found

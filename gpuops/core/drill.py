@@ -72,9 +72,9 @@ FAULTS: Mapping[str, Fault] = {
         Fault(name="agent", about="torchrun gets SIGKILL", kinds=("signal",), blames=False),
         Fault(
             name="supervisor",
-            about="gpuops gets SIGKILL; `gpuops supervise` adopts the run",
+            about="gpuops gets SIGKILL; `gpuops supervise` adopts the run; a rank gets SIGKILL",
+            kinds=("signal",),
             then="goes on",
-            blames=False,
         ),
         Fault(
             name="checkpoint",
@@ -101,16 +101,21 @@ FAULTS: Mapping[str, Fault] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Injection:
-    """A fault, the rank that commits it, and the step before (or after) which it happens."""
+    """A fault, the rank that commits it, and the step before (or after) which it happens.
+
+    ``orphan_step``: where the rank is killed after somebody has adopted the job.
+    """
 
     fault: Fault
     rank: int
     step: int
+    orphan_step: int | None = None
 
     @property
-    def word(self) -> str:
-        """As the job takes it: ``1:23:kill``."""
-        return f"{self.rank}:{self.step}:{self.fault.name}"
+    def words(self) -> tuple[str, ...]:
+        """As the job takes them: ``1:23:kill``."""
+        word = f"{self.rank}:{self.step}:{self.fault.name}"
+        return (word, *([f"{self.rank}:{self.orphan_step}:orphan"] if self.orphan_step else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +201,8 @@ def injection(fault: Fault, seed: int) -> Injection:
     rank = fault.rank if fault.rank is not None else chance.randrange(RANKS)
     first, last = STEPS // 4, STEPS // 2
     if fault.then == "goes on":
-        first = last = SAVE_EVERY + 1  # early: somebody else has to come before the job ends
+        orphan = chance.randint(STEPS // 2, STEPS * 3 // 4)
+        return Injection(fault=fault, rank=rank, step=SAVE_EVERY + 1, orphan_step=orphan)
     step = chance.randint(first, last)
     step -= step % SAVE_EVERY
     if not fault.saving:
@@ -232,10 +238,11 @@ def verdict(done: Injection, seen: Seen, undisturbed: tuple[str, ...]) -> Row:
         took_s=seen.took_s,
         wrong=(),
     )
-    return replace(row, wrong=tuple(_wrong(fault, row, seen)))
+    return replace(row, wrong=tuple(_wrong(done, row, seen, before)))
 
 
-def _wrong(fault: Fault, row: Row, seen: Seen) -> list[str]:
+def _wrong(done: Injection, row: Row, seen: Seen, before: Sequence[Step]) -> list[str]:
+    fault = done.fault
     due = ExitCode.GAVE_UP if fault.then == "given up" else ExitCode.OK
     wrong = []
     if seen.fault_s is None:
@@ -251,7 +258,7 @@ def _wrong(fault: Fault, row: Row, seen: Seen) -> list[str]:
     if row.culprit == "wrong":
         named = "no rank" if row.named is None else f"rank {row.named}"
         wrong.append(f"it is sure of {named}, and rank {row.rank} did it")
-    if fault.then == "goes on" and len({step.attempt for step in seen.steps}) != 1:
+    if done.orphan_step is not None and (not before or before[-1].number < done.orphan_step - 1):
         wrong.append("the job was started again, though only its supervisor had gone")
     if row.steps_lost is not None and row.steps_lost > _may_lose(fault):
         wrong.append(f"{row.steps_lost} steps were lost, {_may_lose(fault)} can be")

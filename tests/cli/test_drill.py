@@ -126,6 +126,23 @@ def test_what_is_rightly_given_up_has_to_be_there_to_go_on_with():
     assert not judged("disk", exit_code=0, resumed=0, events=(disk,)).passed
 
 
+def test_an_adopted_job_goes_on_until_it_is_struck_again():
+    """It is not started again because its supervisor has gone; once a rank is killed, it is."""
+    done = injection(FAULTS["supervisor"], 0)
+    killed = {"event": "diagnosis", "time": 104.5, "attempt": 1, "kind": "signal",
+              "rank": done.rank, "sure": False}  # fmt: skip
+
+    def steps(last):
+        return tuple(
+            Step(at_s=100 + number / 10, attempt=f"attempt-{1 + (number > last)}", number=number)
+            for number in range(1, 61)
+        )
+
+    assert judged("supervisor", steps=steps(done.orphan_step - 1), events=(killed,)).passed
+    early = judged("supervisor", steps=steps(20), events=(killed,))
+    assert "started again, though only its supervisor had gone" in early.wrong[0]
+
+
 def test_the_same_seed_strikes_at_the_same_place():
     """And always where something is to be lost, and something left to train."""
     for fault in FAULTS.values():
