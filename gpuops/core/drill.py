@@ -6,7 +6,7 @@ A fault is a word; ``verdict`` compares what was seen after it with what is righ
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from gpuops.errors import ExitCode, UsageError
 
 STEPS, SAVE_EVERY, RANKS = 60, 5, 2
 Then = Literal["restarted", "given up", "goes on"]
+Culprit = Literal["right", "unsure", "wrong"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +168,7 @@ class Row:
     kind: str | None
     named: int | None
     sure: bool | None
-    culprit: Literal["right", "unsure", "wrong"] | None
+    culprit: Culprit | None
     recovered_s: float | None
     steps_lost: int | None
     same_weights: bool
@@ -228,7 +229,7 @@ def verdict(done: Injection, seen: Seen, undisturbed: tuple[str, ...]) -> Row:
         kind=final.get("kind") if final else None,
         named=final.get("rank") if final else None,
         sure=final.get("sure") is True if final else None,
-        culprit=_culprit(done, final) if fault.kinds else None,
+        culprit=culprit({done.rank}, final) if final and fault.blames else None,
         recovered_s=after[0].at_s - seen.fault_s if after and seen.fault_s is not None else None,
         steps_lost=_lost(before, after),
         same_weights=same_weights,
@@ -272,11 +273,9 @@ def _may_lose(fault: Fault) -> int:
     return SAVE_EVERY * (2 if fault.name == "checkpoint" else 1)
 
 
-def _culprit(done: Injection, said: Mapping[str, Any] | None) -> Any:
-    """Whether the right one is named; a wrong name that is given as a guess is ``unsure``."""
-    if said is None or not done.fault.blames:
-        return None
-    if said.get("rank") == done.rank:
+def culprit(ranks: Collection[int], said: Mapping[str, Any]) -> Culprit:
+    """Whether one of those is named; a wrong name that is given as a guess is ``unsure``."""
+    if said.get("rank") in ranks:
         return "right"
     return "wrong" if said.get("sure") is True and said.get("rank") is not None else "unsure"
 

@@ -1,0 +1,210 @@
+"""One long job that is struck again and again, and the person who gets it going each time.
+
+Nothing is typed but what gpuops itself says is to be typed: `supervise` where the supervisor was
+killed, `launch --resume` after 'given up', after a stop, and where `supervise` says so.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos_schedule import Strike
+
+from gpuops.core.drill import RANKS
+from gpuops.drilling import POLL_S, Scene, steal
+from gpuops.errors import ExitCode
+from gpuops.system import run_dir, supervisors
+from gpuops.system.process import Job
+
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "segv": signal.SIGSEGV}
+STUCK_S = 180.0
+"""Without a step, a strike or a word for so long, a run is lost."""
+MOST_REFUSALS = 6
+MOST_REACTION_S = 2.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Typed:
+    """A command, how it ended, and what of that was not to be expected."""
+
+    words: str
+    at_s: float
+    code: int | None = None
+    wrong: str = ""
+
+
+class Person:
+    """Strikes a run as the schedule says, and types what gpuops says is to be typed."""
+
+    def __init__(self, scene: Scene, strikes: Sequence[Strike]) -> None:
+        self.typed: list[Typed] = []
+        self.lost = ""
+        self._scene, self._todo = scene, deque(strikes)
+        self._inside = [strike.word for strike in strikes if not strike.outside]
+        self._child: subprocess.Popen[bytes] | None = None
+        self._killed = False
+        self._stop: subprocess.Popen[bytes] | None = None
+        self._port: tuple[socket.socket, int] | None = None
+        self._last: Strike | None = None
+        self._due_s: float | None = None
+        self._next: tuple[float, tuple[str, ...]] | None = None
+        self._refusals = 0
+        self._step, self._size = 0, 0
+        self._moved: tuple[int, ...] = ()
+        self._moved_s = time.monotonic()
+
+    def see_through(self) -> None:
+        """From the launch to the job's end, whatever happens."""
+        self._take(self._scene.launch(self._inside), "launch")
+        while not self.lost:
+            self._look()
+            self._advance()
+            if self._child is not None and (code := self._child.poll()) is not None:
+                self.typed[-1].code = code
+                self._child = None
+                if self._over(code):
+                    break
+            if self._next is not None and time.monotonic() >= self._next[0]:
+                words, self._next = self._next[1], None
+                self._take(self._scene.gpuops(*words, str(self._scene.root)), " ".join(words))
+            time.sleep(POLL_S)
+        if self._port is not None:
+            self._port[0].close()
+
+    # ------------------------------------------------------------------------------------ strikes
+
+    def _advance(self) -> None:
+        """Commit the next strike, if its moment has come."""
+        while self._todo and self._scene.happened(self._todo[0].word):
+            self._last, self._due_s = self._todo.popleft(), None
+        plan = self._scene.plan
+        if plan is None or not self._todo or not self._todo[0].outside:
+            return
+        strike = self._todo[0]
+        if self._due_s is None and self._has_come(strike, plan["attempt"]):
+            self._due_s = time.monotonic() + strike.delay_s
+        if self._due_s is not None and time.monotonic() >= self._due_s:
+            self._commit(strike, plan["attempt"], plan["master_port"])
+
+    def _has_come(self, strike: Strike, attempt: int) -> bool:
+        mark = self._scene.happened(self._last.word) if self._last is not None else None
+        match strike.moment:
+            case "training":
+                return self._step >= strike.step
+            case "stopping":
+                if self._step < strike.step or self._child is None:
+                    return False
+                self._stop = self._scene.gpuops("stop", str(self._scene.root))
+                return True
+            case "together":
+                return True
+            case "starting":
+                struck = int(mark["attempt"].rpartition("-")[2]) if mark else 0
+                return attempt > struck
+            case "restarting":
+                return mark is not None and any(
+                    event["event"] in {"restart", "replan"} and event["time"] >= mark["time"]
+                    for event in run_dir.events(self._root)
+                )
+
+    def _commit(self, strike: Strike, attempt: int, port: int) -> None:
+        """Strike; where there is nobody to be struck yet, later."""
+        name, job = strike.fault.name, Job(self._root / "state" / f"attempt-{attempt}")
+        if name == "supervisor":
+            if self._child is not None and supervisors.of(self._root) is not None:
+                self._scene.happens(strike.word, attempt)
+                self._child.kill()
+                self._killed = True
+        elif name == "port":
+            if (taken := steal(port)) is not None:
+                self._scene.happens(strike.word, attempt)
+                self._port = (taken, self._step)
+        else:
+            struck = job.agent if name == "agent" else job.ranks().get(strike.rank)
+            if struck is not None and struck.alive:
+                self._scene.happens(strike.word, attempt)
+                struck.send(SIGNALS.get(name, signal.SIGKILL))
+
+    # -------------------------------------------------------------------------------------- words
+
+    def _take(self, child: subprocess.Popen[bytes], words: str) -> None:
+        self._child, self._killed = child, False
+        self.typed.append(Typed(words=words, at_s=time.time()))
+
+    def _over(self, code: int) -> bool:
+        """What is to be typed now that a command has ended; whether nothing is."""
+        said, stopped = self.typed[-1], self._stop is not None
+        if self._stop is not None:
+            self._stop.wait(STUCK_S)
+            self._stop = None
+            if self._lives and code != -signal.SIGKILL:
+                said.wrong = "it was stopped, and still runs"
+        if self._finished:
+            said.wrong = f"it finished, and `{said.words}` ended with code {code}"
+            said.wrong = "" if code == 0 or self._killed else said.wrong
+            return True
+        refused = code == ExitCode.USAGE and said.words != "launch"
+        self._refusals = self._refusals + 1 if refused else 0
+        if self._refusals > MOST_REFUSALS or self._scene.root is None:
+            self.lost = f"`{said.words}` ended with code {code}: nothing gets it going again"
+            return True
+        expected = refused or (self._killed and code == -signal.SIGKILL)
+        expected |= stopped and code in {128 + signal.SIGTERM, -signal.SIGKILL}
+        expected |= code == ExitCode.GAVE_UP and self._may_give_up
+        if not expected:
+            said.wrong = f"`{said.words}` ended with code {code}"
+        unwatched = (self._killed and not stopped) or (refused and said.words != "supervise")
+        words = ("supervise",) if unwatched else ("launch", "--resume")
+        reaction_s = random.Random(f"{len(self.typed)} {self._inside}").uniform(0, MOST_REACTION_S)  # noqa: S311
+        self._next = (time.monotonic() + reaction_s, words)
+        return False
+
+    @property
+    def _root(self) -> Path:
+        assert self._scene.root is not None
+        return self._scene.root
+
+    @property
+    def _lives(self) -> bool:
+        attempts = run_dir.attempts(self._scene.root) if self._scene.root is not None else ()
+        return bool(attempts) and attempts[-1].alive
+
+    @property
+    def _finished(self) -> bool:
+        record = run_dir.load(self._scene.root) if self._scene.root is not None else None
+        finished = record is not None and record.status == "finished"
+        return finished and len(self._scene.weights()) == RANKS
+
+    @property
+    def _may_give_up(self) -> bool:
+        """Whether something has struck the newest attempt that no restart mends."""
+        attempt = f"attempt-{run_dir.attempts(self._root)[-1].number}"
+        marks = [
+            self._scene.happened(strike.word)
+            for strike in (*([self._last] if self._last else []), *self._todo)
+            if strike.fault.then == "given up"
+        ]
+        return any(mark["attempt"] == attempt for mark in marks if mark)
+
+    def _look(self) -> None:
+        """How far it is; where nothing moves any more, the run is lost."""
+        journal = self._scene.notes / "steps.jsonl"
+        size = journal.stat().st_size if journal.exists() else 0
+        if size != self._size and (steps := self._scene.steps()):
+            self._step, self._size = steps[-1].number, size
+        if self._port is not None and self._step != self._port[1]:
+            self._port[0].close()  # it was not to be had, and is free again
+            self._port = None
+        moved = (size, len(self._todo), len(self.typed))
+        if moved != self._moved:
+            self._moved, self._moved_s = moved, time.monotonic()
+        if time.monotonic() - self._moved_s > STUCK_S:
+            self.lost = f"for {STUCK_S:.0f} s nothing moved after step {self._step}"
