@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from gpuops.errors import GpuopsError
 from gpuops.launcher import Prepared, insist, prepare
 from gpuops.order import Order
 from gpuops.supervisor import Outcome, begin, watch
-from gpuops.system import checkpoints, hooks, process, run_dir
+from gpuops.system import checkpoints, files, hooks, process, run_dir
 from gpuops.system.process import Job, SignalQueue
 from gpuops.system.supervisors import only_one
 
@@ -85,6 +85,7 @@ def keep(
             started_s = time.monotonic()
             if job is None:
                 job = begin(prepared.plan, prepared.out_dir, descriptors)
+                _remember(prepared)
             if not ended:
                 alone.enter_context(only_one(Path(prepared.plan.run_dir)))
                 begun(prepared.plan.run_id)
@@ -119,6 +120,14 @@ def keep(
             except GpuopsError as problem:
                 given_up = GiveUp(why=problem.message.rstrip("."), advice=problem.hint)
                 return _told(replace(kept, given_up=given_up))
+
+
+def _remember(prepared: Prepared) -> None:
+    """Keep where it runs, and on what; a job that runs matters more."""
+    place = Path(prepared.plan.run_dir, "environment.json")
+    if prepared.environment is not None:
+        with suppress(GpuopsError):
+            files.write_json(place, asdict(prepared.environment))
 
 
 def _what_follows(

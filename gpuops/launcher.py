@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gpuops import __version__
+from gpuops.core import environment
 from gpuops.core.choice import Choice, Wish, choose
 from gpuops.core.device import Box
+from gpuops.core.environment import Environment
 from gpuops.core.finding import Finding
 from gpuops.core.launch import LaunchRequest, plan, wish
 from gpuops.core.lease import Ticket, awaited
@@ -46,6 +49,7 @@ class Prepared:
     findings: tuple[Finding, ...]
     manifest: Manifest | None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
 
     @property
     def short(self) -> bool:
@@ -123,7 +127,11 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
         claimed_ports=claimed if launch.port_asked else claimed - {launch.master_port},
     )
     findings = preflight(node, profile, needs)
-    return replace(ready, findings=tuple(findings))
+    return replace(
+        ready,
+        findings=tuple(findings),
+        environment=environment.of(node, launch.gpu_indices, __version__),
+    )
 
 
 def recall(launch: LaunchPlan) -> Prepared:

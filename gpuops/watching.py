@@ -6,15 +6,17 @@ import time
 from pathlib import Path
 
 from gpuops import heartbeat
-from gpuops.core import hang
+from gpuops.core import hang, telemetry
 from gpuops.core.diagnosis import Diagnosis
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Look, Progress, observe
 from gpuops.core.supervision import Phase, Supervision
 from gpuops.system import run_dir, vitals
+from gpuops.system.cards import Cards
 from gpuops.system.identity import Identity
 from gpuops.system.process import Job
 from gpuops.system.tail import Tail
+from gpuops.system.telemetry import Recorder
 
 VITALS_EVERY_S = 0.5
 
@@ -42,6 +44,9 @@ class Watching:
         streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
         root = Path(plan.run_dir)
         self._output = [Tail(run_dir.rank_log(root, plan.attempt, 0, name)) for name in streams]
+        cards = plan.gpu_indices if plan.device == "cuda" else ()
+        self._cards, self._recorder = Cards(cards), Recorder(root, cards)
+        self._recorded: hang.Observation | None = None
         self._hang = hang.Watch()
         self._due_s = 0.0
         self._ranks: dict[int, Identity] = {}
@@ -52,6 +57,7 @@ class Watching:
     def __exit__(self, *_exc: object) -> None:
         self._checkpoints.__exit__()
         self._logs.__exit__()
+        self._cards.__exit__()
 
     def look(self, job: Job) -> None:
         """Take in what there is to see now."""
@@ -73,6 +79,8 @@ class Watching:
         )
         self._hang = hang.look(self._hang, self.observation)
         self.verdict = hang.judge(self._hang, self._policy)
+        if self._recorder.due:
+            self._record(self.observation)
 
     @property
     def begun(self) -> bool:
@@ -95,6 +103,19 @@ class Watching:
             stopping_s=None if state.asked_s is None else time.monotonic() - state.asked_s,
             trouble=evidence.why if suspected and evidence is not None else None,
         )
+
+    def _record(self, seen: hang.Observation) -> None:
+        steps_s = [pace.median_s for pace in self._hang.beats.values() if pace.median_s is not None]
+        sample = telemetry.sample(
+            at_s=time.time(),
+            attempt=self._plan.attempt,
+            step_s=max(steps_s, default=None),
+            seen=seen,
+            before=self._recorded,
+            cards=self._cards.newest,
+        )
+        self._recorder.take(sample)
+        self._recorded = seen
 
     def _figures(self) -> dict[str, float]:
         """The newest training figures that the trainer logged."""

@@ -15,7 +15,7 @@ from gpuops.core.plan import Target
 from gpuops.core.profile import Profile, Stop
 from gpuops.core.supervision import Phase
 from gpuops.supervisor import begin, watch
-from gpuops.system import process, run_dir
+from gpuops.system import process, run_dir, telemetry
 
 
 @pytest.fixture(name="launch_plan")
@@ -100,6 +100,8 @@ def test_the_run_folder_tells_the_story(launch_plan):
     assert run_dir.ranks_with_logs(root, 1) == [0, 1]
     assert "begins" in run_dir.rank_log(root, 1, 1, "stdout").read_text()
     assert record.attempts[0].returncode == 0
+    recorded = telemetry.read(root).samples
+    assert {1} == {sample.attempt for sample in recorded}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

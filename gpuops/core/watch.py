@@ -24,7 +24,7 @@ class RankVitals:
     """What the kernel says of a rank's process; ``None`` where it does not say.
 
     ``state`` is its main thread's: R S D T t Z, X where it has gone. ``cpu_s`` is of all threads,
-    ``io_bytes`` what it has read and written.
+    ``io_bytes`` what it has read and written, ``memory_bytes`` what it holds of the host's memory.
     """
 
     rank: int
@@ -33,6 +33,7 @@ class RankVitals:
     cpu_s: float | None
     io_bytes: int | None
     threads: int | None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any
 from gpuops.errors import GpuopsError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new one, never half of it.
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it.
 
     Raises:
         GpuopsError: the folder cannot be written.
@@ -19,9 +19,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         try:
-            # An argument that is no UTF-8 becomes \udcXX, which is also how JSON spells it.
-            with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
+            with temporary.open("xb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -33,6 +32,16 @@ def write_text(path: Path, text: str) -> None:
             f"{path} cannot be written: {error.strerror}.",
             "Check the permissions and the free space of its folder.",
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text likewise.
+
+    Raises:
+        GpuopsError: the folder cannot be written.
+    """
+    # An argument that is no UTF-8 becomes \udcXX, which is also how JSON spells it.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: object) -> None:

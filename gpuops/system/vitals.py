@@ -12,6 +12,7 @@ from pathlib import Path
 from gpuops.core.watch import RankVitals
 from gpuops.system.identity import Identity
 
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 SHARE = 0.001  # of the time may be spent on measuring a folder
 OVERDUE_S = 10.0
@@ -43,6 +44,7 @@ def _vitals(rank: int, process: Identity) -> RankVitals:
         cpu_s=(int(fields[11]) + int(fields[12])) * TICK_S,
         io_bytes=_io_bytes(process.pid),
         threads=int(fields[17]),
+        memory_bytes=int(fields[21]) * PAGE_BYTES,
     )
 
 

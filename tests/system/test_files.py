@@ -35,7 +35,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path):
     files.write_text(path, "old")
 
     with pytest.raises(TypeError):
-        files.write_text(path, b"no text")
+        files.write_bytes(path, "no bytes")
 
     assert "old" == path.read_text()
     assert ["plan.json"] == names(tmp_path)
