@@ -95,7 +95,8 @@ def watch(
 ) -> Outcome:
     """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
     begun_s = time.monotonic()
-    with Watching(plan, checkpoints, metrics_file, _hang_policy(plan)) as eyes:
+    policy = _hang_policy(plan)
+    with Watching(plan, checkpoints, metrics_file, policy, record=True) as eyes:
         try:
             state, evidence = _until_the_end(plan, job, eyes, show, signals)
         except BaseException:  # a defect of ours: the job is not to run on unwatched

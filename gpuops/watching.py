@@ -30,7 +30,10 @@ class Watching:
         checkpoints: Path,
         metrics_file: Path | None,
         policy: hang.HangPolicy,
+        *,
+        record: bool = False,
     ) -> None:
+        """``record``: keep what is seen in the run's folder; its supervisor does, and nobody else."""
         self.progress = Progress()
         self.first_step: int | None = None
         self.verdict: hang.Verdict | None = None
@@ -44,8 +47,9 @@ class Watching:
         streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
         root = Path(plan.run_dir)
         self._output = [Tail(run_dir.rank_log(root, plan.attempt, 0, name)) for name in streams]
-        cards = plan.gpu_indices if plan.device == "cuda" else ()
-        self._cards, self._recorder = Cards(cards), Recorder(root, cards)
+        cards = plan.gpu_indices if record and plan.device == "cuda" else ()
+        self._cards = Cards(cards)
+        self._recorder = Recorder(root, cards) if record else None
         self._recorded: hang.Observation | None = None
         self._hang = hang.Watch()
         self._due_s = 0.0
@@ -79,8 +83,9 @@ class Watching:
         )
         self._hang = hang.look(self._hang, self.observation)
         self.verdict = hang.judge(self._hang, self._policy)
-        if self._recorder.due:
-            self._record(self.observation)
+        if self._recorder is not None and self._recorder.due:
+            self._recorder.take(self._sample(self.observation))
+            self._recorded = self.observation
 
     @property
     def begun(self) -> bool:
@@ -104,9 +109,9 @@ class Watching:
             trouble=evidence.why if suspected and evidence is not None else None,
         )
 
-    def _record(self, seen: hang.Observation) -> None:
+    def _sample(self, seen: hang.Observation) -> telemetry.Sample:
         steps_s = [pace.median_s for pace in self._hang.beats.values() if pace.median_s is not None]
-        sample = telemetry.sample(
+        return telemetry.sample(
             at_s=time.time(),
             attempt=self._plan.attempt,
             step_s=max(steps_s, default=None),
@@ -114,8 +119,6 @@ class Watching:
             before=self._recorded,
             cards=self._cards.newest,
         )
-        self._recorder.take(sample)
-        self._recorded = seen
 
     def _figures(self) -> dict[str, float]:
         """The newest training figures that the trainer logged."""
