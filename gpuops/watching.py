@@ -33,7 +33,7 @@ class Watching:
         *,
         record: bool = False,
     ) -> None:
-        """``record``: keep what is seen in the run's folder; its supervisor does, and nobody else."""
+        """``record``: keep what is seen in the run's folder; its supervisor alone does."""
         self.progress = Progress()
         self.first_step: int | None = None
         self.verdict: hang.Verdict | None = None
