@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import fcntl
 import importlib.util
+import itertools
 import json
 import os
 import pty
@@ -28,7 +29,9 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -44,13 +47,18 @@ while True:
 """
 INTERVAL_S = 2.0
 ROWS, COLUMNS = 24, 80
+Command = Sequence[str]
+Environment = Mapping[str, str]
+Row = tuple[float | None, float, str]
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Terminal:
     """A program on a terminal of its own."""
 
-    def __init__(self, command, environment, columns=COLUMNS, rows=ROWS):
+    def __init__(
+        self, command: Command, environment: Environment, columns: int = COLUMNS, rows: int = ROWS
+    ) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.begun_s = time.monotonic()
@@ -66,7 +74,7 @@ class Terminal:
         os.close(slave)
         self.said = b""
 
-    def read(self, until_s):
+    def read(self, until_s: float) -> list[float]:
         """Take what it writes, until then; the times at which it wrote."""
         moments = []
         while (left := until_s - time.monotonic()) > 0:
@@ -80,7 +88,7 @@ class Terminal:
             break
         return moments
 
-    def shows(self, text, timeout_s=30):
+    def shows(self, text: bytes, timeout_s: float = 30) -> float:
         """How long after its start a text stood on the screen."""
         end = time.monotonic() + timeout_s
         while text not in self.said:
@@ -89,13 +97,15 @@ class Terminal:
             self.read(time.monotonic() + 0.002)
         return time.monotonic() - self.begun_s
 
-    def types(self, keys):
+    def types(self, keys: bytes) -> None:
+        """Press keys."""
         os.write(self.master, keys)
 
-    def tree(self):
+    def tree(self) -> list[psutil.Process]:
+        """It and its children."""
         return [self.process, *self.process.children(recursive=True)]
 
-    def cpu_s(self):
+    def cpu_s(self) -> float:
         """Of all its processes, also of those that have ended and were waited for."""
         total = 0.0
         for one in self.tree():
@@ -103,12 +113,13 @@ class Terminal:
             total += sum(map(int, fields[11:15])) / TICKS
         return total
 
-    def memory_mib(self):
+    def memory_mib(self) -> tuple[float, float]:
         """Resident, children included: as it is counted (RSS), and shared pages divided (PSS)."""
         full = [one.memory_full_info() for one in self.tree()]
         return sum(m.rss for m in full) / 2**20, sum(m.pss for m in full) / 2**20
 
-    def ends(self):
+    def ends(self) -> None:
+        """End it."""
         with contextlib.suppress(psutil.Error, OSError):
             self.process.send_signal(signal.SIGTERM)
             self.read(time.monotonic() + 0.2)
@@ -120,7 +131,7 @@ class Terminal:
 class Box:
     """A mock driver, and a run whose ranks hold its cards."""
 
-    def __init__(self, folder, mock, cards, ranks):
+    def __init__(self, folder: str, mock: Any, cards: int, ranks: int) -> None:
         self.mock = mock
         name = f"20261121-061230-{cards}x{ranks}"
         root = Path(folder, name)
@@ -147,7 +158,8 @@ class Box:
         while len(list(beats.iterdir())) < ranks:
             time.sleep(0.05)
 
-    def ends(self):
+    def ends(self) -> None:
+        """End the ranks."""
         for rank in self.ranks:
             rank.kill()
             rank.wait()
@@ -180,7 +192,9 @@ def main() -> None:
         print(f"{name:44}{shown:>10}{own:>10.3g}{ratio:>8}{goal:>9}")
 
 
-def measured(options, folder, mock, environment):
+def measured(
+    options: argparse.Namespace, folder: str, mock: Any, environment: Environment
+) -> dict[str, Row]:
     """Each row: the peer's figure, ours, and what was aimed at."""
     gpuops = [sys.executable, "-m", "gpuops", "monitor", "--interval", f"{INTERVAL_S:g}"]
     nvitop = [options.nvitop, "-m", "full", "--interval", f"{INTERVAL_S:g}"]
@@ -216,7 +230,9 @@ def measured(options, folder, mock, environment):
     return found
 
 
-def first_frames(rounds, peer, own, environment):
+def first_frames(
+    rounds: int, peer: Command, own: Command, environment: Environment
+) -> tuple[float, float]:
     """Medians of the time to the last card's row, in turn."""
     times = ([], [])
     for round_ in range(rounds + 1):
@@ -226,10 +242,12 @@ def first_frames(rounds, peer, own, environment):
             terminal.ends()
             if round_:  # the first fills caches
                 times[place].append(took)
-    return tuple(map(statistics.median, times))
+    return statistics.median(times[0]), statistics.median(times[1])
 
 
-def watched(commands, environment, seconds):
+def watched(
+    commands: Sequence[Command], environment: Environment, seconds: float
+) -> list[tuple[float, float, float]]:
     """CPU seconds a second and memory of programs that run side by side, after their start."""
     terminals = [Terminal(command, environment) for command in commands]
     try:
@@ -249,14 +267,14 @@ def watched(commands, environment, seconds):
             terminal.ends()
 
 
-def stuck(box, command, environment):
+def stuck(box: Box, command: Command, environment: Environment) -> dict[str, Row]:
     """One driver call that does not return: the distance of frames, and how soon q is obeyed."""
     terminal = Terminal(command, environment)
     terminal.shows(b" 7 ")
     box.mock.set([*box.lines, "hang 5 nvmlDeviceGet* 600"])
     moments = terminal.read(time.monotonic() + 24)
-    frames = [m for before, m in zip([0.0, *moments], moments, strict=False) if m - before > 0.3]
-    periods = [later - sooner for sooner, later in zip(frames[2:], frames[3:], strict=False)]
+    frames = [m for before, m in itertools.pairwise([0.0, *moments]) if m - before > 0.3]
+    periods = [later - sooner for sooner, later in itertools.pairwise(frames[2:])]
     worst = max(abs(period - INTERVAL_S) / INTERVAL_S for period in periods) * 100
     typed = time.monotonic()
     terminal.types(b"q")
