@@ -52,7 +52,8 @@ class RankRow:
     """One rank. A beat is no progress: ``progress_age_s`` counts from the last new step or phase.
 
     ``usual_steps_per_s`` is its own median; ``data_wait`` the share of a step (0 to 1) that it
-    waits for data; ``process`` the kernel's letter for its state.
+    waits for data; ``process`` the kernel's letter for its state; ``accused``: what is thought of
+    its job is this rank's doing.
     """
 
     rank: int | None
@@ -69,6 +70,7 @@ class RankRow:
     data_wait: float | None = None
     progress_age_s: float | None = None
     beat_age_s: float | None = None
+    accused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

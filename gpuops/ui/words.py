@@ -20,6 +20,29 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def brief(seconds: float | None, *, tenths: bool = False) -> str:
+    """``0.5s``, ``42s``, ``3m34s``, ``2h05m``, ``3d04h``: at most six letters, for a column."""
+    if seconds is None:
+        return "—"
+    seconds = max(0.0, seconds)
+    if tenths and seconds < 9.95:
+        return f"{seconds:.1f}s"
+    total = int(seconds)
+    if total < 100:
+        return f"{total}s"
+    minutes, rest = divmod(total, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02}h" if days < 100 else f"{days}d"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
+
+
+def clock(at_s: float) -> str:
+    """A time of the day."""
+    return time.strftime("%H:%M:%S", time.localtime(at_s))
+
+
 def ago(then_s: float | None, now_s: float) -> str:
     """How long ago something was."""
     return "—" if then_s is None else f"{duration(max(0.0, now_s - then_s))} ago"

@@ -1,0 +1,252 @@
+"""The jobs on the monitor: a head each, what is to be thought of it, and its ranks.
+
+Where there is no room for all ranks, those that the trouble comes from are shown first, and a line
+sums up how many are hidden, and where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.text import Text
+
+from gpuops.core.board import Board, JobRow, RankRow
+from gpuops.ui import grid, words
+from gpuops.ui.grid import DIM, Cell, clean
+from gpuops.ui.monitor_rows import BAD, OURS, RANKS, STANDINGS, WARM, rank
+
+TROUBLED = ("hung", "suspect", "blind")
+LOUDNESS = (*TROUBLED, "starting", "healthy", "left alone")
+HANGING_FROM = 40
+TOTAL_FROM = 32  # columns; below, a step goes without its total
+EVIDENCE_LIMITS = (None, 6, 4, 3, 2, 1)  # lines; the first at which all ranks fit
+
+
+def in_order(board: Board) -> list[JobRow]:
+    """As they are shown: those in trouble first."""
+    return sorted(board.jobs, key=lambda job: LOUDNESS.index(job.standing))
+
+
+def key(job: JobRow) -> str:
+    """What a selection remembers a job by."""
+    return job.run_dir or job.run_id or job.name
+
+
+def chosen(board: Board, selected: str | None) -> JobRow | None:
+    """The selected job, or the first."""
+    shown = in_order(board)
+    return next((job for job in shown if key(job) == selected), shown[0] if shown else None)
+
+
+def wanted(board: Board) -> int:
+    """How many lines all jobs take, with the least of their evidence."""
+    ranks = sum(len(job.ranks) for job in board.jobs)
+    heads = sum(1 + bool(job.why or job.diagnosis) for job in board.jobs)
+    return bool(ranks) + ranks + heads
+
+
+class Jobs:
+    """The lines of all jobs in ``room`` lines (``None``: as many as it takes).
+
+    ``scroll`` of the selected job's ranks are left out at their top; ``most_scroll`` is how many
+    can be.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        *,
+        width: int,
+        room: int | None,
+        selected: str | None = None,
+        scroll: int = 0,
+        by_age: bool = False,
+        run: bool = False,
+    ) -> None:
+        self._board, self._width, self._run = board, width, run
+        self._jobs = in_order(board)
+        self._chosen = chosen(board, selected)
+        self._ranks = [_sorted(job.ranks, by_age=by_age) for job in self._jobs]
+        self._scroll = scroll
+        self.most_scroll = 0
+        whole = self._whole(room)
+        self.lines = self._squeezed(room or 0) if whole is None else whole
+
+    def _whole(self, room: int | None) -> list[Text] | None:
+        """All ranks, with as much evidence as there is room for; ``None``: they do not fit."""
+        ranks = sum(map(len, self._ranks))
+        for limit in EVIDENCE_LIMITS:
+            heads = [self._head(job, limit) for job in self._jobs]
+            if room is None or bool(ranks) + ranks + sum(map(len, heads)) <= room:
+                return self._composed(range(len(heads)), heads, self._ranks, {})
+        return None
+
+    def _squeezed(self, room: int) -> list[Text]:
+        """What matters most, and how much is hidden."""
+        jobs = self._jobs
+        heads = [self._head(job, 1) for job in jobs]
+        left = room
+        order = list(range(len(jobs)))
+        first = [i for i in order if jobs[i].standing in TROUBLED]
+        first += [i for i in order if jobs[i] is self._chosen and i not in first]
+        first += [i for i in order if i not in first]
+        taken: list[int] = []
+        for place, i in enumerate(first):
+            need = len(heads[i]) + bool(self._ranks[i])
+            if need + (place < len(first) - 1) > left and (taken or need > left):
+                break
+            taken.append(i)
+            left -= need
+        hidden = [i for i in order if i not in taken]
+        left -= bool(hidden)
+        left -= 1  # for the names of the columns
+        shown = dict.fromkeys(taken, 0)
+        for want in (lambda i: len(self._guilty(i)), lambda i: len(self._ranks[i])):
+            left = self._deal(taken, shown, left, want)
+        rows, sums = {}, {}
+        for i in taken:
+            rows[i], rest = self._window(i, shown[i])
+            if rest:
+                sums[i] = _summary(rest, len(self._ranks[i]))
+        lines = self._composed(
+            sorted(taken), heads, [rows.get(i, []) for i in range(len(jobs))], sums
+        )
+        if hidden:
+            lines.append(_more([jobs[i] for i in hidden], self._width))
+        return lines[: max(room, 0)]
+
+    def _deal(
+        self, taken: Iterable[int], shown: dict[int, int], left: int, want: Callable[[int], int]
+    ) -> int:
+        """Give rows to the jobs in turn; what is left over. The last rank takes its sum's line."""
+        for i in taken:
+            ranks = len(self._ranks[i])
+            rows = min(want(i), shown[i] + max(left, 0))
+            if rows == ranks - 1:
+                rows = ranks
+            more = max(0, rows - shown[i])
+            if more:
+                shown[i] += more
+                left -= more - (shown[i] == ranks)
+        return left
+
+    def _window(self, i: int, rows: int) -> tuple[list[RankRow], list[RankRow]]:
+        """The ranks that are shown of a job, and those that are not."""
+        ranks, guilty = self._ranks[i], self._guilty(i)
+        if rows >= len(ranks):
+            return list(ranks), []
+        pinned = guilty[:rows]
+        others = [row for row in ranks if row not in pinned]
+        begin, room = 0, rows - len(pinned)
+        if self._jobs[i] is self._chosen:
+            self.most_scroll = len(others) - room if room else 0
+            begin = min(self._scroll, self.most_scroll)
+        seen = others[begin : begin + room]
+        return [*pinned, *seen], [*others[:begin], *others[begin + room :]]
+
+    def _guilty(self, i: int) -> list[RankRow]:
+        return [row for row in self._ranks[i] if _guilty(row, self._jobs[i])]
+
+    def _composed(
+        self,
+        taken: Iterable[int],
+        heads: Sequence[Sequence[Text]],
+        ranks: Sequence[Sequence[RankRow]],
+        sums: dict[int, str],
+    ) -> list[Text]:
+        width, run = self._width, self._run
+        total = width >= TOTAL_FROM
+        cells = {
+            i: [rank(row, self._jobs[i], run=run, total=total) for row in ranks[i]] for i in taken
+        }
+        widths = grid.fitted(RANKS, [row for rows in cells.values() for row in rows], width)
+        lines = [grid.heads(RANKS, widths, width)] if any(cells.values()) else []
+        for i, rows in cells.items():
+            lines += heads[i]
+            lines += [grid.line(RANKS, widths, row, width) for row in rows]
+            if i in sums:
+                lines.append(grid.trimmed([(f"  {sums[i]}", DIM)], width))
+        return lines
+
+    def _head(self, job: JobRow, limit: int | None) -> list[Text]:
+        """What it is; below, in at most ``limit`` lines, what is to be thought of it."""
+        selected = len(self._jobs) > 1 and job is self._chosen
+        standing, style = STANDINGS[job.standing]
+        pieces: list[Cell] = [("▸ " if selected else "  ", "bold"), (clean(job.name), "bold")]
+        if not job.why:
+            pieces += [("  ", ""), (standing, style)]
+        pieces += [(f" · {part}", DIM) for part in _about(job, self._board.at_s)]
+        if job.supervised is False:
+            pieces.append((" · unsupervised", WARM))
+        lines = [grid.trimmed(pieces, self._width)]
+        loud = "bold" if job.standing in TROUBLED else DIM
+        if job.why:
+            kept = None if limit is None else max(1, limit - bool(job.diagnosis))
+            lines += _said((standing, style), job.why, loud, self._width, kept)
+        if job.diagnosis and (limit is None or limit > 1 or not job.why):
+            kept = None if limit is None else max(1, limit - (len(lines) - 1))
+            lines += _said(("found:", "bold"), job.diagnosis, "", self._width, kept)
+        return lines
+
+
+def _said(badge: Cell, sentence: str, style: str, width: int, limit: int | None) -> list[Text]:
+    """``HUNG? rank 3: …``, broken under its first word, or under the badge where that is little."""
+    label = len(badge[0]) + 3
+    indent = label if width >= HANGING_FROM else 2
+    broken = grid.wrapped(clean(sentence), width - indent, label - indent)
+    if limit is not None and len(broken) > limit:
+        broken = [*broken[: limit - 1], " ".join(broken[limit - 1 :])]
+    first, *rest = broken
+    lines = [[("  ", ""), badge, (" ", ""), (first, style)]]
+    lines += [[(" " * indent, ""), (line, style)] for line in rest]
+    return [grid.trimmed(line, width) for line in lines]
+
+
+def _about(job: JobRow, now_s: float) -> list[str]:
+    ran = None if job.started_at_s is None else words.brief(now_s - job.started_at_s)
+    parts = [
+        job.target,
+        job.profile,
+        f"attempt {job.attempt}" if (job.attempt or 1) > 1 else None,
+        job.user,
+        ran,
+    ]
+    return [clean(part) for part in parts if part]
+
+
+def _sorted(ranks: Sequence[RankRow], *, by_age: bool) -> list[RankRow]:
+    if by_age:
+        return sorted(ranks, key=lambda row: -(row.progress_age_s or 0.0))
+    return sorted(ranks, key=lambda row: -1 if row.rank is None else row.rank)
+
+
+def _guilty(row: RankRow, job: JobRow) -> bool:
+    return row.accused or (job.standing in TROUBLED and row.process in {"T", "Z", "X"})
+
+
+def _summary(hidden: Sequence[RankRow], count: int) -> str:
+    """``… 55 more of 64 ranks: step 812-813, 1.8-2.0/s, moved at most 2.1s ago``."""
+    many = f"… {len(hidden)} more of {count} ranks" if len(hidden) < count else f"{count} ranks"
+    parts = []
+    steps = [row.step for row in hidden if row.step is not None]
+    if steps:
+        parts.append(f"step {_span(str(min(steps)), str(max(steps)))}")
+    speeds = [row.steps_per_s for row in hidden if row.steps_per_s is not None]
+    if speeds:
+        parts.append(f"{_span(f'{min(speeds):.2g}', f'{max(speeds):.2g}')}/s")
+    ages = [row.progress_age_s for row in hidden if row.progress_age_s is not None]
+    if ages:
+        parts.append(f"moved {words.brief(max(ages), tenths=True)} ago at most")
+    return f"{many}: {', '.join(parts)}" if parts else many
+
+
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low}-{high}"
+
+
+def _more(hidden: Sequence[JobRow], width: int) -> Text:
+    loud = sum(job.standing in TROUBLED for job in hidden)
+    pieces: list[Cell] = [(f"  … {len(hidden)} more run{'s' * (len(hidden) != 1)}", OURS)]
+    if loud:
+        pieces.append((f", {loud} of them in trouble", BAD))
+    return grid.trimmed(pieces, width)
