@@ -12,16 +12,17 @@ from typing import Any
 
 from gpuops import heartbeat
 from gpuops.core import diagnosis as diagnoses
+from gpuops.core import gpu_loss, ras
 from gpuops.core.crash import Crash, ends, explain
-from gpuops.core.culprit import accuse
+from gpuops.core.culprit import Accusation, accuse
 from gpuops.core.device import Device, Xid
 from gpuops.core.diagnosis import Diagnosis
-from gpuops.core.gpu_loss import seen, weigh
 from gpuops.core.hang import Hung, Suspect
 from gpuops.core.oom import OomKills
 from gpuops.core.plan import LaunchPlan
+from gpuops.core.ras import Report
 from gpuops.errors import GpuopsError
-from gpuops.system import cgroups, files, nvml, run_dir, stacks, vitals
+from gpuops.system import cgroups, files, nccl_ras, nvml, run_dir, stacks, vitals
 from gpuops.system.gpu_processes import in_container
 from gpuops.system.identity import Identity, agent_identity
 from gpuops.system.kernel_log import KMSG, KernelLog, slot
@@ -46,17 +47,19 @@ def inspect(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
 def examine(
     plan: LaunchPlan, job: Job, idle_s: float | None = None, evidence: Sequence[str] = ()
 ) -> Diagnosis:
-    """What holds a run up: the stacks of its ranks and, meanwhile, what its cards say.
+    """What holds a run up: the stacks of its ranks and, meanwhile, what its cards and NCCL say.
 
     Errors of cards count from before it fell silent, ``idle_s`` ago.
     """
     ranks, gpus = job.ranks(), dict(enumerate(plan.gpu_indices))
+    pids = {rank: one.pid for rank, one in ranks.items()}
     logs = _stderr_logs(plan) if plan.target.kind == "trainer" else {}
     since_s = time.time() - (LATELY_S if idle_s is None else idle_s + FORE_S)
     with ThreadPoolExecutor() as side:
-        cards = side.submit(_cards, plan, since_s)
-        found = look(ranks, Path(plan.state_dir, "beats"), gpus=gpus, logs=logs, evidence=evidence)
-        return weigh(found, cards.result(), {rank: one.pid for rank, one in ranks.items()})
+        cards, report = side.submit(_cards, plan, since_s), side.submit(_nccl, plan, ranks)
+        accusation = _accused(ranks, Path(plan.state_dir, "beats"), logs)
+        found = diagnoses.of_hang(ras.weigh(accusation, report.result(), pids), gpus, evidence)
+        return gpu_loss.weigh(found, cards.result(), pids)
 
 
 def look(
@@ -68,13 +71,7 @@ def look(
     evidence: Sequence[str] = (),
 ) -> Diagnosis:
     """What holds some processes up, from two looks at them, a second apart."""
-    targets = sorted(ranks.items())
-    before = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
-    time.sleep(BETWEEN_S)  # what moves is elsewhere by then
-    after = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
-    said = heartbeat.read_all(beats) if beats is not None else ()
-    accusation = accuse(before[0], after[0], before[1], after[1], said)
-    return diagnoses.of_hang(accusation, gpus, evidence)
+    return diagnoses.of_hang(_accused(ranks, beats, logs or {}), gpus, evidence)
 
 
 def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
@@ -132,12 +129,30 @@ def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
     )
 
 
+def _accused(
+    ranks: Mapping[int, Identity], beats: Path | None, logs: Mapping[int, Path]
+) -> Accusation:
+    targets = sorted(ranks.items())
+    before = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
+    time.sleep(BETWEEN_S)  # what moves is elsewhere by then
+    after = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
+    said = heartbeat.read_all(beats) if beats is not None else ()
+    return accuse(before[0], after[0], before[1], after[1], said)
+
+
+def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> Report:
+    """What NCCL says of the job, where its ranks have it and it answers within some seconds."""
+    found = (nccl_ras.address(rank) for rank in ranks.values()) if plan.device == "cuda" else ()
+    where = next((address for address in found if address is not None), None)
+    return ras.parse(nccl_ras.ask(where) or "") if where is not None else Report()
+
+
 def _cards(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
     """Each rank's card now; a driver that does not answer is waited for some seconds."""
     if plan.device == "cpu":
         return {}
     with nvml.Reader(start_timeout_s=CARDS_S) as reader, closing(KernelLog()) as log:
-        return seen(plan, reader.read(), _xids(plan, log, since_s))
+        return gpu_loss.seen(plan, reader.read(), _xids(plan, log, since_s))
 
 
 def _xids(plan: LaunchPlan, log: KernelLog, since_s: float) -> dict[int, tuple[Xid, ...]]:

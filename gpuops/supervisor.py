@@ -5,6 +5,7 @@ The one place where decisions (``core.supervision``) meet processes and the cloc
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
     )
     return process.start(
         torchrun.argv(plan),
-        torchrun.environment(plan),
+        torchrun.environment(plan, os.environ),
         plan.working_dir,
         Path(plan.state_dir),
         Path(plan.log_dir, "agent.log"),

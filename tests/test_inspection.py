@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from gpuops import reaper
 from gpuops.core.launch import LaunchRequest, plan
 from gpuops.core.plan import Target
 from gpuops.core.profile import Profile
 from gpuops.inspection import crashed, examine
 from gpuops.system import nvml, run_dir
 from gpuops.system.gpu_processes import in_container
+from gpuops.system.identity import Identity
 
 BOX = ["gpu 0-3 model=rtx4090"]
 REPORT = """\
@@ -153,3 +159,44 @@ def test_a_card_that_the_driver_has_lost_explains_a_hang(on_cards, mock_driver, 
     found = examine(on_cards, SimpleNamespace(ranks=dict))
 
     assert expected == (found.kind, found.rank, found.gpu, found.sure)
+
+
+REPORT_OF_NCCL = """\
+Group     Comms     Nodes     Ranks     Ranks     Ranks    Status  Errors
+    #  in group  per comm  per node  per comm  in group
+    0         1         1         2         2         2   RUNNING  MISMATCH
+
+#0-0 (27a079b828ff1a75) MISMATCH
+  Communicator ranks have different AllReduce operation counts
+  Rank 0 has launched up to operation 64 -- GPU 0 managed by process 1 on node 10.0.0.7
+  Rank 1 has launched up to operation 60 -- GPU 1 managed by process 2 on node 10.0.0.7
+"""
+
+
+def nccl(listening):
+    """One rank's NCCL, for one client."""
+    client, _ = listening.accept()
+    with client, client.makefile() as lines:
+        for line in iter(lines.readline, "VERBOSE STATUS\n"):
+            client.sendall(b"OK\n" if line.startswith("TIMEOUT") else b"SERVER PROTOCOL 2\n")
+        client.sendall(REPORT_OF_NCCL.encode())
+
+
+def test_nccl_is_asked_who_is_late(on_cards, monkeypatch):
+    """At the address of the ranks' own environment; two sleepers do not tell by their stacks."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+        server = threading.Thread(target=nccl, args=(listening,), daemon=True)
+        server.start()
+        monkeypatch.setenv("NCCL_RAS_ADDR", f"127.0.0.1:{listening.getsockname()[1]}")
+        sleepers = [stack.enter_context(subprocess.Popen(["sleep", "60"])) for _ in range(2)]
+        try:
+            ranks = {n: Identity(**reaper.identity(s.pid)) for n, s in enumerate(sleepers)}
+            found = examine(on_cards, SimpleNamespace(ranks=lambda: ranks))
+        finally:
+            for sleeper in sleepers:
+                sleeper.kill()
+        server.join(5)
+
+    assert (found.rank, found.gpu, found.sure) == (1, 3, False)
+    assert found.pid == sleepers[1].pid
+    assert "up to AllReduce operation 60, others up to 64" in found.why

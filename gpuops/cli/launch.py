@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from typing import Annotated
 
@@ -155,7 +156,7 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
         return
     value = {
         "command": plan and torchrun.argv(plan),
-        "environment": plan and torchrun.environment(plan),
+        "environment": plan and torchrun.environment(plan, os.environ),
         "shell": plan and torchrun.as_shell(plan),
         "plan": plan,
         "findings": prepared.findings,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+RAS_AFTER, LAST_PORT = 1000, 65_535
+
 Scalar = str | int | float | bool
 Setting = Scalar | list[Scalar]
 TargetKind = Literal["trainer", "script", "module"]
@@ -70,6 +72,12 @@ class LaunchPlan:
         """All that the training program is given: what is weakest first."""
         weakest = wished(self.defaults)
         return (*weakest, *self.arguments, *self.fit_arguments, *self.resume_arguments)
+
+    @property
+    def ras_port(self) -> int:
+        """Where its NCCL answers questions: no other run's, as its rendezvous port is claimed."""
+        above = self.master_port + RAS_AFTER
+        return above if above <= LAST_PORT else self.master_port - RAS_AFTER
 
     @property
     def log_dir(self) -> str:

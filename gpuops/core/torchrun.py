@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 
 from gpuops.core.plan import LaunchPlan
+
+RAS_VARIABLE = "NCCL_RAS_ADDR"
 
 
 def argv(plan: LaunchPlan) -> list[str]:
@@ -30,12 +33,16 @@ def argv(plan: LaunchPlan) -> list[str]:
     ]
 
 
-def environment(plan: LaunchPlan) -> dict[str, str]:
-    """What the plan adds to the environment.
+def environment(plan: LaunchPlan, given: Collection[str] = ()) -> dict[str, str]:
+    """What the plan adds to the environment; ``given`` are the names that are there already.
 
-    Cards are named by UUID, so that a card that falls off the bus can never shift the others.
+    Cards are named by UUID, so that a card that falls off the bus can never shift the others. NCCL
+    gets an address of the run's own to answer at, where nobody gave it another: by default all
+    jobs of a machine share one.
     """
-    added = {**plan.profile_environment, **_visible(_cards(plan))}
+    answers = {RAS_VARIABLE: f"127.0.0.1:{plan.ras_port}"} if plan.device == "cuda" else {}
+    own = {} if RAS_VARIABLE in given else answers
+    added = {**own, **plan.profile_environment, **_visible(_cards(plan))}
     if plan.target.kind == "trainer":  # a folder of that name where somebody stands is another one
         added["PYTHONSAFEPATH"] = "1"
     if plan.import_path is not None:

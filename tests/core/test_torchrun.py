@@ -87,6 +87,18 @@ def test_a_profile_cannot_take_away_the_heartbeats_or_the_cards():
     assert added["GPUOPS_BEAT_DIR"].endswith("/beats")
 
 
+def test_nccl_answers_at_an_address_of_the_runs_own():
+    """Beside the rendezvous port, which no other run has; unless somebody gave another."""
+    cards = {"device": "cuda", "gpu_indices": (0,), "gpu_uuids": ("GPU-1",)}
+    theirs = a_plan(**cards, profile_environment={"NCCL_RAS_ADDR": "localhost:1"})
+
+    assert "127.0.0.1:30501" == environment(a_plan(**cards))["NCCL_RAS_ADDR"]
+    assert "127.0.0.1:64535" == environment(a_plan(**cards, master_port=65535))["NCCL_RAS_ADDR"]
+    assert "NCCL_RAS_ADDR" not in environment(a_plan(**cards), {"NCCL_RAS_ADDR"})
+    assert "NCCL_RAS_ADDR" not in environment(a_plan())
+    assert "localhost:1" == environment(theirs)["NCCL_RAS_ADDR"]
+
+
 def test_the_import_path_is_only_set_where_it_is_needed():
     """Our own interpreter's PYTHONPATH is left as it is."""
     assert "PYTHONPATH" not in environment(a_plan())
