@@ -131,14 +131,17 @@ def decide(
 
 
 def _fruitless(attempts: Sequence[Ended]) -> list[Ended]:
-    """The attempts since one last left a checkpoint that is newer than all before it."""
-    newest = -1
+    """The attempts since one last left a checkpoint that is newer than all before it.
+
+    What was there before the first of them is not known: its own are newer than its first step.
+    """
+    newest = attempts[0].first_step
     since: list[Ended] = []
     for attempt in attempts:
-        begun, kept = attempt.first_step, attempt.checkpoint_step
-        got_on = kept is not None and begun is not None and kept > max(newest, begun)
+        kept = attempt.checkpoint_step
+        got_on = kept is not None and newest is not None and kept > newest
         since = [] if got_on else [*since, attempt]
-        newest = max(newest, -1 if kept is None else kept)
+        newest = max(-1 if newest is None else newest, -1 if kept is None else kept)
     return since
 
 

@@ -92,6 +92,17 @@ def test_work_done_twice_is_no_progress():
     assert 0 == decision(*ends, ended(first_step=501, checkpoint_step=600)).after_s
 
 
+def test_a_first_look_that_came_late_takes_no_progress_away():
+    """What was there before is known from the attempt before; likewise where none says a step."""
+    before = ended(first_step=1, last_step=22, checkpoint_step=20)
+    late = ended(first_step=26, last_step=27, checkpoint_step=25)
+    silent = ended(first_step=None, last_step=None, checkpoint_step=20)
+
+    assert 0 == decision(before, late).after_s
+    assert 0 == decision(silent, replace(silent, checkpoint_step=25)).after_s
+    assert 2 == decision(silent, silent).after_s
+
+
 def test_a_pause_that_has_passed_is_not_waited_again():
     """The decision came late: the supervisor was away, or stacks were collected."""
     end = ended()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from endings import CHANCE, KEY, KINDS, NOW_S, POLICY, ended, numbered
@@ -52,12 +53,14 @@ def lived(several):
 
 def got_on(story):
     """The places in a story at which there was a checkpoint newer than all before."""
-    newest, places = -1, []
+    first = story[0].first_step
+    newest = [math.inf if first is None else first]
+    places = []
     for place, end in enumerate(story):
         kept = -1 if end.checkpoint_step is None else end.checkpoint_step
-        if end.first_step is not None and kept > max(newest, end.first_step):
+        if kept > max(newest):
             places.append(place)
-        newest = max(newest, kept)
+        newest = [-1 if first is None else first, *newest[1:], kept]
     return places
 
 
