@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -102,7 +103,13 @@ def _line(number: int, found: Account) -> str:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """Where the runs lie: gone at the end, unless they are to be kept."""
+    """Where the runs lie: gone at the end, however it comes, unless they are to be kept."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
     if keep is not None:
         keep.mkdir(parents=True)
         yield keep.absolute()
