@@ -19,16 +19,26 @@ BUSY_PCT = 90  # a card that waits in a collective looks like that; its power gi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What a supervisor has found out, and when: as a sentence, a standing, and the rank it names."""
+
+    at_s: float
+    words: str
+    standing: Standing
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
     """A job as it is remembered from look to look.
 
-    ``accused`` is what its supervisor found out last, and when; ``usual_w`` is what each of its
-    cards took while it moved.
+    ``word`` is its supervisor's last, while it holds; ``usual_w`` what each of its cards took while
+    it moved.
     """
 
     row: JobRow
     watch: Watch
-    accused: tuple[float, str, Standing] | None = None
+    word: Word | None = None
     usual_w: Mapping[int, float] | None = None
 
 
@@ -42,9 +52,12 @@ def follow(
     """Take in one look at a job."""
     watch = _watched(sample, before.watch if before else None)
     beats = {beat.rank: beat for beat in sample.seen.beats} if sample.seen else {}
-    accused = _accused(sample, before.accused if before else None, beats, at_s - clock_s)
-    standing, why = _judged(sample, watch, accused)
+    word = _word(sample, before.word if before else None, beats, at_s - clock_s)
+    standing, why = _judged(sample, watch, word)
     ranks = [_rank(process, beats, watch, clock_s) for process in sample.job.ranks]
+    if standing in {"suspect", "hung"}:
+        guilty = word.rank if word is not None else _behind(ranks)
+        ranks = [replace(one, accused=True) if one.rank == guilty else one for one in ranks]
     powers = {card.index: card.power_w for card in cards if card.power_w is not None}
     usual = dict(before.usual_w or {}) if before else {}
     if standing == "healthy":
@@ -67,10 +80,10 @@ def follow(
         started_at_s=min(started, default=None),
         standing=standing,
         why=why,
-        diagnosis=accused[1] if accused else None,
+        diagnosis=word.words if word else None,
         ranks=tuple(ranks),
     )
-    return Followed(row=row, watch=watch, accused=accused, usual_w=usual)
+    return Followed(row=row, watch=watch, word=word, usual_w=usual)
 
 
 def _watched(sample: JobSample, before: Watch | None) -> Watch:
@@ -84,29 +97,28 @@ def _watched(sample: JobSample, before: Watch | None) -> Watch:
     return hang.look(before, seen)
 
 
-def _accused(
-    sample: JobSample,
-    before: tuple[float, str, Standing] | None,
-    beats: Mapping[int, Beat],
-    clock_to_day_s: float,
-) -> tuple[float, str, Standing] | None:
+def _word(
+    sample: JobSample, before: Word | None, beats: Mapping[int, Beat], clock_to_day_s: float
+) -> Word | None:
     """The supervisor's newest diagnosis of this attempt, until a rank has beaten since."""
     found = before
     for event in sample.noted:
-        at_s, why = event.get("time"), event.get("why")
+        at_s, why, rank = event.get("time"), event.get("why"), event.get("rank")
         told = event.get("event") == "diagnosis" and event.get("attempt") == sample.job.attempt
         if told and isinstance(at_s, (int, float)) and isinstance(why, str):
             doubt = "" if event.get("sure") is True else " (unsure)"
-            standing: Standing = "hung" if event.get("what") == "hung" else "suspect"
-            found = (float(at_s), f"{event.get('kind')}: {why}{doubt}", standing)
+            found = Word(
+                at_s=float(at_s),
+                words=f"{event.get('kind')}: {why}{doubt}",
+                standing="hung" if event.get("what") == "hung" else "suspect",
+                rank=rank if isinstance(rank, int) else None,
+            )
     newest_s = max((beat.monotonic_s for beat in beats.values()), default=None)
-    moved = found is not None and newest_s is not None and newest_s + clock_to_day_s > found[0]
+    moved = found is not None and newest_s is not None and newest_s + clock_to_day_s > found.at_s
     return None if moved else found
 
 
-def _judged(
-    sample: JobSample, watch: Watch, accused: tuple[float, str, Standing] | None
-) -> tuple[Standing, str | None]:
+def _judged(sample: JobSample, watch: Watch, word: Word | None) -> tuple[Standing, str | None]:
     job = sample.job
     if not job.ours:
         return "left alone", None
@@ -116,8 +128,8 @@ def _judged(
         return "blind", "it cannot be looked into"
     trains = any(beat.step is not None and beat.phase != "start" for beat in sample.seen.beats)
     standing, why = _as_word(hang.judge(watch, sample.facts.policy), trains=trains)
-    if accused is not None and standing not in {"suspect", "hung"}:
-        return accused[2], f"its supervisor says so, for {_times(watch)}"
+    if word is not None and standing not in {"suspect", "hung"}:
+        return word.standing, f"its supervisor says so, for {_times(watch)}"
     return standing, why
 
 
@@ -192,6 +204,13 @@ def _where(ranks: Sequence[RankRow]) -> str:
     if ahead:
         return f"{said}, {len(ahead)} of {len(others)} others are further"
     return f"{said}, as are all {len(known)}" if others else said
+
+
+def _behind(ranks: Sequence[RankRow]) -> int | None:
+    """The one rank that all others have left behind; ``None`` where it is no single one."""
+    steps = [rank.step for rank in ranks if rank.step is not None]
+    last = [rank.rank for rank in ranks if rank.step is not None and rank.step == min(steps)]
+    return last[0] if len(last) == 1 and len(steps) > 1 else None
 
 
 def _spinning(

@@ -59,6 +59,7 @@ def test_a_job_that_stands_still_is_suspected_with_its_evidence():
     start = "rank 3: step 8 unchanged for 32 s, 3 of 3 others are further; no beat for 30 s"
     assert job.why.startswith(f"{start}, where a step takes 2 s; it counts as hung after 30 min")
     assert job.why.endswith("4 of 4 cards at 100 % and 70 W, 290 W while it moved")
+    assert [False, False, False, True] == [rank.accused for rank in job.ranks]
     assert words(seen)[-1].startswith(f"{job.name} may hang: rank 3: step 8 unchanged for ")
 
 
@@ -101,7 +102,7 @@ def test_the_supervisors_word_holds_until_a_rank_beats_again():
     scene = Scene()
     scene.trains(2)
     scene.notes(
-        "diagnosis", attempt=1, what="suspected", kind="python spin", sure=True,
+        "diagnosis", attempt=1, what="suspected", kind="python spin", sure=True, rank=1,
         why="rank 1 computes on and on at step (train.py:52)",
     )  # fmt: skip
     accused = scene.look(1.0)
@@ -109,6 +110,7 @@ def test_the_supervisors_word_holds_until_a_rank_beats_again():
 
     assert "suspect" == accused.jobs[0].standing
     assert "python spin: rank 1 computes" in accused.jobs[0].diagnosis
+    assert [False, True] == [rank.accused for rank in accused.jobs[0].ranks]
     assert ("healthy", None) == (moved.jobs[0].standing, moved.jobs[0].diagnosis)
     assert "20261121-061230-rvq moves again" == words(moved)[-1]
 
