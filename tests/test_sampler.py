@@ -84,8 +84,9 @@ def _driver(mock_driver, monkeypatch, run):
     mock_driver.set([])
 
 
-def ours(board):
-    return next(job for job in board.jobs if job.run_id == NAME)
+def ours(board, run):
+    """Its own job: other tests have theirs on this machine."""
+    return next((job for job in board.jobs if job.run_dir == str(run.root)), None)
 
 
 def test_a_run_its_cards_and_a_stranger(driver, run):
@@ -94,7 +95,7 @@ def test_a_run_its_cards_and_a_stranger(driver, run):
     run.steps()
     with Sampler(2.0, patient=True) as sampler:
         board = sampler.look()
-    job = ours(board)
+    job = ours(board, run)
 
     assert ("rvq", "2x4090", False) == (job.target, job.profile, job.supervised)
     assert [(0, (0,), 1), (1, (1,), 1)] == [(r.rank, r.gpus, r.step) for r in job.ranks]
@@ -128,9 +129,9 @@ def test_the_world_changes_under_it(driver, run):
     assert 8 == len(unloaded.cards)
     assert {"unreadable"} == {card.state for card in unloaded.cards}
     assert "ok" == back.cards[3].state
-    assert ["S", "T"] == [rank.process for rank in ours(back).ranks]
-    assert [None, None] == [rank.step for rank in ours(deleted).ranks]
-    assert NAME not in [job.run_id for job in gone.jobs]
+    assert ["S", "T"] == [rank.process for rank in ours(back, run).ranks]
+    assert [None, None] == [rank.step for rank in ours(deleted, run).ranks]
+    assert ours(gone, run) is None
     assert f"{NAME} has gone" in [happening.words for happening in gone.happenings]
 
 
@@ -142,7 +143,7 @@ def test_torn_files_stop_nobody(driver, run):
     (run.root / "events.jsonl").write_bytes(b'{"event": "diagnosis", "time": "x"}\n[1\n\xff\n{"ti')
     (run.root / "plan.json").write_text('{"target": [], "exclude_gpus": 7, "hang_timeout_s": "x"}')
     with Sampler(2.0) as sampler:
-        job = ours(sampler.look())
+        job = ours(sampler.look(), run)
 
     assert [None, 1] == [rank.step for rank in job.ranks]
     assert (None, None, None) == (job.target, job.profile, job.diagnosis)
@@ -161,7 +162,7 @@ def test_what_a_run_notes_is_told_once(driver, run):
         run_dir.record(run.root, "restart", attempt=1, why="from the checkpoint of step 1")
         accused, again = sampler.look(), sampler.look()
 
-    assert "python spin: rank 1 computes on and on" == ours(accused).diagnosis
+    assert "python spin: rank 1 computes on and on" == ours(accused, run).diagnosis
     assert 1 == sum("restarts: from" in one.words for one in again.happenings)
 
 
@@ -232,4 +233,4 @@ def test_the_first_look_of_a_night_knows_it(run):
     with Sampler(2.0) as sampler:
         board = sampler.look()
 
-    assert ("hung", "hung") == (ours(board).standing, board.health)
+    assert ("hung", "hung") == (ours(board, run).standing, board.health)

@@ -20,7 +20,7 @@ BUSY_PCT = 90  # a card that waits in a collective looks like that; its power gi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What a supervisor has found out, and when: as a sentence, a standing, and the rank it names."""
+    """What a supervisor has found out, and when: a sentence, a standing, the rank it names."""
 
     at_s: float
     words: str
