@@ -30,7 +30,6 @@ from gpuops.system.process import Job
 
 BETWEEN_S = 1.0
 DUMP_S = 5.0
-TAIL_BYTES = 64_000
 CLOCKS_DIFFER_S = 5.0
 CARDS_S = 5.0
 # A card fails before its job falls silent; a job ends half an hour after that at the latest.
@@ -77,9 +76,9 @@ def look(
 def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
     """Why an attempt ended by itself, from what it left behind and what the kernel says."""
     root = Path(plan.run_dir)
-    agent = _tail(Path(plan.log_dir, "agent.log"))
+    agent = files.tail(Path(plan.log_dir, "agent.log"))
     said = {
-        rank: _tail(run_dir.rank_log(root, plan.attempt, rank, "stderr"))
+        rank: files.tail(run_dir.rank_log(root, plan.attempt, rank, "stderr"))
         for rank in run_dir.ranks_with_logs(root, plan.attempt)
     }
     ended = ends(agent, said, dict(enumerate(plan.gpu_indices)))
@@ -191,12 +190,3 @@ def _stderr_logs(plan: LaunchPlan) -> dict[int, Path]:
     root = Path(plan.run_dir)
     ranks = range(plan.nproc_per_node)
     return {rank: run_dir.rank_log(root, plan.attempt, rank, "stderr") for rank in ranks}
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +137,16 @@ class _Book:
 
 
 class Looks:
-    """A sampler at work in a thread of its own, every ``interval_s``.
+    """A sampler at work in a thread of its own, every ``interval_s``; ``part`` of what it sees."""
 
-    ``readable`` is a descriptor that can be waited for: it becomes readable with each new board.
-    """
-
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
+    def __init__(
+        self, interval_s: float, part: Callable[[Board], Board] = lambda board: board
+    ) -> None:
+        self._interval_s, self._part = interval_s, part
         self._newest: Board | None = None
         self._failed: BaseException | None = None
         self._closed = threading.Event()
-        self.readable = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._came = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._work, name="looks", daemon=True)
         self._thread.start()
 
@@ -158,6 +157,10 @@ class Looks:
         self._closed.set()  # not waited for long: it may wait for a driver
         self._thread.join(timeout=0.2)
 
+    def fileno(self) -> int:
+        """What can be waited for: it becomes readable with each new board."""
+        return self._came
+
     def newest(self) -> Board | None:
         """The newest board; ``None`` before the first.
 
@@ -165,7 +168,7 @@ class Looks:
             BaseException: what the thread ended with: a defect.
         """
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.readable)
+            os.eventfd_read(self._came)
         if self._failed is not None:
             raise self._failed
         return self._newest
@@ -174,11 +177,11 @@ class Looks:
         try:
             with Sampler(self._interval_s) as sampler:
                 for _ in self._ticks():
-                    self._newest = sampler.look()
-                    os.eventfd_write(self.readable, 1)
+                    self._newest = self._part(sampler.look())
+                    os.eventfd_write(self._came, 1)
         except BaseException as defect:  # noqa: BLE001 - whoever draws is to end with it
             self._failed = defect
-            os.eventfd_write(self.readable, 1)
+            os.eventfd_write(self._came, 1)
 
     def _ticks(self) -> Iterator[None]:
         """The beginning of each look: they keep their distance, however long one takes."""

@@ -203,7 +203,7 @@ def _said(process):
 
 def next_board(looks):
     """The next look, waited for as who draws does."""
-    assert select.select([looks.readable], [], [], 20)[0], "no look was taken"
+    assert select.select([looks], [], [], 20)[0], "no look was taken"
     return looks.newest()
 
 
@@ -215,7 +215,7 @@ def test_a_defect_of_the_thread_reaches_whoever_draws(monkeypatch):
 
     monkeypatch.setattr(Sampler, "look", broken)
     with Looks(0.2) as looks:
-        assert select.select([looks.readable], [], [], 20)[0]
+        assert select.select([looks], [], [], 20)[0]
         with pytest.raises(ZeroDivisionError):
             looks.newest()
 

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from gpuops.cli import output
 from gpuops.core import monitor as core
-from gpuops.core.board import Board, Health
+from gpuops.core.board import Board, Health, JobRow
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
-from gpuops.sampler import Sampler
+from gpuops.sampler import Looks, Sampler
 from gpuops.system import run_dir
 
 app = typer.Typer(add_completion=False)
@@ -115,7 +115,27 @@ def _print(board: Board, *, as_json: bool, alone: bool) -> None:
 
 
 def _live(interval_s: float, part: Callable[[Board], Board], textfile: Path | None) -> None:
-    raise NotImplementedError
+    """On the terminal, until somebody leaves."""
+
+    def shown(board: Board) -> Board:
+        mine = part(board)
+        if textfile is not None:
+            _export(textfile, mine)
+        return mine
+
+    with Looks(interval_s, shown) as looks:  # it looks while the screen is loaded
+        from gpuops.ui import terminal  # noqa: PLC0415
+
+        number = terminal.run(looks, interval_s=interval_s, pages=_page)
+    if number is not None:
+        raise typer.Exit(128 + number)
+
+
+def _page(job: JobRow, kind: Literal["logs", "diagnosis"]) -> list[str]:
+    """What a key opens: the end of a job's logs, or why it stands still."""
+    from gpuops import paging  # noqa: PLC0415 - when a key asks for it
+
+    return paging.logs(job) if kind == "logs" else paging.diagnosis(job)
 
 
 def _export(path: Path, board: Board) -> None:

@@ -75,3 +75,13 @@ def is_file(path: Path) -> bool:
 def exists(path: Path) -> bool:
     """Whether there is anything, likewise."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+def tail(path: Path, most_bytes: int = 64_000) -> str:
+    """The end of a text file; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,44 @@
+"""What the monitor shows of a job when a key asks for it: its logs, and why it stands still."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gpuops.core.board import JobRow
+from gpuops.core.diagnosis import page
+from gpuops.inspection import newest
+from gpuops.system import files, run_dir
+
+NO_FOLDER = "It was not launched by gpuops, so nobody keeps its logs."
+
+
+def logs(job: JobRow) -> list[str]:
+    """The end of what each rank and torchrun said."""
+    if job.run_dir is None or job.attempt is None:
+        return [NO_FOLDER]
+    root = Path(job.run_dir)
+    said = {
+        f"rank {rank}, {stream}": files.tail(run_dir.rank_log(root, job.attempt, rank, stream))
+        for rank in run_dir.ranks_with_words(root, job.attempt)
+        for stream in ("stdout", "stderr")
+    }
+    said["torchrun"] = files.tail(root / "logs" / f"attempt-{job.attempt}" / "agent.log")
+    parts = [
+        ["", f"── {name} ──", *text.splitlines()] for name, text in reversed(said.items()) if text
+    ]
+    return [line for part in parts for line in part][1:] or ["It has said nothing yet."]
+
+
+def diagnosis(job: JobRow) -> list[str]:
+    """The newest diagnosis of its supervisor; else what the monitor itself makes of it."""
+    found = newest(Path(job.run_dir)) if job.run_dir is not None else None
+    lines = page(found).splitlines() if found is not None else []
+    if not lines and job.why is not None:
+        lines = [f"{job.why[:1].upper()}{job.why[1:]}."]
+    which = f"`gpuops diagnose {job.run_id}`" if job.run_id else f"`gpuops diagnose {_pid(job)}`"
+    hint = f"{which} looks at the stacks of its ranks now."
+    return [*(lines or ["Nobody has found anything wrong with it."]), "", hint]
+
+
+def _pid(job: JobRow) -> str:
+    return str(next((rank.pid for rank in job.ranks if rank.pid is not None), "PID"))
