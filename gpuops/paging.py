@@ -23,10 +23,13 @@ def logs(job: JobRow) -> list[str]:
         for stream in ("stdout", "stderr")
     }
     said["torchrun"] = files.tail(root / "logs" / f"attempt-{job.attempt}" / "agent.log")
-    parts = [
-        ["", f"── {name} ──", *text.splitlines()] for name, text in reversed(said.items()) if text
+    lines = [
+        line
+        for name, text in reversed(said.items())
+        if text
+        for line in ("", f"── {name} ──", *text.splitlines())
     ]
-    return [line for part in parts for line in part][1:] or ["It has said nothing yet."]
+    return lines[1:] or ["It has said nothing yet."]
 
 
 def diagnosis(job: JobRow) -> list[str]:
