@@ -15,6 +15,8 @@ from gpuops.core.watch import Watch
 from gpuops.heartbeat import Beat
 
 LATELY = 5  # steps that make up the present speed
+STARTS_S = 120.0  # until then who has not beaten may do so yet
+SILENT = "it does not beat: whether it moves cannot be told from here"
 BUSY_PCT = 90  # a card that waits in a collective looks like that; its power gives it away
 
 
@@ -53,7 +55,9 @@ def follow(
     watch = _watched(sample, before.watch if before else None)
     beats = {beat.rank: beat for beat in sample.seen.beats} if sample.seen else {}
     word = _word(sample, before.word if before else None, beats, at_s - clock_s)
-    standing, why = _judged(sample, watch, word)
+    started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
+    started_at_s = min(started, default=at_s)
+    standing, why = _judged(sample, watch, word, at_s - started_at_s)
     ranks = [_rank(process, beats, watch, clock_s) for process in sample.job.ranks]
     if standing in {"suspect", "hung"}:
         guilty = word.rank if word is not None else _behind(ranks)
@@ -66,7 +70,6 @@ def follow(
     elif standing in {"suspect", "hung"} and why is not None:
         why = "; ".join([_where(ranks), why, *_spinning(ranks, cards, usual)]).removeprefix("; ")
     job = sample.job
-    started = [p.started_at_s for p in job.processes if p.started_at_s is not None]
     row = JobRow(
         name=sample.name,
         run_id=job.run_id,
@@ -77,7 +80,7 @@ def follow(
         ours=job.ours,
         supervised=sample.supervised,
         attempt=job.attempt,
-        started_at_s=min(started, default=None),
+        started_at_s=started_at_s if started else None,
         standing=standing,
         why=why,
         diagnosis=word.words if word else None,
@@ -118,7 +121,9 @@ def _word(
     return None if moved else found
 
 
-def _judged(sample: JobSample, watch: Watch, word: Word | None) -> tuple[Standing, str | None]:
+def _judged(
+    sample: JobSample, watch: Watch, word: Word | None, age_s: float
+) -> tuple[Standing, str | None]:
     job = sample.job
     if not job.ours:
         return "left alone", None
@@ -128,8 +133,10 @@ def _judged(sample: JobSample, watch: Watch, word: Word | None) -> tuple[Standin
         return "blind", "it cannot be looked into"
     trains = any(beat.step is not None and beat.phase != "start" for beat in sample.seen.beats)
     standing, why = _as_word(hang.judge(watch, sample.facts.policy), trains=trains)
+    if standing == "starting" and not sample.seen.beats and age_s > STARTS_S:
+        standing, why = "blind", SILENT
     if word is not None and standing not in {"suspect", "hung"}:
-        return word.standing, f"its supervisor says so, for {_times(watch)}"
+        return word.standing, f"so its supervisor found; {_times(watch)}"
     return standing, why
 
 

@@ -59,6 +59,10 @@ class Scene:
         self.noted, self.ended = (), {}
         return board(self.monitor)
 
+    def starts(self, ago_s):
+        """The job's torchrun was started some time ago."""
+        self.changes = {"agent": torchrun(started_at_s=DAY_S + self.clock_s - ago_s)}
+
     def trains(self, looks=8, **said):
         for _ in range(looks):
             self.clock_s += self.interval_s

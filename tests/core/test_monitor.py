@@ -321,3 +321,16 @@ def test_what_is_remembered_has_an_end():
         seen = scene.look()
 
     assert (200, 150) == (len(seen.happenings), len(seen.cards[0].history))
+
+
+def test_a_job_that_never_beats_is_not_starting_for_ever():
+    """At first it may be yet to; later it is said that nothing can be told of it."""
+    scene = Scene()
+    scene.starts(10.0)
+    young = scene.look()
+    scene.starts(600.0)
+    old = scene.look()
+
+    assert "starting" == young.jobs[0].standing
+    assert ("blind", "fine") == (old.jobs[0].standing, old.health)
+    assert "does not beat" in old.jobs[0].why
