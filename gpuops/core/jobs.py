@@ -97,12 +97,16 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """All processes by pid; and of these gpuops' reapers, the torchruns, the ranks and theirs."""
+    """All processes by pid; and of these gpuops' reapers, the torchruns, the ranks and theirs.
+
+    ``teams``: the torchruns by what all processes of their jobs share.
+    """
 
     processes: Mapping[int, Process]
     reapers: Mapping[int, Process]
     agents: Mapping[int, Process]
     marked: Mapping[int, Process]
+    teams: Mapping[tuple[str | None, ...], Sequence[Process]]
 
     def parent(self, process: Process) -> Process | None:
         return self.processes.get(process.parent_pid)
@@ -177,7 +181,12 @@ def _sort(processes: Iterable[Process]) -> _Machine:
     agents = {p.pid: p for p in everybody.values() if _is_agent(p, reapers)}
     others = (p for p in everybody.values() if p.pid not in agents and p.pid not in reapers)
     marked = {p.pid: p for p in others if _is_marked(p, agents)}
-    return _Machine(everybody, reapers, agents, marked)
+    teams: dict[tuple[str | None, ...], list[Process]] = {}
+    for rank in marked.values():
+        agent, shared = agents.get(rank.parent_pid), _key(rank)
+        if agent is not None and any(shared) and agent not in teams.setdefault(shared, []):
+            teams[shared].append(agent)
+    return _Machine(everybody, reapers, agents, marked, teams)
 
 
 def _is_reaper(process: Process) -> bool:
@@ -220,10 +229,8 @@ def _helped(head: Process, machine: _Machine) -> Process | None:
     A tool that rank 0 started and that went into the background; but not what is older than
     that torchrun: the one before has left it behind.
     """
-    for rank in machine.marked.values():
-        agent = machine.agents.get(rank.parent_pid)
-        same = rank.user == head.user and _key(rank) == _key(head) and any(_key(head))
-        if agent is not None and same and head.start_ticks >= agent.start_ticks:
+    for agent in machine.teams.get(_key(head), ()):
+        if agent.user == head.user and head.start_ticks >= agent.start_ticks:
             return agent
     return None
 

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from gpuops.core.device import GpuProcess, Kind, Whose
 from gpuops.core.foreign import printable
+from gpuops.system.identity import settled_before, stat
 
 COMMAND_LENGTH = 60
 # The number that the kernel gives the machine's own PID namespace (PROC_PID_INIT_INO).
 MACHINES_OWN = 0xEFFFFFFC
+
+
+class Acquaintances:
+    """Processes as ``identify`` tells them; one that is known already is not looked up again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, GpuProcess]] = {}
+
+    def identify(
+        self, pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool
+    ) -> GpuProcess:
+        """Who it is, with what it holds now."""
+        seen = stat(pid)
+        start_ticks, known = self._known.get(pid, (None, None))
+        if known is not None and seen is not None and seen[2] == start_ticks:
+            return replace(known, kind=kind, memory_bytes=memory_bytes)
+        found = identify(pid, kind=kind, memory_bytes=memory_bytes, contained=contained)
+        if seen is not None and found.whose == "known" and seen[2] < settled_before():
+            self._known[pid] = seen[2], found
+        return found
 
 
 def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool) -> GpuProcess:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpuops import reaper
 from gpuops.system.files import read_json
+
+ENDED = {"Z", "X"}
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+SETTLED_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,25 @@ class Identity:
                     signal.pidfd_send_signal(handle, number)
         finally:
             os.close(handle)
+
+
+def stat(pid: int) -> tuple[str, int, int] | None:
+    """State, parent, and start in clock ticks since boot; ``None`` of one that has ended."""
+    try:
+        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(handle, 4096).decode(errors="replace")
+        finally:
+            os.close(handle)
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in ENDED else (fields[0], int(fields[1]), int(fields[19]))
+
+
+def settled_before() -> float:
+    """Who started before this tick is what it is; a younger one may be about to become another."""
+    return (time.clock_gettime(time.CLOCK_BOOTTIME) - SETTLED_S) * CLOCK_TICKS
 
 
 def agent_identity(state_dir: Path) -> Identity | None:

@@ -15,11 +15,8 @@ import psutil
 from gpuops.core.cleanup import Seen
 from gpuops.core.device import Box
 from gpuops.core.jobs import VARIABLES, Process, TrainingJob, gather, on_cards
-from gpuops.system.identity import Identity
+from gpuops.system.identity import Identity, settled_before, stat
 
-ENDED = {"Z", "X"}
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-SETTLED_S = 3.0
 EVERYBODY_EVERY = 16  # looks
 
 
@@ -46,7 +43,7 @@ class Census:
 
     def jobs(self, box: Box | None = None) -> tuple[TrainingJob, ...]:
         """The training jobs now; those that this process itself belongs to are left out."""
-        young = (time.clock_gettime(time.CLOCK_BOOTTIME) - SETTLED_S) * CLOCK_TICKS
+        young = settled_before()
         # Of all others it does not matter now how they do; but a pid may be given anew.
         everybody = self._looks % EVERYBODY_EVERY == 0
         self._looks += 1
@@ -67,10 +64,10 @@ class Census:
 
     def _look(self, pid: int, young: float) -> tuple[int, Process | None] | None:
         """Its start time, and what it is, unless it is none that could be of a job."""
-        stat = _stat(pid)
-        if stat is None:
+        seen = stat(pid)
+        if seen is None:
             return None
-        state, parent_pid, start_ticks = stat
+        state, parent_pid, start_ticks = seen
         then, known = self._known.get(pid, (None, None))
         if then != start_ticks or start_ticks > young:
             return start_ticks, _read(pid)
@@ -89,9 +86,9 @@ def look_again(jobs: Iterable[TrainingJob]) -> dict[int, Seen]:
     found: dict[int, Seen] = {}
     for job in jobs:
         for process in job.processes:
-            stat = _stat(process.pid)
-            if stat is not None:
-                state, _, start_ticks = stat
+            now = stat(process.pid)
+            if now is not None:
+                state, _, start_ticks = now
                 found[process.pid] = Seen(start_ticks=start_ticks, state=state)
     return found
 
@@ -128,10 +125,10 @@ def _outlast(processes: Sequence[Process], timeout_s: float) -> tuple[Process, .
 
 
 def _read(pid: int) -> Process | None:
-    stat = _stat(pid)
-    if stat is None:
+    seen = stat(pid)
+    if seen is None:
         return None
-    state, parent_pid, start_ticks = stat
+    state, parent_pid, start_ticks = seen
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -154,7 +151,7 @@ def _read(pid: int) -> Process | None:
         environment=_environment(process),
         started_at_s=started_at_s,
     )
-    again = _stat(pid)  # a pid that was given anew in between would be a mixture of two
+    again = stat(pid)  # a pid that was given anew in between would be a mixture of two
     return found if again is not None and again[2] == start_ticks else None
 
 
@@ -164,20 +161,6 @@ def _placed(process: Process, box: Box | None) -> Process:
     if (process.gpus, process.gpu_memory_bytes) == (gpus, memory_bytes):
         return process
     return replace(process, gpus=gpus, gpu_memory_bytes=memory_bytes)
-
-
-def _stat(pid: int) -> tuple[str, int, int] | None:
-    """State, parent, and start in clock ticks since boot; ``None`` of one that has ended."""
-    try:
-        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.read(handle, 4096).decode(errors="replace")
-        finally:
-            os.close(handle)
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in ENDED else (fields[0], int(fields[1]), int(fields[19]))
 
 
 def _is_python(process: psutil.Process, argv: Sequence[str]) -> bool:

@@ -50,6 +50,7 @@ class Reader:
         self._start_timeout_s = start_timeout_s
         self._log = KernelLog(kernel_log)
         self._contained = gpu_processes.in_container()
+        self._acquaintances = gpu_processes.Acquaintances()
         self._child: Child | None = None
 
     def __enter__(self) -> Reader:
@@ -143,7 +144,7 @@ class Reader:
 
     def _process(self, entry: tuple[int, int | None, Any]) -> GpuProcess:
         pid, memory_bytes, kind = entry
-        return gpu_processes.identify(
+        return self._acquaintances.identify(
             pid, kind=kind, memory_bytes=memory_bytes, contained=self._contained
         )
 
