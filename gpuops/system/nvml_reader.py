@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -281,7 +282,16 @@ def _load_pynvml(folder: str) -> Any:
     import pynvml  # noqa: PLC0415 - likewise; it lies in the folder
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if _orphaned():  # it has ended before the kernel was told
+        os._exit(0)
     return pynvml
+
+
+def _orphaned() -> bool:
+    """Whether nobody holds the other end of stdin any more."""
+    poller = select.poll()
+    poller.register(0, 0)
+    return any(happened & select.POLLHUP for _, happened in poller.poll(0))
 
 
 def _find_library(name: str) -> str | None:
