@@ -151,9 +151,13 @@ def beat(
 def read(path: Path) -> Beat | None:
     """Read the newest whole beat of a file; ``None`` where there is none yet."""
     try:
-        data = path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.pread(handle, _SIZE + 1, 0)
         for _ in range(8):
-            again = path.read_bytes()
+            again = os.pread(handle, _SIZE + 1, 0)
             if data[: _SLOT_OFFSETS[0]] == again[: _SLOT_OFFSETS[0]]:
                 break
             data = again
@@ -161,6 +165,8 @@ def read(path: Path) -> Beat | None:
             return None
     except OSError:
         return None
+    finally:
+        os.close(handle)
     if len(data) != _SIZE or not data.startswith(_MAGIC):
         return None
     (count,) = _COUNT.unpack_from(data, _COUNT_OFFSET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import sys
@@ -57,6 +58,7 @@ def monitor(
     """
     if interval < SHORTEST_S:
         raise UsageError(f"--interval {interval:g} is too short.", f"{SHORTEST_S} s is the least.")
+    gc.enable()
     part = _part(gpu, run, runs_dir)
     looks = 1 if once else count
     live = looks is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()

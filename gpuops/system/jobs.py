@@ -18,6 +18,7 @@ from gpuops.core.jobs import VARIABLES, Process, TrainingJob, gather, on_cards
 from gpuops.system.identity import Identity, settled_before, stat
 
 EVERYBODY_EVERY = 16  # looks
+NOBODY = -1  # a pid that no card lists
 
 
 def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
@@ -53,9 +54,17 @@ class Census:
             else self._known[pid]
             for pid in psutil.pids()
         }
-        self._known = {pid: one for pid, one in seen.items() if one is not None}
-        processes = (process for _, process in self._known.values() if process is not None)
-        found = gather(_placed(process, box) for process in processes)
+        listed = {p.pid for device in box.devices for p in device.processes or ()} if box else set()
+        nowhere = on_cards(box, NOBODY)
+        self._known = {
+            pid: (
+                one[0],
+                one[1] and _placed(one[1], on_cards(box, pid) if pid in listed else nowhere),
+            )
+            for pid, one in seen.items()
+            if one is not None
+        }
+        found = gather(process for _, process in self._known.values() if process is not None)
         self._lively = {pid for pid, (start_ticks, _) in self._known.items() if start_ticks > young}
         self._lively |= {process.pid for job in found for process in job.processes}
         return tuple(
@@ -155,10 +164,10 @@ def _read(pid: int) -> Process | None:
     return found if again is not None and again[2] == start_ticks else None
 
 
-def _placed(process: Process, box: Box | None) -> Process:
-    """With the cards that list it."""
-    gpus, memory_bytes = on_cards(box, process.pid)
-    if (process.gpus, process.gpu_memory_bytes) == (gpus, memory_bytes):
+def _placed(process: Process, place: tuple[tuple[int, ...], int | None]) -> Process:
+    """With the cards that list it, and what it holds there."""
+    gpus, memory_bytes = place
+    if (process.gpus, process.gpu_memory_bytes) == place:
         return process
     return replace(process, gpus=gpus, gpu_memory_bytes=memory_bytes)
 
