@@ -10,7 +10,7 @@ from rich.text import Text
 
 from gpuops.core.board import Board, CardRow, CardState, Health
 from gpuops.ui import grid, words
-from gpuops.ui.grid import DIM, Cell, Column, clean
+from gpuops.ui.grid import DIM, Cell, clean
 from gpuops.ui.monitor_jobs import Jobs, wanted
 from gpuops.ui.monitor_rows import (
     BAD,
@@ -55,29 +55,24 @@ LEVELS = {"info": "", "good": GOOD, "warning": WARM, "bad": "bold red"}
 
 HELP = """\
 q  Ctrl-C     leave; nothing that is shown is touched
-↑ ↓  k j      another run; with one run alone, its hidden ranks
+↑ ↓  k j      another run; of one run alone, the hidden ranks
 PgUp PgDn     the hidden ranks of the selected run
 l  Enter      its log
 d             why it stands still, in full
-e             events, advice, processes of others, what could not be read
+e             processes of others, events, advice, what could not be read
 s             sort: as numbered, by use, by memory, by age
 p             pause the screen; the jobs and the looking go on
-Ctrl-L        draw the screen anew
-Esc           back
+Ctrl-L  Esc   draw the screen anew; back
 
-GPU states
 OK            idle, or at work for a run of gpuops
 BUSY-OTHER    somebody else computes on it
 EXCLUDED      a living run was told to leave it alone
-STUCK         the driver has not answered for so long
-LOST          it has gone from the bus
-NO PERMISSION, UNREADABLE
+STUCK  LOST   the driver has not answered for so long; it has gone from the bus
 
-Ranks
-speed, usual  steps a second now, and as a share of its own median
-data          share of a step that it waits for data
+speed  usual  steps a second now, and as a share of its own median
+data          the share of a step that it waits for data
 moved         since its last new step or phase
-beat          since its last sign of life; a beat is no progress
+beat          since its last sign of life, which is no progress
 !             what is thought of the run is this rank's doing
 —             not available; it is never zero""".splitlines()
 
@@ -154,7 +149,7 @@ def _screen(board: Board, view: View) -> tuple[list[Text], int]:
     tail = _tail(board, width)
     if height is None:
         cards = _cards(board, view, None)
-        jobs = Jobs(board, width=width, room=None, run=width >= PLAIN_WIDTH)
+        jobs = Jobs(board, width=width, room=None, piped=True)
         return _spaced([head, cards, jobs.lines, *tail.values()], None), 0
     head = head[: max(1, height // 4)]
     room = height - len(head) - 1
@@ -428,6 +423,3 @@ def _page(page: Page, view: View) -> tuple[list[Text], int]:
     foot = _keys([], [("Esc", "back"), ("↑↓ PgUp PgDn", "scroll"), ("q", "quit")], view.width)
     blank = [Text()] * (room - len(seen))
     return [title, *seen, *blank, foot][: view.height], most
-
-
-__all__ = ["Column", "Page", "View", "draw", "plain", "rest", "scrolled"]

@@ -17,6 +17,7 @@ from gpuops.ui.monitor_rows import BAD, OURS, RANKS, STANDINGS, WARM, rank
 
 TROUBLED = ("hung", "suspect", "blind")
 LOUDNESS = (*TROUBLED, "starting", "healthy", "left alone")
+LINES_AN_EVIDENCE = 8  # where ranks are hidden: of so many lines one says why
 HANGING_FROM = 40
 TOTAL_FROM = 32  # columns; below, a step goes without its total
 EVIDENCE_LIMITS = (None, 6, 4, 3, 2, 1)  # lines; the first at which all ranks fit
@@ -49,7 +50,7 @@ class Jobs:
     """The lines of all jobs in ``room`` lines (``None``: as many as it takes).
 
     ``scroll`` of the selected job's ranks are left out at their top; ``most_scroll`` is how many
-    can be.
+    can be. ``piped``: nobody selects, and every row names its run.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class Jobs:
         selected: str | None = None,
         scroll: int = 0,
         by_age: bool = False,
-        run: bool = False,
+        piped: bool = False,
     ) -> None:
-        self._board, self._width, self._run = board, width, run
+        self._board, self._width, self._piped = board, width, piped
         self._jobs = in_order(board)
         self._chosen = chosen(board, selected)
         self._ranks = [_sorted(job.ranks, by_age=by_age) for job in self._jobs]
@@ -84,7 +85,7 @@ class Jobs:
     def _squeezed(self, room: int) -> list[Text]:
         """What matters most, and how much is hidden."""
         jobs = self._jobs
-        heads = [self._head(job, 1) for job in jobs]
+        heads = [self._head(job, max(1, room // LINES_AN_EVIDENCE)) for job in jobs]
         left = room
         order = list(range(len(jobs)))
         first = [i for i in order if jobs[i].standing in TROUBLED]
@@ -154,7 +155,7 @@ class Jobs:
         ranks: Sequence[Sequence[RankRow]],
         sums: dict[int, str],
     ) -> list[Text]:
-        width, run = self._width, self._run
+        width, run = self._width, self._piped
         total = width >= TOTAL_FROM
         cells = {
             i: [rank(row, self._jobs[i], run=run, total=total) for row in ranks[i]] for i in taken
@@ -170,7 +171,7 @@ class Jobs:
 
     def _head(self, job: JobRow, limit: int | None) -> list[Text]:
         """What it is; below, in at most ``limit`` lines, what is to be thought of it."""
-        selected = len(self._jobs) > 1 and job is self._chosen
+        selected = len(self._jobs) > 1 and job is self._chosen and not self._piped
         standing, style = STANDINGS[job.standing]
         pieces: list[Cell] = [("▸ " if selected else "  ", "bold"), (clean(job.name), "bold")]
         if not job.why:

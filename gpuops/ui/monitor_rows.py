@@ -43,8 +43,8 @@ STATES: dict[CardState, tuple[str, str]] = {
     "excluded": ("EXCLUDED", WARM),
     "stuck": ("STUCK", BAD),
     "lost": ("LOST", BAD),
-    "no permission": ("NO PERMISSION", DOUBT),
-    "unreadable": ("UNREADABLE", DOUBT),
+    "no permission": ("NO PERMISSION", WARM),
+    "unreadable": ("UNREADABLE", WARM),
 }
 
 RANKS = (
@@ -111,7 +111,7 @@ def card(row: CardRow, *, model: bool) -> list[Cell]:
         _number(row.temperature_c, "°C"),
         _of(row.power_w, row.power_limit_w),
         _of(row.clock_mhz, row.clock_max_mhz),
-        (sparkline(row.history), OURS if row.state == "ok" else DIM),
+        (sparkline(row.history), DIM),
         _holder(row),
         (clean(", ".join(row.slow)), WARM),
         (short_model(row.name) if model else "", DIM),
