@@ -144,7 +144,7 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
             widths[i] = need
             spare -= gap + need
     if dearest and not any(widths):
-        widths[dearest[0]] = width
+        widths[dearest[0]], spare = width, 0
     for i in dearest:
         if widths[i] and widths[i] < wanted[i]:
             more = min(spare, wanted[i] - widths[i])

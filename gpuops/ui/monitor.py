@@ -384,7 +384,8 @@ def _footer(board: Board, view: View, hidden: Mapping[str, int]) -> Text:
     if hidden:
         keys.insert(0, ("e", _hidden(hidden, view.width)))
     keys += [("l", "log"), ("d", "why")] if board.jobs else []
-    keys += [("p", "go on" if view.paused else "pause"), ("s", f"sort ({view.sort})")]
+    keys.insert(0 if view.paused else len(keys), ("p", "go on" if view.paused else "pause"))
+    keys.append(("s", f"sort ({view.sort})"))
     keys += [("↑↓", "run")] if len(board.jobs) > 1 else []
     return _keys(said, keys, view.width)
 

@@ -91,19 +91,26 @@ class Jobs:
         first = [i for i in order if jobs[i].standing in TROUBLED]
         first += [i for i in order if jobs[i] is self._chosen and i not in first]
         first += [i for i in order if i not in first]
+        needs = [len(head) + bool(ranks) for head, ranks in zip(heads, self._ranks, strict=True)]
         taken: list[int] = []
         for place, i in enumerate(first):
-            need = len(heads[i]) + bool(self._ranks[i])
-            if need + (place < len(first) - 1) > left and (taken or need > left):
+            if needs[i] + (place < len(first) - 1) > left and (taken or needs[i] > left):
                 break
             taken.append(i)
-            left -= need
+            left -= needs[i]
+        # The names of the columns, and a rank of each that is in trouble, before what is well.
+        guilty = sum(bool(self._guilty(i)) for i in taken)
+        while guilty and left - (len(taken) < len(jobs)) < 1 + guilty and len(taken) > 1:
+            if jobs[taken[-1]].standing in TROUBLED or jobs[taken[-1]] is self._chosen:
+                break
+            left += needs[taken.pop()]
         hidden = [i for i in order if i not in taken]
         left -= bool(hidden)
-        left -= 1  # for the names of the columns
         shown = dict.fromkeys(taken, 0)
-        for want in (lambda i: len(self._guilty(i)), lambda i: len(self._ranks[i])):
-            left = self._deal(taken, shown, left, want)
+        if left > 0:
+            left -= 1  # the names of the columns
+            for want in (lambda i: len(self._guilty(i)), lambda i: len(self._ranks[i])):
+                left = self._deal(taken, shown, left, want)
         rows, sums = {}, {}
         for i in taken:
             rows[i], rest = self._window(i, shown[i])
@@ -226,8 +233,12 @@ def _guilty(row: RankRow, job: JobRow) -> bool:
 
 
 def _summary(hidden: Sequence[RankRow], count: int) -> str:
-    """``… 55 more of 64 ranks: step 812-813, 1.8-2.0/s, moved at most 2.1s ago``."""
-    many = f"… {len(hidden)} more of {count} ranks" if len(hidden) < count else f"{count} ranks"
+    """``… 55 more of 64 ranks: step 812-813, 1.8-2.0/s, moved within 2.1s``."""
+    many = (
+        f"… {len(hidden)} more of {count} ranks"
+        if len(hidden) < count
+        else f"{count} rank{'s' * (count != 1)}"
+    )
     parts = []
     steps = [row.step for row in hidden if row.step is not None]
     if steps:
@@ -237,7 +248,7 @@ def _summary(hidden: Sequence[RankRow], count: int) -> str:
         parts.append(f"{_span(f'{min(speeds):.2g}', f'{max(speeds):.2g}')}/s")
     ages = [row.progress_age_s for row in hidden if row.progress_age_s is not None]
     if ages:
-        parts.append(f"moved {words.brief(max(ages), tenths=True)} ago at most")
+        parts.append(f"moved within {words.brief(max(ages), tenths=True)}")
     return f"{many}: {', '.join(parts)}" if parts else many
 
 

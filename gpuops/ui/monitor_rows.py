@@ -124,9 +124,9 @@ def short_model(name: str | None) -> str:
 
 
 def sparkline(history: Sequence[int | None]) -> str:
-    """One bar a look; a dot where nothing could be read, which is not nothing to do."""
+    """One bar a look, the lowest for 0 % alone; a dot where nothing could be read."""
     return "".join(
-        "·" if pct is None else BARS[min(7, max(0, pct) * 8 // 100)]
+        "·" if pct is None else BARS[min(7, max(0, -(-pct * 7 // 100)))]
         for pct in history[-HISTORY_SHOWN:]
     )
 
