@@ -1,1 +1,1 @@
-"""Values as things to look at. Nothing here reads the world."""
+"""Values as things to look at. Nothing here reads the world but the terminal that shows them."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from rich.text import Text
 
-from gpuops.core.board import Board, CardRow, CardState, Health
+from gpuops.core.board import Board, Health
 from gpuops.ui import grid, words
 from gpuops.ui.grid import DIM, Cell, clean
+from gpuops.ui.monitor_cards import SEVERITY, Sort, cards, numbers
 from gpuops.ui.monitor_jobs import Jobs, wanted
 from gpuops.ui.monitor_rows import (
     BAD,
-    CARDS,
     DOUBT,
     GOOD,
     OTHERS,
@@ -22,15 +21,11 @@ from gpuops.ui.monitor_rows import (
     STATES,
     STRANGERS,
     WARM,
-    card,
     short_model,
     stranger,
 )
 
-Sort = Literal["order", "use", "memory", "age"]
-SORTS: tuple[Sort, ...] = ("order", "use", "memory", "age")
 PLAIN_WIDTH = 200
-PAIRED_FROM = 76  # columns; from here on two cards fit beside each other
 JOBS_LEAST = 8
 HEADER_LEAST = 24
 ABOUT_LEAST = 2
@@ -42,15 +37,6 @@ HEALTHS: dict[Health, Cell] = {
     "hung": (" HUNG ", BAD),
     "no driver": (" NO DRIVER ", DIM),
 }
-SEVERITY: tuple[CardState, ...] = (
-    "lost",
-    "stuck",
-    "unreadable",
-    "no permission",
-    "excluded",
-    "busy-other",
-    "ok",
-)
 LEVELS = {"info": "", "good": GOOD, "warning": WARM, "bad": "bold red"}
 
 HELP = """\
@@ -148,13 +134,14 @@ def _screen(board: Board, view: View) -> tuple[list[Text], int]:
     head = _header(board, view)
     tail = _tail(board, width)
     if height is None:
-        cards = _cards(board, view, None)
+        rows = cards(board, width=width, room=None)
         jobs = Jobs(board, width=width, room=None, piped=True)
-        return _spaced([head, cards, jobs.lines, *tail.values()], None), 0
+        return _spaced([head, rows, jobs.lines, *tail.values()], None), 0
     head = head[: max(1, height // 4)]
     room = height - len(head) - 1
-    cards = _cards(board, view, max(1, room // 2, room - min(wanted(board), JOBS_LEAST)))
-    left = room - len(cards)
+    most = max(1, room // 2, room - min(wanted(board), JOBS_LEAST))
+    rows = cards(board, width=width, room=most, sort=view.sort)
+    left = room - len(rows)
     jobs = Jobs(
         board,
         width=width,
@@ -164,7 +151,7 @@ def _screen(board: Board, view: View) -> tuple[list[Text], int]:
         by_age=view.sort == "age",
     )
     shown, hidden = _tail_in(tail, left - len(jobs.lines))
-    body = _spaced([head, cards, jobs.lines, *shown], height - 1)[: height - 1]
+    body = _spaced([head, rows, jobs.lines, *shown], height - 1)[: height - 1]
     blank = [Text()] * (height - 1 - len(body))
     foot = [_footer(board, view, hidden)] if height > 1 else []
     return [*(body or head[:1]), *blank, *foot], jobs.most_scroll
@@ -206,23 +193,23 @@ def _header(board: Board, view: View) -> list[Text]:
 
 
 def _counts(board: Board) -> list[Cell]:
-    cards = board.cards
-    if not cards:
+    there = board.cards
+    if not there:
         return [("no GPUs", "")]
-    idle = [row.index for row in cards if row.idle]
-    total = f"{len(cards)} GPU{'s' * (len(cards) != 1)}: "
-    which = f" ({_numbers(idle)})" if idle else ""
+    idle = [row.index for row in there if row.idle]
+    total = f"{len(there)} GPU{'s' * (len(there) != 1)}: "
+    which = f" ({numbers(idle)})" if idle else ""
     parts: list[Cell] = [(f"{total}{len(idle)} idle{which}", GOOD if idle else "")]
-    ours = sum(row.state == "ok" and not row.idle for row in cards)
+    ours = sum(row.state == "ok" and not row.idle for row in there)
     if ours:
         parts.append((f"{ours} ours", OURS))
     for state in ("busy-other", *SEVERITY[:-2]):
         name, style = STATES[state]
-        those = [row.index for row in cards if row.state == state]
+        those = [row.index for row in there if row.state == state]
         if state == "busy-other" and those:
             parts.append((f"{len(those)} other", OTHERS))
         elif those:
-            parts.append((f"{len(those)} {name.lower()} ({_numbers(those)})", style))
+            parts.append((f"{len(those)} {name.lower()} ({numbers(those)})", style))
     return parts
 
 
@@ -235,78 +222,6 @@ def _about(board: Board, view: View) -> list[Cell]:
         view.interval_s and f"every {view.interval_s:g} s",
     ]
     return [(part, DIM) for part in parts if part]
-
-
-def _numbers(indices: Sequence[int]) -> str:
-    """``0 2 5``; ``0-5 9`` where that is shorter."""
-    runs: list[list[int]] = []
-    for index in sorted(indices):
-        if runs and index == runs[-1][-1] + 1:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return " ".join(
-        f"{run[0]}-{run[-1]}" if len(run) > 2 else " ".join(map(str, run)) for run in runs
-    )
-
-
-# -------------------------------------------------------------------------------------- the cards
-
-
-def _cards(board: Board, view: View, room: int | None) -> list[Text]:
-    """Every card in a row; two beside each other where lines are scarce."""
-    if not board.cards:
-        why = board.gaps.get("gpus") or "none was found"
-        return [grid.trimmed([("  No GPU to watch here: ", ""), (clean(why), DIM)], view.width)]
-    rows = _sorted(board.cards, view.sort)
-    mixed = len({row.name for row in rows if row.name}) > 1
-    if room is None or len(rows) < room:
-        return _table(rows, view.width, mixed=mixed)
-    if view.width >= PAIRED_FROM:
-        half = -(-len(rows) // 2)
-        if half < room:
-            return _paired(rows, half, view.width)
-    rows = sorted(rows, key=lambda row: SEVERITY.index(row.state))
-    kept, hidden = rows[: max(0, room - 2)], rows[max(0, room - 2) :]
-    states = sorted({STATES[row.state][0] for row in hidden})
-    where = _numbers([row.index for row in hidden])
-    more = f"  … {len(hidden)} more GPUs ({where}): {', '.join(states)}"
-    table = _table(kept, view.width, mixed=mixed) if kept else []
-    return [*table, grid.trimmed([(more, OURS)], view.width)]
-
-
-def _table(rows: Sequence[CardRow], width: int, *, mixed: bool) -> list[Text]:
-    cells = [card(row, model=mixed) for row in rows]
-    widths = grid.fitted(CARDS, cells, width)
-    return [
-        grid.heads(CARDS, widths, width),
-        *(grid.line(CARDS, widths, row, width) for row in cells),
-    ]
-
-
-def _paired(rows: Sequence[CardRow], half: int, width: int) -> list[Text]:
-    wide = (width - 3) // 2
-    lines = _table(rows, wide, mixed=False)
-    head, left, right = lines[0], lines[1 : half + 1], lines[half + 1 :]
-    both = []
-    for one, other in zip([head, *left], [head, *right, Text()], strict=False):
-        line = one.copy()
-        line.append(" " * (wide - one.cell_len + 3))
-        both.append(line.append_text(other))
-    return both
-
-
-def _sorted(cards: Sequence[CardRow], sort: Sort) -> list[CardRow]:
-    """Largest first; what is not known last."""
-    values = {
-        "use": lambda row: row.utilization_pct,
-        "memory": lambda row: row.memory_used_bytes,
-        "age": lambda row: row.state_age_s,
-    }
-    value = values.get(sort)
-    if value is None:
-        return list(cards)
-    return sorted(cards, key=lambda row: -1.0 if value(row) is None else value(row), reverse=True)
 
 
 # ------------------------------------------------------------------------------------ what is left

@@ -68,6 +68,7 @@ class Jobs:
         self._jobs = in_order(board)
         self._chosen = chosen(board, selected)
         self._ranks = [_sorted(job.ranks, by_age=by_age) for job in self._jobs]
+        self._guilty = [_guilty(job) for job in self._jobs]
         self._scroll = scroll
         self.most_scroll = 0
         whole = self._whole(room)
@@ -84,63 +85,64 @@ class Jobs:
 
     def _squeezed(self, room: int) -> list[Text]:
         """What matters most, and how much is hidden."""
-        jobs = self._jobs
+        jobs, many = self._jobs, range(len(self._jobs))
         heads = [self._head(job, max(1, room // LINES_AN_EVIDENCE)) for job in jobs]
-        left = room
-        order = list(range(len(jobs)))
-        first = [i for i in order if jobs[i].standing in TROUBLED]
-        first += [i for i in order if jobs[i] is self._chosen and i not in first]
-        first += [i for i in order if i not in first]
         needs = [len(head) + bool(ranks) for head, ranks in zip(heads, self._ranks, strict=True)]
-        taken: list[int] = []
-        for place, i in enumerate(first):
-            if needs[i] + (place < len(first) - 1) > left and (taken or needs[i] > left):
-                break
-            taken.append(i)
-            left -= needs[i]
-        # The names of the columns, and a rank of each that is in trouble, before what is well.
-        guilty = sum(bool(self._guilty(i)) for i in taken)
-        while guilty and left - (len(taken) < len(jobs)) < 1 + guilty and len(taken) > 1:
-            if jobs[taken[-1]].standing in TROUBLED or jobs[taken[-1]] is self._chosen:
-                break
-            left += needs[taken.pop()]
-        hidden = [i for i in order if i not in taken]
-        left -= bool(hidden)
+        taken = self._taken(needs, room)
+        hidden = [jobs[i] for i in many if i not in taken]
+        left = room - sum(needs[i] for i in taken) - bool(hidden)
         shown = dict.fromkeys(taken, 0)
         if left > 0:
             left -= 1  # the names of the columns
-            for want in (lambda i: len(self._guilty(i)), lambda i: len(self._ranks[i])):
-                left = self._deal(taken, shown, left, want)
-        rows, sums = {}, {}
+            for want in (lambda i: len(self._guilty[i]), lambda i: len(self._ranks[i])):
+                left = self._deal(shown, left, want)
+        rows, sums = [list[RankRow]() for _ in many], {}
         for i in taken:
             rows[i], rest = self._window(i, shown[i])
             if rest:
                 sums[i] = _summary(rest, len(self._ranks[i]))
-        lines = self._composed(
-            sorted(taken), heads, [rows.get(i, []) for i in range(len(jobs))], sums
-        )
-        if hidden:
-            lines.append(_more([jobs[i] for i in hidden], self._width))
-        return lines[: max(room, 0)]
+        lines = self._composed(sorted(taken), heads, rows, sums)
+        return [*lines, *([_more(hidden, self._width)] if hidden else [])][: max(room, 0)]
 
-    def _deal(
-        self, taken: Iterable[int], shown: dict[int, int], left: int, want: Callable[[int], int]
-    ) -> int:
+    def _taken(self, needs: Sequence[int], room: int) -> list[int]:
+        """The jobs for which there is room: those in trouble first, then the selected one."""
+        jobs = self._jobs
+        first = sorted(
+            range(len(jobs)),
+            key=lambda i: (jobs[i].standing not in TROUBLED, jobs[i] is not self._chosen),
+        )
+        taken: list[int] = []
+        left = room
+        for i in first:
+            others = len(taken) + 1 < len(jobs)  # a line says how many are hidden
+            if left < needs[i] + (others and bool(taken)):
+                break
+            taken.append(i)
+            left -= needs[i]
+        # The names of the columns, and a rank of each that is in trouble, before what is well.
+        guilty = sum(bool(self._guilty[i]) for i in taken)
+        while guilty and left - (len(taken) < len(jobs)) < 1 + guilty and len(taken) > 1:
+            last = jobs[taken[-1]]
+            if last.standing in TROUBLED or last is self._chosen:
+                break
+            left += needs[taken.pop()]
+        return taken
+
+    def _deal(self, shown: dict[int, int], left: int, want: Callable[[int], int]) -> int:
         """Give rows to the jobs in turn; what is left over. The last rank takes its sum's line."""
-        for i in taken:
+        for i, so_far in shown.items():
             ranks = len(self._ranks[i])
-            rows = min(want(i), shown[i] + max(left, 0))
+            rows = min(want(i), so_far + left)
             if rows == ranks - 1:
                 rows = ranks
-            more = max(0, rows - shown[i])
-            if more:
-                shown[i] += more
-                left -= more - (shown[i] == ranks)
+            if rows > so_far:
+                shown[i] = rows
+                left -= rows - so_far - (rows == ranks)
         return left
 
     def _window(self, i: int, rows: int) -> tuple[list[RankRow], list[RankRow]]:
         """The ranks that are shown of a job, and those that are not."""
-        ranks, guilty = self._ranks[i], self._guilty(i)
+        ranks, guilty = self._ranks[i], self._guilty[i]
         if rows >= len(ranks):
             return list(ranks), []
         pinned = guilty[:rows]
@@ -151,9 +153,6 @@ class Jobs:
             begin = min(self._scroll, self.most_scroll)
         seen = others[begin : begin + room]
         return [*pinned, *seen], [*others[:begin], *others[begin + room :]]
-
-    def _guilty(self, i: int) -> list[RankRow]:
-        return [row for row in self._ranks[i] if _guilty(row, self._jobs[i])]
 
     def _composed(
         self,
@@ -228,8 +227,16 @@ def _sorted(ranks: Sequence[RankRow], *, by_age: bool) -> list[RankRow]:
     return sorted(ranks, key=lambda row: -1 if row.rank is None else row.rank)
 
 
-def _guilty(row: RankRow, job: JobRow) -> bool:
-    return row.accused or (job.standing in TROUBLED and row.process in {"T", "Z", "X"})
+def _guilty(job: JobRow) -> list[RankRow]:
+    """The ranks that the trouble comes from: accused, still, or those behind the most."""
+    if job.standing not in TROUBLED:
+        return []
+    found = [row for row in job.ranks if row.accused or row.process in {"T", "Z", "X"}]
+    steps = [row.step for row in job.ranks if row.step is not None]
+    if found or not steps:
+        return found
+    behind = [row for row in job.ranks if row.step == min(steps)]
+    return behind if 2 * len(behind) <= len(job.ranks) else []
 
 
 def _summary(hidden: Sequence[RankRow], count: int) -> str:

@@ -16,7 +16,8 @@ from rich.text import Text
 from gpuops.core.board import Board, JobRow
 from gpuops.errors import GpuopsError
 from gpuops.ui import keys, monitor
-from gpuops.ui.monitor import SORTS, Page, View
+from gpuops.ui.monitor import Page, View
+from gpuops.ui.monitor_cards import SORTS
 from gpuops.ui.monitor_jobs import chosen, in_order, key
 from gpuops.ui.tty import Ended, Terminal
 

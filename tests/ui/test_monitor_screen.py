@@ -345,6 +345,15 @@ def test_hidden_ranks_come_by_scrolling_and_the_culprit_stays():
     assert monitor.scrolled(HUNG, View(), 5).scroll == 0
 
 
+def test_a_culprit_that_nobody_has_named_yet_is_the_one_behind():
+    """Its step is the lowest: it is seen first where not all ranks are."""
+    ranks = [rank(i, step=811 if i == 50 else 812) for i in range(64)]
+    text = shown(board(jobs=(job(*ranks, standing="suspect", why="no rank moves"),)))
+
+    assert text.splitlines()[5].split()[:2] == ["50", "41280"]
+    assert text.splitlines()[6].split()[:2] == ["0", "41230"]
+
+
 def test_of_several_runs_the_one_in_trouble_is_first_and_the_selected_one_is_open():
     """The others give a line of what their ranks do; a sick one shows at least its culprit."""
     healthy = [job(*map(rank, range(8)), name=f"run-{i}") for i in range(3)]
