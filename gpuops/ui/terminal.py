@@ -83,7 +83,7 @@ class _Live:
 
     def go(self) -> None:
         """Until q, the terminal's end, or a signal."""
-        terminal, pending = self._terminal, b""
+        terminal, pending, due_at = self._terminal, b"", 0.0
         poll = select.poll()
         for fd in (terminal.keys_fd, terminal.wake_fd, self._boards.fileno()):
             poll.register(fd, select.POLLIN)
@@ -101,8 +101,11 @@ class _Live:
                 if not read:
                     return
                 names, pending = keys.pressed(pending + read)
+                due_at = time.monotonic() + _ESCAPE_S
+            elif pending and time.monotonic() >= due_at:
+                names, pending = keys.alone(pending), b""
             else:
-                names, pending = (keys.alone(pending), b"") if pending else ([], b"")
+                continue
             for name in names:
                 self._press(name)
 
