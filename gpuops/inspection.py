@@ -12,7 +12,7 @@ from typing import Any
 
 from gpuops import heartbeat
 from gpuops.core import diagnosis as diagnoses
-from gpuops.core import gpu_loss, ras
+from gpuops.core import gpu_loss, power, ras
 from gpuops.core.crash import Crash, ends, explain
 from gpuops.core.culprit import Accusation, accuse
 from gpuops.core.device import Device, Xid
@@ -22,7 +22,7 @@ from gpuops.core.oom import OomKills
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.ras import Report
 from gpuops.errors import GpuopsError
-from gpuops.system import cgroups, files, nccl_ras, nvml, run_dir, stacks, vitals
+from gpuops.system import cgroups, files, nccl_ras, nvml, run_dir, stacks, telemetry, vitals
 from gpuops.system.gpu_processes import in_container
 from gpuops.system.identity import Identity, agent_identity
 from gpuops.system.kernel_log import KMSG, KernelLog, slot
@@ -57,7 +57,9 @@ def examine(
     with ThreadPoolExecutor() as side:
         cards, report = side.submit(_cards, plan, since_s), side.submit(_nccl, plan, ranks)
         accusation = _accused(ranks, Path(plan.state_dir, "beats"), logs)
-        found = diagnoses.of_hang(ras.weigh(accusation, report.result(), pids), gpus, evidence)
+        drawn = power.told(cards.result(), power.usual(telemetry.read(Path(plan.run_dir)).samples))
+        accusation = ras.weigh(accusation, report.result(), pids)
+        found = diagnoses.of_hang(accusation, gpus, (*evidence, *drawn))
         return gpu_loss.weigh(found, cards.result(), pids)
 
 

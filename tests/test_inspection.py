@@ -17,10 +17,12 @@ from gpuops import reaper
 from gpuops.core.launch import LaunchRequest, plan
 from gpuops.core.plan import Target
 from gpuops.core.profile import Profile
+from gpuops.core.telemetry import CardSample, Sample
 from gpuops.inspection import crashed, examine
 from gpuops.system import nvml, run_dir
 from gpuops.system.gpu_processes import in_container
 from gpuops.system.identity import Identity
+from gpuops.system.telemetry import Recorder
 
 BOX = ["gpu 0-3 model=rtx4090"]
 REPORT = """\
@@ -200,3 +202,18 @@ def test_nccl_is_asked_who_is_late(on_cards, monkeypatch):
     assert (found.rank, found.gpu, found.sure) == (1, 3, False)
     assert found.pid == sleepers[1].pid
     assert "up to AllReduce operation 60, others up to 64" in found.why
+
+
+def test_cards_that_spin_draw_less_than_while_the_job_trained(on_cards, mock_driver):
+    """Against what the run's recording says of them; words for a person, no verdict."""
+    drew = {index: CardSample(power_w=290.0) for index in (2, 3)}
+    Recorder(Path(on_cards.run_dir), (2, 3)).take(
+        Sample(at_s=time.time(), attempt=1, step=7, step_s=0.5, cards=drew)
+    )
+    mock_driver.set([*BOX, "gpu 2 util=100 power=285", "gpu 3 util=100 power=70"])
+    found = examine(on_cards, SimpleNamespace(ranks=dict))
+
+    assert "GPU 2: 100 % at 285 W, 290 W while it trained" in found.evidence
+    spins = "GPU 3: 100 % at 70 W, 290 W while it trained: as in a wait for other ranks"
+    assert spins in found.evidence
+    assert (found.kind, found.sure) == ("unknown", False)
