@@ -40,12 +40,12 @@ def secured(
         GpuopsError: there are not enough cards, or not in the time that was given.
     """
     with ExitStack() as line, ExitStack() as claims:
-        line.enter_context(_leaving_in_order())
         ticket: Ticket | None = None
         begin = time.monotonic()
         while True:
             while prepared.short:
                 if ticket is None:
+                    line.enter_context(_leaving_in_order())
                     ticket = line.enter_context(_join(order, prepared))
                 _wait(order, ticket, begin, show)
                 prepared = _again(order, ticket, tell)
