@@ -32,10 +32,12 @@ def stop(
     supervisor = supervisors.of(root)
     if supervisor is not None:
         supervisors.retire([supervisor], now=now)
+    lives = run_dir.attempts(root)
+    alive = bool(lives) and lives[-1].alive
+    if supervisor is not None and not alive:
         print(f"{root.name} has stopped.")
         return
-    lives = run_dir.attempts(root)
-    if not lives or not lives[-1].alive:
+    if not alive:
         raise UsageError(f"run {root.name} does not run.", f"`gpuops runs show {root.name}`")
     plan = plan_file.load(root)
     prepared = recall(plan)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -225,6 +226,31 @@ def test_a_run_without_supervisor_can_be_stopped(night):
     assert code == 128 + signal.SIGTERM, said
     assert night.events("attempt_ended")[-1]["outcome"] == "stopped"
     assert night.left() == []
+
+
+def test_a_stop_whose_supervisor_is_killed_stops_the_run_itself(night):
+    """It does not say that the run has stopped while it goes on."""
+    job = night.launch(STEPS="100000")
+    night.until("training")
+    job.send_signal(signal.SIGSTOP)
+    stop = night.start("stop", "last")
+    while not asked(job.pid, signal.SIGTERM):
+        time.sleep(0.01)
+    job.kill()
+    code, said = ended(stop)
+
+    assert code == 128 + signal.SIGTERM, said
+    assert night.events("attempt_ended")[-1]["outcome"] == "stopped"
+    assert night.left() == []
+    ended(job)
+
+
+def asked(pid, number):
+    """Whether a signal waits for a process that is stopped."""
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return int(status["ShdPnd"], 16) >> (number - 1) & 1
 
 
 def test_diagnose_says_why_a_job_stands_still(night):
