@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,6 +72,8 @@ def keep(
     ended: list[Ended] = []
     with ExitStack() as claims, ExitStack() as alone:
         descriptors: tuple[int, ...] = ()
+        new = job is None and prepared.plan.attempt == 1
+        alone.enter_context(nullcontext() if new else only_one(Path(prepared.plan.run_dir)))
         if job is None:
             planned = prepared
             prepared, held = claims.enter_context(
@@ -87,7 +89,7 @@ def keep(
                 job = begin(prepared.plan, prepared.out_dir, descriptors)
                 _remember(prepared)
             if not ended:
-                alone.enter_context(only_one(Path(prepared.plan.run_dir)))
+                alone.enter_context(only_one(Path(prepared.plan.run_dir)) if new else nullcontext())
                 begun(prepared.plan.run_id)
             outcome = watch(
                 prepared.plan,

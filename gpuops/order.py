@@ -13,7 +13,7 @@ from gpuops.core.launch import LaunchRequest
 from gpuops.core.plan import Target
 from gpuops.core.trainer import Manifest
 from gpuops.errors import UsageError
-from gpuops.system import files, modules, plan_file, run_dir, trainers
+from gpuops.system import files, modules, plan_file, run_dir, supervisors, trainers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,11 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
         raise UsageError(
             f"run {before.run_id} is still running.",
             f"`gpuops logs {before.run_id} -f` follows it.",
+        )
+    if (keeper := supervisors.of(root)) is not None and keeper.pid != os.getpid():
+        raise UsageError(
+            f"run {before.run_id} is between two attempts, and has a supervisor.",
+            f"`gpuops attach {before.run_id}` shows it, `gpuops stop {before.run_id}` ends it.",
         )
     manifest = trainers.load(target.name) if target.kind == "trainer" else None
     own = {manifest.out_dir_setting} if manifest else set()

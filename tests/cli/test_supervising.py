@@ -253,6 +253,19 @@ def asked(pid, number):
     return int(status["ShdPnd"], 16) >> (number - 1) & 1
 
 
+def test_a_run_between_two_attempts_is_not_started_by_anybody_else(night):
+    """Its supervisor is about to: there would be two."""
+    job = night.launch(FAULTS="0:5:kill")
+    night.until("restart")
+    job.send_signal(signal.SIGSTOP)  # it waits a second, and so we have time
+    code, said = night.gpuops("launch", "--resume", "last")
+
+    assert (code, len(night.events("attempt_started"))) == (2, 1), said
+    assert "between two attempts" in said
+    job.send_signal(signal.SIGCONT)
+    assert ended(job)[0] == 0
+
+
 def test_diagnose_says_why_a_job_stands_still(night):
     """Of a living run by its stacks, of a dead one by what was found out then."""
     job = night.launch("--observe", FAULTS="1:15:stop")
