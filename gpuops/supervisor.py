@@ -146,8 +146,8 @@ def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervisi
     state, actions = step(state, event)
     for action in actions:
         run_dir.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
-    if state.phase is not before and state.phase is Phase.RUNNING:
-        run_dir.record(root, "training", attempt=plan.attempt)
+    if isinstance(event, Begun) and state.phase is not before:
+        run_dir.record(root, "training", attempt=plan.attempt, step=event.step)
     return state, actions
 
 
@@ -164,7 +164,7 @@ def _events(
     job: Job, received: list[int], eyes: Watching, evidence: Diagnosis | None
 ) -> list[Event]:
     now = time.monotonic()
-    events: list[Event] = [Begun()] if eyes.begun else []
+    events: list[Event] = [Begun(eyes.first_step)] if eyes.begun else []
     events += [StopRequested(number, now) for number in received]
     verdict = eyes.verdict
     if verdict is not None:

@@ -20,7 +20,7 @@ class Pace:
     ``since_s`` is when the newest sign came, ``mark`` what tells it from the one before,
     ``step_s`` when its step or phase began. ``recent`` are the seconds of the last steps of
     training, as far as looks can tell them apart; ``longest`` the longest silence that ended by
-    itself, by the phase that it fell into.
+    itself, by the phase that it fell into. ``trained``: somebody who watched before has seen steps.
     """
 
     since_s: float
@@ -30,6 +30,7 @@ class Pace:
     step_s: float = 0.0
     recent: tuple[float, ...] = ()
     longest: Mapping[str, float] = field(default_factory=dict)
+    trained: bool = False
 
     @property
     def median_s(self) -> float | None:
@@ -57,7 +58,7 @@ class Pace:
     @property
     def starting(self) -> bool:
         """Whether no step of training has been seen yet."""
-        return self.phase == "start" or not self.recent
+        return self.phase == "start" or not (self.recent or self.trained)
 
     @property
     def longest_s(self) -> float:
@@ -97,4 +98,5 @@ def follow(
         step_s=since_s if begins else before.step_s,
         recent=recent,
         longest=longest,
+        trained=before.trained,
     )

@@ -58,7 +58,9 @@ class Supervision:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A worker has said that it trains; or, of a script that says nothing, has been started."""
+    """A worker has said that it trains; or, of a script that says no step, has been started."""
+
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,13 @@ def events(root: Path) -> list[dict[str, Any]]:
     return json_lines(root / "events.jsonl")
 
 
+def first_step(root: Path, attempt: int) -> int | None:
+    """The first step that anybody saw of an attempt."""
+    begun = (event for event in events(root) if event.get("event") == "training")
+    steps = (event.get("step") for event in begun if event.get("attempt") == attempt)
+    return next((step for step in steps if isinstance(step, int)), None)
+
+
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file of lines; a half-written last line is not there yet."""
     try:

@@ -203,6 +203,22 @@ def test_a_run_whose_supervisor_was_killed_is_adopted(night):
     assert night.left() == []
 
 
+def test_a_run_that_hangs_when_it_is_adopted_is_started_again(night):
+    """Who adopts it never saw it train; who watched before did, and wrote it down."""
+    own = {"STEPS": "80", "FAULTS": "1:70:sleep"}
+    job = night.launch("--hang-timeout", "1s", **own)
+    night.until("training")
+    job.kill()
+    ended(job)
+    while not (night.marks / "1-70-sleep").exists():
+        time.sleep(0.01)
+    code, said = night.gpuops("supervise", "last", **own)
+
+    assert code == 0, said
+    assert [event["outcome"] for event in night.events("attempt_ended")] == ["failed", "finished"]
+    assert night.left() == []
+
+
 def test_a_run_has_one_supervisor(night):
     """A second one is refused, with what to do instead."""
     job = night.launch(STEPS="100000")

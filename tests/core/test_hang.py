@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hang_scene import BUSY, QUIET, Job
+from hang_scene import BUSY, PHASED, QUIET, Job
 
-from gpuops.core.hang import Blind, HangPolicy, Healthy, Hung, Suspect, Warming
+from gpuops.core.hang import Blind, HangPolicy, Healthy, Hung, Suspect, Warming, Watch
 
 # ----------------------------------------------------------------------------- training
 
@@ -231,6 +231,15 @@ def test_a_persons_timeout_does_not_count_once_a_job_is_done():
     job = Job(job.policy).trains(10).says("done")
     assert Hung is not job.silent(1790).kind
     assert Hung is job.silent(20).kind
+
+
+def test_a_job_that_somebody_saw_training_is_not_starting():
+    """Who takes over a job that stands still holds it to what its steps may take."""
+    for begun_step, kind in ((None, Warming), (57, Warming), (41, Hung)):
+        job = Job(replace(PHASED, hang_timeout_s=4.0))
+        job.watch, job.step = Watch(begun_step=begun_step), 57
+
+        assert kind is job.says("train").silent(5).kind
 
 
 def test_a_checkpoint_that_grows_is_a_sign_of_life():
