@@ -10,7 +10,7 @@ import typer
 from gpuops.cli import output
 from gpuops.core.diagnosis import Diagnosis, to_json
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.inspection import examine, look, newest
+from gpuops.inspection import crashed, examine, look, newest
 from gpuops.system import jobs, plan_file, process, run_dir
 from gpuops.ui import diagnoses
 
@@ -35,8 +35,15 @@ def diagnose(
 
 
 def _of_run(root: Path) -> Diagnosis:
-    """Of a run that lives, as it is now; of one that has ended, what was found out then."""
+    """Of a run that lives, as it is now; of one that has ended, what was found out then.
+
+    Where nobody watched when it ended, it is found out now.
+    """
     lives = run_dir.attempts(root)
+    if lives and lives[-1].returncode and not run_dir.was_watched(root, lives[-1].number):
+        plan = plan_file.load(root)
+        run_dir.link_rank_logs(plan)
+        return crashed(plan, lives[-1].returncode)
     if lives and lives[-1].alive:
         plan = plan_file.load(root)
         return examine(plan, process.Job(Path(plan.state_dir)))

@@ -134,6 +134,12 @@ def first_step(root: Path, attempt: int) -> int | None:
     return next((step for step in steps if isinstance(step, int)), None)
 
 
+def was_watched(root: Path, attempt: int) -> bool:
+    """Whether somebody saw an attempt end."""
+    ended = (event for event in events(root) if event.get("event") == "attempt_ended")
+    return any(event.get("attempt") == attempt for event in ended)
+
+
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file of lines; a half-written last line is not there yet."""
     try:

@@ -219,6 +219,24 @@ def test_a_run_that_hangs_when_it_is_adopted_is_started_again(night):
     assert night.left() == []
 
 
+def test_why_a_run_ended_that_nobody_watched_is_found_out_when_asked(night):
+    """Not what was once wrong with an earlier attempt."""
+    own = {"FAULTS": "1:5:raise 0:15:pause-kill"}
+    job = night.launch(**own)
+    while not (night.marks / "0-15-pause-kill").exists():
+        time.sleep(0.01)
+    job.kill()
+    ended(job)
+    (night.marks / "go").touch()
+    while night.left():
+        time.sleep(0.01)
+    code, said = night.gpuops("diagnose", "last", "--json")
+    value = json.loads(said)
+
+    assert (code, value["kind"], value["rank"]) == (1, "signal", 0), said  # who killed it: unsure
+    assert len(night.events("diagnosis")) == 2
+
+
 def test_a_run_has_one_supervisor(night):
     """A second one is refused, with what to do instead."""
     job = night.launch(STEPS="100000")
