@@ -2,6 +2,143 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 
-def page(*_: object) -> str:
-    return ""
+from chaos_account import Account, Fate
+from chaos_schedule import Moment
+
+from gpuops.core.drill import FAULTS
+from gpuops.drilling import HANG_TIMEOUT_S
+
+WHEN: dict[Moment, str] = {
+    "training": "while it trains",
+    "starting": "while it starts, or is started again",
+    "restarting": "between two attempts",
+    "stopping": "as somebody stops it",
+    "together": "together with another fault",
+}
+
+PAGE = """\
+# What do a hundred faults do to a job?
+
+{answer}
+
+The job and the faults are those of `gpuops drill` ([docs/drill.md](drill.md)): two ranks over gloo,
+steps of 0.05 s, a checkpoint every 5. There each fault has a run of its own. Here {runs} runs of
+{steps} steps are struck {each} times each, one fault after the other, by chance: the kind, the
+rank, the step and the moment. Some the job commits on itself, the others come from outside, at a
+moment of the clock.
+
+| it strikes | faults |
+|---|---|
+{moments}
+
+Whatever stops the run, nobody mends: typed is what gpuops itself says is to be typed, and no more.
+`gpuops supervise` where gpuops was killed, `gpuops launch --resume` after 'given up' (`oom`,
+`disk`), after a stop, and where the job had gone before somebody could adopt it. All options are
+left as they are, but `--hang-timeout {hang:g}s`.
+
+| fault | times | found as | culprit | to new step | steps lost |
+|---|---|---|---|---|---|
+{faults}
+
+- **found as**: the diagnosis of the attempt that was struck; of two faults at once either is right.
+  `—`: nobody saw it, for gpuops had been killed as well or the run was being stopped, or a port was
+  taken early enough to be passed over.
+- **culprit**: whether it names a rank that did it. A wrong name that is called a guess is `unsure`.
+- **to new step**, **steps lost**: medians, and the most in brackets, of the faults that had an
+  attempt to themselves. A person's reaction, up to 2 s, is counted in.
+
+In all: {attempts} attempts, {took:.0f} min, typed {typed}.
+
+{wrong}
+
+```bash
+python benchmarks/chaos.py --seed {seed} --report docs/chaos.md
+```
+
+The same seed strikes at the same steps and delays. What it meets there differs a little from run to
+run, as clocks do; what comes of it must not.
+
+Measured on {date}: gpuops {gpuops}, Python {python}, torch {torch}, Linux {linux}, {cores} cores
+with other work on them; a cold start takes {cold:.1f} s.
+"""
+
+
+def page(
+    accounts: Sequence[Account], seed: int, steps: int, cold_s: float | None, begun_s: float
+) -> str:
+    """All of it, as Markdown."""
+    fates = [fate for one in accounts for fate in one.fates]
+    wrong = [said for one in accounts for said in one.wrong]
+    moments = Counter(fate.strike.moment for fate in fates)
+    typed = Counter(words for one in accounts for words in one.typed)
+    return PAGE.format(
+        answer=_answer(len(fates), len(accounts), wrong),
+        runs=len(accounts),
+        steps=steps,
+        each=len(fates) // len(accounts),
+        moments=_rows((said, moments[moment]) for moment, said in WHEN.items()),
+        hang=HANG_TIMEOUT_S,
+        faults=_rows(
+            _fault(name, [fate for fate in fates if fate.strike.fault.name == name])
+            for name in FAULTS
+        ),
+        attempts=sum(one.attempts for one in accounts),
+        took=sum(one.took_s for one in accounts) / 60,
+        typed=", ".join(f"`{words}` {count} times" for words, count in typed.most_common()),
+        wrong="\n".join(f"- {said}" for said in wrong) or "Nothing else is to be told of.",
+        seed=seed,
+        date=time.strftime("%Y-%m-%d", time.localtime(begun_s)),
+        gpuops=version("gpuops"),
+        python=platform.python_version(),
+        torch=version("torch"),
+        linux=platform.release(),
+        cores=os.cpu_count(),
+        cold=cold_s or 0.0,
+    )
+
+
+def _answer(faults: int, runs: int, wrong: Sequence[str]) -> str:
+    if wrong:
+        return (
+            f"Of {faults} faults on {runs} runs, {len(wrong)} things were not as they have to be."
+        )
+    return (
+        "They cost it time, and nothing else. "
+        f"After {faults} faults on {runs} runs, every run had come to\nits end, with final weights "
+        "equal bit for bit to those of the undisturbed run; no process, no claim on\na port and no "
+        "temporary file was left behind."
+    )
+
+
+def _fault(name: str, fates: Sequence[Fate]) -> tuple[object, ...]:
+    kinds = [fate.kind or "—" for fate in fates] if name != "supervisor" else []
+    blamed = [fate.culprit for fate in fates if fate.culprit is not None]
+    new = [fate.recovered_s for fate in fates if fate.recovered_s is not None]
+    lost = [float(fate.steps_lost) for fate in fates if fate.steps_lost is not None]
+    return (
+        f"`{name}`", len(fates), _counted(kinds), _counted(blamed), _middle(new, "{:.1f} s"),
+        _middle(lost, "{:g}"),
+    )  # fmt: skip
+
+
+def _counted(said: Iterable[str]) -> str:
+    counts = Counter(said).most_common()
+    return ", ".join(f"{word} {count}" for word, count in counts) or ""
+
+
+def _middle(values: Sequence[float], form: str) -> str:
+    if not values:
+        return ""
+    return f"{form} ({form})".format(statistics.median(values), max(values))
+
+
+def _rows(rows: Iterable[Sequence[object]]) -> str:
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
