@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -42,6 +43,13 @@ def write_text(path: Path, text: str) -> None:
     """
     # An argument that is no UTF-8 becomes \udcXX, which is also how JSON spells it.
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was half written when its writer was killed: for who alone writes there."""
+    for left in folder.glob(f".*.{'[0-9a-f]' * 8}"):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def write_json(path: Path, value: object) -> None:

@@ -84,6 +84,8 @@ def create(plan: LaunchPlan) -> None:
             f"the run folder {root} cannot be made: {error.strerror}.",
             "Choose another place with `--runs-dir DIR`.",
         ) from error
+    for folder in (root, root / "diagnosis"):
+        files.sweep(folder)  # of a supervisor that was killed
     files.write_json(root / "plan.json", asdict(plan))
 
 

@@ -76,6 +76,21 @@ def test_a_second_attempt_lives_in_the_same_run(tmp_path):
     assert 2 == plan_file.load(root).attempt
 
 
+def test_what_a_killed_supervisor_was_writing_goes_with_the_next_attempt(tmp_path):
+    """Its half-written files, and nobody else's."""
+    root = Path(a_plan(tmp_path).run_dir)
+    run_dir.create(a_plan(tmp_path))
+    (root / "diagnosis").mkdir()
+    half = [root / ".plan.json.0123abcd", root / "diagnosis" / ".attempt-1-hung.md.89ef4567"]
+    others = [root / ".gitignore", root / ".notes.txt.swp"]
+    for path in (*half, *others):
+        path.touch()
+    run_dir.create(a_plan(tmp_path, attempt=2))
+
+    assert not any(path.exists() for path in half)
+    assert all(path.exists() for path in others)
+
+
 def test_two_launches_never_share_a_run(tmp_path):
     """The second of two that chose the same name is told so, and changes nothing."""
     root = make(tmp_path)
