@@ -115,10 +115,13 @@ def _until_the_end(
     signals: SignalQueue,
 ) -> tuple[Supervision, Diagnosis | None]:
     state, evidence = Supervision(policy=_stop_policy(plan)), None
-    begun_s = time.monotonic()
+    begun_s, known = time.monotonic(), eyes.first_step
     while state.phase is not Phase.DONE:
         received = list(signals.wait(job.pid, POLL_S))
         eyes.look(job)
+        if eyes.first_step != known:  # for who may have to take over
+            known = eyes.first_step
+            run_dir.record(Path(plan.run_dir), "first_step", attempt=plan.attempt, step=known)
         for event in _events(job, received, eyes, evidence):
             state, actions = _take(plan, state, event)
             for action in actions:
@@ -146,8 +149,8 @@ def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervisi
     state, actions = step(state, event)
     for action in actions:
         run_dir.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
-    if isinstance(event, Begun) and state.phase is not before:
-        run_dir.record(root, "training", attempt=plan.attempt, step=event.step)
+    if state.phase is not before and state.phase is Phase.RUNNING:
+        run_dir.record(root, "training", attempt=plan.attempt)
     return state, actions
 
 
@@ -164,7 +167,7 @@ def _events(
     job: Job, received: list[int], eyes: Watching, evidence: Diagnosis | None
 ) -> list[Event]:
     now = time.monotonic()
-    events: list[Event] = [Begun(eyes.first_step)] if eyes.begun else []
+    events: list[Event] = [Begun()] if eyes.begun else []
     events += [StopRequested(number, now) for number in received]
     verdict = eyes.verdict
     if verdict is not None:

@@ -58,9 +58,7 @@ class Supervision:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A worker has said that it trains; or, of a script that says no step, has been started."""
-
-    step: int | None = None
+    """A worker has said that it trains; or, of a script that says nothing, has been started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def events(root: Path) -> list[dict[str, Any]]:
 
 def first_step(root: Path, attempt: int) -> int | None:
     """The first step that anybody saw of an attempt."""
-    begun = (event for event in events(root) if event.get("event") == "training")
+    begun = (event for event in events(root) if event.get("event") == "first_step")
     steps = (event.get("step") for event in begun if event.get("attempt") == attempt)
     return next((step for step in steps if isinstance(step, int)), None)
 
