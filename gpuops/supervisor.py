@@ -240,6 +240,7 @@ def _close(
         attempt=plan.attempt,
         outcome=ending,
         returncode=returncode,
+        first_step=eyes.first_step,
         step=eyes.progress.step,
         rank=cause.rank if cause else None,
         kind=diagnosis.kind if diagnosis else None,

@@ -1,0 +1,128 @@
+"""The pictures of a run: from a trainer's own figures, and from what was seen of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from gpuops.core.curves import Chart, curve
+from gpuops.core.lives import Life
+from gpuops.core.telemetry import CardSample, Sample
+
+Row = Mapping[str, Any]
+NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch", "steps_per_s"}
+TITLES = {"loss": "Loss", "lr": "Learning rate", "data_wait": "Share waiting for data"}
+MOST_FIGURES = 24
+STILL_S = 5.0  # less without a step is no pause
+GIB = 1024**3
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a file is a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def of_figures(rows: Sequence[Row]) -> tuple[Chart, ...]:
+    """A picture of each figure that a trainer logged, a curve a split; the loss comes first."""
+    points: dict[str, dict[str, list[tuple[float, float | None]]]] = {}
+    for row in rows:
+        step, split = row.get("step"), str(row.get("split", "train"))
+        if not is_number(step):
+            continue
+        for name, value in row.items():
+            if name not in NOT_FIGURES and (value is None or is_number(value)):
+                points.setdefault(name, {}).setdefault(split, []).append((step, value))
+    names = sorted(points, key=lambda name: (name != "loss", name != "lr"))[:MOST_FIGURES]
+    return _shown(
+        Chart(
+            title=TITLES.get(name, name),
+            unit="",
+            over="steps",
+            curves=tuple(curve(split, found) for split, found in points[name].items()),
+        )
+        for name in names
+    )
+
+
+def of_losses(samples: Sequence[Sample]) -> tuple[Chart, ...]:
+    """The loss as the ranks said it, where the program logs no figures of its own."""
+    points = [(s.step, s.loss) for s in samples if s.step is not None and s.loss is not None]
+    loss = Chart(title="Loss", unit="", over="steps", curves=(curve("said", points),))
+    return _shown((loss,))
+
+
+def of_telemetry(found: Sequence[Life], samples: Sequence[Sample]) -> tuple[Chart, ...]:
+    """What the supervisor saw, over the time that the run really ran."""
+    indices = sorted({index for sample in samples for index in sample.cards})
+
+    def job(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
+        line = curve("all ranks", _over_time(found, samples, value))
+        return Chart(title=title, unit=unit, over="time", curves=(line,))
+
+    def steps(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
+        stepping = [sample for sample in samples if sample.step_s is not None]
+        line = curve("all ranks", _over_time(found, stepping, value, pauses=True))
+        return Chart(title=title, unit=unit, over="time", curves=(line,))
+
+    def cards(title: str, unit: str, value: Callable[[CardSample], float | None]) -> Chart:
+        def of(index: int) -> Callable[[Sample], float | None]:
+            return lambda sample: value(sample.cards[index]) if index in sample.cards else None
+
+        lines = [curve(f"GPU {i}", _over_time(found, samples, of(i))) for i in indices]
+        return Chart(title=title, unit=unit, over="time", curves=tuple(lines))
+
+    return _shown(
+        (
+            job("Progress", "steps", lambda one: one.step),
+            steps("Step time", "ms", lambda one: _times(one.step_s, 1000)),
+            steps("Waiting for data", "% of a step", lambda one: _times(one.data_wait, 100)),
+            cards("GPU utilisation", "%", lambda card: card.utilization_pct),
+            cards("GPU memory", "GiB", lambda card: _times(card.memory_used_bytes, 1 / GIB)),
+            cards("GPU temperature", "°C", lambda card: card.temperature_c),
+            cards("GPU power", "W", lambda card: card.power_w),
+            job("CPU", "cores", lambda one: one.cpu_cores),
+            job("Host memory", "GiB", lambda one: _times(one.memory_bytes, 1 / GIB)),
+        )
+    )
+
+
+def _over_time(
+    found: Sequence[Life],
+    samples: Iterable[Sample],
+    value: Callable[[Sample], float | None],
+    *,
+    pauses: bool = False,
+) -> Iterator[tuple[float, float | None]]:
+    """A value over the running time; nothing joins two attempts, or the sides of a pause."""
+    by_number = {life.number: life for life in found}
+    before: Sample | None = None
+    for sample in samples:
+        life = by_number.get(sample.attempt)
+        if life is None:
+            continue
+        running_s = life.running_s(sample.at_s)
+        if before is not None:
+            pause_s = max(STILL_S, 10 * (sample.step_s or 0))
+            paused = pauses and sample.at_s - before.at_s > pause_s
+            if paused or sample.attempt != before.attempt:
+                yield running_s, None
+        before = sample
+        yield running_s, value(sample)
+
+
+def _shown(charts: Iterable[Chart]) -> tuple[Chart, ...]:
+    """Those with something in them, without curves that have nothing."""
+    filled = (
+        Chart(
+            title=chart.title,
+            unit=chart.unit,
+            over=chart.over,
+            curves=tuple(line for line in chart.curves if line.pieces),
+        )
+        for chart in charts
+    )
+    return tuple(chart for chart in filled if chart.curves)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
