@@ -33,6 +33,7 @@ COMMANDS = {
     "plan": ("Jobs", "Show what a launch would run."),
     "gpus": ("Jobs", "List the GPUs, who holds them and who waits."),
     "runs": ("Jobs", "List the runs, or show one."),
+    "report": ("Jobs", "Show how a run went, or write a page of it."),
     "logs": ("Jobs", "Show what a rank of a run said."),
     "evaluate": ("Jobs", "Measure what a run has learned."),
     "tensorboard": ("Jobs", "Open TensorBoard on a run, or on all."),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeGuard
 
-from gpuops.core.curves import Chart, curve
+from gpuops.core.curves import Chart, Curve, curve
 from gpuops.core.lives import Life
-from gpuops.core.telemetry import CardSample, Sample
+from gpuops.core.telemetry import CardSample, Recording, Sample
 
 Row = Mapping[str, Any]
-NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch", "steps_per_s"}
-TITLES = {"loss": "Loss", "lr": "Learning rate", "data_wait": "Share waiting for data"}
+NOT_FIGURES = {
+    "step", "total_steps", "time", "split", "seconds", "epoch", "steps_per_s", "data_wait",
+}  # fmt: skip
+TITLES = {"loss": "Loss", "lr": "Learning rate"}
 MOST_FIGURES = 24
-STILL_S = 5.0  # less without a step is no pause
 GIB = 1024**3
 
 
@@ -39,6 +42,7 @@ def of_figures(rows: Sequence[Row]) -> tuple[Chart, ...]:
             unit="",
             over="steps",
             curves=tuple(curve(split, found) for split, found in points[name].items()),
+            floor=0.0 if name == "lr" else None,
         )
         for name in names
     )
@@ -51,34 +55,41 @@ def of_losses(samples: Sequence[Sample]) -> tuple[Chart, ...]:
     return _shown((loss,))
 
 
-def of_telemetry(found: Sequence[Life], samples: Sequence[Sample]) -> tuple[Chart, ...]:
+def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ...]:
     """What the supervisor saw, over the time that the run really ran."""
+    samples, every_s = recording.samples, recording.every_s
     indices = sorted({index for sample in samples for index in sample.cards})
 
     def job(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
         line = curve("all ranks", _over_time(found, samples, value))
-        return Chart(title=title, unit=unit, over="time", curves=(line,))
+        return _seen(title, unit, line, floor=0.0)
 
     def steps(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
         stepping = [sample for sample in samples if sample.step_s is not None]
-        line = curve("all ranks", _over_time(found, stepping, value, pauses=True))
-        return Chart(title=title, unit=unit, over="time", curves=(line,))
+        line = curve("all ranks", _over_time(found, stepping, value, 5 * every_s))
+        return _seen(title, unit, line)
 
-    def cards(title: str, unit: str, value: Callable[[CardSample], float | None]) -> Chart:
+    def cards(
+        title: str,
+        unit: str,
+        value: Callable[[CardSample], float | None],
+        floor: float | None = 0.0,
+        ceiling: float | None = None,
+    ) -> Chart:
         def of(index: int) -> Callable[[Sample], float | None]:
             return lambda sample: value(sample.cards[index]) if index in sample.cards else None
 
         lines = [curve(f"GPU {i}", _over_time(found, samples, of(i))) for i in indices]
-        return Chart(title=title, unit=unit, over="time", curves=tuple(lines))
+        return _seen(title, unit, *lines, floor=floor, ceiling=ceiling)
 
     return _shown(
         (
-            job("Progress", "steps", lambda one: one.step),
+            replace(job("Progress", "steps", lambda one: one.step), varies=False),
             steps("Step time", "ms", lambda one: _times(one.step_s, 1000)),
             steps("Waiting for data", "% of a step", lambda one: _times(one.data_wait, 100)),
-            cards("GPU utilisation", "%", lambda card: card.utilization_pct),
+            cards("GPU utilisation", "%", lambda card: card.utilization_pct, ceiling=100.0),
             cards("GPU memory", "GiB", lambda card: _times(card.memory_used_bytes, 1 / GIB)),
-            cards("GPU temperature", "°C", lambda card: card.temperature_c),
+            cards("GPU temperature", "°C", lambda card: card.temperature_c, floor=None),
             cards("GPU power", "W", lambda card: card.power_w),
             job("CPU", "cores", lambda one: one.cpu_cores),
             job("Host memory", "GiB", lambda one: _times(one.memory_bytes, 1 / GIB)),
@@ -86,14 +97,34 @@ def of_telemetry(found: Sequence[Life], samples: Sequence[Sample]) -> tuple[Char
     )
 
 
+def _seen(
+    title: str,
+    unit: str,
+    *curves: Curve,
+    floor: float | None = None,
+    ceiling: float | None = None,
+) -> Chart:
+    return Chart(
+        title=title,
+        unit=unit,
+        over="time",
+        curves=curves,
+        floor=floor,
+        ceiling=ceiling,
+        varies=True,
+    )
+
+
 def _over_time(
     found: Sequence[Life],
     samples: Iterable[Sample],
     value: Callable[[Sample], float | None],
-    *,
-    pauses: bool = False,
+    pause_s: float = math.inf,
 ) -> Iterator[tuple[float, float | None]]:
-    """A value over the running time; nothing joins two attempts, or the sides of a pause."""
+    """A value over the running time; nothing joins two attempts, or the sides of a pause.
+
+    Ten steps without a sample are a pause, if they last longer than ``pause_s``.
+    """
     by_number = {life.number: life for life in found}
     before: Sample | None = None
     for sample in samples:
@@ -102,8 +133,7 @@ def _over_time(
             continue
         running_s = life.running_s(sample.at_s)
         if before is not None:
-            pause_s = max(STILL_S, 10 * (sample.step_s or 0))
-            paused = pauses and sample.at_s - before.at_s > pause_s
+            paused = sample.at_s - before.at_s > max(pause_s, 10 * (sample.step_s or 0))
             if paused or sample.attempt != before.attempt:
                 yield running_s, None
         before = sample
@@ -113,12 +143,7 @@ def _over_time(
 def _shown(charts: Iterable[Chart]) -> tuple[Chart, ...]:
     """Those with something in them, without curves that have nothing."""
     filled = (
-        Chart(
-            title=chart.title,
-            unit=chart.unit,
-            over=chart.over,
-            curves=tuple(line for line in chart.curves if line.pieces),
-        )
+        replace(chart, curves=tuple(line for line in chart.curves if line.pieces))
         for chart in charts
     )
     return tuple(chart for chart in filled if chart.curves)

@@ -29,18 +29,25 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Curves that belong into one picture, over steps or over seconds of running."""
+    """Curves that belong into one picture, over steps or over seconds of running.
+
+    ``floor`` and ``ceiling`` are shown in any case: where it matters how far a value is from them.
+    ``varies``: a curve is told by its median, and not by where it ended.
+    """
 
     title: str
     unit: str
     over: Literal["steps", "time"]
     curves: tuple[Curve, ...]
+    floor: float | None = None
+    ceiling: float | None = None
+    varies: bool = False
 
     @property
     def logarithmic(self) -> bool:
         """Whether its values are so far apart that a straight scale would hide the small ones."""
         values = sorted(value for curve in self.curves for value in curve.values)
-        if not values or values[0] <= 0:
+        if not values or values[0] <= 0 or self.floor is not None:
             return False
         low, high = values[len(values) // 50], values[len(values) * 49 // 50]
         return high / low > RATIO_FOR_LOG

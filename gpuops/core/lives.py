@@ -126,7 +126,7 @@ def troubles(
 
 
 def marks(found: Sequence[Life], wrong: Sequence[Trouble]) -> tuple[Mark, ...]:
-    """Where the pictures are marked: what went wrong, and where an attempt follows another."""
+    """Where the pictures are marked: where an attempt follows another, and what went wrong."""
     by_number = {life.number: life for life in found}
     marked = [
         Mark(
@@ -147,7 +147,7 @@ def marks(found: Sequence[Life], wrong: Sequence[Trouble]) -> tuple[Mark, ...]:
         )
         for before, after in pairwise(found)
     ]
-    return tuple(sorted(marked, key=lambda mark: mark.running_s))
+    return tuple(sorted(marked, key=lambda mark: (mark.kind != "attempt", mark.running_s)))
 
 
 def _ending(attempt: Attempt, ended: Event) -> str:

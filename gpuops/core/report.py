@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from gpuops.core import charts
@@ -36,7 +37,10 @@ class CardUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """A part of the running time that was spent in one phase; ``None`` where none was said."""
+    """A part of the running time that was spent in one phase; ``None`` where none was said.
+
+    ``hang`` is what was left of an attempt that hung after its last step.
+    """
 
     phase: str | None
     begin_s: float
@@ -70,6 +74,12 @@ class Report:
     charts: tuple[Chart, ...]
     configuration: Mapping[str, str]
     environment: Mapping[str, Any]
+
+    @property
+    def step(self) -> int | None:
+        """How far it came: as its ranks say, or as was recorded."""
+        steps = [life.last_step for life in self.lives if life.last_step is not None]
+        return self.run.step if self.run.step is not None else max(steps, default=None)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -118,9 +128,9 @@ def report(
         cards=_cards(training),
         lives=found,
         troubles=wrong,
-        phases=_phases(found, samples),
+        phases=_phases(found, samples, {one.attempt for one in wrong if one.what == "hung"}),
         marks=marks(found, wrong),
-        charts=(*losses, *charts.of_telemetry(found, samples), *others),
+        charts=(*losses, *charts.of_telemetry(found, recording), *others),
         configuration=configuration,
         environment=environment,
     )
@@ -169,16 +179,21 @@ def _cards(samples: Sequence[Sample]) -> tuple[CardUse, ...]:
     )
 
 
-def _phases(found: Sequence[Life], samples: Sequence[Sample]) -> tuple[Stretch, ...]:
+def _phases(
+    found: Sequence[Life], samples: Sequence[Sample], hung: Collection[int]
+) -> tuple[Stretch, ...]:
     """The phases as they followed each other; before the first beat a job starts."""
     stretches: list[Stretch] = []
     for life in found:
         begin_s = life.begun_s
         seen = [sample for sample in samples if sample.attempt == life.number]
         speaks = any(sample.phase is not None for sample in seen)
+        moves = [now.at_s for before, now in pairwise(seen) if now.step != before.step]
+        still_s = moves[-1] if life.number in hung and moves else math.inf
         for sample in seen:
             end_s = life.running_s(sample.at_s)
             phase = (sample.phase or "start") if speaks else None
+            phase = "hang" if sample.at_s > still_s else phase
             last = stretches[-1] if stretches and stretches[-1].end_s == begin_s else None
             if last is not None and last.phase == phase and last.begin_s >= life.begun_s:
                 stretches[-1] = replace(last, end_s=end_s)

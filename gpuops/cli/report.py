@@ -1,0 +1,49 @@
+"""``gpuops report``: how did a run go?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpuops.cli import output
+from gpuops.cli.runs import Run
+from gpuops.errors import EXIT_CODES_HELP
+from gpuops.reporting import read
+from gpuops.system import files, run_dir
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from gpuops.core.report import Report
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def report(
+    run: Run,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page that any browser shows."),
+    ] = None,
+    runs_dir: output.RunsDir = None,
+    *,
+    as_json: output.Json = False,
+) -> None:
+    """Show how a run went: its attempts, what went wrong, its curves, how the cards were used."""
+    found = read(run_dir.find(run_dir.runs_dir(runs_dir), run))
+    if html is not None:
+        from gpuops.ui.page import page  # noqa: PLC0415 - the page alone needs it
+
+        files.write_text(html, page(found))
+        output.note(f"the page is {html}")
+    if html is None or as_json:
+        output.answer(found, lambda: _shown(found), as_json=as_json)
+
+
+def _shown(found: Report) -> RenderableType:
+    from gpuops.ui import report as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
+
+    return ui.report(found)
