@@ -26,7 +26,13 @@ from rich.progress import track
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.tables import quiet_table
 from trainers.rvq.bvh_file import BvhClip, BvhError, read_bvh
-from trainers.rvq.skeleton import FILE_NAME, Skeleton, find_mirror, to_axis_angle
+from trainers.rvq.skeleton import (
+    FILE_NAME,
+    Skeleton,
+    find_mirror,
+    save_skeleton,
+    to_axis_angle,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,8 +200,7 @@ class _Importer:
         frames = sum(self.frames.values())
         mean = np.asarray(self._rotation_sum) / max(self.frames.get("train", 0), 1)
         skeleton = replace(self.skeleton, mirror=find_mirror(self.skeleton, mean))
-        text = json.dumps(skeleton.to_dict(), indent=1)
-        (self.root / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+        save_skeleton(skeleton, self.root)
         return Summary(
             out=str(out),
             joints=len(skeleton),

@@ -72,6 +72,7 @@ class QuantizerConfig:
 
     nb_code: Count = setting(1024, "codes of a codebook")
     num_quantizers: Count = setting(6, "codebooks in sequence")
+    shared_codebook: bool = setting(False, "one codebook for all quantizers")
     mu: Share = setting(0.99, "decay of the codebooks' moving averages")
     quantize_dropout_prob: Chance = setting(
         0.2, "chance that a step trains only the first 1..num_quantizers codebooks"

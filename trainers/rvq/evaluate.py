@@ -5,32 +5,24 @@ Prints tables (or JSON) and writes evaluation.json into the run's folder.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 
-from trainers.engine import checkpoint, checkpoint_files, distributed
-from trainers.engine.config import from_dict
-from trainers.engine.errors import TrainerError, run_main
+from trainers.engine import distributed
+from trainers.engine.errors import run_main
+from trainers.engine.files import whole_file
 from trainers.engine.tables import quiet_table
-from trainers.rvq.config import Config
-from trainers.rvq.data import as_they_are, open_data
-from trainers.rvq.features import values_per_joint
 from trainers.rvq.losses import build_loss
-from trainers.rvq.model import RVQVAE
 from trainers.rvq.score import Score, score
+from trainers.rvq.trained import flags, load, open_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from trainers.rvq.data import MotionData
 
 WORST = 12  # joints in the table; evaluation.json has them all
 
@@ -69,64 +61,23 @@ def evaluate(path: Path, data: str | None = None, split: str = "val") -> Evaluat
     Raises:
         TrainerError: where checkpoint or data cannot be used, or do not fit each other.
     """
-    found = checkpoint_files.find(path)
-    about = checkpoint_files.describe(found)
-    if about.get("trainer") != "rvq":
-        raise TrainerError(f"{found} is a checkpoint of {about.get('trainer')}, not of rvq")
-    config = from_dict(Config, about["config"], name="rvq", origin=f"{found}/checkpoint.json")
+    trained = load(path)
+    clips = open_for(trained, data, split)
     with distributed.world() as world:
-        model, mean_pose = load_model(config, found)
-        clips = open_for(config, model, data, split)
-        model = model.to(world.device).eval()
-        loss = build_loss(config.loss, model, clips).to(world.device)
-        scored = score(model, clips, loss, mean_pose.to(world.device), world)
+        model = trained.model.to(world.device)
+        loss = build_loss(trained.config.loss, model, clips).to(world.device)
+        scored = score(model, clips, loss, trained.mean_pose.to(world.device), world)
     skeleton = clips.skeleton
     names = tuple(f"joint {j}" for j in range(clips.source.joints))
     return Evaluation(
-        checkpoint=found,
-        step=about["step"],
+        checkpoint=trained.path,
+        step=trained.step,
         data=clips.source.source,
         unit=skeleton.unit if skeleton else "",
         joints=skeleton.joints if skeleton else names,
         moving=skeleton.moving if skeleton else (),
         score=scored,
     )
-
-
-def load_model(config: Config, found: Path) -> tuple[RVQVAE, torch.Tensor]:
-    """Return a checkpoint's model, with its statistics, and the mean pose of its training data."""
-    saved = found.parent.parent / "statistics.json"
-    try:
-        statistics = json.loads(saved.read_text(encoding="utf-8"))
-        mean_pose = torch.tensor(statistics["mean_pose"], dtype=torch.float32)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainerError(
-            f"{saved} cannot be used ({type(error).__name__})", "it lies in the run's folder"
-        ) from None
-    model = RVQVAE(len(mean_pose), config.model, config.quantizer, seed=config.run.seed)
-    checkpoint.load_model(model, found, ema=config.optim.ema_decay is not None)
-    return model, mean_pose
-
-
-def open_for(config: Config, model: RVQVAE, data: str | None, split: str) -> MotionData:
-    """Open a split as the model wants its features, of the data it was trained on or of `data`."""
-    dataset = as_they_are(config.dataset)
-    if data is not None:
-        dataset = replace(dataset, data=data, max_samples=None)
-    dataset = replace(dataset, val_split="dev" if split == "dev" else "auto")
-    clips = open_data(dataset, "val" if split == "dev" else split)
-    if clips.width != len(model.mean) and dataset.rotation == "auto":
-        for rotation in ("axis_angle", "6d"):
-            if clips.source.joints * values_per_joint(rotation) == len(model.mean):
-                again = replace(dataset, rotation=rotation)  # type: ignore[arg-type]
-                return open_data(again, "val" if split == "dev" else split)
-    if clips.width != len(model.mean):
-        raise TrainerError(
-            f"{clips.source.source} gives {clips.width} features a frame, "
-            f"the model was trained on {len(model.mean)}",
-            "evaluate it on data with the same joints",
-        )
-    return clips
 
 
 def show(found: Evaluation, console: Console) -> None:
@@ -178,25 +129,14 @@ def write(found: Evaluation, folder: Path) -> Path:
     """Write evaluation.json into the run's folder (another name for the training split)."""
     split = found.data.rpartition("/")[2]
     path = folder / ("evaluation-train.json" if split == "train" else "evaluation.json")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise TrainerError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
     return path
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.rvq.evaluate", description="Score a checkpoint of rvq."
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="a run's or a checkpoint's folder"
-    )
+    parser = flags("evaluate", "Score a checkpoint of rvq.")
     parser.add_argument("--data", help="a data set; left out: the one it was trained on")
     parser.add_argument("--split", default="val", help="train, val or dev")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")

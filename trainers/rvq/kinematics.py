@@ -79,6 +79,14 @@ def features_to_matrix(features: Tensor, joints: int) -> Tensor:
     return axis_angle_to_matrix(split) if split.shape[-1] == 3 else sixd_to_matrix(split)
 
 
+def features_to_axis_angle(features: Tensor, joints: int) -> Tensor:
+    """(..., J*3) axis-angle or (..., J*6) 6D -> (..., J*3) axis-angle."""
+    split = features.unflatten(-1, (joints, -1))
+    if split.shape[-1] == 3:
+        return features
+    return matrix_to_axis_angle(sixd_to_matrix(split)).flatten(-2)
+
+
 class ForwardKinematics(nn.Module):
     """Joint positions of a skeleton, its translation joint at the origin.
 

@@ -144,6 +144,7 @@ class RVQVAE(nn.Module):
             dropout=quantizer.quantize_dropout_prob,
             temperature=quantizer.sample_temperature,
             seed=seed,
+            shared=quantizer.shared_codebook,
         )
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))

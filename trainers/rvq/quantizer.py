@@ -11,7 +11,10 @@ and a dropped layer leaves no parameter without one. `forward` only collects sum
 a step on every rank, adds them up over the ranks in one call. So the codebooks are equal on all
 ranks at every step, and those of one rank on the whole batch.
 
-Shapes: B batch, N tokens, M valid tokens of the batch, Q layers, K codes, D code width.
+Where the layers share one codebook, it learns from the residuals of all of them.
+
+Shapes: B batch, N tokens, M valid tokens of the batch, Q layers, K codes, D code width; P
+codebooks: Q, or one that is shared.
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ class ResidualQuantizer(nn.Module):
         temperature: 0 takes the nearest code; else training draws codes with probability
             softmax(-distance^2 / temperature).
         seed: of the draws that all ranks share.
+        shared: one codebook serves all layers.
     """
 
     codebooks: Tensor
@@ -83,13 +87,16 @@ class ResidualQuantizer(nn.Module):
         dropout: float = 0.0,
         temperature: float = 0.0,
         seed: int = 0,
+        shared: bool = False,
     ) -> None:
         super().__init__()
+        self.num_quantizers = num_quantizers
         self.mu, self.dropout, self.temperature, self.seed = mu, dropout, temperature, seed
-        codebooks = torch.randn(num_quantizers, nb_code, code_dim) * code_dim**-0.5
+        books = 1 if shared else num_quantizers
+        codebooks = torch.randn(books, nb_code, code_dim) * code_dim**-0.5
         self.register_buffer("codebooks", codebooks)
         self.register_buffer("sums", codebooks.clone())
-        self.register_buffer("counts", torch.ones(num_quantizers, nb_code))
+        self.register_buffer("counts", torch.ones(books, nb_code))
         self.register_buffer("initialised", torch.tensor(False))
         self.register_buffer("step", torch.tensor(0))
         # The same two on the host: reading a buffer would make the host wait for the device.
@@ -99,9 +106,14 @@ class ResidualQuantizer(nn.Module):
         self._collected: _Collected | None = None
 
     @property
-    def num_quantizers(self) -> int:
-        """Q, the number of layers."""
-        return self.codebooks.shape[0]
+    def nb_code(self) -> int:
+        """K, the number of codes of a codebook."""
+        return self.codebooks.shape[1]
+
+    @property
+    def layers(self) -> Tensor:
+        """(Q, K, D) a view of the codebook of each layer."""
+        return self.codebooks.expand(self.num_quantizers, -1, -1)
 
     def forward(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Quantized:
         """Code latents. In training also collect what `update_` needs.
@@ -127,8 +139,7 @@ class ResidualQuantizer(nn.Module):
         )
         commitment, perplexity = x_MD.new_zeros(()), x_MD.new_zeros(())
         residual_MD, ones_M = x_MD, x_MD.new_ones(len(x_MD))
-        for layer in range(layers):
-            codebook_KD = self.codebooks[layer]
+        for layer, codebook_KD in enumerate(self.layers[:layers]):
             chosen_M = self._choose(residual_MD.detach(), codebook_KD)
             # Not bincount: on a GPU it makes the host wait.
             uses_K = x_MD.new_zeros(len(codebook_KD)).scatter_add_(0, chosen_M, ones_M)
@@ -172,7 +183,7 @@ class ResidualQuantizer(nn.Module):
         """(B, N, Q) codes -> (B, N, D) latents; a DROPPED code adds nothing."""
         total = self.codebooks.new_zeros((*codes_BNQ.shape[:2], self.codebooks.shape[-1]))
         for layer, chosen_BN in enumerate(codes_BNQ.unbind(-1)):
-            added = self.codebooks[layer][chosen_BN.clamp_min(0)]
+            added = self.layers[layer][chosen_BN.clamp_min(0)]
             total = total + added * (chosen_BN != DROPPED)[..., None]
         return total
 
@@ -204,15 +215,16 @@ class ResidualQuantizer(nn.Module):
     def _average_(self, collected: _Collected, last: Coded, world: World) -> None:
         layers = self.active_layers()
         candidates = self._candidates(last, layers, world)
+        # From here on by codebook; the first `layers` of one that is shared are that one.
         parts = [collected.sums[:layers], collected.counts[:layers], candidates]
         fused = all_reduce_sum(torch.cat([part.flatten() for part in parts]), world)
-        sums_QKD, counts_QK, candidates = (
+        sums_PKD, counts_PK, candidates = (
             flat.view_as(part)
             for flat, part in zip(fused.split([p.numel() for p in parts]), parts, strict=True)
         )
         sums, counts = self.sums[:layers], self.counts[:layers]
-        sums.lerp_(sums_QKD, 1 - self.mu)
-        counts.lerp_(counts_QK, 1 - self.mu)
+        sums.lerp_(sums_PKD, 1 - self.mu)
+        counts.lerp_(counts_PK, 1 - self.mu)
         mean = counts.mean(-1, keepdim=True)
         dead = _is_dead(counts)
         # Usable candidates first, then the n-th dead code of a layer takes the n-th of them.
@@ -229,10 +241,10 @@ class ResidualQuantizer(nn.Module):
         self.codebooks[:layers] = torch.where(alive[..., None], codes, self.codebooks[:layers])
 
     def _candidates(self, last: Coded, layers: int, world: World) -> Tensor:
-        """(layers, CANDIDATES, D + 1): this rank's rows for dead codes, 1 after them; else zeros.
+        """(P, CANDIDATES, D + 1): this rank's rows for dead codes, 1 after them; else zeros.
 
         The places are drawn over the batch of all ranks laid end to end, so they fall on the same
-        latents however many ranks share them.
+        latents however many ranks share them. A shared codebook is offered rows of all layers.
         """
         latents_BND, codes_BNQ = last
         latents_ND, codes_NQ = latents_BND.flatten(0, 1), codes_BNQ.flatten(0, 1)
@@ -247,19 +259,24 @@ class ResidualQuantizer(nn.Module):
         residual, codes = latents_ND[row], codes_NQ[row]  # (layers, CANDIDATES, D), (.., Q)
         for layer in range(layers - 1):
             deeper = codes[layer + 1 :, :, layer].clamp_min(0)
-            residual[layer + 1 :] -= self.codebooks[layer][deeper]
+            residual[layer + 1 :] -= self.layers[layer][deeper]
         usable = (mine & (codes[..., 0] != DROPPED)).to(residual.dtype)[..., None]
-        return torch.cat([residual * usable, usable], dim=-1)
+        rows = torch.cat([residual * usable, usable], dim=-1)
+        if len(self.codebooks) == self.num_quantizers:
+            return rows
+        turn = torch.arange(CANDIDATES, device=rows.device)
+        return rows[turn % layers, turn][None]
 
     def _initialise_(self, world: World) -> None:
         """Set each layer's codes to residuals of the first batch of all ranks, jittered.
 
         The jitter keeps a small batch from being coded without remainder, which would leave the
-        deeper layers nothing to start from.
+        deeper layers nothing to start from. Of a shared codebook each layer sets a part.
         """
         residual_MD = all_gather_rows(torch.cat(self._first), world)
         generator = shared_generator(self.seed, self._step, INITIALISATION)
-        for codebook_KD in self.codebooks:
+        codes = self.codebooks.flatten(0, 1)
+        for codebook_KD in codes.tensor_split(min(len(codes), self.num_quantizers)):
             rows = torch.randperm(len(residual_MD), generator=generator)
             rows = rows.repeat(-(-len(codebook_KD) // len(rows)))[: len(codebook_KD)]
             jitter = torch.randn(codebook_KD.shape, generator=generator) * JITTER
@@ -278,7 +295,8 @@ class ResidualQuantizer(nn.Module):
 
     def dead_codes(self) -> list[int]:
         """How many codes of each layer training no longer uses."""
-        return [int(layer.sum()) for layer in _is_dead(self.counts)]
+        dead = _is_dead(self.counts).expand(self.num_quantizers, -1)
+        return [int(layer.sum()) for layer in dead]
 
     def _collection(self) -> _Collected:
         if self._collected is None:
@@ -294,9 +312,10 @@ class _Collected:
         self.last: Coded | None = None
 
     def add(self, layer: int, chosen_M: Tensor, uses_K: Tensor, residual_MD: Tensor) -> None:
+        book = layer % len(self.sums)
         index = chosen_M[:, None].expand_as(residual_MD)
-        self.sums[layer].scatter_add_(0, index, residual_MD)
-        self.counts[layer] += uses_K
+        self.sums[book].scatter_add_(0, index, residual_MD)
+        self.counts[book] += uses_K
 
     def clear_(self) -> None:
         self.sums.zero_()

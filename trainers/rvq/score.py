@@ -117,7 +117,7 @@ class _Sums:
         )
         self.mean_pose = model.normalise(mean_pose)
         moving = len(skeleton.moving) if skeleton else 0
-        quantizers, codes, _ = model.quantizer.codebooks.shape
+        quantizers, codes = model.quantizer.num_quantizers, model.quantizer.nb_code
         shapes = {
             "frames": (), "steps": (), "tokens": (),
             "recons": (), "velocity": (), "joints": (), "commit": (),

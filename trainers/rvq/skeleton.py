@@ -120,7 +120,7 @@ def load_skeleton(root: Path) -> Skeleton | None:
     if not path.is_file():
         return None
     try:
-        return _from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return skeleton_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise TrainerError(
@@ -129,7 +129,18 @@ def load_skeleton(root: Path) -> Skeleton | None:
         ) from None
 
 
-def _from_dict(data: dict[str, Any]) -> Skeleton:
+def save_skeleton(skeleton: Skeleton, root: Path) -> None:
+    """Write `<root>/skeleton.json`."""
+    text = json.dumps(skeleton.to_dict(), indent=1)
+    (root / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def skeleton_of(data: dict[str, Any]) -> Skeleton:
+    """Make a skeleton of what `to_dict` gives.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: where it is not one.
+    """
     joints = tuple(str(name) for name in data["joints"])
     parents = tuple(int(parent) for parent in data["parents"])
     offsets = _triples(data["offsets"])

@@ -9,9 +9,6 @@ Shapes: T frames, J joints, H harmonics, G gaits.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.engine.errors import TrainerError, run_main
+from trainers.engine.files import whole_folder
 from trainers.rvq.clips import Clips
-from trainers.rvq.skeleton import FILE_NAME, Skeleton, to_matrices
+from trainers.rvq.skeleton import Skeleton, save_skeleton, to_matrices
 from trainers.rvq.smplh import smplh_skeleton
 
 if TYPE_CHECKING:
@@ -85,12 +83,9 @@ def write_clips(out: Path, seed: int = 0, *, skeleton: Skeleton | None = None) -
     Raises:
         TrainerError: where `out` holds something or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise TrainerError(f"{out} is not empty", "give another --out")
     skeleton = skeleton or smplh_skeleton()
-    building = out.parent / f".{out.name}.writing-{os.getpid()}"
     counts = {}
-    try:
+    with whole_folder(out) as building:
         for split in CLIPS:
             clips = synthetic_clips(split, seed=seed)
             counts[split] = len(clips.names)
@@ -103,13 +98,7 @@ def write_clips(out: Path, seed: int = 0, *, skeleton: Skeleton | None = None) -
                 np.save(folder / "translation.npy", walked)
                 placed = skeleton.positions(to_matrices(pose), walked)
                 np.save(folder / "keypoints.npy", placed.astype(np.float32))
-        text = json.dumps(skeleton.to_dict(), indent=1)
-        (building / FILE_NAME).write_text(text + "\n", encoding="utf-8")
-        building.replace(out)
-    except OSError as error:
-        raise TrainerError(f"{out} cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        save_skeleton(skeleton, building)
     return counts
 
 

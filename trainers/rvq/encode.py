@@ -1,0 +1,84 @@
+"""Turn clips into codes: `python -m trainers.rvq.encode --checkpoint RUN --out codes.npz`.
+
+Each clip is coded on its own, so that its codes are the same whatever else is coded with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from trainers.engine import distributed
+from trainers.engine.data import to_device
+from trainers.engine.errors import run_main
+from trainers.rvq.codes import About, Codes, bits_per_token, save
+from trainers.rvq.trained import Trained, flags, load, open_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainers.rvq.data import MotionData
+
+
+@torch.no_grad()
+def encode(trained: Trained, clips: MotionData, split: str, device: torch.device) -> Codes:
+    """Code every clip of a split by the nearest codes."""
+    model = trained.model.to(device)
+    quantizer, skeleton = model.quantizer, clips.skeleton
+    names = clips.source.names
+    codes = {}
+    for row, name in enumerate(names):
+        batch = to_device(clips.clips(np.array([row])), device)
+        codes[name] = model.encode(batch.features)[0].T.cpu().numpy()
+    about = About(
+        run=trained.folder.name,
+        checkpoint=trained.path.name,
+        weights=trained.weights,
+        source=clips.source.source,
+        split=split,
+        fps=skeleton and skeleton.fps,
+        joints=clips.source.joints,
+        hop=model.hop,
+        quantizers=quantizer.num_quantizers,
+        nb_code=quantizer.nb_code,
+        skeleton=skeleton.to_dict() if skeleton and not skeleton.approximate else None,
+    )
+    lengths = dict(zip(names, map(int, clips.source.lengths), strict=True))
+    return Codes(about=about, lengths=lengths, codes=codes)
+
+
+def in_words(found: Codes, path: Path) -> str:
+    """Say what was coded, and how small it has become."""
+    about = found.about
+    told = (
+        f"{path}: {len(found.codes)} clips of {about.source}, {found.frames:,} frames, as "
+        f"{found.tokens:,} tokens of {about.quantizers} codes"
+    )
+    if about.fps is None:
+        return told
+    bits = bits_per_token(about.quantizers, about.nb_code) * about.fps / about.hop
+    return f"{told}; {bits:,.0f} bits a second of motion"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line."""
+    parser = flags("encode", "Turn the clips of a split into codes.")
+    parser.add_argument("--data", help="a data set; left out: the one it was trained on")
+    parser.add_argument("--split", default="val", help="train, val or dev")
+    parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
+    given = parser.parse_args(argv)
+    trained = load(given.checkpoint)
+    clips = open_for(trained, given.data, given.split)
+    with distributed.world() as world:
+        found = encode(trained, clips, given.split, world.device)
+    save(found, given.out)
+    sys.stdout.write(f"{in_words(found, given.out)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
