@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Sampler:
         start_s = nvml.START_TIMEOUT_S if patient else WAKE_S
         self._cards = nvml.Reader(start_timeout_s=start_s)
         self._answer_s = nvml.READ_TIMEOUT_S if patient else min(1.0, interval_s / 2)
+        self._expected = nvml.on_the_bus()
         self._census = jobs.Census()
         self._books: dict[str, _Book] = {}
         self._monitor = Monitor(interval_s=interval_s)
@@ -53,6 +55,8 @@ class Sampler:
     def look(self) -> Board:
         """Look at everything now, and say what it has come to."""
         box = with_claims(self._cards.read(self._answer_s))
+        if box.absent and self._expected:  # its driver has gone: that is not to look well
+            box = replace(box, absent=False)
         found = [self._job(job) for job in self._census.jobs(box)]
         sample = Sample(
             at_s=time.time(),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,3 +74,56 @@ def _mock_driver(tmp_path_factory):
     spec.loader.exec_module(module)
     with module.MockNvml(lib=tmp_path_factory.mktemp("nvml")) as mock:
         yield mock
+
+
+class _Run:
+    """A run of two ranks as its folder and the kernel show it; they step when they are told."""
+
+    name = "20261121-061230-watched"
+
+    def __init__(self, folder, workers):
+        self.root = folder / "runs" / self.name
+        self.beats = self.root / "state" / "attempt-1" / "beats"
+        self.beats.mkdir(parents=True)
+        plan = {
+            "gpu_indices": [0, 1],
+            "run_id": self.name,
+            "profile": "2x4090",
+            "target": {"kind": "trainer", "name": "rvq"},
+        }
+        (self.root / "plan.json").write_text(json.dumps({**plan, "exclude_gpus": ["7"]}))
+        self.ranks = [
+            subprocess.Popen(
+                [sys.executable, str(workers / "watched.py")],
+                env={**os.environ, **self.environment(rank)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for rank in range(2)
+        ]
+
+    def environment(self, rank):
+        own = {"GPUOPS_RUN_ID": self.name, "GPUOPS_BEAT_DIR": str(self.beats)}
+        return {**own, "RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": self.name}
+
+    def steps(self):
+        for rank in self.ranks:
+            rank.stdin.write(b"\n")
+            rank.stdin.flush()
+            rank.stdout.readline()
+
+    def ends(self):
+        for rank in self.ranks:
+            rank.send_signal(signal.SIGCONT)
+            with contextlib.suppress(OSError):
+                rank.stdin.close()
+            rank.wait(10)
+            rank.stdout.close()
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path, workers):
+    """Two ranks of a run at work, a line from its tests each step."""
+    run = _Run(tmp_path, workers)
+    yield run
+    run.ends()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import select
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import time
 
 import psutil
@@ -21,52 +18,7 @@ from gpuops.sampler import Looks, Sampler
 from gpuops.system import run_dir
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
-NAME = "20261121-061230-watched"
-
-
-class Run:
-    """A run of two ranks as its folder and the kernel show it."""
-
-    def __init__(self, folder, workers):
-        self.root = folder / "runs" / NAME
-        self.beats = self.root / "state" / "attempt-1" / "beats"
-        self.beats.mkdir(parents=True)
-        plan = {"run_id": NAME, "profile": "2x4090", "target": {"kind": "trainer", "name": "rvq"}}
-        (self.root / "plan.json").write_text(json.dumps({**plan, "exclude_gpus": ["7"]}))
-        self.ranks = [
-            subprocess.Popen(
-                [sys.executable, str(workers / "watched.py")],
-                env={**os.environ, **self.environment(rank)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for rank in range(2)
-        ]
-
-    def environment(self, rank):
-        own = {"GPUOPS_RUN_ID": NAME, "GPUOPS_BEAT_DIR": str(self.beats)}
-        return {**own, "RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": NAME}
-
-    def steps(self):
-        for rank in self.ranks:
-            rank.stdin.write(b"\n")
-            rank.stdin.flush()
-            rank.stdout.readline()
-
-    def ends(self):
-        for rank in self.ranks:
-            rank.send_signal(signal.SIGCONT)
-            with contextlib.suppress(OSError):
-                rank.stdin.close()
-            rank.wait(10)
-            rank.stdout.close()
-
-
-@pytest.fixture(name="run")
-def _run(tmp_path, workers):
-    run = Run(tmp_path, workers)
-    yield run
-    run.ends()
+NAME = "20261121-061230-watched"  # of the fixture
 
 
 @pytest.fixture(name="driver")

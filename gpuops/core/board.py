@@ -112,11 +112,13 @@ class StrangerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """Something that changed, and when (seconds since the epoch)."""
+    """Something that changed, and when (seconds since the epoch); to which card or job."""
 
     at_s: float
     words: str
     level: Level = "info"
+    gpu: int | None = None
+    job: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +131,10 @@ class Advice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """All of it at one moment. ``gaps`` names what could not be read, and why."""
+    """All of it at one moment. ``gaps`` names what could not be read, and why.
+
+    ``absent``: there are no cards here, so nobody expects a driver.
+    """
 
     at_s: float
     health: Health = "fine"
@@ -141,3 +146,4 @@ class Board:
     happenings: tuple[Happening, ...] = ()
     advice: tuple[Advice, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)
+    absent: bool = False

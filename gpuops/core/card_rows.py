@@ -82,7 +82,7 @@ def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
         if not sample.job.ours:
             continue
         for rank in sample.job.ranks:
-            for index in rank.gpus:
+            for index in sample.cards(rank):
                 found.setdefault(index, []).append(f"{sample.name} rank {rank.rank}")
     return {index: ", ".join(names) for index, names in found.items()}
 

@@ -58,7 +58,9 @@ def follow(
     started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
     started_at_s = min(started, default=at_s)
     standing, why = _judged(sample, watch, word, at_s - started_at_s)
-    ranks = [_rank(process, beats, watch, clock_s) for process in sample.job.ranks]
+    ranks = [
+        _rank(process, sample.cards(process), beats, watch, clock_s) for process in sample.job.ranks
+    ]
     if standing in {"suspect", "hung"}:
         guilty = word.rank if word is not None else _behind(ranks)
         ranks = [replace(one, accused=True) if one.rank == guilty else one for one in ranks]
@@ -158,9 +160,11 @@ def _as_word(verdict: Verdict, *, trains: bool) -> tuple[Standing, str | None]:
     return "healthy", None
 
 
-def _rank(process: Process, beats: Mapping[int, Beat], watch: Watch, clock_s: float) -> RankRow:
+def _rank(
+    process: Process, gpus: tuple[int, ...], beats: Mapping[int, Beat], watch: Watch, clock_s: float
+) -> RankRow:
     rank = process.rank
-    row = RankRow(rank=rank, pid=process.pid, gpus=process.gpus, process=process.state)
+    row = RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
     beat = beats.get(rank) if rank is not None else None
     pace = watch.beats.get(rank) if rank is not None else None
     if beat is None or pace is None:

@@ -8,9 +8,8 @@ from itertools import chain
 
 from gpuops.core import happenings, job_rows
 from gpuops.core.advice import advice
-from gpuops.core.board import Board, CardRow, Happening, Health, JobRow, StrangerRow
+from gpuops.core.board import Board, CardRow, Happening, Health, StrangerRow
 from gpuops.core.card_rows import card_rows
-from gpuops.core.device import Box
 from gpuops.core.job_rows import Followed
 from gpuops.core.sample import Sample
 from gpuops.errors import UsageError
@@ -44,9 +43,7 @@ def follow(monitor: Monitor, sample: Sample) -> Monitor:
         for job in sample.jobs
     }
     since_s = monitor.since_s or sample.at_s
-    new = chain.from_iterable(
-        happenings.of_events(job.name, job.noted, since_s) for job in sample.jobs
-    )
+    new = chain.from_iterable(happenings.of_events(job, since_s) for job in sample.jobs)
     if before is not None:
         was, now = ([one.row for one in rows.values()] for rows in (monitor.jobs, jobs))
         new = chain(
@@ -76,17 +73,19 @@ def board(monitor: Monitor) -> Board:
         raise ValueError("no look was taken yet")
     jobs = tuple(one.row for one in monitor.jobs.values())
     box = sample.box
-    return Board(
-        at_s=sample.at_s,
-        health=_health(box, monitor.cards, jobs),
-        driver=box.driver,
-        cuda=box.cuda,
-        cards=monitor.cards,
-        jobs=jobs,
-        strangers=_strangers(sample),
-        happenings=monitor.happenings,
-        advice=advice(jobs, monitor.cards),
-        gaps=box.gaps,
+    return _judged(
+        Board(
+            at_s=sample.at_s,
+            driver=box.driver,
+            cuda=box.cuda,
+            cards=monitor.cards,
+            jobs=jobs,
+            strangers=_strangers(sample),
+            happenings=monitor.happenings,
+            advice=advice(jobs, monitor.cards),
+            gaps=box.gaps,
+            absent=box.absent,
+        )
     )
 
 
@@ -104,13 +103,20 @@ def only(whole: Board, *, gpus: Sequence[str] = (), run: str | None = None) -> B
     if gpus:
         chosen = {index for selector in gpus for index in _selected(whole.cards, selector)}
         cards = tuple(card for card in cards if card.index in chosen)
-    shown = {card.index for card in cards}
-    return replace(
+    shown, names = {card.index for card in cards}, {job.name for job in jobs}
+    part = replace(
         whole,
         cards=cards,
         jobs=jobs,
         strangers=tuple(one for one in whole.strangers if one.gpu in shown),
+        happenings=tuple(
+            one
+            for one in whole.happenings
+            if one.gpu in shown or (one.job is not None and (run is None or one.job == run))
+        ),
+        advice=tuple(one for one in whole.advice if run is None or one.about in names),
     )
+    return _judged(part)
 
 
 def _selected(cards: Sequence[CardRow], selector: str) -> list[int]:
@@ -156,12 +162,18 @@ def _tells(reason: str) -> bool:
     return reason.startswith(("remap", "heat", "NVLink"))
 
 
-def _health(box: Box, cards: Sequence[CardRow], jobs: Sequence[JobRow]) -> Health:
-    """The worst that is known, in one word."""
-    if any(job.standing == "hung" for job in jobs):
+def _judged(one: Board) -> Board:
+    """With the worst that is known, in one word."""
+    return replace(one, health=_health(one))
+
+
+def _health(one: Board) -> Health:
+    if any(job.standing == "hung" for job in one.jobs):
         return "hung"
-    if "gpus" in box.gaps and not box.absent:
+    if "gpus" in one.gaps and not one.absent:
         return "no driver"
-    ill = any(card.state in ILL or any(map(_tells, card.slow)) for card in cards)
-    odd = any(job.standing == "suspect" or (job.ours and job.supervised is False) for job in jobs)
+    ill = any(card.state in ILL or any(map(_tells, card.slow)) for card in one.cards)
+    odd = any(
+        job.standing == "suspect" or (job.ours and job.supervised is False) for job in one.jobs
+    )
     return "degraded" if ill or odd else "fine"

@@ -8,18 +8,19 @@ from typing import Any
 
 from gpuops.core.device import Box
 from gpuops.core.hang import HangPolicy
-from gpuops.core.jobs import TrainingJob
+from gpuops.core.jobs import Process, TrainingJob
 from gpuops.core.run import Status
 from gpuops.core.watch import Observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What a run's folder says of it once and for all its life, as far as that can be read."""
+    """What a run's folder says of an attempt, as far as it can be read. ``gpus``: by local rank."""
 
     target: str | None = None
     profile: str | None = None
     policy: HangPolicy = field(default_factory=HangPolicy)
+    gpus: tuple[int, ...] = ()
     exclude_gpus: tuple[str, ...] = ()
 
 
@@ -44,6 +45,14 @@ class JobSample:
             return job.run_dir, job.attempt
         first = job.agent or job.ranks[0]
         return first.pid, first.start_ticks
+
+    def cards(self, rank: Process) -> tuple[int, ...]:
+        """The cards of a rank: those that list it; else the one that was planned for it."""
+        number = rank.number("LOCAL_RANK")
+        planned = self.facts.gpus
+        if rank.gpus or number is None or number >= len(planned):
+            return rank.gpus
+        return (planned[number],)
 
     @property
     def name(self) -> str:

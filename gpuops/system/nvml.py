@@ -20,6 +20,7 @@ READ_TIMEOUT_S = 3.0
 UNREMARKABLE_BYTES = 256 * 1024**2
 DRIVERS_CARDS = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
+NVIDIA, DISPLAYS = "0x10de", "0x03"
 
 NO_PERMISSION, LOST, RESET_REQUIRED = 4, 15, 16
 STATES: dict[int, State] = {LOST: "lost", NO_PERMISSION: "no permission"}
@@ -168,6 +169,25 @@ def bus_ids(count: int, folder: Path = DRIVERS_CARDS) -> list[str | None]:
     except OSError:
         found = []
     return [*found] if len(found) == count else [None] * count
+
+
+def on_the_bus(folder: Path = PCI_DEVICES) -> bool:
+    """Whether there are cards of NVIDIA's here, be there a driver for them or not."""
+    try:
+        devices = [*folder.iterdir()]
+    except OSError:
+        return False
+    return any(
+        _word(device / "vendor") == NVIDIA and _word(device / "class").startswith(DISPLAYS)
+        for device in devices
+    )
+
+
+def _word(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def failure(index: int, code: int | None, words: str = "") -> str:

@@ -15,7 +15,7 @@ def read(root: Path) -> RunFacts:
     plan = files.read_json(root / "plan.json") or {}
     target = plan.get("target")
     named: dict[str, Any] = target if isinstance(target, dict) else {}
-    excluded = plan.get("exclude_gpus")
+    excluded, gpus = plan.get("exclude_gpus"), plan.get("gpu_indices")
     timeout_s = plan.get("hang_timeout_s")
     return RunFacts(
         target=_word(named.get("name")),
@@ -24,6 +24,7 @@ def read(root: Path) -> RunFacts:
             hang_timeout_s=float(timeout_s) if isinstance(timeout_s, (int, float)) else None,
             phased=named.get("kind") == "trainer",
         ),
+        gpus=tuple(one for one in gpus if isinstance(one, int)) if isinstance(gpus, list) else (),
         exclude_gpus=tuple(map(str, excluded)) if isinstance(excluded, list) else (),
     )
 

@@ -455,6 +455,20 @@ def test_the_child_ends_with_its_parent(driver):
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.parametrize(
+    ("vendor", "kind", "there"),
+    [("0x10de", "0x030200", True), ("0x10de", "0x0c0330", False), ("0x8086", "0x030000", False)],
+)
+def test_cards_are_seen_on_the_bus_without_a_driver(tmp_path, vendor, kind, there):
+    """By vendor and class: NVIDIA makes network cards and bridges as well."""
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "vendor").write_text(f"{vendor}\n")
+    (tmp_path / "0000:01:00.0" / "class").write_text(f"{kind}\n")
+
+    assert there is nvml.on_the_bus(tmp_path)
+    assert nvml.on_the_bus(tmp_path / "no") is False
+
+
 def test_we_load_no_library_ourselves():
     """A stuck driver, or a broken library, is the child's."""
     code = "import sys; from gpuops.system import nvml; print(*sys.modules)"
