@@ -57,7 +57,7 @@ def examine(
     with ThreadPoolExecutor() as side:
         cards, report = side.submit(_cards, plan, since_s), side.submit(_nccl, plan, ranks)
         accusation = _accused(ranks, Path(plan.state_dir, "beats"), logs)
-        drawn = power.told(cards.result(), power.usual(telemetry.read(Path(plan.run_dir)).samples))
+        drawn = power.told(cards.result(), _usual_w(plan, time.time() - (idle_s or 0.0)))
         accusation = ras.weigh(accusation, report.result(), pids)
         found = diagnoses.of_hang(accusation, gpus, (*evidence, *drawn))
         return gpu_loss.weigh(found, cards.result(), pids)
@@ -154,6 +154,14 @@ def _cards(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
         return {}
     with nvml.Reader(start_timeout_s=CARDS_S) as reader, closing(KernelLog()) as log:
         return gpu_loss.seen(plan, reader.read(), _xids(plan, log, since_s))
+
+
+def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
+    """What the attempt's cards drew before it fell silent, as its supervisor recorded it."""
+    if plan.device == "cpu":
+        return {}
+    samples = telemetry.read(Path(plan.run_dir)).samples
+    return power.usual(s for s in samples if s.attempt == plan.attempt and s.at_s < until_s)
 
 
 def _xids(plan: LaunchPlan, log: KernelLog, since_s: float) -> dict[int, tuple[Xid, ...]]:

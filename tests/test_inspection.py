@@ -19,10 +19,9 @@ from gpuops.core.plan import Target
 from gpuops.core.profile import Profile
 from gpuops.core.telemetry import CardSample, Sample
 from gpuops.inspection import crashed, examine
-from gpuops.system import nvml, run_dir
+from gpuops.system import nvml, run_dir, telemetry
 from gpuops.system.gpu_processes import in_container
 from gpuops.system.identity import Identity
-from gpuops.system.telemetry import Recorder
 
 BOX = ["gpu 0-3 model=rtx4090"]
 REPORT = """\
@@ -205,11 +204,16 @@ def test_nccl_is_asked_who_is_late(on_cards, monkeypatch):
 
 
 def test_cards_that_spin_draw_less_than_while_the_job_trained(on_cards, mock_driver):
-    """Against what the run's recording says of them; words for a person, no verdict."""
-    drew = {index: CardSample(power_w=290.0) for index in (2, 3)}
-    Recorder(Path(on_cards.run_dir), (2, 3)).take(
-        Sample(at_s=time.time(), attempt=1, step=7, step_s=0.5, cards=drew)
-    )
+    """As its supervisor recorded it before the silence; words for a person, no verdict."""
+    recorder = telemetry.Recorder(Path(on_cards.run_dir), on_cards.gpu_indices)
+    for step in range(9):
+        watts = 290 if step < 7 else 70
+        card = CardSample(utilization_pct=99, power_w=watts)
+        at_s = time.time() - 20 + 2 * step
+        step_s = 0.5 if step < 7 else None
+        recorder.take(
+            Sample(at_s=at_s, attempt=1, step=step, step_s=step_s, cards={2: card, 3: card})
+        )
     mock_driver.set([*BOX, "gpu 2 util=100 power=285", "gpu 3 util=100 power=70"])
     found = examine(on_cards, SimpleNamespace(ranks=dict))
 

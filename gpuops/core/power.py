@@ -6,24 +6,28 @@ Utilization tells nothing of a hang, for a kernel that waits in an NCCL collecti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from gpuops.core.device import Device
-from gpuops.core.telemetry import Sample
+from gpuops.core.telemetry import CardSample, Sample
 
-BUSY_PCT = 90
+ENOUGH = 5
+AT_WORK_PCT, BUSY_PCT = 50, 90
 LITTLE = 0.5  # of what it drew while it trained
 
 
-def usual(samples: Sequence[Sample]) -> dict[int, float]:
-    """The watts that each card drew in the middle of the samples that saw a step, by its index."""
+def usual(samples: Iterable[Sample]) -> dict[int, float]:
+    """The watts that each card drew while the job trained, in the middle, by its index.
+
+    It trained where a step was taken; where it says no steps, a card at work has to do.
+    """
     drawn: dict[int, list[float]] = {}
     for sample in samples:
-        for index, card in sample.cards.items() if sample.step_s is not None else ():
-            if card.power_w is not None:
+        for index, card in sample.cards.items():
+            if card.power_w is not None and _trained(sample, card):
                 drawn.setdefault(index, []).append(card.power_w)
-    return {index: median(watts) for index, watts in drawn.items()}
+    return {index: median(watts) for index, watts in drawn.items() if len(watts) >= ENOUGH}
 
 
 def told(cards: Mapping[int, Device], usual_w: Mapping[int, float]) -> tuple[str, ...]:
@@ -34,6 +38,12 @@ def told(cards: Mapping[int, Device], usual_w: Mapping[int, float]) -> tuple[str
         for _, card in sorted(cards.items())
         if card.power_w is not None and card.index in usual_w
     )
+
+
+def _trained(sample: Sample, card: CardSample) -> bool:
+    if sample.step is not None:
+        return sample.step_s is not None
+    return (card.utilization_pct or 0) >= AT_WORK_PCT
 
 
 def _busy(card: Device) -> str:

@@ -13,16 +13,22 @@ def card(power_w, utilization_pct=100, index=3):
     return Device(index=index, power_w=power_w, utilization_pct=utilization_pct)
 
 
-def sample(power_w, step_s=0.5):
-    cards = {3: CardSample(power_w=power_w), 4: CardSample()}
-    return Sample(at_s=1.0, attempt=1, step_s=step_s, cards=cards)
+def drew(watts, utilization_pct=100, **said):
+    seen = CardSample(utilization_pct=utilization_pct, power_w=watts)
+    return Sample(at_s=0.0, attempt=1, cards={3: seen, 4: CardSample()}, **said)
 
 
-def test_the_usual_is_the_middle_of_what_was_drawn_while_steps_were_made():
-    """A hang, and a card that does not tell, leave it as it is."""
-    recorded = [sample(290), sample(60), sample(300), *(sample(70, None) for _ in range(9))]
+def test_the_usual_is_what_it_drew_while_steps_were_taken():
+    """In the middle; a pause does not matter, and a card that does not tell has none."""
+    steps = [drew(watts, step=1, step_s=0.1) for watts in (280, 290, 60, 300, 295)]
 
-    assert usual(recorded) == {3: 290}
+    assert usual([*steps, *[drew(70, step=1)] * 9]) == {3: 290}
+    assert usual(steps[1:]) == {}
+
+
+def test_of_a_job_that_says_no_steps_it_is_what_a_card_at_work_drew():
+    """While it loads its data there is none."""
+    assert usual([*[drew(60, 3)] * 9, *[drew(290)] * 5]) == {3: 290}
 
 
 @pytest.mark.parametrize(
