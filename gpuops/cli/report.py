@@ -9,7 +9,7 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import Run
-from gpuops.errors import EXIT_CODES_HELP
+from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.reporting import read
 from gpuops.system import files, run_dir
 
@@ -33,6 +33,8 @@ def report(
     as_json: output.Json = False,
 ) -> None:
     """Show how a run went: its attempts, what went wrong, its curves, how the cards were used."""
+    if html is not None and files.exists(html) and not files.is_file(html):
+        raise UsageError(f"{html} is no file.", "Name one: `--html report.html`.")
     found = read(run_dir.find(run_dir.runs_dir(runs_dir), run))
     if html is not None:
         from gpuops.ui.page import page  # noqa: PLC0415 - the page alone needs it

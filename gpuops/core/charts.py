@@ -21,37 +21,41 @@ GIB = 1024**3
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value of a file is a number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value of a JSON file is a number; true and false are none."""
+    return type(value) is float or type(value) is int
 
 
 def of_figures(rows: Sequence[Row]) -> tuple[Chart, ...]:
     """A picture of each figure that a trainer logged, a curve a split; the loss comes first."""
     points: dict[str, dict[str, list[tuple[float, float | None]]]] = {}
     for row in rows:
-        step, split = row.get("step"), str(row.get("split", "train"))
+        step = row.get("step")
         if not is_number(step):
             continue
+        own = points.setdefault(str(row.get("split", "train")), {})
         for name, value in row.items():
-            if name not in NOT_FIGURES and (value is None or is_number(value)):
-                points.setdefault(name, {}).setdefault(split, []).append((step, value))
-    names = sorted(points, key=lambda name: (name != "loss", name != "lr"))[:MOST_FIGURES]
+            if value is None or is_number(value):
+                own.setdefault(name, []).append((step, value))
+    names = dict.fromkeys(
+        name for own in points.values() for name in own if name not in NOT_FIGURES
+    )
+    shown = sorted(names, key=lambda name: (name != "loss", name != "lr"))[:MOST_FIGURES]
     return _shown(
         Chart(
             title=TITLES.get(name, name),
             unit="",
             over="steps",
-            curves=tuple(curve(split, found) for split, found in points[name].items()),
+            curves=tuple(curve(split, own[name]) for split, own in points.items() if name in own),
             floor=0.0 if name == "lr" else None,
         )
-        for name in names
+        for name in shown
     )
 
 
 def of_losses(samples: Sequence[Sample]) -> tuple[Chart, ...]:
     """The loss as the ranks said it, where the program logs no figures of its own."""
     points = [(s.step, s.loss) for s in samples if s.step is not None and s.loss is not None]
-    loss = Chart(title="Loss", unit="", over="steps", curves=(curve("said", points),))
+    loss = Chart(title="Loss", unit="", over="steps", curves=(curve("train", points),))
     return _shown((loss,))
 
 
@@ -67,7 +71,7 @@ def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ..
     def steps(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
         stepping = [sample for sample in samples if sample.step_s is not None]
         line = curve("all ranks", _over_time(found, stepping, value, 5 * every_s))
-        return _seen(title, unit, line)
+        return _seen(title, unit, line, floor=0.0)
 
     def cards(
         title: str,

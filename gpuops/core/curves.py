@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 MOST_POINTS = 800
 MOST_PIECES = 100
 RATIO_FOR_LOG = 30.0
+FARTHEST = 1e300  # what is beyond is no figure, and its picture no picture
 
 Point = tuple[float, float]
 
@@ -62,6 +62,11 @@ class Spread:
     most: float
 
 
+def fits(value: float) -> bool:
+    """Whether a number can be drawn: it is finite, and not absurd."""
+    return -FARTHEST < value < FARTHEST
+
+
 def spread(values: Iterable[float]) -> Spread | None:
     """Of some values; ``None`` where there are none."""
     known = sorted(values)
@@ -78,7 +83,7 @@ def curve(name: str, points: Iterable[tuple[float, float | None]]) -> Curve:
     """
     pieces: list[list[Point]] = [[]]
     for x, y in points:
-        if y is None or not math.isfinite(y) or not math.isfinite(x):
+        if y is None or not (fits(y) and fits(x)):
             pieces.append([])
             continue
         if pieces[-1] and x < pieces[-1][-1][0]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 
 from gpuops.core.diagnosis import Diagnosis, page, title
 from gpuops.core.run import Attempt
-from gpuops.core.telemetry import Sample
+from gpuops.core.telemetry import LAST_S, Sample
 
 Event = Mapping[str, Any]
 Number = TypeVar("Number", int, float)
@@ -78,11 +77,15 @@ def lives(
         own = [event for event in events if event.get("attempt") == attempt.number]
         seen = [sample for sample in samples if sample.attempt == attempt.number]
         times = [time for time in map(_time, own) if time is not None]
-        started_at = _first(attempt.started_at, *times[:1], *(s.at_s for s in seen[:1]))
+        told = _time({"time": attempt.started_at})
+        started_at = _first(told, *times[:1], *(s.at_s for s in seen[:1]))
         if started_at is None:
             continue
         known = [*times[-1:], *(sample.at_s for sample in seen[-1:]), started_at]
-        ended_at = _first(attempt.ended_at, now_s if attempt.alive else max(known)) or started_at
+        ended_at = (
+            _first(_time({"time": attempt.ended_at}), now_s if attempt.alive else max(known))
+            or started_at
+        )
         ended = next((e for e in reversed(own) if e.get("event") == "attempt_ended"), {})
         steps = [sample.step for sample in seen if sample.step is not None]
         found.append(
@@ -163,20 +166,21 @@ def _ending(attempt: Attempt, ended: Event) -> str:
 
 def _follows(own: Sequence[Event]) -> str | None:
     for event in reversed(own):
-        if event.get("event") in DECISIONS:
-            return f"{DECISIONS[event['event']]}, {event.get('why')}"
+        decided = DECISIONS.get(str(event.get("event")))
+        if decided is not None:
+            return f"{decided}, {event.get('why')}"
     return None
 
 
 def _time(event: Event) -> float | None:
-    time = event.get("time")
-    if isinstance(time, bool) or not isinstance(time, (int, float)) or not math.isfinite(time):
-        return None
-    return float(time)
+    time: Any = event.get("time")
+    number = isinstance(time, (int, float)) and not isinstance(time, bool)
+    return float(time) if number and 0 < time < LAST_S else None
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _whole(value: Any) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value < 2**63 else None
 
 
 def _first(*values: Number | None) -> Number | None:

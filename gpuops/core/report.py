@@ -6,10 +6,10 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 from gpuops.core import charts
-from gpuops.core.curves import Chart, Spread, spread
+from gpuops.core.curves import Chart, Spread, fits, spread
 from gpuops.core.diagnosis import Diagnosis
 from gpuops.core.lives import (
     Event,
@@ -207,5 +207,5 @@ def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _is_finite(value: object) -> bool:
-    return charts.is_number(value) and math.isfinite(value)
+def _is_finite(value: object) -> TypeGuard[float]:
+    return charts.is_number(value) and fits(value)

@@ -29,7 +29,7 @@ class Scale:
     def place(self, value: float) -> float:
         """Where a value lies: 0 at the low end, 1 at the high one."""
         low, high, value = map(self._bent, (self.low, self.high, value))
-        return (value - low) / (high - low)
+        return (value - low) / (high - low) if high > low else 0.5
 
     def ticks(self, about: int = 5) -> list[float]:
         """Round numbers on it."""

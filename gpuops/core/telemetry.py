@@ -14,6 +14,7 @@ from gpuops.core.watch import Observation
 from gpuops.heartbeat import Beat
 
 FIRST_S = 1.0
+LAST_S = 253_402_214_400.0  # the end of the year 9999: no clock shows more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpuops.core.telemetry import FIRST_S, CardSample, Recording, Sample
+from gpuops.core.telemetry import FIRST_S, LAST_S, CardSample, Recording, Sample
 from gpuops.heartbeat import PHASES
 
 MOST_BYTES = 256 * 1024
@@ -110,7 +110,7 @@ def _card(card: CardSample | None) -> bytes:
 
 def _sample(data: bytes, offset: int, cards: Sequence[int]) -> Sample | None:
     at_s, step, attempt, phase, *numbers = _ROW.unpack_from(data, offset)
-    if not (math.isfinite(at_s) and at_s > 0 and attempt):
+    if not (0 < at_s < LAST_S and attempt):
         return None  # zeros, where the machine went down before it was really written
     loss, step_s, data_wait, cpu_cores, memory = (None if math.isnan(n) else n for n in numbers)
     places = range(offset + _ROW.size, offset + _ROW.size + _CARD.size * len(cards), _CARD.size)

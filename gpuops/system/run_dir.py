@@ -155,10 +155,12 @@ def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
     """The JSON objects among some lines."""
     found: list[dict[str, Any]] = []
     for line in lines:
-        with contextlib.suppress(ValueError, RecursionError):
+        try:
             value = json.loads(line)
-            if isinstance(value, dict):
-                found.append(value)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.append(value)
     return found
 
 

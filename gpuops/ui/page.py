@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ def _header(found: Report) -> str:
         f"{run.workers} worker{'' if run.workers == 1 else 's'}",
         f"profile {run.profile}",
         *([f"on {where}"] if isinstance(where, str) else []),
-        *([f"began {_moment(run.started_at)}"] if run.started_at else []),
+        *([f"began {_moment(found.lives[0].started_at)}"] if found.lives else []),
     ]
     still = (
         f'<p class="note running">It is still running: this is how it stood on '
@@ -98,7 +99,7 @@ def _tiles(found: Report) -> str:
     tiles += _uses(found)
     cells = "".join(
         f'<dl class="tile card"><dt>{escape(name)}</dt><dd>{escape(value)}</dd>'
-        f"<small>{escape(about)}</small></dl>"
+        f"<small>{escape(about).replace(' %', '&nbsp;%')}</small></dl>"
         for name, value, about in tiles
     )
     lost = (
@@ -177,7 +178,7 @@ def _troubles(found: Report) -> str:
     parts = []
     for trouble in found.troubles:
         kind = trouble.what if trouble.what in MARKS else "other"
-        advice = f'<p class="advice">{escape(trouble.advice)}</p>' if trouble.advice else ""
+        advice = f'<p class="advice">{_prose(trouble.advice)}</p>' if trouble.advice else ""
         why = f"{trouble.why[:1].upper()}{trouble.why[1:]}."
         whole = (
             f"<details><summary>The whole diagnosis</summary><pre>{escape(trouble.text)}</pre>"
@@ -188,7 +189,7 @@ def _troubles(found: Report) -> str:
         parts.append(
             f'<article class="trouble card {kind}"><h3>{escape(trouble.title)} '
             f'<span class="pill">{escape(trouble.what)}</span><time>attempt {trouble.attempt}, '
-            f"{_moment(trouble.at_s)}</time></h3><p>{escape(why)}</p>{advice}{whole}</article>"
+            f"{_moment(trouble.at_s)}</time></h3><p>{_prose(why)}</p>{advice}{whole}</article>"
         )
     return f"<h2>What went wrong</h2>{''.join(parts)}"
 
@@ -299,6 +300,11 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return "<br>".join(escape(str(item)) for item in value)
     return escape(str(value))
+
+
+def _prose(text: str) -> str:
+    """A sentence, with what stands between backquotes as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _moment(at_s: float | None) -> str:

@@ -61,7 +61,8 @@ def time_label(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:g} s" if seconds else "0"
     if seconds < 3600:
-        return f"{seconds / 60:g} min"
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes}:{rest:02} min" if rest else f"{minutes} min"
     if seconds < 86400:
         hours, minutes = divmod(round(seconds / 60), 60)
         return f"{hours}:{minutes:02} h" if minutes else f"{hours} h"

@@ -31,12 +31,29 @@ def report(found: Report) -> RenderableType:
     """What was launched, how it went, how the machine was used."""
     run = found.run
     head = Text.assemble((run.run_id, "bold"), "  ", (run.status, f"bold {COLOURS[run.status]}"))
+    parts: list[RenderableType] = [head, _facts(found)]
+    if found.cards:
+        parts += ["", _cards(found.cards)]
+    if found.lives:
+        parts += ["", _lives(found)]
+    for trouble in found.troubles:
+        parts += [
+            Text(f"\nattempt {trouble.attempt} {trouble.what}: {trouble.title}", "bold yellow"),
+            Text(f"  {trouble.why}"),
+            *([Text(f"  → {trouble.advice}", "cyan")] if trouble.advice else []),
+        ]
+    return Group(*parts)
+
+
+def _facts(found: Report) -> Table:
+    run = found.run
     facts = Table.grid(padding=(0, 1, 0, 1))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     facts.add_row("what", f"{run.target}, {run.workers} worker(s), profile {run.profile}")
-    facts.add_row("began", words.moment(run.started_at))
-    facts.add_row("ran", ran(found))
+    if found.lives:
+        facts.add_row("began", words.moment(found.lives[0].started_at))
+        facts.add_row("ran", ran(found))
     facts.add_row("steps", steps(found))
     if found.loss is not None:
         first, least, last = map(words.figure, found.loss)
@@ -53,18 +70,7 @@ def report(found: Report) -> RenderableType:
         facts.add_row("host", f"{cores} cores, {memory} GiB of memory")
     if found.data_wait:
         facts.add_row("data", f"waited for {100 * found.data_wait.median:.0f} % of a step")
-    parts: list[RenderableType] = [head, facts]
-    if found.cards:
-        parts += ["", _cards(found.cards)]
-    if found.lives:
-        parts += ["", _lives(found)]
-    for trouble in found.troubles:
-        parts += [
-            Text(f"\nattempt {trouble.attempt} {trouble.what}: {trouble.title}", "bold yellow"),
-            Text(f"  {trouble.why}"),
-            *([Text(f"  → {trouble.advice}", "cyan")] if trouble.advice else []),
-        ]
-    return Group(*parts)
+    return facts
 
 
 def ran(found: Report) -> str:
