@@ -77,6 +77,21 @@ def look(
 
 def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
     """Why an attempt ended by itself, from what it left behind and what the kernel says."""
+    found = _explained(plan, returncode, kernel_log)
+    _keep(plan, "crashed", found)
+    return found
+
+
+def why_gone(plan: LaunchPlan, returncode: int, evidence: Diagnosis) -> Diagnosis:
+    """Why a rank had ended for which the others waited; the same evidence where it did not say."""
+    found = _explained(plan, returncode)
+    if found.rank != evidence.rank or found.kind in {"peer died", "unknown"}:
+        return evidence
+    _keep(plan, "crashed", found)
+    return found
+
+
+def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
     root = Path(plan.run_dir)
     agent = files.tail(Path(plan.log_dir, "agent.log"))
     said = {
@@ -94,9 +109,7 @@ def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagn
             agent_pid=torchrun.pid if torchrun else None,
             agent_tail=agent,
         )
-    found = explain(crash)
-    _keep(plan, "crashed", found)
-    return found
+    return explain(crash)
 
 
 def newest(root: Path) -> Diagnosis | None:

@@ -35,7 +35,7 @@ from gpuops.core.supervision import (
     Tick,
     step,
 )
-from gpuops.inspection import crashed, inspect
+from gpuops.inspection import crashed, inspect, why_gone
 from gpuops.system import cgroups, hooks, process, run_dir
 from gpuops.system.process import Job, SignalQueue
 from gpuops.watching import Watching
@@ -234,6 +234,8 @@ def _close(
     diagnosis = None
     if ending == "failed":
         diagnosis = evidence if state.hung else crashed(plan, returncode)
+        if diagnosis is not None and diagnosis is evidence and diagnosis.kind == "peer died":
+            diagnosis = why_gone(plan, returncode, diagnosis)
     run_dir.record(
         root,
         "attempt_ended",
