@@ -24,7 +24,7 @@ MOMENTS: dict[Moment, tuple[str, ...]] = {
     "restarting": ("supervisor",),
 }
 LONGEST_S: dict[Moment, float] = {
-    "training": 0.1, "stopping": 0.4, "together": 0.05, "starting": 3.0, "restarting": 1.0,
+    "training": 0.1, "stopping": 1.0, "together": 0.05, "starting": 3.0, "restarting": 1.0,
 }  # fmt: skip
 FIRST, APART = 12, range(5, 9)  # steps: there are two checkpoints to lose, and a new one each time
 MOST_TOGETHER = 3
