@@ -29,11 +29,12 @@ def attach(
     """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
     lives = run_dir.attempts(root)
-    if not lives or not lives[-1].alive:
+    watched = supervisors.of(root) is not None
+    if not (lives and lives[-1].alive) and not watched:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops runs show {root.name}` tells how it went."
         )
-    if supervisors.of(root) is None:
+    if not watched:
         output.note(f"nobody supervises it: `gpuops supervise {root.name}` does.")
     try:
         while _follow_attempt(root):

@@ -13,7 +13,7 @@ from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.keeping import keep
 from gpuops.launcher import recall
 from gpuops.order import Order
-from gpuops.system import plan_file, process, run_dir
+from gpuops.system import plan_file, process, run_dir, supervisors
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +29,7 @@ def supervise(
     """Look after a run whose supervisor has gone: with the same policies, to the same end."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
     lives = run_dir.attempts(root)
-    if not lives or not lives[-1].alive:
+    if not (lives and lives[-1].alive) and supervisors.of(root) is None:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."
         )

@@ -177,13 +177,14 @@ def test_a_detached_launch_goes_on_without_its_terminal(night):
     """It says its name and returns; the run ends by itself."""
     code, said = night.gpuops(
         "launch", night.workers / "faults.py", "--profile", "cpu", "--python", night.python,
-        "--detach", STEPS="200",
+        "--detach", STEPS="100000",
     )  # fmt: skip
 
     assert code == 0, said
     assert night.run.name in said
     assert night.events("attempt_ended") == []
     attached = night.start("attach", "last")
+    assert attached.stdout.readline()  # it has begun to show
     assert night.gpuops("stop", "last") == (0, f"{night.run.name} has stopped.\n")
     assert ended(attached)[0] == 0
     assert night.until("attempt_ended")["outcome"] == "stopped"
@@ -289,15 +290,18 @@ def asked(pid, number):
 
 def test_a_run_between_two_attempts_is_not_started_by_anybody_else(night):
     """Its supervisor is about to: there would be two."""
-    job = night.launch(FAULTS="0:5:kill")
+    job = night.launch(STEPS="100000", FAULTS="0:5:kill")
     night.until("restart")
     job.send_signal(signal.SIGSTOP)  # it waits a second, and so we have time
     code, said = night.gpuops("launch", "--resume", "last")
 
     assert (code, len(night.events("attempt_started"))) == (2, 1), said
     assert "between two attempts" in said
+    code, said = night.gpuops("supervise", "last")
+    assert (code, "has a supervisor already" in said) == (1, True), said
     job.send_signal(signal.SIGCONT)
-    assert ended(job)[0] == 0
+    assert night.gpuops("stop", "last")[0] == 0
+    assert ended(job)[0] == 128 + signal.SIGTERM
 
 
 def test_diagnose_says_why_a_job_stands_still(night):
