@@ -52,7 +52,8 @@ class Beat:
     """What a rank last said. ``None`` means that it did not say.
 
     ``data_wait`` is the share (0 to 1) of the step that was spent waiting for data;
-    ``monotonic_s`` is the time of the beat on CLOCK_MONOTONIC of the same boot.
+    ``monotonic_s`` is the time of the beat on CLOCK_MONOTONIC of the same boot. ``step_before`` is
+    the step of the beat before this one, if that was not one of starting.
     """
 
     pid: int
@@ -63,6 +64,7 @@ class Beat:
     data_wait: float | None
     monotonic_s: float
     phase: str
+    step_before: int | None = None
 
 
 class Slot:
@@ -175,6 +177,9 @@ def read(path: Path) -> Beat | None:
     pid, rank, step, total, loss, wait, when, phase = _SLOT.unpack_from(
         data, _SLOT_OFFSETS[count % 2]
     )
+    # The writer may be filling this slot anew: then its step is the next one's.
+    _, _, before, *_, phase_before = _SLOT.unpack_from(data, _SLOT_OFFSETS[(count + 1) % 2])
+    known = count > 1 and 0 <= before <= step and not phase_before.startswith(b"start")
     return Beat(
         pid=pid,
         rank=rank,
@@ -184,6 +189,7 @@ def read(path: Path) -> Beat | None:
         data_wait=None if math.isnan(wait) else wait,
         monotonic_s=when,
         phase=phase.rstrip(b"\0").decode("ascii", "replace"),
+        step_before=before if known else None,
     )
 
 

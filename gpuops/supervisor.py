@@ -115,13 +115,10 @@ def _until_the_end(
     signals: SignalQueue,
 ) -> tuple[Supervision, Diagnosis | None]:
     state, evidence = Supervision(policy=_stop_policy(plan)), None
-    begun_s, known = time.monotonic(), eyes.first_step
+    begun_s = time.monotonic()
     while state.phase is not Phase.DONE:
         received = list(signals.wait(job.pid, POLL_S))
         eyes.look(job)
-        if eyes.first_step != known:  # for who may have to take over
-            known = eyes.first_step
-            run_dir.record(Path(plan.run_dir), "first_step", attempt=plan.attempt, step=known)
         for event in _events(job, received, eyes, evidence):
             state, actions = _take(plan, state, event)
             for action in actions:

@@ -35,7 +35,7 @@ class Watching:
     ) -> None:
         """``record``: keep what is seen in the run's folder; its supervisor alone does."""
         self.progress = Progress()
-        self.first_step = run_dir.first_step(Path(plan.run_dir), plan.attempt)
+        self.first_step: int | None = None
         self.verdict: hang.Verdict | None = None
         self.observation: hang.Observation | None = None
         self._plan, self._policy = plan, policy
@@ -51,7 +51,7 @@ class Watching:
         self._cards = Cards(cards)
         self._recorder = Recorder(root, cards) if record else None
         self._recorded: hang.Observation | None = None
-        self._hang = hang.Watch(begun_step=self.first_step)
+        self._hang = hang.Watch()
         self._due_s = 0.0
         self._ranks: dict[int, Identity] = {}
 

@@ -85,6 +85,15 @@ def test_the_newest_beat_is_read(folder):
         assert step == heartbeat.read(folder / "rank-3.beat").step
 
 
+def test_the_step_before_is_read_too(folder):
+    """Also where nobody looked meanwhile; not that of a start, at which no step was made."""
+    for step, phase, before in ((4, "start", None), (5, "train", None), (6, "save", 5)):
+        heartbeat.beat(step, phase=phase)
+        assert heartbeat.read(folder / "rank-3.beat").step_before == before
+    heartbeat.beat()
+    assert heartbeat.read(folder / "rank-3.beat").step_before is None
+
+
 def test_a_phase_fits_in_its_eight_bytes(folder):
     """Every phase that there is comes back whole."""
     for phase in heartbeat.PHASES:

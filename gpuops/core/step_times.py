@@ -20,7 +20,8 @@ class Pace:
     ``since_s`` is when the newest sign came, ``mark`` what tells it from the one before,
     ``step_s`` when its step or phase began. ``recent`` are the seconds of the last steps of
     training, as far as looks can tell them apart; ``longest`` the longest silence that ended by
-    itself, by the phase that it fell into. ``trained``: somebody who watched before has seen steps.
+    itself, by the phase that it fell into. ``trained``: there was a step
+    before the first sign that was seen.
     """
 
     since_s: float

@@ -86,8 +86,7 @@ class Watch:
     ``clock_s`` is the time watched so far, ``looked_s`` CLOCK_MONOTONIC at the last look. ``beats``
     and ``pulses`` are by rank; ``output`` is how logs and checkpoints grow, ``signs`` that or any
     rank's work. ``held_s`` is when a rank was last seen stopped, ``saved_s`` when the checkpoints
-    last grew, ``phases`` what the ranks have said so far. ``begun_step`` is the first step that
-    somebody saw who watched before: a job that says a later one is not starting.
+    last grew, ``phases`` what the ranks have said so far.
     """
 
     most_s: float = 2.0
@@ -102,7 +101,6 @@ class Watch:
     held_s: float = 0.0
     saved_s: float = 0.0
     phases: frozenset[str] = frozenset()
-    begun_step: int | None = None
 
 
 def look(watch: Watch, observation: Observation) -> Watch:
@@ -132,7 +130,6 @@ def look(watch: Watch, observation: Observation) -> Watch:
         held_s=held_s,
         saved_s=clock_s if saved else watch.saved_s,
         phases=watch.phases.union(beat.phase for beat in observation.beats),
-        begun_step=watch.begun_step,
     )
 
 
@@ -156,7 +153,7 @@ def _hear(
                 step=beat.step,
                 phase=beat.phase,
                 step_s=since_s,
-                trained=_later(beat.step, watch.begun_step),
+                trained=_more(beat.step_before, beat.step, 0),
             )
         else:
             paces[beat.rank] = follow(
@@ -241,10 +238,6 @@ def _sign(
     if not came:
         return before
     return follow(before, since_s=clock_s, mark=clock_s, learn=held_s <= before.since_s)
-
-
-def _later(step: int | None, begun_step: int | None) -> bool:
-    return step is not None and begun_step is not None and step > begun_step
 
 
 def _differ(before: int | None, now: int | None) -> bool:

@@ -129,13 +129,6 @@ def events(root: Path) -> list[dict[str, Any]]:
     return json_lines(root / "events.jsonl")
 
 
-def first_step(root: Path, attempt: int) -> int | None:
-    """The first step that anybody saw of an attempt."""
-    begun = (event for event in events(root) if event.get("event") == "first_step")
-    steps = (event.get("step") for event in begun if event.get("attempt") == attempt)
-    return next((step for step in steps if isinstance(step, int)), None)
-
-
 def was_watched(root: Path, attempt: int) -> bool:
     """Whether somebody saw an attempt end."""
     ended = (event for event in events(root) if event.get("event") == "attempt_ended")

@@ -208,7 +208,7 @@ def test_a_run_that_hangs_when_it_is_adopted_is_started_again(night):
     """Who adopts it never saw it train; who watched before did, and wrote it down."""
     own = {"STEPS": "80", "FAULTS": "1:70:sleep"}
     job = night.launch("--hang-timeout", "1s", **own)
-    night.until("first_step")
+    night.until("training")
     job.kill()
     ended(job)
     while not (night.marks / "1-70-sleep").exists():

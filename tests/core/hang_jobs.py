@@ -65,7 +65,13 @@ class World:
         for rank in range(self.ranks):
             self.cpu_s[rank] += seconds * cpu[rank % len(cpu)]
 
-    def beat(self, step: int | None, phase: str, ranks: tuple[int, ...] | None = None) -> None:
+    def beat(
+        self,
+        step: int | None,
+        phase: str,
+        ranks: tuple[int, ...] | None = None,
+        step_before: int | None = None,
+    ) -> None:
         for rank in range(self.ranks) if ranks is None else ranks:
             self.beats[rank] = Beat(
                 pid=100 + rank,
@@ -76,6 +82,7 @@ class World:
                 data_wait=None,
                 monotonic_s=self.now_s,
                 phase=phase,
+                step_before=step_before,
             )
 
     def observed(self) -> Observation:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hang_scene import BUSY, PHASED, QUIET, Job
 
-from gpuops.core.hang import Blind, HangPolicy, Healthy, Hung, Suspect, Warming, Watch
+from gpuops.core.hang import Blind, HangPolicy, Healthy, Hung, Suspect, Warming
 
 # ----------------------------------------------------------------------------- training
 
@@ -233,13 +233,13 @@ def test_a_persons_timeout_does_not_count_once_a_job_is_done():
     assert Hung is job.silent(20).kind
 
 
-def test_a_job_that_somebody_saw_training_is_not_starting():
-    """Who takes over a job that stands still holds it to what its steps may take."""
-    for begun_step, kind in ((None, Warming), (57, Warming), (41, Hung)):
+def test_a_job_that_has_made_a_step_is_not_starting():
+    """Seen for the first time as it stands still: somebody takes over, or its steps were quick."""
+    for step_before, kind in ((None, Warming), (57, Warming), (56, Hung)):
         job = Job(replace(PHASED, hang_timeout_s=4.0))
-        job.watch, job.step = Watch(begun_step=begun_step), 57
+        job.world.beat(57, "train", step_before=step_before)
 
-        assert kind is job.says("train").silent(5).kind
+        assert kind is job.silent(5).kind
 
 
 def test_a_checkpoint_that_grows_is_a_sign_of_life():
