@@ -33,11 +33,12 @@ from trainers.engine.optim import build_ema, build_optimizer, build_scaler, buil
 from trainers.engine.run import open_outputs
 from trainers.engine.state import TrainState
 from trainers.rvq.config import PRESETS, Config
-from trainers.rvq.data import MotionBatch, Statistics
+from trainers.rvq.data import MotionBatch
 from trainers.rvq.estimate import Shapes, rehearsal
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import build_model
 from trainers.rvq.smplh import smplh_skeleton
+from trainers.rvq.statistics import Statistics
 
 MIB = 1 << 20
 LIMIT = 0.1

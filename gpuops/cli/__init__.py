@@ -41,7 +41,8 @@ COMMANDS = {
     "encode": ("Models", "Write samples as the codes that a run has learned."),
     "decode": ("Models", "Turn codes back into samples."),
     "reconstruct": ("Models", "Draw samples, and what came back of them."),
-    "data": ("Data", "Import, count or make data sets."),
+    "data": ("Data", "Import, check, count or make data sets."),
+    "cache": ("Data", "Build, inspect or verify window caches."),
     "profiles": ("Set-up", "The hardware profiles there are."),
     "trainers": ("Set-up", "The training systems there are."),
 }

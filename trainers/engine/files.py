@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to, of the same suffix; on leaving, the file appears as ``path``.
 
-    Raises TrainerError where it cannot be written; then what was there before is still there.
+    Several writers do not hinder each other: the last to end is the one that is found. Raises
+    TrainerError where it cannot be written; then what was there before is still there.
     """
-    temporary = path.with_name(f".{path.stem}.writing-{os.getpid()}{path.suffix}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -39,7 +41,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise TrainerError(f"{path} is not empty", "give another --out")
-    building = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    building = _beside(path)
     try:
         building.mkdir(parents=True)
         yield building
@@ -50,5 +52,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
+def reason(error: OSError) -> str:
+    """Why, in words; NumPy's own errors have no more than a text."""
+    return error.strerror or str(error)
+
+
+def _beside(path: Path) -> Path:
+    name = f".{path.stem}.writing-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    return path.with_name(name)
+
+
 def _refused(path: Path, error: OSError) -> TrainerError:
-    return TrainerError(f"{path} cannot be written: {error.strerror or error}")
+    return TrainerError(f"{path} cannot be written: {reason(error)}")

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainers.engine.check import Finding, checkpoint, main, refused
 from trainers.engine.errors import TrainerError
+from trainers.rvq.cached_windows import cache_path, usable
 from trainers.rvq.config import PRESETS, Config
+from trainers.rvq.listing import POSE, SKELETON, list_clips, pose_head, validation_split
+from trainers.rvq.statistics import read_statistics
+from trainers.rvq.window_cache import CacheError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trainers.rvq.config import DatasetConfig
 
 
 def check(config: Config) -> list[Finding]:
-    """Look at the checkpoint to go on from, and at the data set's skeleton."""
-    return [*checkpoint(config.run), *_skeleton(Path(config.dataset.data))]
+    """Look at the checkpoint to go on from, and at the data set: skeleton, caches, statistics."""
+    findings = [*checkpoint(config.run), *_skeleton(Path(config.dataset.data))]
+    if config.dataset.data != "synthetic":
+        findings += [*_caches(config.dataset), *_statistics(config.dataset)]
+    return findings
 
 
 def _skeleton(root: Path) -> list[Finding]:
-    if not (root / "skeleton.json").is_file():
+    if not (root / SKELETON).is_file():
         return []
     from trainers.rvq.skeleton import load_skeleton  # noqa: PLC0415 - scipy takes its time
 
@@ -23,8 +36,58 @@ def _skeleton(root: Path) -> list[Finding]:
         skeleton = load_skeleton(root)
     except TrainerError as error:
         return [refused("skeleton", error)]
-    joints = f"{root / 'skeleton.json'} has {len(skeleton or ())} joints"
+    joints = f"{root / SKELETON} has {len(skeleton or ())} joints"
     return [Finding(check="skeleton", severity="ok", summary=joints)]
+
+
+def _caches(config: DatasetConfig) -> Iterator[Finding]:
+    root = Path(config.data)
+    for split, folder in (("train", "train"), ("val", validation_split(root, config.val_split))):
+        path = cache_path(config, split)
+        if path is None:
+            continue
+        try:
+            listing = list_clips(root, folder, config.max_samples, pose_fps=config.pose_fps)
+            cache, accepted = usable(path, config, listing)
+        except CacheError as error:
+            yield (
+                refused("cache", error)
+                if not config.rebuild_cache
+                else Finding(
+                    check="cache", severity="ok", summary=f"{error.message}; it will be built anew"
+                )
+            )
+        except TrainerError as error:
+            yield refused("cache", error)
+        else:
+            about = f"{path}: {len(cache.windows):,} windows of {len(listing.names):,} clips"
+            yield Finding(
+                check="cache",
+                severity="warning" if accepted else "ok",
+                summary="; ".join([about, *accepted]),
+            )
+
+
+def _statistics(config: DatasetConfig) -> Iterator[Finding]:
+    if config.statistics is None:
+        return
+    root = Path(config.data)
+    first = next(iter(sorted((root / "train").glob(f"*/{POSE}"))), None)
+    if first is None:
+        return
+    has_skeleton = (root / SKELETON).is_file()
+    sixd = config.rotation == "6d" or (config.rotation == "auto" and has_skeleton)
+    try:
+        width = pose_head(str(first)).shape[1] * (2 if sixd else 1)
+        read_statistics(config.statistics, width, config.std_floor)
+    except TrainerError as error:
+        yield refused("statistics", error)
+    else:
+        yield Finding(
+            check="statistics",
+            severity="ok",
+            summary=f"{config.statistics} has statistics of {width} features",
+        )
 
 
 if __name__ == "__main__":

@@ -37,11 +37,22 @@ class DatasetConfig:
         (1.0,), "ratios of window_size (and window_stride) to cut windows at"
     )
     max_samples: Count | None = setting(None, "use no more than this many clips of each split")
+    pose_fps: Annotated[float, Gt(0)] | None = setting(
+        None, "frames a second of the clips; none: what skeleton.json says, else 30"
+    )
+    use_cache: bool = setting(True, "take windows from the caches that are given")
+    cache_train: Path | None = setting(None, "window cache of the training split")
+    cache_val: Path | None = setting(None, "window cache of the validation split")
+    rebuild_cache: bool = setting(False, "build a cache anew where it does not fit, or is missing")
+    accept_cache: bool = setting(False, "train on the windows of a cache that does not fit")
     frames_per_batch: Count | None = setting(
         None, "frames of a batch: windows that are longer come in smaller batches"
     )
     preload: Literal["auto", "yes", "no"] = setting(
         "auto", "hold all clips in memory; auto: up to 2 GiB", switch=("yes", "no")
+    )
+    statistics: Path | None = setting(
+        None, "mean and deviation to normalise by: .json, or the .npy of the mean; none: of train"
     )
     std_floor: Annotated[float, Gt(0)] = setting(
         0.01, "smallest deviation to divide features by when normalising"
@@ -51,6 +62,11 @@ class DatasetConfig:
     blend: Chance = setting(
         0.0, "chance that a window is blended, limb by limb, with another one (6d, skeleton)"
     )
+
+    def __post_init__(self) -> None:
+        """Refuse two decisions about one cache."""
+        if self.rebuild_cache and self.accept_cache:
+            raise ConfigError("give only one of --rebuild-cache and --accept-cache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,17 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.rvq.clips import Clips, check_finite, open_clips, validation_split
+from trainers.rvq.cached_windows import windows_of
+from trainers.rvq.clips import Clips, check_finite, open_clips
 from trainers.rvq.features import choose_rotation, from_axis_angle
+from trainers.rvq.listing import frame_rate, validation_split
+from trainers.rvq.statistics import Statistics, read_statistics
 from trainers.rvq.synthetic import synthetic_clips
 from trainers.rvq.vary import check_turn, variation
-from trainers.rvq.windows import cut_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainers.rvq.config import DatasetConfig
     from trainers.rvq.skeleton import Skeleton
+    from trainers.rvq.windows import Windows
 
 PRELOAD_BYTES = 2 << 30
 
@@ -62,38 +65,19 @@ class MotionBatch:
         return replace(self, features=self.features.pin_memory(), mask=mask)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """Mean and deviation of each feature over the training split, as float32 (F,)."""
-
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
-    mean_pose: NDArray[np.float32]
-    """The mean of the clips as they are; `mean` is that of the clips as they are varied."""
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """Return what statistics.json holds."""
-        return {name: getattr(self, name).tolist() for name in ("mean", "std", "mean_pose")}
-
-
 class MotionData:
     """One split: its clips as features, cut into windows.
 
     `load` makes training batches and varies them; `clips` makes whole clips and does not.
     """
 
-    def __init__(self, clips: Clips, config: DatasetConfig) -> None:
+    def __init__(self, clips: Clips, config: DatasetConfig, windows: Windows) -> None:
         self.source = clips
+        self.windows = windows
         self.rotation = choose_rotation(config.rotation, clips.skeleton)
         self.variation = variation(config, self.rotation, clips.skeleton)
         if config.turn and clips.skeleton is not None:
             check_turn(clips, clips.skeleton)
-        self.windows = cut_windows(
-            clips.lengths,
-            size=config.window_size,
-            stride=config.window_stride,
-            ratios=config.multi_length_training,
-        )
         values = sum(pose.size for pose in clips.poses)
         preload = config.preload == "yes" or (
             config.preload == "auto" and 8 * values <= PRELOAD_BYTES
@@ -205,13 +189,25 @@ def open_data(config: DatasetConfig, split: str) -> MotionData:
     Raises:
         TrainerError: for whatever of the data set cannot be used.
     """
+    root, name = Path(config.data), split
     if config.data == "synthetic":
         clips = synthetic_clips(split, max_samples=config.max_samples)
     else:
-        root = Path(config.data)
         name = validation_split(root, config.val_split) if split == "val" else split
         clips = open_clips(root, name, config.max_samples)
-    return MotionData(clips, config)
+    listing = clips.listing(config.data, name, frame_rate(root, config.pose_fps))
+    return MotionData(clips, config, windows_of(config, split, listing))
+
+
+def statistics_of(data: MotionData, config: DatasetConfig) -> Statistics:
+    """Return what features are normalised by: as given, else over the clips.
+
+    Raises:
+        TrainerError: where those that are given are not of such features.
+    """
+    if config.statistics is None:
+        return data.statistics(config.std_floor)
+    return read_statistics(config.statistics, data.width, config.std_floor)
 
 
 def _batch(found: list[NDArray[np.float32]], length: int) -> MotionBatch:

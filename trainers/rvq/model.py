@@ -17,7 +17,7 @@ from trainers.rvq.quantizer import Quantized, ResidualQuantizer
 
 if TYPE_CHECKING:
     from trainers.rvq.config import Config, ModelConfig, QuantizerConfig
-    from trainers.rvq.data import Statistics
+    from trainers.rvq.statistics import Statistics
 
 STRIDE = 2  # of every down- and upsampling
 

@@ -17,7 +17,7 @@ from trainers.engine.optim import build_ema, build_optimizer, build_scaler, buil
 from trainers.engine.run import open_outputs
 from trainers.engine.state import TrainState
 from trainers.rvq.config import PRESETS, Config
-from trainers.rvq.data import MotionBatch, as_they_are, open_data
+from trainers.rvq.data import MotionBatch, as_they_are, open_data, statistics_of
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import build_model
 from trainers.rvq.score import score
@@ -40,7 +40,7 @@ def train(config: Config) -> int:
         distributed.seed_everything(config.run.seed, world)
         train_data = open_data(config.dataset, "train")
         val_data = open_data(as_they_are(config.dataset), "val")
-        statistics = train_data.statistics(config.dataset.std_floor)
+        statistics = statistics_of(train_data, config.dataset)
         outputs.write_json("statistics.json", statistics.to_dict())
         about = {"train": train_data.describe(), "val": val_data.describe()}
         _warn_of_change(about, outputs.folder / "data.json")

@@ -96,9 +96,9 @@ def open_for(trained: Trained, data: str | None, split: str) -> MotionData:
     Raises:
         TrainerError: where the data cannot be used, or does not fit the model.
     """
-    dataset = as_they_are(trained.config.dataset)
+    dataset = replace(as_they_are(trained.config.dataset), use_cache=False)  # whole clips
     if data is not None:
-        dataset = replace(dataset, data=data, max_samples=None)
+        dataset = replace(dataset, data=data, max_samples=None, pose_fps=None)
     dataset = replace(dataset, val_split="dev" if split == "dev" else "auto")
     split = "val" if split == "dev" else split
     clips = open_data(dataset, split)

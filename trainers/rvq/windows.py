@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+COLUMNS = ("sample", "start", "length", "padded")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """W windows over a list of clips, as flat int64 arrays (W,)."""
+    """W windows over a list of clips, as flat arrays of whole numbers (W,)."""
 
     sample: NDArray[np.int64]
     """Index of the clip."""
@@ -28,6 +31,24 @@ class Windows:
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.sample)
+
+    def equals(self, other: Windows) -> bool:
+        """Whether these are the same windows in the same order."""
+        return all(
+            np.array_equal(getattr(self, column), getattr(other, column)) for column in COLUMNS
+        )
+
+    def different(self) -> int:
+        """Return how many differ in clip, start or length."""
+        order = np.lexsort((self.length, self.start, self.sample))
+        news = [np.diff(column[order]) != 0 for column in (self.sample, self.start, self.length)]
+        return 1 + int(np.logical_or.reduce(news).sum()) if len(order) else 0
+
+
+def window_sizes(size: int, stride: int, ratios: Sequence[float]) -> dict[int, int]:
+    """Frames of the windows at each ratio, and frames between the starts of two; by size."""
+    # A ratio may round a tiny window to nothing.
+    return dict(sorted({max(1, int(size * r)): max(1, int(stride * r)) for r in ratios}.items()))
 
 
 def cut_windows(
@@ -42,8 +63,7 @@ def cut_windows(
     lengths = np.asarray(frames, dtype=np.int64)
     parts: list[NDArray[np.int64]] = []
     shorter = 0
-    for cut, step in sorted({int(size * r): max(1, int(stride * r)) for r in ratios}.items()):
-        cut = max(1, cut)  # noqa: PLW2901 - a ratio may round a tiny window to nothing
+    for cut, step in window_sizes(size, stride, ratios).items():
         last = lengths - cut
         full = last // step + 1
         count = np.where(last >= 0, full + (last % step > 0), 0)

@@ -1,0 +1,222 @@
+"""Window caches: built, looked at, compared with their data set (numpy, no torch).
+
+    python -m trainers.rvq.cache build --data ROOT --split train --save-path F.npz [FLAGS]
+    python -m trainers.rvq.cache inspect F [--json]
+    python -m trainers.rvq.cache verify F [--data ROOT] [--json]
+
+FLAGS are those of training: --window-size, --window-stride, --multi-length(-training) RATIOS,
+--max-samples, --pose-fps, --preset, --config. Underscores are as good as dashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
+
+from trainers.engine import npz
+from trainers.engine.config import resolve, setting
+from trainers.engine.errors import ConfigError, run_main
+from trainers.rvq import cache_report, old_cache, window_cache
+from trainers.rvq.cached_windows import build_command, recipe
+from trainers.rvq.config import PRESETS, Config, DatasetConfig
+from trainers.rvq.listing import (
+    SKELETON,
+    VALIDATION_SPLITS,
+    Listing,
+    frame_rate,
+    list_clips,
+    validation_split,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainers.rvq.old_cache import OldCache
+
+OTHER_NAMES = {"--multi-length": "--multi-length-training", "--data-path": "--data"}
+QUIET_CLIPS = 2000  # that many are listed in a moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """What a cache is built of, beside the settings of a training."""
+
+    split: str = setting("train", "split to cut: train, val or dev")
+    save_path: Path | None = setting(None, "file to write; none: the training's cache of the split")
+    audio_fps: Annotated[int, Ge(1)] | None = setting(None, "recorded, motion has no use for it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig(Config):
+    """All settings that building a cache takes: those of a training, and its own."""
+
+    cache: BuildConfig = BuildConfig()
+
+
+def build(argv: Sequence[str]) -> int:
+    """Cut the windows of a split, and write them."""
+    begun = time.perf_counter()
+    as_json = "--json" in argv
+    config = resolve(CacheConfig, _spelled(argv), name="rvq", presets=PRESETS)
+    path = _save_path(config)
+    dataset = config.dataset
+    cache = window_cache.build(
+        _listing(dataset.data, config.cache.split, dataset.max_samples, dataset.pose_fps),
+        recipe(dataset),
+        max_samples=dataset.max_samples,
+        audio_fps=config.cache.audio_fps,
+    )
+    window_cache.write(cache, path)
+    found = cache_report.of(cache, path)
+    if as_json:
+        return _print_json(found)
+    print(
+        f"{path}: {found['windows']:,} windows of {found['clips']:,} clips "
+        f"({found['frames']:,} frames), {path.stat().st_size / 2**20:.1f} MiB, "
+        f"{time.perf_counter() - begun:.2f} s"
+    )
+    return 0
+
+
+def inspect(argv: Sequence[str]) -> int:
+    """Show what a cache holds; 1 where training could not use it, or should not."""
+    given = _parser("inspect").parse_args(argv)
+    if window_cache.is_pickle(given.cache):
+        old = old_cache.read(given.cache)
+        found, advice = cache_report.of_old(old, given.cache), _advice(old, given.cache)
+    else:
+        found, advice = cache_report.of(window_cache.read(given.cache), given.cache), ""
+    if given.json:
+        return _print_json(found) or int(not found["usable"])
+    print("\n".join([*cache_report.lines(found), *([advice] if advice else [])]))
+    return int(not found["usable"])
+
+
+def verify(argv: Sequence[str]) -> int:
+    """Compare a cache with its data set; 1 where they differ, or it is damaged."""
+    parser = _parser("verify")
+    parser.add_argument("--data", "--data-path", help="the data set; left out: where it was built")
+    given = parser.parse_args(argv)
+    cache = window_cache.read(given.cache)
+    with npz.opened(given.cache) as archive:
+        whole = archive.is_whole()
+    ours = cache.listing
+    root = Path(given.data or ours.data)
+    # What skeleton.json does not say is what was said when it was built.
+    pose_fps = None if (root / SKELETON).is_file() else ours.fps
+    theirs = _listing(str(root), ours.split, cache.max_samples, pose_fps)
+    differences = cache.differences(cache.recipe, theirs)
+    if not whole:
+        differences.append("its bytes are not those that were written")
+    if not differences and not cache.windows.equals(cache.recipe.cut(theirs.lengths)):
+        differences.append("its windows are not those that its parameters give")
+    where = f"{theirs.data}/{theirs.split}"
+    if given.json:
+        _print_json({"cache": str(given.cache), "data": where, "differences": differences})
+    elif differences:
+        print(f"{given.cache} does not fit {where}:", *differences, sep="\n  ")
+        print("`gpuops cache build` builds it anew; training refuses it as it is.")
+    else:
+        print(
+            f"{given.cache} fits {where}: {len(theirs.names):,} clips, "
+            f"{len(cache.windows):,} windows, digest {theirs.digest}"
+        )
+    return int(bool(differences))
+
+
+def _spelled(argv: Sequence[str]) -> list[str]:
+    """The words of a build as settings: other names of some, and no --json."""
+    words = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        dashed = flag.replace("_", "-") if flag.startswith("--") else flag
+        words.append(OTHER_NAMES.get(dashed, flag) + equals + value)
+    return [word for word in words if word != "--json"]
+
+
+def _save_path(config: CacheConfig) -> Path:
+    dataset = config.dataset
+    usual = dataset.cache_train if config.cache.split == "train" else dataset.cache_val
+    path = config.cache.save_path or usual
+    if path is None:
+        raise ConfigError("where is the cache to be written?", "give --save-path FILE.npz")
+    return path
+
+
+def _listing(data: str, split: str, max_samples: int | None, pose_fps: float | None) -> Listing:
+    """The clips of a split; a name of the validation split stands for the one that is there."""
+    root = Path(data)
+    if data == "synthetic":
+        from trainers.rvq.synthetic import synthetic_clips  # noqa: PLC0415 - scipy takes its time
+
+        clips = synthetic_clips(split, max_samples=max_samples)
+        return clips.listing(data, split, frame_rate(root, pose_fps))
+    if split in VALIDATION_SPLITS and not (root / split).is_dir():
+        split = validation_split(root)
+    return list_clips(root, split, max_samples, pose_fps=pose_fps, seen=_with_progress)
+
+
+def _advice(old: OldCache, path: Path) -> str:
+    wanted = DatasetConfig(
+        data=old.data or "ROOT",
+        window_size=old.recipe.window_size,
+        window_stride=old.recipe.window_stride,
+        multi_length_training=old.recipe.multi_length_training,
+        pose_fps=old.fps,
+    )
+    command = build_command(path.with_suffix(".npz"), wanted, old.split or "train")
+    return (
+        "\nA pickled cache of an older guide: it does not say where windows begin, so it cannot be "
+        f"trained on.\nThis builds one that can:\n  {command}"
+    )
+
+
+def _with_progress(names: list[str]) -> Iterable[str]:
+    if len(names) < QUIET_CLIPS or not sys.stderr.isatty():
+        return names
+    from rich.console import Console  # noqa: PLC0415 - only where there is something to show
+    from rich.progress import track  # noqa: PLC0415
+
+    return track(names, "listing", console=Console(stderr=True), transient=True)
+
+
+def _parser(verb: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m trainers.rvq.cache {verb}")
+    parser.add_argument("cache", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _print_json(found: dict[str, Any]) -> int:
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "build": build,
+    "inspect": inspect,
+    "verify": verify,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line."""
+    verb, *rest = argv or ["--help"]
+    if verb in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if verb not in VERBS:
+        raise ConfigError(f"{verb} is nothing to do with a cache; there are: {', '.join(VERBS)}")
+    return VERBS[verb](rest)
+
+
+if __name__ == "__main__":
+    run_main(main)
