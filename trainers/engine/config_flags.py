@@ -63,6 +63,9 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
         if key == "preset":
             flags.preset = _one(typed, rest, equals)
             continue
+        if key == "local_rank":  # torch.distributed.launch says so; LOCAL_RANK says the same
+            _one(typed, rest, equals)
+            continue
         setting, negated = _lookup(key, settings)
         if setting is None:
             raise _unknown(typed, key, settings, name)

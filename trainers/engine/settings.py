@@ -8,13 +8,19 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
-def setting(default: Any, help_text: str, *, switch: tuple[str, str] | None = None) -> Any:
+def setting(
+    default: Any,
+    help_text: str,
+    *,
+    switch: tuple[str, str] | None = None,
+    also: tuple[str, ...] = (),
+) -> Any:
     """A dataclass field with its help text.
 
     ``switch=(on, off)`` lets a choice be given as a switch too: bare or true means ``on``,
-    false means ``off``.
+    false means ``off``. ``also`` are other names that it can be given by.
     """
-    return field(default=default, metadata={"help": help_text, "switch": switch})
+    return field(default=default, metadata={"help": help_text, "switch": switch, "also": also})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,7 @@ class Setting:
     default: Any
     help: str
     switch: tuple[str, str] | None
+    also: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -79,19 +86,20 @@ def settings_of(cls: type) -> list[Setting]:
             _setting(section.name, leaf, inner[leaf.name], getattr(holder, leaf.name))
             for leaf in fields(kind)
         ]
-    by_leaf: dict[str, Setting] = {}
+    by_name: dict[str, Setting] = {}
     for one in found:
-        if one.leaf in by_leaf:
-            msg = f"{by_leaf[one.leaf].path} and {one.path}: one of the two needs another name"
-            raise TypeError(msg)
-        by_leaf[one.leaf] = one
+        for name in (one.leaf, *one.also):
+            if name in by_name:
+                msg = f"{by_name[name].path} and {one.path}: one of the two needs another name"
+                raise TypeError(msg)
+            by_name[name] = one
     return found
 
 
 def find(settings: list[Setting], name: str) -> Setting | None:
     """The setting called ``name``: bare or dotted, with dashes or underscores."""
     name = name.replace("-", "_")
-    return next((s for s in settings if name in (s.leaf, s.path)), None)
+    return next((s for s in settings if name in (s.leaf, s.path, *s.also)), None)
 
 
 def nearest(settings: list[Setting], name: str, extra: tuple[str, ...] = ()) -> str | None:
@@ -120,6 +128,7 @@ def _setting(section: str, of: Any, annotation: Any, default: Any) -> Setting:
         default=default,
         help=of.metadata.get("help", ""),
         switch=of.metadata.get("switch"),
+        also=of.metadata.get("also", ()),
     )
 
 

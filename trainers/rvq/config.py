@@ -24,7 +24,9 @@ Weight = Annotated[float, Ge(0)]
 class DatasetConfig:
     """What is trained on, how it is cut and how it is varied."""
 
-    data: str = setting("synthetic", "folder of a motion data set, or synthetic")
+    data: str = setting(
+        "synthetic", "folder of a motion data set, or synthetic", also=("data_path",)
+    )
     val_split: Literal["auto", "val", "dev"] = setting(
         "auto", "split to validate on; auto: the one there"
     )
