@@ -1,0 +1,128 @@
+"""The scripts of the old guides: each is a `gpuops` command, which a dry run shows."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHELL = Path(__file__).parents[2] / "shell"
+DRY = ("--dry-run", "--simulate", "8x4090", "--force", "torch", "--force", "port")
+RATIOS = ("0.5", "0.75", "1.0", "1.25", "1.5")
+
+
+@pytest.fixture(name="script")
+def _script(tmp_path):
+    """Run a script where there is no data set, with this very gpuops first on the path."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "gpuops").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gpuops "$@"\n')
+    (tools / "gpuops").chmod(0o755)
+
+    def run(name, *words):
+        return subprocess.run(
+            ["bash", str(SHELL / name), *words],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def command(answer):
+    """Environment and words of the torchrun command that a dry run prints, and the trainer's."""
+    assert answer.returncode == 0, answer.stderr
+    words = shlex.split(answer.stdout.replace("\\\n", " "))
+    start = words.index("-m")
+    environment = dict(word.split("=", 1) for word in words[3:start] if "=" in word)
+    end = words.index("trainers.rvq.train")
+    return environment, words[start:end], words[end + 1 :]
+
+
+def test_seven_cards_and_card_0_left_alone(script):
+    """train_8x4090.sh: cards 1 to 7, 80 windows on each, the flags of the guide on top."""
+    flags = ("--batch_size", "160", "--width", "1536", "--depth", "5", "--num_quantizers", "16")
+    answer = script("train_8x4090.sh", *flags, "--data_path", "synthetic", *DRY)
+    environment, torchrun, trainer = command(answer)
+
+    assert "7 workers on GPU 1, 2, 3, 4, 5, 6, 7" in answer.stderr
+    assert environment["CUDA_VISIBLE_DEVICES"].count(",") == 6
+    assert "--nproc-per-node=7" in torchrun
+    assert "preset=beat-7x4090" in trainer
+    assert "global batch 1120 = 160 per worker x 7 workers" in answer.stderr
+    assert list(flags) == trainer[-10:-2]
+
+
+@pytest.mark.parametrize(("cards", "total", "passes"), [(8, 1024, 1), (4, 512, 1), (4, 1024, 2)])
+def test_a_batch_size_of_all_cards_together(script, cards, total, passes):
+    """train_multi_gpu_custom.sh: --batch_size is what a step sees, on any number of cards."""
+    answer = script(
+        "train_multi_gpu_custom.sh", "--n_gpus", str(cards), "--batch_size", str(total),
+        "--master_port", "29501", "--data", "synthetic", *DRY,
+    )  # fmt: skip
+    _, torchrun, trainer = command(answer)
+
+    assert f"batch_size {total}: so many windows a step over all cards together" in answer.stderr
+    assert f"global batch {total} = {cards} workers x {passes} passes" in answer.stderr
+    assert {f"--nproc-per-node={cards}", "--master-port=29501"} <= set(torchrun)
+    assert ["--global-batch", str(total)] == trainer[-2:]
+    assert "--preset seamless" in " ".join(trainer)
+
+
+@pytest.mark.parametrize("spelled", ["--batch_size=512", "--batch-size=512", "--batch-size 512"])
+def test_every_spelling_means_the_total(script, spelled):
+    """None of them reaches the trainer, for which it is the batch of one card."""
+    words = ("--n-gpus=2", *spelled.split(), "--data", "synthetic")
+    _, torchrun, trainer = command(script("train_multi_gpu_custom.sh", *words, *DRY))
+
+    assert "--nproc-per-node=2" in torchrun
+    assert ["--global-batch", "512"] == trainer[-2:]
+    assert not any(word.startswith("--batch") for word in trainer)
+
+
+def test_the_scripts_help_says_so(script):
+    """--help tells what its batch_size is."""
+    answer = script("train_multi_gpu_custom.sh", "--help")
+
+    assert answer.returncode == 0
+    assert "--batch_size is the total of all cards together" in answer.stdout
+
+
+def test_the_whole_training(script):
+    """train_complete.sh: eight cards, 1024 windows a step, five lengths; and what follows."""
+    answer = script("train_complete.sh", "--data", "synthetic", "--total_iter", "50", *DRY)
+    _, torchrun, trainer = command(answer)
+    said = " ".join(trainer)
+
+    assert "--nproc-per-node=8" in torchrun
+    assert "--global-batch 1024" in said
+    assert f"--multi_length_training {' '.join(RATIOS)}" in said
+    assert "--window_size 64 --window_stride 20" in said
+    assert said.endswith("--total_iter 50")
+
+
+@pytest.mark.parametrize("name", ["train_8x4090.sh", "train_complete.sh"])
+def test_without_the_data_set_nothing_starts(script, name):
+    """The guides' folder is expected; the built-in data is no stand-in for it."""
+    answer = script(name, *DRY)
+
+    assert answer.returncode == 1
+    said = " ".join(answer.stderr.split())
+    assert "there is no data set at datasets/seamless_interaction" in said
+
+
+def test_monitor_takes_seconds_and_a_count(script):
+    """monitor_gpu.sh 0.2 --count 1: one look; what it says of a box without a driver is code 3."""
+    answer = script("monitor_gpu.sh", "0.2", "--count", "1")
+    nothing = script("monitor_gpu.sh", "0.1", "--count", "1")
+
+    assert "no GPUs" in answer.stdout
+    assert "--interval 0.1 is too short" in nothing.stderr
