@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -115,8 +116,8 @@ def test_without_the_data_set_nothing_starts(script, name):
     answer = script(name, *DRY)
 
     assert answer.returncode == 1
-    said = " ".join(answer.stderr.split())
-    assert "there is no data set at datasets/seamless_interaction" in said
+    said = "".join(answer.stderr.split())
+    assert re.search("thereisnodatasetat\\S+datasets/seamless_interaction", said)
 
 
 def test_monitor_takes_seconds_and_a_count(script):

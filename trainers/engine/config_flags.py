@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _TRUTH |= {"false": False, "no": False, "off": False, "0": False}
 _OWN = ("config", "preset", "defaults", "help")
+# torch.distributed.launch adds --local-rank; the variable LOCAL_RANK says the same.
+_TAKEN = ("config", "preset", "local_rank")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,14 +59,8 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
                 pairs.append(rest.pop(0))
             flags.weak = parse([f"--{pair}" for pair in pairs], settings, name)
             continue
-        if key == "config":
-            flags.configs.append(_one(typed, rest, equals))
-            continue
-        if key == "preset":
-            flags.preset = _one(typed, rest, equals)
-            continue
-        if key == "local_rank":  # torch.distributed.launch says so; LOCAL_RANK says the same
-            _one(typed, rest, equals)
+        if key in _TAKEN:
+            _take(flags, key, _one(typed, rest, equals))
             continue
         setting, negated = _lookup(key, settings)
         if setting is None:
@@ -72,6 +68,13 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
         flags.spelled[setting.path] = typed
         flags.values[setting.path] = False if negated else _value(setting, typed, rest, equals)
     return flags
+
+
+def _take(flags: Flags, key: str, value: str) -> None:
+    if key == "config":
+        flags.configs.append(value)
+    elif key == "preset":
+        flags.preset = value
 
 
 def _lookup(key: str, settings: list[Setting]) -> tuple[Setting | None, bool]:

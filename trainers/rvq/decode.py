@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from trainers.engine import checkpoint_files, distributed
+from trainers.engine import distributed
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.files import whole_folder
 from trainers.rvq import codes
@@ -36,7 +36,7 @@ def load_for(path: Path, found: Codes) -> Trained:
         TrainerError: where its weights are not those that coded.
     """
     coded_by = path / "checkpoints" / found.about.checkpoint
-    trained = load(coded_by if checkpoint_files.step_of(coded_by) >= 0 else path)
+    trained = load(coded_by if coded_by.is_dir() else path)
     if trained.weights != found.about.weights:
         raise TrainerError(
             f"the codes are of {found.about.run}/{found.about.checkpoint} (weights "

@@ -1,0 +1,286 @@
+"""What can be done with a trained model: encode, decode, reconstruct, describe."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from motion import MIRRORED, small_config, write_data
+from PIL import Image
+
+from trainers.engine.errors import TrainerError
+from trainers.rvq import codes, decode, describe, encode, reconstruct
+from trainers.rvq.drawing import bones_of
+from trainers.rvq.kinematics import features_to_axis_angle
+from trainers.rvq.train import train
+from trainers.rvq.trained import load, open_for
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(name="run", scope="module")
+def _run(tmp_path_factory):
+    """A trained run; its data set lies beside it."""
+    folder = tmp_path_factory.mktemp("trained")
+    root = write_data(folder / "data", {"train": [40, 33, 64], "val": [21, 8, 30]})
+    train(small_config(folder / "run", root))
+    return folder / "run"
+
+
+def coded(run, tmp_path, *flags):
+    """The file that encode writes."""
+    path = tmp_path / "codes.npz"
+    encode.main(["--checkpoint", str(run), "--out", str(path), *flags])
+    return path
+
+
+@pytest.mark.parametrize("rotation", ["6d", "axis_angle"])
+def test_decoding_the_codes_is_the_forward_pass(tmp_path, capsys, rotation):
+    """From file to file: the poses that decode writes are the forward pass's, bit for bit."""
+    root = write_data(tmp_path / "data", {"train": [40, 33], "val": [21, 8, 30]})
+    train(small_config(tmp_path / "run", root, dataset={"rotation": rotation}))
+    path = coded(tmp_path / "run", tmp_path)
+    out = tmp_path / "out"
+    decode.main(["--checkpoint", str(tmp_path / "run"), str(path), "--out", str(out)])
+
+    trained = load(tmp_path / "run")
+    clips = open_for(trained, None, "val")
+    for row, name in enumerate(clips.source.names):
+        with torch.no_grad():
+            found = trained.model(clips.clips(np.array([row])).features)
+            features = trained.model.denormalise(found.output)[0]
+        wanted = features_to_axis_angle(features, 7).numpy()
+        pose = np.load(out / "val" / name / "pose.npy")
+        assert pose.dtype == np.float32
+        assert (pose == wanted).all()
+    assert "3 clips, 59 frames" in capsys.readouterr().out
+
+
+def test_codes_are_rows_of_whole_numbers_and_say_whose_they_are(run, tmp_path, capsys):
+    """(quantizers, tokens) of each clip, with names, lengths, rate and checkpoint."""
+    with np.load(coded(run, tmp_path), allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        assert file["names"].tolist() == ["clip00", "clip01", "clip02"]
+        assert file["lengths"].tolist() == [21, 8, 30]
+        shapes = [file[f"codes/{name}"].shape for name in file["names"]]
+        assert shapes == [(3, 6), (3, 2), (3, 8)]
+        assert file["codes/clip00"].dtype == np.int16
+    assert about["fps"] == 30.0
+    assert about["checkpoint"] == "step-00000006"
+    assert about["split"] == "val"
+    # 3 codebooks of 16 codes are 12 bits, 7.5 times a second.
+    assert "16 tokens of 3 codes; 90 bits a second" in capsys.readouterr().out
+
+
+def test_a_clip_has_the_same_codes_whatever_is_coded_with_it(run, tmp_path):
+    """Another split of the same clip, alone in it, gives the same codes."""
+    whole = codes.read(coded(run, tmp_path))
+    alone = write_data(tmp_path / "alone", {"val": [21]})
+    single = codes.read(coded(run, tmp_path, "--data", str(alone)))
+
+    assert (whole.codes["clip00"] == single.codes["clip00"]).all()
+
+
+def test_what_is_decoded_is_a_data_set(run, tmp_path):
+    """It can be opened, coded again, and has the skeleton that the clips had."""
+    path = coded(run, tmp_path)
+    decode.main(["--checkpoint", str(run), str(path), "--out", str(tmp_path / "out")])
+    again = codes.read(coded(run, tmp_path, "--data", str(tmp_path / "out")))
+
+    assert again.lengths == {"clip00": 21, "clip01": 8, "clip02": 30}
+    assert again.about.skeleton == MIRRORED.to_dict()
+    placed = np.load(tmp_path / "out" / "val" / "clip00" / "keypoints.npy")
+    assert placed.shape == (21, 7, 3)
+    assert (placed[:, MIRRORED.translation_joint] == 0).all()
+
+
+def test_the_checkpoint_that_coded_decodes(run, tmp_path):
+    """Of a run, the one that coded is taken, not the best; other weights are refused."""
+    first = run / "checkpoints" / "step-00000003"
+    path = coded(first, tmp_path)
+    assert decode.load_for(run, codes.read(path)).path.name == "step-00000003"
+    with pytest.raises(TrainerError, match=r"step-00000003 .*step-00000006 has the weights"):
+        decode.load_for(run / "checkpoints" / "step-00000006", codes.read(path))
+
+
+def test_nothing_is_overwritten_or_left_half_done(run, tmp_path):
+    """A folder that holds something is refused; where decoding fails, there is no folder."""
+    path = coded(run, tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    with pytest.raises(TrainerError, match="full is not empty"):
+        decode.main(["--checkpoint", str(run), str(path), "--out", str(tmp_path / "full")])
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(TrainerError, match="cannot be written"):
+        decode.main(["--checkpoint", str(run), str(path), "--out", str(path / "below")])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def changed(path, **changes):
+    """The file of codes with other arrays; in `about`, other keys."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    about = {**json.loads(str(arrays["about"])), **changes.pop("about", {})}
+    arrays |= {"about": np.array(json.dumps(about)), **changes}
+    np.savez(path, **{name.replace("__", "/"): value for name, value in arrays.items()})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"about": {"format": 2}}, "newer than this program"),
+        ({"about": {"hop": 0}}, "no file of codes"),
+        ({"about": {"split": "../../etc"}}, "a name that cannot be a folder's: '../../etc'"),
+        ({"about": {"checkpoint": "../step-00000006"}}, "a name that cannot be a folder's"),
+        ({"names": np.array(["clip00", "clip01", ".."])}, "no file of codes"),
+        ({"names": np.array(["a", "b", "../c"])}, "no file of codes"),
+        ({"lengths": np.array([21, 8, 40])}, r"clip02 has codes int16 \(3, 8\), .* \(3, 10\)"),
+        ({"codes__clip01": np.full((3, 2), 16)}, r"clip01 has a code that is not in 0..15"),
+        ({"codes__clip01": np.full((3, 2), -1)}, r"clip01 has a code that is not in 0..15"),
+        ({"codes__clip01": np.zeros((3, 2))}, "clip01 has codes float64"),
+        ({"codes__clip01": np.array([None], dtype=object)}, "no file of codes"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused(run, tmp_path, changes, sentence):
+    """Codes may come from anybody: nothing is unpickled, no name leads out of the folder."""
+    path = changed(coded(run, tmp_path), **changes)
+    with pytest.raises(TrainerError, match=sentence):
+        codes.read(path)
+
+
+def test_names_that_lead_elsewhere_are_refused(run, tmp_path):
+    """Also where the codes for them are there."""
+    path = coded(run, tmp_path)
+    with np.load(path) as file:
+        there = file["codes/clip00"]
+    changed(path, names=np.array(["../out"]), lengths=np.array([21]), **{"codes__../out": there})
+    with pytest.raises(TrainerError, match="a name that cannot be a folder's"):
+        codes.read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"not a zip"])
+def test_a_broken_file_is_refused(tmp_path, content):
+    """Cut, empty, of another kind, or not there."""
+    path = tmp_path / "codes.npz"
+    path.write_bytes(content)
+    with pytest.raises(TrainerError, match="is no file of codes"):
+        codes.read(path)
+    with pytest.raises(TrainerError, match="there is no file"):
+        codes.read(tmp_path / "gone.npz")
+
+
+def test_codes_of_another_model_are_refused(run, tmp_path):
+    """Where the checksum is right and the sizes are not."""
+    path = changed(coded(run, tmp_path), about={"joints": 9})
+    with pytest.raises(TrainerError, match="of another model"):
+        decode.load_for(run, codes.read(path))
+
+
+def test_a_picture_and_a_film(run, tmp_path, capsys):
+    """A PNG of a row of poses and a GIF at the clip's own pace, each with name and MPJPE."""
+    words = ["--checkpoint", str(run), "--clip", "clip02"]
+    reconstruct.main([*words, "--out", str(tmp_path / "a.png"), "--clip", "clip00"])
+    reconstruct.main([*words, "--out", str(tmp_path / "a.gif")])
+    said = capsys.readouterr().out.splitlines()
+
+    assert [line.split(": ")[1].split()[0] for line in said] == ["clip02", "clip00", "clip02"]
+    assert all("MPJPE" in line and line.endswith(" cm") for line in said)
+    with Image.open(tmp_path / "a.png") as picture:
+        # Two clips of two rows of eight poses, and none of it blank.
+        assert picture.width > 300
+        assert picture.height > 1000
+        assert len(picture.convert("L").getcolors()) > 20
+    with Image.open(tmp_path / "a.gif") as film:
+        # 30 frames at 30 a second are a second: 20 pictures of 50 ms.
+        assert film.n_frames == 20
+        assert film.info["duration"] == 50
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.gif"}
+
+
+def test_the_error_drawn_is_the_error_measured(run):
+    """The MPJPE of the title is that of evaluate on that clip."""
+    from trainers.rvq.evaluate import evaluate
+
+    trained = load(run)
+    clips = open_for(trained, None, "val")
+    pairs = reconstruct.reconstruct(trained, clips, clips.source.names, CPU)
+    frames = sum(len(pair.errors) for pair in pairs)
+    mean = sum(float(pair.errors.sum()) for pair in pairs) / frames
+
+    assert mean == pytest.approx(evaluate(run).score.mpjpe, rel=1e-5)
+
+
+def test_sides_are_told_by_names():
+    """Left and right have colours of their own, and the body is seen from its front."""
+    bones = bones_of(MIRRORED)
+    names = [MIRRORED.joints[j] for j in MIRRORED.moving]
+    pairs = {(names[left], names[right]) for left, right in bones.sides}
+
+    assert pairs == {("Arm_L", "Arm_R"), ("Hand_L", "Hand_R")}
+    assert len(set(bones.colours)) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--out", "a.jpg"], "none of .png, .gif and .mp4"),
+        (["--out", "a.png", "--clip", "clip2"], "has no clip clip2; the nearest is clip02"),
+        (["--out", "a.png", "--split", "test"], "has no split test"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(run, flags, sentence):
+    """With what would do."""
+    with pytest.raises(TrainerError, match=sentence):
+        reconstruct.main(["--checkpoint", str(run), *flags])
+
+
+def test_no_skeleton_no_picture(tmp_path):
+    """Joints have no place without one."""
+    root = write_data(tmp_path / "d", {"train": [20], "val": [20]}, joints=6, skeleton=None)
+    train(small_config(tmp_path / "run", root, loop={"total_iter": 1}))
+    with pytest.raises(TrainerError, match="has no skeleton to draw"):
+        reconstruct.main(["--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "a.png")])
+
+
+def test_a_description_by_hand(tmp_path):
+    """Parameters, multiplications and bits, counted as on paper."""
+    config = small_config(tmp_path, "synthetic", dataset={"max_samples": 2, "window_size": 16})
+    found = describe.describe(config, "mine")
+    width, features, code, seconds = 16, 156, 8, 64 * 4 / 30
+
+    def conv(inward, outward, kernel, frames):
+        return 2 * inward * outward * kernel * frames
+
+    frames = [256, 128, 64]  # of the clip that is counted, at each scale
+    blocks = sum(2 * (conv(width, width, 3, t) + conv(width, width, 1, t)) for t in frames[1:])
+    encoder = (
+        conv(features, width, 3, 256)
+        + sum(conv(width, width, 4, t) for t in frames[1:])
+        + blocks
+        + conv(width, code, 3, 64)
+    )
+    assert found.flops_per_s["encoder"] * seconds == pytest.approx(encoder)
+    assert found.flops_per_s["quantizer"] * seconds == pytest.approx(3 * 2 * 64 * 16 * code)
+    assert found.parameters["quantizer"] == 3 * 16 * code
+    assert found.bits_per_token == 12
+    assert found.bits_per_s == 12 * 30 / 4
+    assert found.ratio == pytest.approx(52 * 3 * 32 * 30 / 90)
+    forward = sum(found.flops_per_s.values()) * 4 * 16 / 30
+    assert 2 * forward < found.step_flops < 3 * forward
+    assert found.step_bytes["parameters"] >= 4 * found.parameters["encoder"]
+
+
+def test_a_run_is_described_by_its_own_settings(run, capsys):
+    """Its checkpoint's, whatever the presets say; as tables and as JSON."""
+    describe.main(["--checkpoint", str(run)])
+    shown = capsys.readouterr().out
+    describe.main(["--checkpoint", str(run), "--json"])
+    told = json.loads(capsys.readouterr().out)
+
+    assert "7 joints in 42 features a frame, 4 frames a token" in shown
+    assert "90 bits a second" in shown
+    assert told["features"] == 42
+    assert told["parameters"]["quantizer"] == 3 * 16 * 8
