@@ -43,6 +43,8 @@ def test_the_wheel_brings_every_module_and_nothing_else(wheel):
         ".json",
         ".typed",
         ".md",
+        ".css",
+        ".js",
     }
     for package in ("gpuops", "trainers"):
         for path in (ROOT / package).glob("**/*.py"):
