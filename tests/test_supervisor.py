@@ -10,12 +10,14 @@ import psutil
 import pytest
 
 from gpuops import heartbeat
+from gpuops.core.hang import HangPolicy
 from gpuops.core.launch import LaunchRequest, plan
 from gpuops.core.plan import Target
 from gpuops.core.profile import Profile, Stop
 from gpuops.core.supervision import Phase
 from gpuops.supervisor import begin, watch
 from gpuops.system import process, run_dir, telemetry
+from gpuops.watching import Watching
 
 
 @pytest.fixture(name="launch_plan")
@@ -102,6 +104,23 @@ def test_the_run_folder_tells_the_story(launch_plan):
     assert record.attempts[0].returncode == 0
     recorded = telemetry.read(root).samples
     assert {1} == {sample.attempt for sample in recorded}
+
+
+def test_who_only_looks_records_nothing(launch_plan):
+    """One recording has one writer: somebody who watches the same run adds no samples."""
+    launch = launch_plan(STEPS="5")
+    root = Path(launch.run_dir)
+    job = begin(launch, root)
+    with (
+        process.SignalQueue() as signals,
+        Watching(launch, root / "checkpoints", None, HangPolicy()) as eyes,
+    ):
+        while job.poll() is None:
+            list(signals.wait(job.pid, 0.05))
+            eyes.look(job)
+
+    assert eyes.progress.step == 5
+    assert () == telemetry.read(root).samples
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

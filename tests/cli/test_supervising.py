@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gpuops.system import telemetry
+
 
 class Night:
     """Launches of a worker on whose way things happen."""
@@ -201,6 +203,7 @@ def test_a_run_whose_supervisor_was_killed_is_adopted(night):
 
     assert code == 0, said
     assert [event["outcome"] for event in night.events("attempt_ended")] == ["failed", "finished"]
+    assert {sample.attempt for sample in telemetry.read(night.run).samples} == {1, 2}
     assert night.left() == []
 
 
