@@ -24,7 +24,7 @@ from trainers.engine.sections import LoopConfig, OptimConfig, RunConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    width: Annotated[int, Gt(0)] = setting(512, "channels")
+    width: Annotated[int, Gt(0)] = setting(512, "channels", also=("net_width",))
     down_t: int = setting(2, "halvings")
     use_cache: bool = setting(True, "keep windows")
     kind: Literal["conv", "attention"] = setting("conv", "layers")
@@ -131,6 +131,20 @@ def test_a_choice_can_be_a_switch(argv: list[str], expected: str) -> None:
 def test_spellings_of_a_list(argv: list[str]) -> None:
     """A list is typed with spaces, or as one word with commas."""
     assert from_flags(*argv).model.multi_length_training == (0.5, 1.0, 1.5)
+
+
+def test_another_name_of_a_setting(tmp_path: Path) -> None:
+    """As a flag, dashed or not, and in a file; it is the same setting."""
+    file = tmp_path / "c.yaml"
+    file.write_text("net_width: 3")
+    for words in (("--net-width", "3"), ("--net_width=3",), ("--config", str(file))):
+        assert from_flags(*words).model.width == 3
+    assert from_flags("--net-width", "3", "--width", "4").model.width == 4
+
+
+def test_torch_distributed_launch_may_add_the_local_rank() -> None:
+    """It is known from the environment."""
+    assert from_flags("--local-rank=1", "--width", "3").model.width == 3
 
 
 def test_none_in_all_its_spellings() -> None:

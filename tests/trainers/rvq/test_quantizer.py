@@ -238,3 +238,61 @@ def test_tiny_batches_pass(tokens):
     """One latent is enough to start from."""
     found = learnt(torch.randn(1, tokens, 4))
     assert torch.isfinite(found.codebooks).all()
+
+
+def test_a_shared_codebook_serves_all_layers():
+    """One codebook, taken by every layer in turn; the codes of a step give the output back."""
+    x = torch.randn(2, 40, 4)
+    found = learnt(x, steps=20, shared=True).eval()
+    result = found(x)
+
+    assert found.codebooks.shape == (1, 8, 4)
+    assert len(found.dead_codes()) == 3
+    residual = x.flatten(0, 1)
+    for layer in range(3):
+        nearest = torch.cdist(residual, found.codebooks[0]).argmin(-1)
+        assert torch.equal(result.codes[..., layer].flatten(), nearest)
+        residual = residual - found.codebooks[0][nearest]
+    torch.testing.assert_close(found.decode(result.codes), result.latents, rtol=0, atol=0)
+
+
+def test_a_shared_codebook_learns_from_all_layers():
+    """n = mu n + (1 - mu) uses, over the residuals of every layer; s likewise."""
+    x = torch.randn(2, 40, 4)
+    found = learnt(x, steps=1, shared=True, mu=0.5)
+    codes, sums, counts = (b[0].clone() for b in (found.codebooks, found.sums, found.counts))
+    sums, counts = sums * 0.5, counts * 0.5
+    residual = x.flatten(0, 1)
+    for _ in range(3):
+        nearest = torch.cdist(residual, codes).argmin(-1)
+        sums.index_add_(0, nearest, residual, alpha=0.5)
+        counts += 0.5 * torch.bincount(nearest, minlength=8)
+        residual = residual - codes[nearest]
+    found(x)
+    found.update_(ALONE)
+
+    alive = counts >= 1
+    assert alive.sum() > 4
+    torch.testing.assert_close(found.codebooks[0][alive], (sums / counts[:, None])[alive])
+
+
+def test_a_shared_codebook_is_worth_its_layers():
+    """Each further layer leaves less; and it leaves more than codebooks of one's own do."""
+    x = torch.randn(8, 200, 4)
+    left = {}
+    for shared in (True, False):
+        found = learnt(x, steps=60, shared=shared, nb_code=32, mu=0.9).eval()
+        codes = found(x).codes
+        for layers in (1, 2, 3):
+            some = codes.clone()
+            some[..., layers:] = DROPPED
+            left[shared, layers] = float((x - found.decode(some)).square().mean())
+
+    assert left[True, 1] > 1.5 * left[True, 2] > 2 * left[True, 3]
+    assert left[False, 3] < left[True, 3]
+
+
+def test_more_layers_than_shared_codes():
+    """Some layers then set no part of the codebook at its start, and all is well."""
+    found = learnt(torch.randn(2, 5, 4), shared=True, nb_code=2, num_quantizers=4)
+    assert torch.isfinite(found.codebooks).all()

@@ -22,10 +22,10 @@ def batches(steps=STEPS):
         yield torch.sin(frames * (1 + rate) + 6 * phase)
 
 
-def train(world, steps=STEPS, *, dropout=0.5, watch=None):
+def train(world, steps=STEPS, *, dropout=0.5, watch=None, shared=False):
     """A few steps of the whole model on this rank's shard, as the training loop takes them."""
     torch.manual_seed(11)
-    bare = small_model(FEATURES, model=MODEL, quantize_dropout_prob=dropout)
+    bare = small_model(FEATURES, model=MODEL, quantize_dropout_prob=dropout, shared_codebook=shared)
     model: nn.Module = replicate(bare, world)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
     share = BATCH // world.world_size
@@ -75,14 +75,17 @@ def uneven_first_batch(world):
 def everything(world):
     """All of it in one pair of processes: starting them is what takes time."""
     torch.manual_seed(1)
-    return differing_steps(world), steps_without_a_hang(world), uneven_first_batch(world)
+    shared = {name: value.numpy() for name, value in train(world, shared=True).items()}
+    return differing_steps(world), steps_without_a_hang(world), uneven_first_batch(world), shared
 
 
 def test_two_ranks_agree_and_equal_one(tmp_path):
     """Bit-equal codebooks at every step, those of one rank on the whole batch, and no hang."""
     from motion import on_ranks
 
-    (first, steps, uneven), (second, _, uneven_second) = on_ranks(2, everything, tmp_path / "meet")
+    of_first, of_second = on_ranks(2, everything, tmp_path / "meet")
+    first, steps, uneven, shared = of_first
+    second, _, uneven_second, _ = of_second
 
     assert first[0] == second[0] == []
     assert steps == 300
@@ -91,3 +94,6 @@ def test_two_ranks_agree_and_equal_one(tmp_path):
     for name, value in alone.items():
         found = torch.from_numpy(first[1][name])
         torch.testing.assert_close(found, value, atol=1e-5, rtol=1e-4, msg=name)
+    for name, value in train(ALONE, shared=True).items():
+        found = torch.from_numpy(shared[name])
+        torch.testing.assert_close(found, value, atol=1e-5, rtol=1e-4, msg=f"shared {name}")
