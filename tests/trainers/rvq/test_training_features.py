@@ -48,7 +48,7 @@ def test_gradient_checkpointing_takes_less_memory(tmp_path):
     """The most that lives at once in a step, by the allocator's own account; the same loss."""
     peaks, losses = [], []
     for wanted in (False, True):
-        sizes = {"model": {"width": 64, "depth": 4, "dropout": 0.0}}
+        sizes = {"model": {"width": 32, "depth": 8, "dropout": 0.0, "dilation_growth_rate": 1}}
         model = model_of(tmp_path, loop={"gradient_checkpointing": wanted}, **sizes)
         x = torch.randn(64, 128, 42, generator=torch.Generator().manual_seed(1))
 
