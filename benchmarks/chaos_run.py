@@ -19,7 +19,7 @@ from pathlib import Path
 from chaos_schedule import Strike
 
 from gpuops.core.drill import RANKS
-from gpuops.drilling import POLL_S, Scene, steal
+from gpuops.drilling import POLL_S, Scene, end, steal
 from gpuops.errors import ExitCode
 from gpuops.system import run_dir, supervisors
 from gpuops.system.process import Job
@@ -143,13 +143,13 @@ class Person:
         """What is to be typed now that a command has ended; whether nothing is."""
         said, stopped = self.typed[-1], self._stop is not None
         if self._stop is not None:
-            self._stop.wait(STUCK_S)
+            end(self._stop)
             self._stop = None
             if self._lives and code != -signal.SIGKILL:
                 said.wrong = "it was stopped, and still runs"
         if self._finished:
-            said.wrong = f"it finished, and `{said.words}` ended with code {code}"
-            said.wrong = "" if code == 0 or self._killed else said.wrong
+            if code and not self._killed:
+                said.wrong = f"it finished, and `{said.words}` ended with code {code}"
             return True
         refused = code == ExitCode.USAGE and said.words != "launch"
         self._refusals = self._refusals + 1 if refused else 0
