@@ -48,9 +48,9 @@ left as they are, but `--hang-timeout {hang:g}s`.
 |---|---|---|---|---|---|
 {faults}
 
-- **found as**: the diagnosis of the attempt that was struck; of two faults at once either is right.
-  `—`: nobody saw it, for gpuops had been killed as well or the run was being stopped, or a port was
-  taken early enough to be passed over.
+- **found as**: the diagnosis of the attempt that was struck. *The other one*: of two that struck at
+  once. *Unseen*: gpuops had been killed as well, the run was being stopped, or a port was taken so
+  early that it was passed over.
 - **culprit**: whether it names a rank that did it. A wrong name that is called a guess is `unsure`.
 - **to new step**, **steps lost**: medians, and the most in brackets, of the faults that had an
   attempt to themselves. A person's reaction, up to 2 s, is counted in.
@@ -99,7 +99,7 @@ def page(
         gpuops=version("gpuops"),
         python=platform.python_version(),
         torch=version("torch"),
-        linux=platform.release(),
+        linux=platform.release().partition("-")[0],
         cores=os.cpu_count(),
         cold=cold_s or 0.0,
     )
@@ -119,7 +119,7 @@ def _answer(faults: int, runs: int, wrong: Sequence[str]) -> str:
 
 
 def _fault(name: str, fates: Sequence[Fate]) -> tuple[object, ...]:
-    kinds = [fate.kind or "—" for fate in fates] if name != "supervisor" else []
+    kinds = [_kind(fate) for fate in fates]
     blamed = [fate.culprit for fate in fates if fate.culprit is not None]
     new = [fate.recovered_s for fate in fates if fate.recovered_s is not None]
     lost = [float(fate.steps_lost) for fate in fates if fate.steps_lost is not None]
@@ -129,14 +129,22 @@ def _fault(name: str, fates: Sequence[Fate]) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def _kind(fate: Fate) -> str:
+    if fate.strike.fault.then == "goes on":
+        return "the job goes on"
+    if fate.kind is None:
+        return "unseen"
+    return fate.kind if fate.kind in fate.strike.fault.kinds else "the other one"
+
+
 def _counted(said: Iterable[str]) -> str:
     counts = Counter(said).most_common()
-    return ", ".join(f"{word} {count}" for word, count in counts) or ""
+    return ", ".join(f"{word} {count}" for word, count in counts) or "—"
 
 
 def _middle(values: Sequence[float], form: str) -> str:
     if not values:
-        return ""
+        return "—"
     return f"{form} ({form})".format(statistics.median(values), max(values))
 
 
