@@ -27,7 +27,7 @@ _LOCAL = 30  # bytes of a member's local header, before name and extra field
 _ALIGN = 64
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError,
-    ValueError, OverflowError, NotImplementedError, RuntimeError,
+    OSError, ValueError, OverflowError, NotImplementedError, RuntimeError,
 )  # fmt: skip
 
 

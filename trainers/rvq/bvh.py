@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +23,7 @@ from rich.progress import track
 
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.tables import quiet_table
+from trainers.rvq import importing
 from trainers.rvq.bvh_file import BvhClip, BvhError, read_bvh
 from trainers.rvq.skeleton import (
     FILE_NAME,
@@ -119,28 +118,18 @@ def import_bvh(
     """
     started = time.perf_counter()
     splits = find_clips(source, val_share)
-    _check_out(out, force=force)
     console = console or Console(stderr=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = out.parent / f".{out.name}.importing-{os.getpid()}"
-    shutil.rmtree(building, ignore_errors=True)
-    try:
+    with importing.appearing(out, FILE_NAME, force=force) as building:
         importer = _Importer(root=building, scale=CENTIMETRES[unit])
         todo = [(split, clip) for split, clips in splits.items() for clip in clips]
         for split, clip in track(todo, "importing", console=console, transient=True):
             importer.add(split, clip, source / split if (source / split).is_dir() else source)
         if importer.skipped and not skip_bad:
-            _refuse(importer.skipped)
+            importing.refuse(importer.skipped)
         for split in splits:
             if not importer.clips.get(split):
                 raise TrainerError(f"no clip of {source} could be used for split {split}")
-        summary = importer.finish(out, started)
-        _put_in_place(building, out)
-    except OSError as error:
-        raise TrainerError(f"{out} cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return summary
+        return importer.finish(out, started)
 
 
 class _Importer:
@@ -181,9 +170,9 @@ class _Importer:
         if split == "train":
             self._rotation_sum = self._rotation_sum + matrices.sum(axis=0)
         folder.mkdir(parents=True)
-        np.save(folder / "pose.npy", to_axis_angle(matrices).astype(np.float32))
-        np.save(folder / "keypoints.npy", keypoints.astype(np.float32))
-        np.save(folder / "translation.npy", translation.astype(np.float32))
+        importing.save(folder / "pose.npy", to_axis_angle(matrices).astype(np.float32))
+        importing.save(folder / "keypoints.npy", keypoints.astype(np.float32))
+        importing.save(folder / "translation.npy", translation.astype(np.float32))
         self.clips[split] = self.clips.get(split, 0) + 1
         self.frames[split] = self.frames.get(split, 0) + len(keypoints)
 
@@ -247,43 +236,6 @@ def _skeleton_of(clip: BvhClip, local: NDArray[np.float64]) -> Skeleton:
 
 def _fps(clip: BvhClip) -> float:
     return round(1.0 / clip.frame_time_s, 2)
-
-
-def _check_out(out: Path, *, force: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise TrainerError(f"{out} is a file", hint="give another --out")
-    if any(out.iterdir()):
-        if not force:
-            raise TrainerError(f"{out} is not empty", hint="--force replaces an earlier import")
-        if not (out / FILE_NAME).is_file():
-            raise TrainerError(
-                f"{out} does not look like an earlier import, so it is not replaced",
-                hint="give another --out",
-            )
-
-
-def _put_in_place(built: Path, out: Path) -> None:
-    """Rename the finished folder; where that fails, what stood there stands there again."""
-    if not out.exists():
-        built.rename(out)
-        return
-    aside = out.parent / f".{out.name}.replaced-{os.getpid()}"
-    out.rename(aside)
-    try:
-        built.rename(out)
-    except BaseException:
-        aside.rename(out)
-        raise
-    shutil.rmtree(aside)
-
-
-def _refuse(skipped: dict[str, str]) -> None:
-    shown = [f"{path}: {reason}" for path, reason in list(skipped.items())[:10]]
-    more = [f"and {len(skipped) - 10} more"] if len(skipped) > 10 else []
-    count = f"{len(skipped)} clip{'s' * (len(skipped) > 1)} cannot be used, nothing was written"
-    raise TrainerError("\n  ".join([count, *shown, *more]), hint="--skip-bad imports the others")
 
 
 def show(summary: Summary, console: Console) -> None:

@@ -9,8 +9,9 @@ import pytest
 from motion import bvh_text, write_bvh
 
 from trainers.engine.errors import TrainerError
-from trainers.rvq.bvh import _put_in_place, find_clips, import_bvh, main
+from trainers.rvq.bvh import find_clips, import_bvh, main
 from trainers.rvq.clips import open_clips
+from trainers.rvq.importing import put_in_place
 from trainers.rvq.skeleton import load_skeleton, to_matrices
 
 
@@ -147,7 +148,7 @@ def test_what_stood_there_stays_where_it_cannot_be_replaced(tmp_path):
     (old / "skeleton.json").write_text("{}")
 
     with pytest.raises(FileNotFoundError):
-        _put_in_place(tmp_path / "never built", old)
+        put_in_place(tmp_path / "never built", old, force=True)
 
     assert (old / "skeleton.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
