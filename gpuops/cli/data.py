@@ -1,4 +1,4 @@
-"""``gpuops data``: data sets brought in, counted, made up."""
+"""``gpuops data``: data sets brought in, checked, counted, made up."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from gpuops.system import datasets, modules, trainers
 from gpuops.ui import tables
 
 app = typer.Typer(
-    help="Import, count or make data sets.", no_args_is_help=True, add_completion=False
+    help="Import, check, count or make data sets.", no_args_is_help=True, add_completion=False
 )
 Trainer = Annotated[str, typer.Option(help="Whose data layout.")]
 QUIET_S = 1.0  # a count that is done by then needs no progress
+CHECK = "check_data"
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command("import", context_settings=PASS_ON)
 def import_(
     ctx: typer.Context,
-    kind: Annotated[str, typer.Argument(help="What to read: bvh.")],
+    kind: Annotated[str, typer.Argument(help="What to read: bvh, seamless.")],
     source: Annotated[Path, typer.Argument(help="The folder to read.")],
     out: Annotated[Path, typer.Option(help="The data set's folder to make.")],
     trainer: Trainer = "rvq",
@@ -41,6 +42,19 @@ def import_(
             f"It imports: {', '.join(manifest.importers) or 'nothing'}.",
         )
     _run(manifest.importers[kind], [str(source), "--out", str(out), *ctx.args])
+
+
+@app.command(context_settings=PASS_ON, epilog="--split NAME looks at one alone; --json.")
+def check(
+    ctx: typer.Context,
+    root: Annotated[Path, typer.Argument(help="The data set's folder.")],
+    trainer: Trainer = "rvq",
+) -> None:
+    """Read every sample: name those that cannot be used, draw lengths, describe features."""
+    manifest = trainers.load(trainer)
+    if CHECK not in manifest.verbs:
+        raise UsageError(f"trainer {trainer} does not check data sets.")
+    _run(manifest.verbs[CHECK], [str(root), *ctx.args])
 
 
 @app.command()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from trainers.rvq.windows import cut_windows
+from trainers.rvq.windows import cut_windows, window_sizes
 
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5)
 
@@ -14,20 +16,66 @@ def spans(windows):
     return list(zip(windows.sample, windows.start, windows.length, strict=True))
 
 
-@pytest.mark.parametrize("frames", [1, 20, 31, 32, 33, 63, 64, 65, 96, 300, 950, 3000])
-def test_no_window_twice_and_no_frame_left_out(frames):
+def check(frames, size, stride, ratios):
     """Every ratio has its own grid; its windows lie within the clip and cover it to the end."""
-    windows = cut_windows([frames], size=64, stride=20, ratios=RATIOS)
+    windows = cut_windows([frames], size=size, stride=stride, ratios=ratios)
 
-    assert len(set(spans(windows))) == len(windows)
+    assert windows.different() == len(windows) == len(set(spans(windows)))
+    assert (windows.start >= 0).all()
     assert (windows.start + windows.length <= frames).all()
     assert (windows.length <= windows.padded).all()
-    for padded in np.unique(windows.padded):
+    sizes = window_sizes(size, stride, ratios)
+    assert set(windows.padded) <= set(sizes)
+    for padded, step in sizes.items():
         own = windows.padded == padded
-        covered = np.zeros(frames, dtype=bool)
-        for start, length in zip(windows.start[own], windows.length[own], strict=True):
-            covered[start : start + length] = True
-        assert covered.all()
+        if not own.any():
+            assert frames < padded  # it went to a window that holds it with less padding
+            continue
+        starts = windows.start[own]
+        # A window that is longer than its stride leaves no frame out; a shorter one skips as asked.
+        assert starts[0] == 0
+        assert (np.diff(starts) <= step).all()
+        assert starts[-1] + windows.length[own][-1] == frames
+        assert (windows.length[own] == min(padded, frames)).all()
+
+
+@pytest.mark.parametrize("ratios", [RATIOS, *((ratio,) for ratio in RATIOS)])
+def test_no_window_twice_and_the_tail_is_covered(ratios):
+    """Of every length from 1 to 3,000 frames, at every ratio and all together."""
+    lengths = np.arange(1, 3001)
+    windows = cut_windows(lengths, size=64, stride=20, ratios=ratios)
+
+    assert windows.different() == len(windows) == len(set(spans(windows)))
+    for padded in window_sizes(64, 20, ratios):
+        own = windows.padded == padded
+        ends = np.zeros(len(lengths), int)
+        np.maximum.at(ends, windows.sample[own], (windows.start + windows.length)[own])
+        assert (ends[lengths >= padded] == lengths[lengths >= padded]).all()
+    for frames in [*range(1, 100), 300, 950, 3000]:
+        check(frames, 64, 20, ratios)
+
+
+@given(
+    frames=st.integers(20, 3000),
+    size=st.integers(1, 300),
+    stride=st.integers(1, 120),
+    ratios=st.lists(st.floats(0.05, 3.0), min_size=1, max_size=6),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_asked_for(frames, size, stride, ratios):
+    """The same for any size, stride and ratios."""
+    check(frames, size, stride, ratios)
+
+
+def test_windows_of_several_clips_are_those_of_each():
+    """A clip's windows do not depend on what else there is."""
+    lengths = [*range(20, 3001, 149), 20, 64]
+    together = cut_windows(lengths, size=64, stride=20, ratios=RATIOS)
+    for clip, frames in enumerate(lengths):
+        alone = cut_windows([frames], size=64, stride=20, ratios=RATIOS)
+        own = together.sample == clip
+        assert together.start[own].tolist() == alone.start.tolist()
+        assert together.padded[own].tolist() == alone.padded.tolist()
 
 
 def test_each_ratio_has_its_full_grid():

@@ -1,0 +1,313 @@
+"""Read every clip of a data set, and say what is wrong: `python -m trainers.rvq.check_data ROOT`.
+
+Unusable clips are named with the reason, lengths drawn, features described. Exit code 1 where
+anything is unusable. Numpy, no torch. Shapes: T frames, F values of a frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.engine import npy
+from trainers.engine.bars import bars, bins
+from trainers.engine.errors import TrainerError, run_main
+from trainers.engine.files import reason
+from trainers.rvq.config import DatasetConfig
+from trainers.rvq.listing import (
+    POSE,
+    SKELETON,
+    VALIDATION_SPLITS,
+    clip_names,
+    frame_rate,
+    pose_head,
+)
+from trainers.rvq.windows import window_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+CLIP = "clip.json"
+SMPLH = {
+    "orientation": range(1),
+    "body": range(1, 22),
+    "left hand": range(22, 37),
+    "right hand": range(37, 52),
+}
+SHOWN = 20
+QUIET_CLIPS = 200  # that many are read in a moment
+RATE_TOLERANCE = 0.002  # 29.97 passes for 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Values that belong together, over all frames: ranges of their means and deviations."""
+
+    name: str
+    values: int
+    mean: tuple[float, float]
+    std: tuple[float, float]
+    constant: tuple[str, ...]
+    """Values that never change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReport:
+    """What was found in a split."""
+
+    split: str
+    clips: int
+    frames: int
+    seconds: float
+    values: int
+    """Of a frame."""
+    lengths: dict[str, int]
+    """Clips by their number of frames, in steps."""
+    groups: tuple[Group, ...]
+    unusable: dict[str, str]
+    """Why, by the clip's name."""
+    short: tuple[str, ...]
+    """Clips that no window fits into: they are padded."""
+
+
+@dataclass(slots=True)
+class _Moments:
+    """Running sums over frames, by value."""
+
+    count: int = 0
+    total: Any = 0.0
+    square: Any = 0.0
+    low: Any = field(default_factory=lambda: np.inf)
+    high: Any = field(default_factory=lambda: -np.inf)
+
+    def add(self, pose: NDArray[np.float64]) -> None:
+        self.count += len(pose)
+        self.total = self.total + pose.sum(axis=0)
+        self.square = self.square + np.einsum("tf,tf->f", pose, pose)
+        self.low = np.minimum(self.low, pose.min(axis=0))
+        self.high = np.maximum(self.high, pose.max(axis=0))
+
+    def groups(self, body: _Body) -> Iterator[Group]:
+        mean = self.total / self.count
+        std = np.sqrt(np.maximum(self.square / self.count - mean**2, 0))
+        still = self.low == self.high
+        for name, joints in body.groups.items():
+            part = [3 * joint + axis for joint in joints for axis in range(3)]
+            yield Group(
+                name=name,
+                values=len(part),
+                mean=(float(mean[part].min()), float(mean[part].max())),
+                std=(float(std[part].min()), float(std[part].max())),
+                constant=tuple(f"{body.joints[i // 3]}.{'xyz'[i % 3]}" for i in part if still[i]),
+            )
+
+
+def check_split(root: Path, split: str, window: int, seen: Any = iter) -> SplitReport:
+    """Read all clips of a split; `window` is the number of frames of the shortest window.
+
+    Raises:
+        TrainerError: where there is no such split.
+    """
+    moments, unusable, lengths = _Moments(), {}, {}
+    width = _wanted_width(root)
+    fps = frame_rate(root)
+    for name in seen(clip_names(root, split)):
+        try:
+            pose = _read(root / split / name)
+            _check_width(pose, width)
+            _check_rate(root / split / name, fps)
+        except _UnusableError as error:
+            unusable[name] = str(error)
+            continue
+        width = width or (pose.shape[1], name)
+        lengths[name] = len(pose)
+        moments.add(pose)
+    frames = sum(lengths.values())
+    return SplitReport(
+        split=split,
+        clips=len(lengths),
+        frames=frames,
+        seconds=round(frames / fps, 1),
+        values=width[0] if width else 0,
+        lengths=bins(list(lengths.values())) if lengths else {},
+        groups=tuple(moments.groups(_body(root, width[0]))) if width and lengths else (),
+        unusable=unusable,
+        short=tuple(name for name, length in lengths.items() if length < window),
+    )
+
+
+class _UnusableError(Exception):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Body:
+    """Names of joints, and which of them belong together."""
+
+    joints: tuple[str, ...]
+    groups: dict[str, range | tuple[int, ...]]
+
+
+def _body(root: Path, values: int) -> _Body:
+    from trainers.rvq.skeleton import load_skeleton  # noqa: PLC0415 - scipy takes its time
+    from trainers.rvq.smplh import JOINTS  # noqa: PLC0415
+
+    skeleton, count = load_skeleton(root), values // 3
+    joints = skeleton.joints if skeleton else JOINTS
+    if joints == JOINTS and count == len(JOINTS):
+        return _Body(joints=JOINTS, groups=SMPLH)
+    if skeleton is not None:
+        first = skeleton.translation_joint
+        others = tuple(joint for joint in range(count) if joint != first)
+        return _Body(
+            joints=skeleton.joints,
+            groups={
+                skeleton.joints[first]: (first,),
+                **({"other joints": others} if others else {}),
+            },
+        )
+    return _Body(joints=tuple(map(str, range(count))), groups={"all joints": range(count)})
+
+
+def _read(folder: Path) -> NDArray[np.float64]:
+    """(T, F) of a clip, every value finite."""
+    path = folder / POSE
+    try:
+        head = pose_head(str(path))
+        pose = np.asarray(npy.mapped(path, head), dtype=np.float64)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _UnusableError(f"it has no {POSE}") from None
+    except TrainerError as error:
+        raise _UnusableError(error.message.removeprefix(f"{path} ")) from None
+    except OSError as error:
+        raise _UnusableError(f"it cannot be read: {reason(error)}") from None
+    if not np.isfinite(pose).all():
+        frames = np.flatnonzero(~np.isfinite(pose).all(axis=1))
+        raise _UnusableError(
+            f"{len(frames):,} of {len(pose):,} frames hold a value that is not finite, "
+            f"first frame {frames[0]}"
+        )
+    return pose
+
+
+def _check_width(pose: NDArray[np.float64], wanted: tuple[int, str] | None) -> None:
+    if wanted is not None and pose.shape[1] != wanted[0]:
+        raise _UnusableError(f"it has {pose.shape[1]} values a frame, {wanted[1]} has {wanted[0]}")
+
+
+def _check_rate(folder: Path, fps: float) -> None:
+    """Compare what the clip's own file says, if there is one."""
+    path = folder / CLIP
+    if not path.is_file():
+        return
+    try:
+        said = float(json.loads(path.read_bytes()).get("fps", fps))
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise _UnusableError(f"{CLIP} cannot be read") from None
+    if not abs(said - fps) <= RATE_TOLERANCE * fps:
+        raise _UnusableError(f"it has {said:g} frames a second, the data set {fps:g}")
+
+
+def _wanted_width(root: Path) -> tuple[int, str] | None:
+    """Values of a frame as skeleton.json has it."""
+    path = root / SKELETON
+    if not path.is_file():
+        return None
+    from trainers.rvq.skeleton import load_skeleton  # noqa: PLC0415 - scipy takes its time
+
+    return 3 * len(load_skeleton(root) or ()), SKELETON
+
+
+def show(report: SplitReport) -> Iterator[str]:
+    """Say it, for a terminal."""
+    yield (
+        f"{report.split}: {report.clips:,} clips, {report.frames:,} frames "
+        f"({report.seconds / 3600:.2f} h), {report.values} values a frame"
+    )
+    if report.lengths:
+        yield "\n  frames of a clip"
+        yield from (f"    {line}" for line in bars(report.lengths))
+    if report.groups:
+        yield "\n    radians          values   mean from      to    deviation from      to"
+    for group in report.groups:
+        (low, high), (least, most) = group.mean, group.std
+        yield (
+            f"    {group.name:<14} {group.values:>7}   {low:>9.3f} {high:>7.3f}"
+            f"    {least:>14.3f} {most:>7.3f}"
+        )
+    still = [value for group in report.groups for value in group.constant]
+    if still:
+        yield f"    never change (joint.axis): {_few(still)}"
+    if report.short:
+        yield f"\n  shorter than any window, so padded: {_few(report.short)}"
+    if report.unusable:
+        yield f"\n  unusable: {len(report.unusable):,}"
+        yield from (f"    {name}: {why}" for name, why in list(report.unusable.items())[:SHOWN])
+        more = len(report.unusable) - SHOWN
+        yield from [f"    and {more:,} more; --json has them all"] if more > 0 else []
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _with_progress(names: list[str]) -> Iterable[str]:
+    if len(names) < QUIET_CLIPS or not sys.stderr.isatty():
+        return names
+    from rich.console import Console  # noqa: PLC0415 - only where there is something to show
+    from rich.progress import track  # noqa: PLC0415
+
+    return track(names, "reading", console=Console(stderr=True), transient=True)
+
+
+def _splits(root: Path, wanted: str | None) -> list[str]:
+    if wanted is not None:
+        return [wanted]
+    there = [name for name in ("train", *VALIDATION_SPLITS, "test") if (root / name).is_dir()]
+    return there or ["train"]  # which is then told to be missing
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line."""
+    usual = DatasetConfig()
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.rvq.check_data", description="Read every clip of a data set."
+    )
+    parser.add_argument("root", type=Path, metavar="ROOT")
+    parser.add_argument("--split", help="left out: all that there are")
+    parser.add_argument("--window-size", type=int, default=usual.window_size)
+    parser.add_argument(
+        "--multi-length", type=float, nargs="+", default=usual.multi_length_training
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args(argv)
+    window = min(window_sizes(given.window_size, 1, given.multi_length))
+    reports = [
+        check_split(given.root, split, window, _with_progress)
+        for split in _splits(given.root, given.split)
+    ]
+    widths = {report.split: report.values for report in reports if report.values}
+    mixed = len(set(widths.values())) > 1
+    usable = not mixed and all(report.clips and not report.unusable for report in reports)
+    if given.json:
+        found = {"root": str(given.root), "usable": usable, "splits": list(map(asdict, reports))}
+        print(json.dumps(found, indent=1))
+    else:
+        print("\n".join(line for report in reports for line in [*show(report), ""]), end="")
+    if mixed:
+        said = ", ".join(f"{width} in {split}" for split, width in widths.items())
+        print(f"the splits differ in values a frame: {said}", file=sys.stderr)
+    return int(not usable)
+
+
+if __name__ == "__main__":
+    run_main(main)
