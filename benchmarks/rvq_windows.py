@@ -1,6 +1,7 @@
 """Window caches: built from heads against reading every clip, opened, and windows fetched.
 
-    python benchmarks/rvq_windows.py [--samples 9009] [--frames 950] [--folder DIR] [--cold] [--json]
+    python benchmarks/rvq_windows.py [--samples 9009] [--frames 950] [--folder DIR] [--cold]
+        [--json]
 
 A data set of `--samples` clips of about `--frames` frames and 156 values is made in a temporary
 folder (5.3 GB at the usual size; give --folder a disk, or tmpfs). Then, in this process:
