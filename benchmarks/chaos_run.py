@@ -47,7 +47,7 @@ class Person:
     def __init__(self, scene: Scene, strikes: Sequence[Strike]) -> None:
         self.typed: list[Typed] = []
         self.lost = ""
-        self._scene, self._todo = scene, deque(strikes)
+        self._scene, self._strikes, self._todo = scene, strikes, deque(strikes)
         self._inside = [strike.word for strike in strikes if not strike.outside]
         self._child: subprocess.Popen[bytes] | None = None
         self._killed = False
@@ -111,7 +111,8 @@ class Person:
                 return attempt > struck
             case "restarting":
                 return mark is not None and any(
-                    event["event"] in {"restart", "replan"} and event["time"] >= mark["time"]
+                    event["event"] in {"restart", "replan", "giveup"}
+                    and event["time"] >= mark["time"]
                     for event in run_dir.events(self._root)
                 )
 
@@ -189,7 +190,7 @@ class Person:
         attempt = f"attempt-{run_dir.attempts(self._root)[-1].number}"
         marks = [
             self._scene.happened(strike.word)
-            for strike in (*([self._last] if self._last else []), *self._todo)
+            for strike in self._strikes
             if strike.fault.then == "given up"
         ]
         return any(mark["attempt"] == attempt for mark in marks if mark)
