@@ -195,5 +195,10 @@ def read(path: Path) -> Beat | None:
 
 def read_all(folder: Path) -> list[Beat]:
     """The newest beat of every rank that has beaten, by rank."""
-    beats = [read(path) for path in folder.glob("rank-*.beat")]
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names are all it takes
+    except OSError:
+        return []
+    found = (name for name in names if name.startswith("rank-") and name.endswith(".beat"))
+    beats = [read(folder / name) for name in found]
     return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)

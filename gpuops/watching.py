@@ -54,6 +54,7 @@ class Watching:
         self._hang = hang.Watch()
         self._due_s = 0.0
         self._ranks: dict[int, Identity] = {}
+        self._linked = False
 
     def __enter__(self) -> Watching:
         return self
@@ -73,7 +74,8 @@ class Watching:
         if now < self._due_s:
             return
         self._due_s = now + VITALS_EVERY_S
-        self._ranks |= job.ranks()  # those that have ended too: they do not hang
+        if len(self._ranks) < self._plan.nproc_per_node:  # torchrun starts each of them once
+            self._ranks |= job.ranks()
         self.observation = hang.Observation(
             now_s=now,
             beats=tuple(beats),
@@ -96,7 +98,10 @@ class Watching:
 
     def shown(self, state: Supervision, elapsed_s: float, evidence: Diagnosis | None) -> Look:
         """What a screen may show now."""
-        run_dir.link_rank_logs(self._plan)
+        if not self._linked:
+            run_dir.link_rank_logs(self._plan)
+            linked = run_dir.ranks_with_logs(Path(self._plan.run_dir), self._plan.attempt)
+            self._linked = len(linked) == self._plan.nproc_per_node
         flush = state.phase is Phase.DONE
         suspected = state.suspected is not None or state.hung
         return Look(

@@ -135,12 +135,23 @@ def ranks_of(agent: Identity) -> dict[int, Identity]:
     """The worker processes of a torchrun: its children that carry a RANK, by rank."""
     found: dict[int, Identity] = {}
     with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(agent.pid).children():
+        for pid in _children(agent.pid):
             with contextlib.suppress(psutil.Error, ValueError):
-                named, rank = reaper.identity(child.pid), child.environ().get("RANK")
+                named, rank = reaper.identity(pid), psutil.Process(pid).environ().get("RANK")
                 if named and rank is not None:
                     found[int(rank)] = Identity(**named)
     return found if agent.alive else {}
+
+
+def _children(pid: int) -> list[int]:
+    """The children of a process; the kernel keeps a list, where it was built to."""
+    try:
+        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        lists = []
+    if lists:
+        return [int(child) for text in lists for child in text.split()]
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 class SignalQueue:

@@ -26,6 +26,7 @@ from gpuops.core.supervision import Phase
 from gpuops.ui import findings, words
 
 PLAIN_EVERY_S = 10.0
+LIVE_EVERY_S = 0.4
 NOT_LOSSES = {
     "step", "total_steps", "epoch", "time", "lr", "steps_per_s", "learning_rate",
     "data_wait", "grad_norm", "loss", "seconds",
@@ -96,7 +97,9 @@ class Screen:
     def __init__(self, console: Console, *, brief: bool) -> None:
         self._console = console
         self._brief = brief and console.is_terminal
-        self._live = Live(console=console, refresh_per_second=8, transient=True)
+        # Refreshed when there is news: a line that redraws itself all night takes 2 % of a core.
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live_due_s = 0.0
         self._plain_due_s = 0.0
         self._plain_step: int | None = None
         self._said = ""
@@ -121,7 +124,9 @@ class Screen:
             elif not STEP_FIGURES.match(line):
                 self._console.print(Text(line, "dim", overflow="fold"))
         if self._console.is_terminal:
-            self._live.update(progress_line(look, self._console.width))
+            due = elapsed_s >= self._live_due_s
+            self._live_due_s = elapsed_s + LIVE_EVERY_S if due else self._live_due_s
+            self._live.update(progress_line(look, self._console.width), refresh=due)
         elif elapsed_s >= self._plain_due_s and progress.step != self._plain_step:
             self._plain_due_s, self._plain_step = (
                 elapsed_s + PLAIN_EVERY_S,
@@ -146,7 +151,7 @@ class Screen:
         line = waiting_line(waiting)
         if self._console.is_terminal:
             line.append(f"  {words.duration(waiting.waited_s)}", style="dim")
-            self._live.update(line)
+            self._live.update(line, refresh=True)
         elif line.plain != self._said:
             self._said = line.plain
             self._console.print(line, soft_wrap=True)
