@@ -99,7 +99,7 @@ class Screen:
         self._brief = brief and console.is_terminal
         # Refreshed when there is news: a line that redraws itself all night takes 2 % of a core.
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._live_due_s = 0.0
+        self._live_due_s = self._shown_s = 0.0
         self._plain_due_s = 0.0
         self._plain_step: int | None = None
         self._said = ""
@@ -123,6 +123,9 @@ class Screen:
                 self._console.print(Text(line), soft_wrap=True)
             elif not STEP_FIGURES.match(line):
                 self._console.print(Text(line, "dim", overflow="fold"))
+        if elapsed_s < self._shown_s:  # another attempt has begun
+            self._live_due_s = self._plain_due_s = 0.0
+        self._shown_s = elapsed_s
         if self._console.is_terminal:
             due = elapsed_s >= self._live_due_s
             self._live_due_s = elapsed_s + LIVE_EVERY_S if due else self._live_due_s

@@ -139,3 +139,14 @@ def test_durations_read_as_people_say_them():
     said = [words.duration(s) for s in (None, 3.21, 59.9, 125.0, 3725.0, 274_200.0)]
 
     assert said == ["—", "3.2 s", "59 s", "2:05", "1:02:05", "3 d 04:10"]
+
+
+def test_a_new_attempt_is_shown_at_once():
+    """Its clock begins anew: what the one before has shown hours ago does not keep it quiet."""
+    console = Console(file=io.StringIO(), width=80)
+    with launches.Screen(console, brief=False) as screen:
+        for elapsed_s, step in ((18_000.0, 900), (3.0, 901)):
+            progress = Progress(step=step, total_steps=1000, phase="train")
+            screen.show(Look(phase=Phase.RUNNING, progress=progress, elapsed_s=elapsed_s))
+
+    assert "901/1000" in console.file.getvalue()
