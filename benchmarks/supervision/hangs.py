@@ -7,16 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 from jobs import Job, tried
 from launchers import SETTLE_S, Launcher, Said
 
-from gpuops.core.drill import FAULTS, injection
+from gpuops.core.drill import FAULTS, culprit, injection
 
 HANGS = ("stop", "skip", "spin", "loader")
 LIMIT_S = 60.0
-Culprit = Literal["right", "unsure", "wrong", "silent"]
+KINDS = ("right", "unsure", "wrong", "silent")
 GOAL_S, GOAL_RIGHT = 10.0, 0.95
 
 
@@ -31,14 +31,14 @@ class Hang:
     verdict_s: float | None
     named: tuple[int, ...]
     sure: bool
-    culprit: Culprit
+    culprit: str
 
 
 def hang(launcher: Launcher, fault: str, seed: int) -> Hang:
     """Let a job hang, and end it as soon as somebody is blamed."""
     done = injection(FAULTS[fault], seed)
-    with Job(launcher, "drilled.py", "--steps=60", f"--fault={done.word}") as job:
-        job.must(lambda: job.noted(f"fault-{fault}"), 120, "the fault")
+    with Job(launcher, "drilled.py", "--steps=60", f"--fault={done.words[0]}") as job:
+        job.must(lambda: job.fault(done), 120, "the fault")
         before = len(job.screen)  # whoever was blamed before is not blamed for this
 
         def word() -> Said | None:
@@ -51,10 +51,8 @@ def hang(launcher: Launcher, fault: str, seed: int) -> Hang:
         blamed = [event["time"] for event in job.events if event["event"] == "diagnosis"]
         found_s = blamed[0] if blamed else found_s
         progress_s = job.steps[-1].at_s
-    culprit: Culprit = "silent"
-    if said is not None:
-        right = said.ranks == (done.rank,)
-        culprit = "right" if right else "wrong" if said.sure and said.ranks else "unsure"
+    only = said.ranks[0] if said is not None and len(said.ranks) == 1 else None
+    blame = culprit({done.rank}, {"rank": only, "sure": said.sure}) if said else "silent"
     return Hang(
         launcher=launcher.name,
         fault=fault,
@@ -63,7 +61,7 @@ def hang(launcher: Launcher, fault: str, seed: int) -> Hang:
         verdict_s=None if said is None or found_s is None else found_s - progress_s,
         named=said.ranks if said else (),
         sure=said is not None and said.sure,
-        culprit=culprit,
+        culprit=blame,
     )
 
 
@@ -113,7 +111,7 @@ def _print(launchers: Sequence[Launcher], hangs: Sequence[Hang]) -> None:
                 for one in hangs
                 if one.launcher == launcher.name and fault in {one.fault, "all"}
             ]
-            counts = " / ".join(str(found.count(kind)) for kind in get_args(Culprit))
+            counts = " / ".join(str(found.count(kind)) for kind in KINDS)
             cells.append(f"{counts:>22}")
         print(f"{fault:<10}" + "".join(cells))
     ours = [one.culprit for one in hangs if one.launcher == "gpuops"]

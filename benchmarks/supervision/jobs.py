@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import psutil
 from launchers import Launcher, events_of
 
-from gpuops.core.drill import Step
+from gpuops.core.drill import Injection, Step
 from gpuops.system import files, run_dir
 
 HERE = Path(__file__).parent
@@ -97,6 +97,10 @@ class Job:
     def noted(self, name: str) -> dict[str, Any] | None:
         """What the job has left in its folder of notes under this name."""
         return files.read_json(self.notes / f"{name}.json")
+
+    def fault(self, done: Injection) -> dict[str, Any] | None:
+        """When it happened to the drill's job, once it has."""
+        return self.noted(f"fault-{done.words[0].replace(':', '-')}")
 
     def processes(self) -> list[psutil.Process]:
         """All that run of it, by the mark in their environment."""

@@ -47,9 +47,9 @@ def undisturbed(launcher: Launcher) -> tuple[tuple[str, ...], float]:
 def recovery(launcher: Launcher, fault: str, seed: int, weights: tuple[str, ...]) -> Recovery:
     """Harm a job, and let whoever started it do what it does."""
     done = injection(FAULTS[fault], seed)
-    with Job(launcher, "drilled.py", "--steps=60", f"--fault={done.word}") as job:
-        job.must(lambda: job.noted(f"fault-{fault}"), 120, "the fault")
-        fault_s = (job.noted(f"fault-{fault}") or {})["time"]
+    with Job(launcher, "drilled.py", "--steps=60", f"--fault={done.words[0]}") as job:
+        job.must(lambda: job.fault(done), 120, "the fault")
+        fault_s = (job.fault(done) or {})["time"]
         found_s = job.until(lambda: launcher.acted(job.screen, job.events), LIMIT_S)
         # An end is enough: ft_launcher lingers for seconds after the last step.
         job.until(lambda: len(_weights(job)) == RANKS, LIMIT_S)
