@@ -81,6 +81,25 @@ def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         assert distributed.bare(distributed.replicate(model, world)) is model
 
 
+def test_each_rank_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its local rank; a rank too many is told, before NCCL finds two on one card."""
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for local_rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+        with distributed.world():
+            pass
+    assert chosen == [torch.device("cuda", 0), torch.device("cuda", 1)]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with (
+        pytest.raises(TrainerError, match="local rank 2 has no GPU: 2 visible"),
+        distributed.world(),
+    ):
+        pass
+
+
 def test_seeds() -> None:
     """Ranks differ, runs repeat, and a shared generator depends on all its numbers."""
 

@@ -56,6 +56,11 @@ TYPED = [
         {"dataset.max_samples": 100, "loop.total_iter": 100},
     ),
     (f"--batch_size 1024 {WINDOWS} {RATIOS}", {"loop.batch_size": 1024}),
+    (
+        f"--batch_size 1024 --cache_train a.npz --cache_val b.npz {WINDOWS} {RATIOS}",
+        {"dataset.cache_train": Path("a.npz"), "dataset.cache_val": Path("b.npz")},
+    ),
+    (f"--batch_size 256 {WINDOWS} {RATIOS} --use_cache False", {"dataset.use_cache": False}),
     ("--batch_size 512", {"loop.batch_size": 512}),
     ("--gradient_checkpointing True", {"loop.gradient_checkpointing": True}),
     ("--gradient_checkpointing", {"loop.gradient_checkpointing": True}),
@@ -141,7 +146,8 @@ def test_the_table_names_every_command_of_the_guides():
         "nvidia-smi", "ps aux", "pkill", "tail -f", "tail -n 50", "ls -la", "tensorboard --logdir",
         "test_seamless_dataset.py", "RQVAE", "train_8x4090.sh", "train_8x4090.py", "monitor_gpu.py",
         "--gradient_checkpointing", "--mixed_precision", "--data_path", "--nproc_per_node 4",
-        "configs/rvq_seamless_train.yaml", "SeamlessInteractionDataset",
+        "configs/rvq_seamless_train.yaml", "SeamlessInteractionDataset", "save_window_params.py",
+        "check_cache_distribution.py", "test_fixed_cache.py", "--cache_train", "--use_cache",
     ):  # fmt: skip
         assert word in typed, word
 

@@ -175,7 +175,9 @@ def test_the_built_in_data_trains(tmp_path):
     assert train(config) == 0
 
 
-@pytest.mark.parametrize("changes", [{}, {"optim": {"ema_decay": 0.5}}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optim": {"ema_decay": 0.5}}, {"quantizer": {"shared_codebook": True}}]
+)
 def test_evaluate_scores_a_run(root, tmp_path, capsys, changes):
     """Tables, JSON, and a file in the run's folder: the figures of the last evaluation."""
     out = tmp_path / "run"

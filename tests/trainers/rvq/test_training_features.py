@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from motion import ALONE, small_config, write_data
 from torch import nn
 
 from trainers.rvq import train as training
-from trainers.rvq.data import Statistics, open_data
+from trainers.rvq.data import MotionData, open_data
 from trainers.rvq.losses import MotionLoss
 from trainers.rvq.model import build_model
+from trainers.rvq.statistics import Statistics
 from trainers.rvq.train import train
 
 FLAT = np.zeros(42, dtype=np.float32)
@@ -139,6 +142,22 @@ def test_early_stopping_by_a_metric_of_its_own(root, tmp_path, capsys):
     assert len(values) < 40
     assert max(values) not in values[-2:]
     assert "stopped early at step" in capsys.readouterr().out
+
+
+def test_waiting_for_data_is_said(root, tmp_path, monkeypatch, capsys):
+    """A disk that takes 50 ms a batch: the line of figures says which share of the time it took."""
+    prompt = MotionData.load
+
+    def slow(*arguments):
+        time.sleep(0.05)
+        return prompt(*arguments)
+
+    monkeypatch.setattr(MotionData, "load", slow)
+    train(small_config(tmp_path / "run", root))
+    shares = [line["data_wait"] for line in lines(tmp_path / "run")]
+
+    assert min(shares) > 0.3
+    assert re.search(r"· data [3-9]\d % ·", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -1,0 +1,72 @@
+"""What docs/troubleshooting.md says happens, provoked as it is typed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+INTERPRETER = """#!{python}
+import os, sys
+words = sys.argv[1:]
+if words[:2] == ["-m", "torch.distributed.run"]:
+    at = words.index("trainers.rvq.train")
+    options = [word for word in words[2:at] if word not in ("-m", "--")]
+    words = ["{torchrun}", *options, "{worker}", *words[at + 1 :]]
+os.execv("{python}", ["{python}", *words])
+"""
+
+
+@pytest.fixture(name="small_card")
+def _small_card(tmp_path, workers, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
+    """Launch rvq on cards that hold so many samples a pass."""
+    python = tmp_path / "python-of-a-small-card"
+    python.write_text(
+        INTERPRETER.format(
+            python=sys.executable, torchrun=workers / "torchrun.py", worker=workers / "memory.py"
+        )
+    )
+    python.chmod(0o755)
+
+    def launch(fits, *words):
+        command = ["launch", "rvq", "--profile", "cpu", "--python", str(python), *words]
+        return subprocess.run(
+            [sys.executable, "-m", "gpuops", *command],
+            cwd=tmp_path,
+            env={**os.environ, "FITS": str(fits)},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    return launch
+
+
+def batches(folder):
+    """What rank 0 of each attempt said of its batches."""
+    logs = sorted(folder.glob("runs/*/logs/attempt-*/rank-0/stdout.log"))
+    return [log.read_text().strip() for log in logs]
+
+
+def test_a_batch_too_large_for_a_card_is_halved_and_the_step_keeps_it(small_card, tmp_path):
+    """CUDA out of memory: twice half the micro-batch, twice the passes, the same global batch."""
+    answer = small_card(4, "--batch_size", "16")
+
+    assert answer.returncode == 0, answer.stderr
+    assert batches(tmp_path) == [f"32 samples a step in {passes} passes" for passes in (1, 2, 4)]
+    assert "half the micro-batch; restart 2" in " ".join(answer.stderr.split())
+
+
+def test_a_batch_that_never_fits_is_given_up_with_advice(small_card, tmp_path):
+    """After two halvings: exit code 4, and what else makes a step smaller."""
+    answer = small_card(1, "--batch_size", "16")
+    said = " ".join(answer.stderr.split())
+
+    assert answer.returncode == 4
+    assert len(batches(tmp_path)) == 3
+    assert "ot even a micro-batch halved 2 x fits" in said
+    assert "ran out of GPU memory" in said
+    assert "smaller model" in said
