@@ -1,14 +1,15 @@
 """Window caches: built from heads against reading every clip, opened, and windows fetched.
 
-    python benchmarks/rvq_windows.py [--samples 9009] [--frames 950] [--folder DIR] [--cold]
-        [--json]
+    python benchmarks/rvq_windows.py [--samples 9009] [--frames 950] [--folder DIR]
+                                     [--whole] [--cold] [--rounds 3] [--json]
 
 A data set of `--samples` clips of about `--frames` frames and 156 values is made in a temporary
-folder (5.3 GB at the usual size; give --folder a disk, or tmpfs). Then, in this process:
+folder (5.3 GB at the usual size; --folder chooses the disk). Then, in this process:
 
 - a cache is built (5 ratios, from the files' heads, written) and every pose is read; in turn,
   medians of `--rounds`. Warm: the files lie in the page cache, where they fit. With --cold, their
-  pages are dropped before each measurement (posix_fadvise), so that the disk is read;
+  pages are dropped before each measurement (posix_fadvise), so that the disk is read. With
+  --whole, samples have keypoints and translation as well (3.6 x the bytes), which are read too;
 - the cache is opened: members mapped, every window checked to lie within its clip;
 - random windows are fetched, as training does it (a slice of a mapped pose), and the way a loader
   does that reads the .npz of the Seamless Interaction release (`np.load`, one member of it);
@@ -47,18 +48,16 @@ BESIDE = {
 }
 
 
-def make(root: Path, samples: int, frames: int) -> int:
-    """Write the clips; return their bytes."""
+def make(root: Path, samples: int, frames: int, arrays: dict[str, int]) -> None:
+    """Write the clips: arrays by name, with values of a frame."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(size=(frames * 5 // 4, VALUES)).astype(np.float32)
-    total = 0
+    noise = rng.normal(size=(frames * 5 // 4, max(arrays.values()))).astype(np.float32)
     for number, length in enumerate(rng.integers(frames * 3 // 4, frames * 5 // 4, samples)):
         folder = root / "train" / f"V00_S0809_I{number:08d}_P0947"
         folder.mkdir(parents=True)
-        np.save(folder / "pose.npy", noise[:length])
-        total += (folder / "pose.npy").stat().st_size
+        for name, width in arrays.items():
+            np.save(folder / f"{name}.npy", noise[:length, :width])
     os.sync()
-    return total
 
 
 def write_npz(path: Path, frames: int) -> None:
@@ -77,8 +76,12 @@ def build(root: Path, path: Path) -> None:
 
 
 def read_all(root: Path) -> int:
-    """Every byte of every pose."""
-    return sum(np.load(path).nbytes for path in sorted((root / "train").glob("*/pose.npy")))
+    """Every byte of every array."""
+    return sum(np.load(path).nbytes for path in files(root))
+
+
+def files(root: Path) -> list[Path]:
+    return sorted((root / "train").glob("*/*.npy"))
 
 
 def fetch_npz(path: Path, start: int, length: int) -> np.ndarray:
@@ -92,7 +95,7 @@ def fetch_npz(path: Path, start: int, length: int) -> np.ndarray:
 
 def drop(root: Path) -> None:
     """Take the clips' pages out of memory."""
-    for path in (root / "train").glob("*/pose.npy"):
+    for path in files(root):
         handle = os.open(path, os.O_RDONLY)
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(handle)
@@ -106,8 +109,10 @@ def timed(what: Callable[[], object]) -> float:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     root, path = folder / "data", folder / "train.npz"
-    size = make(root, options.samples, options.frames)
+    arrays = {"pose": VALUES, **({"keypoints": 399, "translation": 3} if options.whole else {})}
+    make(root, options.samples, options.frames, arrays)
     build(root, path)
+    size = read_all(root)
     builds, reads = [], []
     for _ in range(options.rounds):
         for times, what in ((builds, lambda: build(root, path)), (reads, lambda: read_all(root))):
@@ -153,6 +158,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=950)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where to make the data set")
+    parser.add_argument("--whole", action="store_true", help="with keypoints and translation")
     parser.add_argument("--cold", action="store_true", help="drop the clips' pages before each")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -170,7 +176,7 @@ def main() -> None:
     state = "cold" if options.cold else "warm"
     print(f"{options.samples:,} clips, {found['data_gb']:.2f} GB, {found['windows']:,} windows")
     print(f"cache built from heads      {found['build_s']:9.3f} s   {state}")
-    print(f"every pose read             {found['read_s']:9.3f} s   {state}")
+    print(f"every array read            {found['read_s']:9.3f} s   {state}")
     print(f"  built / read              1/{1 / ratios['build / read']:<7.1f}    (goal <= 1/50)")
     print(f"cache opened                {found['open_ms']:9.1f} ms  (goal < 50 ms)")
     print(f"a window, mapped            {found['window_us']:9.1f} µs")

@@ -125,7 +125,7 @@ def opened(path: Path) -> Iterator[Archive]:
 
 
 def write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], **texts: str) -> None:
-    """Write texts, then arrays, as they are: aligned, unpacked, the same bytes at any time."""
+    """Write texts, then C-ordered arrays: as they are, aligned, the same bytes at any time."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, text in texts.items():
             archive.writestr(zipfile.ZipInfo(f"{name}.json"), text)
@@ -136,7 +136,9 @@ def write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], **texts: str) -> N
             # An extra field that says nothing, so that the values begin at a round place.
             info.extra = struct.pack("<HH", 0xD935, gap) + bytes(gap)
             with archive.open(info, "w") as member:
-                np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+                head = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(member, head)
+                member.write(array.data)
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from annotated_types import Ge, Gt, Le, Lt
 from trainers.engine.config import main, setting
 from trainers.engine.errors import ConfigError
 from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
+from trainers.rvq.windows import MOST_FRAMES, MOST_RATIO
 
 PRESETS = Path(__file__).parent / "presets"
 
 Count = Annotated[int, Ge(1)]
+Frames = Annotated[int, Ge(1), Le(MOST_FRAMES)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Chance = Annotated[float, Ge(0), Le(1)]
 Weight = Annotated[float, Ge(0)]
@@ -33,9 +35,9 @@ class DatasetConfig:
     rotation: Literal["auto", "axis_angle", "6d"] = setting(
         "auto", "rotations as the network sees them; auto: 6d where there is a skeleton"
     )
-    window_size: Count = setting(64, "frames of a window at ratio 1")
-    window_stride: Count = setting(20, "frames between the starts of two windows at ratio 1")
-    multi_length_training: tuple[Annotated[float, Gt(0)], ...] = setting(
+    window_size: Frames = setting(64, "frames of a window at ratio 1")
+    window_stride: Frames = setting(20, "frames between the starts of two windows at ratio 1")
+    multi_length_training: tuple[Annotated[float, Gt(0), Le(MOST_RATIO)], ...] = setting(
         (1.0,), "ratios of window_size (and window_stride) to cut windows at"
     )
     max_samples: Count | None = setting(None, "use no more than this many clips of each split")

@@ -20,7 +20,14 @@ from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
 from trainers.engine.npy import ArrayError
 from trainers.rvq.listing import VALIDATION_SPLITS, Listing
-from trainers.rvq.windows import COLUMNS, Windows, cut_windows, window_sizes
+from trainers.rvq.windows import (
+    COLUMNS,
+    MOST_FRAMES,
+    MOST_RATIO,
+    Windows,
+    cut_windows,
+    window_sizes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +38,7 @@ VERSION = 1
 ABOUT = "window_cache"
 MOST_ABOUT = 1 << 28  # bytes of names and parameters
 NAMED = 3
+PART = 1 << 16  # windows looked at together, so that they stay in the processor's cache
 
 
 class CacheError(TrainerError):
@@ -119,7 +127,7 @@ def write(cache: WindowCache, path: Path) -> None:
     arrays = {"lengths": cache.listing.lengths}
     arrays |= {name: getattr(cache.windows, name) for name in COLUMNS}
     with whole_file(path) as unfinished, unfinished.open("wb") as file:
-        flat = {name: array.astype("<i4") for name, array in arrays.items()}
+        flat = {name: np.ascontiguousarray(array, "<i4") for name, array in arrays.items()}
         npz.write(file, flat, **{ABOUT: json.dumps(about)})
 
 
@@ -224,9 +232,11 @@ def _is_text(value: Any) -> bool:
 
 
 _TYPES = {
-    "window_size": _is_count,
-    "window_stride": _is_count,
-    "multi_length_training": lambda value: _is_list(value, _is_positive),
+    "window_size": lambda value: _is_count(value) and value <= MOST_FRAMES,
+    "window_stride": lambda value: _is_count(value) and value <= MOST_FRAMES,
+    "multi_length_training": lambda value: _is_list(
+        value, lambda ratio: _is_positive(ratio) and ratio <= MOST_RATIO
+    ),
     "split": _is_text,
     "pose_fps": _is_positive,
     "audio_fps": lambda value: value is None or _is_count(value),
@@ -238,12 +248,20 @@ _TYPES = {
 
 
 def _within(windows: Windows, lengths: NDArray[np.integer[Any]]) -> bool:
-    sample, start, length = windows.sample, windows.start, windows.length
-    if sample.min() < 0 or sample.max() >= len(lengths) or start.min() < 0 or length.min() <= 0:
+    frames = np.asarray(lengths, dtype=np.int32)
+    return all(
+        _part_within(*(getattr(windows, name)[at : at + PART] for name in COLUMNS), frames)
+        for at in range(0, len(windows), PART)
+    )
+
+
+def _part_within(
+    sample: NDArray[Any], start: NDArray[Any], length: NDArray[Any],
+    padded: NDArray[Any], frames: NDArray[np.int32],
+) -> bool:  # fmt: skip
+    if sample.min() < 0 or sample.max() >= len(frames) or start.min() < 0 or length.min() < 1:
         return False
-    if (length > windows.padded).any():
-        return False
-    return bool((start.astype(np.int64) + length <= np.asarray(lengths)[sample]).all())
+    return bool((length <= padded).all() and (start <= frames[sample] - length).all())
 
 
 def _parameters(recipe: Recipe, listing: Listing) -> dict[str, str]:

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 
 COLUMNS = ("sample", "start", "length", "padded")
+# More is a typing error; with these, and a clip of less than a year, 32 bits hold every number.
+MOST_FRAMES = 1 << 20
+MOST_RATIO = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """W windows over a list of clips, as flat arrays of whole numbers (W,)."""
+    """W windows over a list of clips, as flat arrays (W,)."""
 
-    sample: NDArray[np.int64]
+    sample: NDArray[np.int32]
     """Index of the clip."""
-    start: NDArray[np.int64]
-    length: NDArray[np.int64]
+    start: NDArray[np.int32]
+    length: NDArray[np.int32]
     """Frames that are there."""
-    padded: NDArray[np.int64]
+    padded: NDArray[np.int32]
     """Frames of the window: more than `length` where the clip is shorter."""
 
     def __len__(self) -> int:
@@ -60,19 +63,23 @@ def cut_windows(
     clip's end where the grid leaves frames over. A clip shorter than a window gives one window,
     padded, at the smallest ratio that holds it.
     """
-    lengths = np.asarray(frames, dtype=np.int64)
-    parts: list[NDArray[np.int64]] = []
+    lengths = np.asarray(frames, dtype=np.int32)
+    clips = np.arange(len(lengths), dtype=np.int32)
+    parts: list[tuple[NDArray[np.int32], ...]] = []
     shorter = 0
+    longest = int(lengths.max(initial=0))
     for cut, step in window_sizes(size, stride, ratios).items():
+        step = min(step, longest + 1)  # noqa: PLW2901 - a larger one does the same
         last = lengths - cut
         full = last // step + 1
         count = np.where(last >= 0, full + (last % step > 0), 0)
         count[(last < 0) & (lengths > shorter)] = 1
-        sample = np.repeat(np.arange(len(lengths)), count)
-        place = np.arange(len(sample)) - np.repeat(np.cumsum(count) - count, count)
-        start = np.minimum(place * step, np.maximum(last, 0)[sample])
-        length = np.minimum(lengths[sample], cut)
-        parts.append(np.stack([sample, start, length, np.full_like(start, cut)]))
+        sample = np.repeat(clips, count)
+        before = np.cumsum(count, dtype=np.int32) - count
+        place = np.arange(len(sample), dtype=np.int32) - np.repeat(before, count)
+        start = np.minimum(place * step, np.repeat(np.maximum(last, 0), count))
+        length = np.repeat(np.minimum(lengths, cut), count)
+        parts.append((sample, start, length, np.full_like(start, cut)))
         shorter = cut
-    sample, start, length, padded = np.concatenate(parts, axis=1)
-    return Windows(sample=sample, start=start, length=length, padded=padded)
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Windows(**dict(zip(COLUMNS, columns, strict=True)))
