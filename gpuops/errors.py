@@ -19,7 +19,8 @@ class ExitCode(IntEnum):
 
 EXIT_CODES_HELP = (
     "Exit codes: 0 fine · 1 a check or the job failed · 2 usage · "
-    "3 the machine could not be read · 4 gave up restarting · 128+n ended by signal n."
+    "3 the machine could not be read · 4 gave up restarting · "
+    "5 degraded, 6 hung (monitor) · 128+n ended by signal n."
 )
 
 

@@ -71,7 +71,8 @@ def monitor(
             last = part(board)
             if textfile is not None:
                 _export(textfile, last)
-            _print(last, as_json=as_json, alone=looks == 1)
+            if textfile is None or as_json:
+                _print(last, as_json=as_json, alone=looks == 1)
     if last is not None and (code := CODES[last.health]):
         raise typer.Exit(int(code))
 
