@@ -24,13 +24,17 @@ GOAL_COLD, GOAL_TORCHRUN = 1.25, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """One fault; ``found_s`` of ``recovered_s`` went by before anything was done about it."""
+    """One fault; ``found_s`` of ``recovered_s`` went by before anything was done about it.
+
+    ``begun_s``: until gpuops began the next attempt; what is left is a start like any other.
+    """
 
     launcher: str
     fault: str
     seed: int
     cold_start_s: float
     found_s: float | None
+    begun_s: float | None
     recovered_s: float | None
     restarts: int
     steps_lost: int | None
@@ -66,12 +70,14 @@ def recovery(launcher: Launcher, fault: str, seed: int, weights: tuple[str, ...]
         )
     row = verdict(done, seen, weights)
     restarted = row.recovered_s is not None
+    begun = [event["time"] for event in seen.events if event["event"] == "attempt_started"]
     return Recovery(
         launcher=launcher.name,
         fault=fault,
         seed=seed,
         cold_start_s=seen.cold_start_s or 0.0,
         found_s=found_s - fault_s if found_s is not None and restarted else None,
+        begun_s=begun[1] - fault_s if len(begun) > 1 else None,
         recovered_s=row.recovered_s,
         restarts=_number(seen.steps[-1]) - _number(seen.steps[0]),
         steps_lost=row.steps_lost,
@@ -117,8 +123,9 @@ def _sentence(one: Recovery) -> str:
     found = "-" if one.found_s is None else f"{one.found_s:.1f}"
     bits = "bit-equal" if one.same_weights else "OTHER WEIGHTS"
     again = f", at the {one.restarts}th restart" if one.restarts != 1 else ""
+    begun = "" if one.begun_s is None else f", {one.begun_s:.1f} until begun again"
     return (
-        f"new step after {one.recovered_s:5.1f} s, {found} of them finding out; "
+        f"new step after {one.recovered_s:5.1f} s, {found} of them finding out{begun}; "
         f"{one.steps_lost} steps lost, {bits}{again}"
     )
 
