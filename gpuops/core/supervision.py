@@ -33,7 +33,7 @@ class StopPolicy:
 
     save_s: float
     terminate_s: float
-    hung_s: float = 3.0
+    hung_s: float = 1.0
     observe: bool = False
 
 
