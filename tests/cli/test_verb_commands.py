@@ -8,6 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from gpuops.cli import app
+from gpuops.errors import GpuopsError
+from gpuops.system import modules
 
 TINY = """
     --data made --max-samples 4 --window-size 16 --window-stride 8 --batch-size 4 --width 16
@@ -28,97 +33,109 @@ def command(folder, *words):
     return ran
 
 
-@pytest.fixture(name="here", scope="module")
-def _here(tmp_path_factory):
-    """A folder whose runs/ holds a trained run; its data set was named from there."""
-    folder = tmp_path_factory.mktemp("here")
-    command(folder, "trainers.rvq.synthetic", "--out", "made")
-    planned = command(
-        folder, "gpuops", "plan", "rvq", "-p", "cpu", *TINY, "--force", "port", "--json"
-    )
-    plan = json.loads(planned.stdout)["plan"]
-    run = folder / "runs" / plan["run_id"]
+@pytest.fixture(name="run")
+def _run(tmp_path):
+    """A run that was planned in the folder there/, whose data set was named from it."""
+    there = tmp_path / "there"
+    there.mkdir()
+    words = ("gpuops", "plan", "rvq", "-p", "cpu", *TINY, "--force", "port", "--force", "data")
+    plan = json.loads(command(there, *words, "--json").stdout)["plan"]
+    run = there / "runs" / plan["run_id"]
     run.mkdir(parents=True)
     (run / "plan.json").write_text(json.dumps(plan))
-    trained = command(folder, "trainers.rvq.train", *TINY, "--out-dir", run)
-    assert trained.returncode == 0, trained.stderr
-    return folder
-
-
-@pytest.fixture(name="run")
-def _run(here):
-    (run,) = (here / "runs").iterdir()
     return run
 
 
-def test_codes_and_back_from_another_folder(run, tmp_path):
-    """What is written is written where one stands; the run's data is found where it was."""
-    coded = command(tmp_path, "gpuops", "encode", run, "--out", "codes.npz", "--split", "train")
-    assert coded.returncode == 0, coded.stderr
-    assert "4 clips of made/train" in coded.stdout
-    back = command(tmp_path, "gpuops", "decode", run, "codes.npz", "--out", "back")
-    assert back.returncode == 0, back.stderr
-    with np.load(tmp_path / "codes.npz") as file:
-        lengths = dict(zip(file["names"].tolist(), file["lengths"].tolist(), strict=True))
-    for name, length in lengths.items():
-        assert np.load(tmp_path / "back" / "train" / name / "pose.npy").shape == (length, 156)
-    # A data set named now is named from here.
-    (tmp_path / "back" / "train").rename(tmp_path / "back" / "val")
-    again = command(tmp_path, "gpuops", "encode", run, "--data", "back", "--out", "again.npz")
-    assert again.returncode == 0, again.stderr
-    assert f"4 clips of {tmp_path}/back/val" in again.stdout
+@pytest.fixture(name="handed")
+def _handed(monkeypatch, tmp_path):
+    """Type a gpuops command in here/: the module that takes over, its words and its folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    calls = []
+
+    def hand_over(python, module, words, *, cwd=None, added=None):
+        calls.append((python, module, " ".join(words), cwd, added))
+        return 7
+
+    monkeypatch.setattr(modules, "hand_over", hand_over)
+
+    def typed(*words):
+        answer = CliRunner().invoke(app, list(map(str, words)))
+        if isinstance(answer.exception, GpuopsError):
+            raise answer.exception
+        assert answer.exit_code == 7, answer.output  # the module's
+        python, module, said, cwd, added = calls.pop()
+        assert python == sys.executable
+        assert added in ({"CUDA_VISIBLE_DEVICES": ""}, None)  # the run had no card
+        return module.removeprefix("trainers.rvq."), said.replace(str(here), "HERE"), cwd
+
+    return typed
 
 
-def test_a_picture_of_two_clips(here):
-    """`last` is the run; clips by name, each told with its error."""
-    (first, second, *_) = sorted(path.name for path in (here / "made" / "val").iterdir())
-    words = ("reconstruct", "last", "--clip", second, "--clip", first, "--out", "a.png")
-    answer = command(here, "gpuops", *words)
+def test_a_verb_runs_where_the_run_was_launched_and_writes_where_one_stands(run, handed):
+    """The run's data set was named from there, all that is typed now from here."""
+    there = str(run.parents[1])
+    assert handed("encode", run, "--out", "c.npz", "--split", "train", "--data", "other") == (
+        "encode", f"--checkpoint {run} --data HERE/other --out HERE/c.npz --split train", there
+    )  # fmt: skip
+    assert handed("decode", run, "c.npz", "--out", "d") == (
+        "decode", f"--checkpoint {run} HERE/c.npz --out HERE/d", there
+    )  # fmt: skip
+    words = ("--out", "a.gif", "--clip", "walk", "--clip", "run", "--seconds", "3")
+    assert handed("reconstruct", run, *words) == (
+        "reconstruct",
+        f"--checkpoint {run} --out HERE/a.gif --clip walk --clip run --seconds 3",
+        there,
+    )
+    assert handed("evaluate", run, "--json", "--data", "synthetic") == (
+        "evaluate", f"--checkpoint {run} --data synthetic --json", there
+    )  # fmt: skip
+    assert handed("describe", run, "--json") == ("describe", f"--checkpoint {run} --json", there)
 
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.count("MPJPE") == 2
-    assert (here / "a.png").read_bytes().startswith(b"\x89PNG")
 
-
-def test_a_description_of_a_run_and_of_flags(here):
-    """By the run's own settings, or by those that are typed; built-in data by its name."""
-    told = json.loads(command(here, "gpuops", "describe", "last", "--json").stdout)
-    typed = command(here, "gpuops", "describe", "--preset", "demo", "--json")
-    evaluated = command(here, "gpuops", "evaluate", "last", "--data", "synthetic", "--json")
-
-    assert told["bits_per_token"] == 8
-    assert json.loads(typed.stdout)["bits_per_token"] == 48
-    assert json.loads(evaluated.stdout)["data"] == "synthetic/val"
+def test_a_model_is_described_by_flags_too(handed):
+    """Without a run, what is typed are flags of training."""
+    assert handed("describe", "--preset", "large") == ("describe", "--preset large", None)
+    assert handed("describe", "--width", "8", "--json") == ("describe", "--width 8 --json", None)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "sentence"),
+    ("words", "sentence"),
     [
-        (("encode", "gone", "--out", "x.npz"), 2, "there is no run 'gone'"),
-        (("encode", "last"), 2, "Missing option '--out'"),
-        (("decode", "last", "gone.npz", "--out", "x"), 1, "there is no file"),
-        (("describe", "last", "--width", "3"), 2, "settings of its own"),
-        (("describe", "--trainer", "rvqq"), 2, "did you mean rvq?"),
+        (("encode", "gone", "--out", "x.npz"), "there is no run 'gone'"),
+        (("describe", "--trainer", "rvqq"), "there is no trainer 'rvqq'"),
     ],
 )
-def test_mistakes_become_a_sentence(here, words, code, sentence):
-    """And an exit code; nothing is left behind."""
-    before = sorted(here.iterdir())
-    answer = command(here, "gpuops", *words)
-
-    assert answer.returncode == code, answer.stderr
-    assert sentence in " ".join(answer.stderr.split())
-    assert sorted(here.iterdir()) == before
+def test_mistakes_become_a_sentence(handed, words, sentence):
+    """Before any module is asked."""
+    with pytest.raises(GpuopsError) as caught:
+        handed(*words)
+    assert sentence in caught.value.message
 
 
-def test_a_script_has_no_verbs(here, tmp_path):
+def test_a_script_has_no_verbs(run, handed):
     """Only trainers know how."""
-    (plan_file,) = here.glob("runs/*/plan.json")
-    plan = json.loads(plan_file.read_text())
+    plan = json.loads((run / "plan.json").read_text())
     plan["target"] |= {"kind": "script", "name": "mine"}
-    (tmp_path / "runs" / "mine").mkdir(parents=True)
-    (tmp_path / "runs" / "mine" / "plan.json").write_text(json.dumps(plan))
-    answer = command(tmp_path, "gpuops", "encode", "mine", "--out", "x.npz")
+    (run / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(GpuopsError, match="of the script mine, not of a trainer"):
+        handed("encode", run, "--out", "x.npz")
 
-    assert answer.returncode == 2
-    assert "of the script mine, not of a trainer" in answer.stderr
+
+def test_codes_and_back_from_another_folder(run, tmp_path):
+    """The real thing, once: a data set comes back with its clips and lengths."""
+    there = run.parents[1]
+    command(there, "trainers.rvq.synthetic", "--out", "made")
+    trained = command(there, "trainers.rvq.train", *TINY, "--out-dir", run)
+    assert trained.returncode == 0, trained.stderr
+    coded = command(tmp_path, "gpuops", "encode", run, "--out", "codes.npz")
+    assert coded.returncode == 0, coded.stderr
+    assert "4 clips of made/val" in coded.stdout
+    back = command(tmp_path, "gpuops", "decode", run, "codes.npz", "--out", "back")
+    assert back.returncode == 0, back.stderr
+
+    with np.load(tmp_path / "codes.npz") as file:
+        lengths = dict(zip(file["names"].tolist(), file["lengths"].tolist(), strict=True))
+    for name, length in lengths.items():
+        assert np.load(tmp_path / "back" / "val" / name / "pose.npy").shape == (length, 156)
