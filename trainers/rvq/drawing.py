@@ -201,7 +201,9 @@ def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Ax
 def _text(figure: Figure, x: float, y: float, words: str, **more: Any) -> Text:
     """Words at inches from the left and from above."""
     whole, high = figure.get_size_inches()
-    return figure.text(x / whole, 1 - y / high, words, **{"color": INK, **more})
+    return figure.text(
+        x / whole, 1 - y / high, words, **{"color": INK, "parse_math": False, **more}
+    )
 
 
 def picture(pairs: Sequence[Pair], skeleton: Skeleton, path: Path) -> None:

@@ -200,6 +200,15 @@ def test_a_picture_and_a_film(run, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.gif"}
 
 
+def test_a_clip_of_one_frame_whose_name_looks_like_a_formula(run, tmp_path):
+    """It is drawn all the same, and its name as it is."""
+    root = write_data(tmp_path / "data", {"val": [1]})
+    (root / "val" / "clip00").rename(root / "val" / "a$_{b$")
+    for name in ("a.png", "a.gif"):
+        words = ["--checkpoint", str(run), "--data", str(root), "--out", str(tmp_path / name)]
+        assert reconstruct.main(words) == 0
+
+
 def test_the_error_drawn_is_the_error_measured(run):
     """The MPJPE of the title is that of evaluate on that clip."""
     from trainers.rvq.evaluate import evaluate
