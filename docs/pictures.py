@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SESSION = "gpuops-picture"
 LAUNCH = "gpuops launch rvq --profile cpu"
 MONITOR = "gpuops monitor"
-JOB = ("--profile", "7x4090", "--exclude-gpu", "0", "--force", "torch", "--name", "walks")
+JOB = ("--profile", "7x4090", "--exclude-gpu", "0", "--force", "torch")
 CARDS = "model=rtx4090 util=rnd:92,99 power=rnd:330,410 temp=rnd:58,68 clk=rnd:2450,2550"
 HELD_MIB = 18_400
 
@@ -119,7 +119,8 @@ def monitor() -> None:
         mock.set(box)
         own = {name: mock.env[name] for name in ("LD_LIBRARY_PATH", "MOCK_NVML_STATE")}
         environment = {**own, "GPUOPS_RUNS_DIR": folder, "GPUOPS_LEASE_DIR": f"{folder}/claims"}
-        worker = [str(ROOT / "gpuops/drill_worker.py"), *JOB, "--", "--notes", folder]
+        script = shutil.copy(ROOT / "gpuops/drill_worker.py", f"{folder}/train.py")
+        worker = [script, *JOB, "--", "--notes", folder]
         job = subprocess.Popen(
             [sys.executable, "-m", "gpuops", "launch", *worker, "--steps", "20000"],
             env={**os.environ, **environment},
