@@ -1,10 +1,10 @@
-"""Make the pictures of the README: what `gpuops launch` and `gpuops monitor` really show.
+"""Make the pictures of the README: what gpuops really shows.
 
-    python docs/pictures.py [launch] [monitor]
+    python docs/pictures.py [launch] [monitor] [report]
 
 Runs the commands in tmux (which must be installed), takes the screen, and lets rich draw it as an
-SVG. Nothing in them is made up, but for the cards that the monitor shows: they are those of the
-mock driver of tests/mocknvml, which needs gcc.
+SVG; the page of a report is taken by Chromium. Nothing in them is made up, but for the cards that
+the monitor shows: they are those of the mock driver of tests/mocknvml, which needs gcc.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ MONITOR = "gpuops monitor"
 JOB = ("--profile", "7x4090", "--exclude-gpu", "0", "--force", "torch")
 CARDS = "model=rtx4090 util=rnd:92,99 power=rnd:330,410 temp=rnd:58,68 clk=rnd:2450,2550"
 HELD_MIB = 18_400
+QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
 class Terminal:
@@ -127,7 +128,7 @@ def monitor() -> None:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            pids = ranks(folder, 7)
+            pids = ranks(folder, 7, 20)
             held = [f"proc gpu={gpu} pid={pids[gpu - 1]} mem={HELD_MIB}" for gpu in range(1, 8)]
             mock.set([*box, *held])
             with terminal(108, 34, environment) as shell:
@@ -146,15 +147,35 @@ def monitor() -> None:
     keep(console, "monitor", MONITOR)
 
 
-def ranks(folder: str, count: int) -> list[int]:
-    """The pids of a job's ranks, once all of them have taken a step."""
+def report() -> None:
+    """The page of a run of which a rank is killed half-way."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {**os.environ, "GPUOPS_RUNS_DIR": folder}
+        gpuops = [sys.executable, "-m", "gpuops"]
+        words = ["launch", "rvq", "--profile", "cpu", "--total-iter", "600"]
+        job = subprocess.Popen([*gpuops, *words], env=runs, stdout=subprocess.DEVNULL)
+        os.kill(ranks(folder, 2, 300)[1], signal.SIGKILL)
+        if job.wait():
+            sys.exit("the job did not come to its end")
+        page = f"{folder}/report.html"
+        subprocess.run([*gpuops, "report", "last", "--html", page], env=runs, check=True)
+        path = ROOT / "docs" / "report.png"
+        own = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *QUIET)
+        size = ("--window-size=1200,1240", f"--user-data-dir={folder}/browser")
+        browser = ["chromium", *own, *size, f"--screenshot={path}", f"file://{page}"]
+        subprocess.run(browser, check=True, stderr=subprocess.DEVNULL)
+        print(path.relative_to(ROOT))
+
+
+def ranks(folder: str, count: int, step: int) -> list[int]:
+    """The pids of a job's ranks, once all of them have come to a step."""
     command = [sys.executable, "-m", "gpuops", "monitor", "--once", "--json"]
     end = time.monotonic() + 180
     while time.monotonic() < end:
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         for job in json.loads(ran.stdout)["jobs"]:
             ours = (job["run_dir"] or "").startswith(folder)
-            stepping = [rank["pid"] for rank in job["ranks"] if (rank["step"] or 0) > 20]
+            stepping = [rank["pid"] for rank in job["ranks"] if (rank["step"] or 0) >= step]
             if ours and len(stepping) == count:
                 return stepping
     sys.exit("the job never began to train")
@@ -172,7 +193,7 @@ def keep(console: Console, name: str, title: str) -> None:
     print(path.relative_to(ROOT))
 
 
-PICTURES = {"launch": launch, "monitor": monitor}
+PICTURES = {"launch": launch, "monitor": monitor, "report": report}
 
 
 def main() -> None:
