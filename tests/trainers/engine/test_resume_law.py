@@ -78,6 +78,27 @@ def test_two_ranks_stopped_and_resumed_equal_uninterrupted(
     assert difference(saved(whole_of_two), saved(folder)) == ""
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_it_holds_for_all_that_a_run_may_keep(tmp_path: Path, ranks: int) -> None:
+    """A moving average, a scale of the loss and lost patience, none of them at its beginning."""
+    config = Config()
+    config = replace(config, toy=replace(config.toy, scaled=True))
+    loop = {"eval_iter": 2, "patience": 20, "monitor": "draw", "total_iter": 24, "save_iter": 100}
+    for name, plot in (("whole", {}), ("part", {(ranks - 1, 12): "sigterm"})):
+        train_on_ranks(at(tmp_path / name, config, **loop), ranks, plot)
+    stopped = saved(tmp_path / "part").trainer["state"]
+
+    assert stopped["counters"]["step"] == 13
+    assert stopped["counters"]["batch"] > 0
+    assert stopped["counters"]["bad_evaluations"] > 0
+    assert stopped["ema_updates"] == 13
+    assert stopped["scaler"]["scale"] == 8.0 * 2**4
+    train_on_ranks(at(tmp_path / "part", config, resume="auto", **loop), ranks)
+
+    assert saved(tmp_path / "whole").step == 24
+    assert difference(saved(tmp_path / "whole"), saved(tmp_path / "part")) == ""
+
+
 def test_early_stopping_counters_survive(tmp_path: Path) -> None:
     """A run that is stopped and resumed runs out of patience at the step it would have."""
     loop = {"eval_iter": 2, "patience": 3, "monitor": "draw", "total_iter": 40}

@@ -51,6 +51,7 @@ class ToyConfig:
     samples: int = setting(SAMPLES, "samples in the data set")
     dropout: float = setting(0.3, "dropout")
     noise: float = setting(0.1, "augmentation")
+    scaled: bool = setting(False, "scale the loss, as float16 on a GPU needs it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ def train(
             model=distributed.replicate(model, world),
             optimizer=optimizer,
             schedule=build_schedule(optimizer, config.optim, total),
-            scaler=build_scaler(config.loop, world.device),
+            scaler=_scaler() if config.toy.scaled else build_scaler(config.loop, world.device),
             ema=build_ema(model, config.optim),
         )
         checkpoint.resume(state, config.run.resume, outputs, world)
@@ -171,6 +172,11 @@ def load(
     """A batch of samples with augmentation, from the samples' own random states."""
     drawn = np.stack([item_rng(seed).normal(size=WIDTH) for seed in seeds])
     return torch.from_numpy(x_ND[rows] + noise * drawn.astype(np.float32))
+
+
+def _scaler() -> torch.amp.GradScaler:
+    """One that changes its scale every three steps."""
+    return torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
 
 
 def act(what: str | None) -> None:

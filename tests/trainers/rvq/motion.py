@@ -144,7 +144,7 @@ def on_ranks(count: int, work: Callable[[World], Any], meeting: Path) -> list[An
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(100)
         if process.exitcode is None:
             process.kill()
             process.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from allocated import peak_bytes
 from motion import ALONE
 
 from trainers.rvq.quantizer import DROPPED, ResidualQuantizer
@@ -204,6 +205,14 @@ def test_float32_also_under_autocast():
         result = found(x.bfloat16())
     assert result.latents.dtype == torch.float32
     assert torch.equal(result.codes, found(x.bfloat16().float()).codes)
+
+
+def test_codes_are_counted_without_a_table_of_them():
+    """Beside the distances of one layer, tokens x codes, nothing of that size is made."""
+    x = torch.randn(4, 256, 4)
+    found = learnt(x, nb_code=512)
+
+    assert peak_bytes(lambda: found(x)) < 1.5 * 4 * 256 * 512 * 4
 
 
 def test_state_comes_back_whole():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.distributed as dist
-from motion import ALONE, SMALL, small_model
+from motion import ALONE, SMALL, on_ranks, small_model
 from torch import nn
 
 from trainers.engine.distributed import replicate
@@ -73,27 +74,23 @@ def uneven_first_batch(world):
 
 
 def everything(world):
-    """All of it in one pair of processes: starting them is what takes time."""
+    """All of it in one set of processes: starting them is what takes time."""
     torch.manual_seed(1)
     shared = {name: value.numpy() for name, value in train(world, shared=True).items()}
     return differing_steps(world), steps_without_a_hang(world), uneven_first_batch(world), shared
 
 
-def test_two_ranks_agree_and_equal_one(tmp_path):
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_agree_and_equal_one(tmp_path, ranks):
     """Bit-equal codebooks at every step, those of one rank on the whole batch, and no hang."""
-    from motion import on_ranks
+    answers = on_ranks(ranks, everything, tmp_path / "meet")
+    (_, found), _, uneven, shared = answers[0]
 
-    of_first, of_second = on_ranks(2, everything, tmp_path / "meet")
-    first, steps, uneven, shared = of_first
-    second, _, uneven_second, _ = of_second
-
-    assert first[0] == second[0] == []
-    assert steps == 300
-    assert (uneven == uneven_second).all()
-    alone = train(ALONE)
-    for name, value in alone.items():
-        found = torch.from_numpy(first[1][name])
-        torch.testing.assert_close(found, value, atol=1e-5, rtol=1e-4, msg=name)
-    for name, value in train(ALONE, shared=True).items():
-        found = torch.from_numpy(shared[name])
-        torch.testing.assert_close(found, value, atol=1e-5, rtol=1e-4, msg=f"shared {name}")
+    for (differing, _), steps, other, _ in answers:
+        assert differing == []
+        assert steps == 300
+        assert (uneven == other).all()
+    for wanted, values in ((train(ALONE), found), (train(ALONE, shared=True), shared)):
+        for name, value in wanted.items():
+            near = torch.from_numpy(values[name])
+            torch.testing.assert_close(near, value, atol=1e-5, rtol=1e-5, msg=name)

@@ -11,6 +11,7 @@ from motion import SKELETON, poses, write_data
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from trainers.engine.errors import ConfigError, TrainerError
+from trainers.rvq import data as reading
 from trainers.rvq.clips import open_clips
 from trainers.rvq.config import DatasetConfig
 from trainers.rvq.data import open_data
@@ -131,6 +132,19 @@ def test_memory_mapped_and_preloaded_give_the_same(root):
     torch.testing.assert_close(
         mapped.load(rows, seeds(len(rows))).features, loaded.load(rows, seeds(len(rows))).features
     )
+
+
+def test_of_a_long_clip_only_the_window_is_read(tmp_path, monkeypatch):
+    """A clip of 100,000 frames costs a window no more than itself."""
+    root = write_data(tmp_path / "data", {"train": [100_000]})
+    data = open_data(config(root, preload="no"), "train")
+    read = []
+    monkeypatch.setattr(reading, "check_finite", lambda _c, _i, pose, _s: read.append(pose.size))
+
+    data.load(np.array([3, 9_000]), seeds(2))
+
+    assert isinstance(data.source.poses[0], np.memmap)
+    assert read == [16 * 21, 16 * 21]
 
 
 def test_variation_follows_the_seed_alone(root):

@@ -101,25 +101,24 @@ def test_batches_do_not_matter(data, monkeypatch):
         assert value == pytest.approx(together["summary"][name], rel=1e-5), name
 
 
-def test_ranks_do_not_matter(data, monkeypatch):
-    """Each rank scores its share, and the sums add up to those of one rank."""
+@pytest.mark.parametrize("ranks", [2, 3, 7])
+def test_ranks_do_not_matter(data, monkeypatch, ranks):
+    """Each rank scores its share, of seven some none; the sums add up to those of one rank."""
     model = small_model(21).eval()
     alone = scored(data, model).to_dict()
     held = []
 
-    def keep(tensor, _world):
-        held.append(tensor.clone())
-        return tensor
-
     def add(tensor, _world):
-        return tensor + held[0]
+        held.append(tensor.clone())
+        return torch.stack(held).sum(0)
 
-    monkeypatch.setattr(scoring, "all_reduce_sum", keep)
-    scored(data, model, replace(ALONE, world_size=2))
     monkeypatch.setattr(scoring, "all_reduce_sum", add)
-    both = scored(data, model, replace(ALONE, world_size=2, rank=1)).to_dict()
+    for rank in range(ranks):
+        last = scored(data, model, replace(ALONE, world_size=ranks, rank=rank)).to_dict()
+    assert last["frames"] == alone["frames"]
+    assert last["codes_used"] == alone["codes_used"]
     for name, value in alone["summary"].items():
-        assert value == pytest.approx(both["summary"][name], rel=1e-5), name
+        assert value == pytest.approx(last["summary"][name], rel=1e-5), name
 
 
 def test_codes_are_counted(data):

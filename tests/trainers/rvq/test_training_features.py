@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from allocated import peak_bytes
 from motion import ALONE, small_config, write_data
 from torch import nn
 
+from trainers.engine.config import resolve
+from trainers.engine.optim import lr_factor
 from trainers.rvq import train as training
+from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionData, open_data
 from trainers.rvq.losses import MotionLoss
 from trainers.rvq.model import build_model
@@ -113,6 +117,28 @@ def test_the_learning_rate_follows_the_batch(root, tmp_path):
     train(small_config(tmp_path / "run", root, loop={"accumulate": 2}, optim=settings))
 
     assert [line["lr"] for line in lines(tmp_path / "run")] == pytest.approx([5e-4] * 3)
+
+
+@pytest.mark.parametrize("typed", ["2 4", "[2, 4]"])
+def test_the_learning_rate_drops_at_its_milestones(root, tmp_path, typed):
+    """The steps of a run show it, however the milestones were typed."""
+    words = ["--lr_scheduler", *(typed.split() if typed[0] != "[" else [typed]), "--gamma", "0.5"]
+    optim = resolve(Config, words, name="rvq", presets=PRESETS).optim
+    config = small_config(tmp_path / "run", root, loop={"print_iter": 1})
+    train(replace(config, optim=replace(optim, lr=1e-3)))
+
+    rates = [line["lr"] for line in lines(tmp_path / "run")]
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4])
+
+
+def test_every_milestone_of_the_long_preset_counts():
+    """300,000 steps: down at 50,000 and at 200,000, by a factor of 0.05 each time."""
+    words = ["--preset", "beat-7x4090"]
+    config = resolve(Config, words, name="rvq", presets=PRESETS)
+    factor = lr_factor(config.optim, config.loop.total_iter)
+
+    found = [factor(step) for step in (0, 49_999, 50_000, 199_999, 200_000, 299_999)]
+    assert found == pytest.approx([1, 1, 0.05, 0.05, 0.0025, 0.0025])
 
 
 def test_the_batch_follows_the_length(root, tmp_path, monkeypatch):
