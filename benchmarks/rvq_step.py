@@ -18,14 +18,13 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
+from rvq_peer import Peer
 from torch import Tensor, nn
-from vector_quantize_pytorch import ResidualVQ
 
 from trainers.engine.distributed import World
 from trainers.rvq.config import LossConfig, ModelConfig, QuantizerConfig
 from trainers.rvq.losses import MotionLoss
 from trainers.rvq.model import RVQVAE, Reconstruction
-from trainers.rvq.quantizer import Quantized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,31 +37,16 @@ TEMPERATURE = 0.5
 AIMS = {"step": 1.0, "quantizer": 0.7}
 
 
-class Peer(nn.Module):
-    """The peer's quantizer with the interface of ours; its codebooks learn in its forward."""
-
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.codes = ResidualVQ(
-            dim=MODEL.code_dim,
-            num_quantizers=CODES.num_quantizers,
-            codebook_size=CODES.nb_code,
-            decay=CODES.mu,
-            threshold_ema_dead_code=1,
-            commitment_weight=1,
-            stochastic_sample_codes=temperature > 0,
-            sample_codebook_temp=temperature or 1.0,
-        )
-
-    def forward(self, x: Tensor, _mask: Tensor | None = None) -> Quantized:
-        """Code, and learn."""
-        latents, codes, losses = self.codes(x)
-        return Quantized(
-            latents=latents, codes=codes, commitment=losses.mean(), perplexity=x.new_zeros(())
-        )
-
-    def update_(self, _world: World) -> None:
-        """Do nothing: forward has done it."""
+def peer(temperature: float) -> Peer:
+    return Peer(
+        MODEL,
+        CODES,
+        decay=CODES.mu,
+        threshold_ema_dead_code=1,
+        commitment_weight=1,
+        stochastic_sample_codes=temperature > 0,
+        sample_codebook_temp=temperature or 1.0,
+    )
 
 
 def training_step(model: RVQVAE, world: World, batch: Tensor) -> Callable[[], None]:
@@ -118,10 +102,10 @@ def measure(repeats: int) -> dict[str, dict[str, float]]:
         )
         ours, peers = (RVQVAE(FEATURES, MODEL, codes) for _ in range(2))
         peers.load_state_dict(ours.state_dict())
-        peers.quantizer = Peer(temperature)  # type: ignore[assignment]
+        peers.quantizer = peer(temperature)  # type: ignore[assignment]
         steps = (training_step(model, world, batch) for model in (ours, peers))
         found[f"step, {name} codes"] = compare(*steps, repeats)
-        alone = RVQVAE(FEATURES, MODEL, codes).quantizer, Peer(temperature)
+        alone = RVQVAE(FEATURES, MODEL, codes).quantizer, peer(temperature)
         runs = (quantizer_step(quantizer, world, latents) for quantizer in alone)
         found[f"quantizer, {name} codes"] = compare(*runs, 3 * repeats)
     return found
