@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,7 +115,8 @@ def _print(board: Board, *, as_json: bool, alone: bool) -> None:
     else:
         from gpuops.ui import monitor as screen  # noqa: PLC0415 - JSON does without
 
-        print("\n".join(screen.plain(board)), flush=True)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(screen.plain(board, width)), flush=True)
 
 
 def _live(interval_s: float, part: Callable[[Board], Board], textfile: Path | None) -> None:
