@@ -172,7 +172,7 @@ class _Watched:
         except GpuopsError:
             return HangPolicy()
         timeout_s = plan.hang_timeout_s
-        policy = HangPolicy(hang_timeout_s=timeout_s, phased=plan.target.kind == "trainer")
+        policy = hang.policy_of(plan.target.kind, timeout_s)
         if timeout_s is None or not self._trains:
             return policy
         return replace(policy, start_s=timeout_s)

@@ -45,6 +45,7 @@ _SLOT = struct.Struct("<qqqqddd8s")
 _COUNT_OFFSET = 8
 _SLOT_OFFSETS = (64, 128)
 _SIZE = 192
+_TRAIN = b"train".ljust(8, b"\0")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Beat:
 
     ``data_wait`` is the share (0 to 1) of the step that was spent waiting for data;
     ``monotonic_s`` is the time of the beat on CLOCK_MONOTONIC of the same boot. ``step_before`` is
-    the step of the beat before this one, if that was not one of starting.
+    the step of the beat before this one, if that was not one of starting; ``step_s`` how long a
+    step took between the two, if both were of training.
     """
 
     pid: int
@@ -65,6 +67,7 @@ class Beat:
     monotonic_s: float
     phase: str
     step_before: int | None = None
+    step_s: float | None = None
 
 
 class Slot:
@@ -178,8 +181,10 @@ def read(path: Path) -> Beat | None:
         data, _SLOT_OFFSETS[count % 2]
     )
     # The writer may be filling this slot anew: then its step is the next one's.
-    _, _, before, *_, phase_before = _SLOT.unpack_from(data, _SLOT_OFFSETS[(count + 1) % 2])
+    older = _SLOT.unpack_from(data, _SLOT_OFFSETS[(count + 1) % 2])
+    before, (when_before, phase_before) = older[2], older[-2:]
     known = count > 1 and 0 <= before <= step and not phase_before.startswith(b"start")
+    trained = known and before < step and phase == phase_before == _TRAIN and when_before <= when
     return Beat(
         pid=pid,
         rank=rank,
@@ -190,6 +195,7 @@ def read(path: Path) -> Beat | None:
         monotonic_s=when,
         phase=phase.rstrip(b"\0").decode("ascii", "replace"),
         step_before=before if known else None,
+        step_s=(when - when_before) / (step - before) if trained else None,
     )
 
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Sampler:
         self._expected = nvml.on_the_bus()
         self._census = jobs.Census()
         self._books: dict[str, _Book] = {}
+        self._lives: dict[tuple[str, int | None], _Life] = {}
         self._monitor = Monitor(interval_s=interval_s)
 
     def __enter__(self) -> Sampler:
@@ -49,93 +50,126 @@ class Sampler:
 
     def __exit__(self, *_exc: object) -> None:
         self._cards.close()
-        for book in self._books.values():
-            book.close()
+        for life in self._lives.values():
+            life.close()
 
     def look(self) -> Board:
         """Look at everything now, and say what it has come to."""
         box = with_claims(self._cards.read(self._answer_s))
         if box.absent and self._expected:  # its driver has gone: that is not to look well
             box = replace(box, absent=False)
-        found = [self._job(job) for job in self._census.jobs(box)]
+        jobs_now = self._census.jobs(box)
+        for job in jobs_now:
+            if job.ours and job.run_dir is not None and job.run_dir not in self._books:
+                self._books[job.run_dir] = _Book(Path(job.run_dir))
+        noted = {path: book.noted() for path, book in self._books.items()}
+        found = tuple(self._job(job, noted) for job in jobs_now)
+        between, ended = self._without_a_job({job.job.run_dir for job in found})
         sample = Sample(
             at_s=time.time(),
             clock_s=time.monotonic(),
             box=box,
-            jobs=tuple(found),
-            ended=self._ended({job.job.run_dir for job in found}),
+            jobs=found,
+            between=between,
+            ended=ended,
+            noted=noted,
         )
         self._monitor = monitor.follow(self._monitor, sample)
         return monitor.board(self._monitor)
 
-    def _job(self, job: TrainingJob) -> JobSample:
+    def _job(self, job: TrainingJob, noted: Mapping[str, tuple[dict[str, Any], ...]]) -> JobSample:
         """Into our own jobs it looks; others' are theirs."""
         if not job.ours:
             return JobSample(job=job)
         ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
-        book = self._book(job)
-        beats = book.beats() if book is not None else ()
+        life = self._life(job)
+        beats = life.beats() if life is not None else []
         seen = Observation(
             now_s=time.monotonic(),
             beats=tuple(beat for beat in beats if beat.rank in dict(ranks)),
             vitals=vitals.read(ranks),
-            log_bytes=book.log_bytes() if book is not None and not beats else None,
+            # Of one that says its steps, the first look at its log would pass for a sign of life.
+            log_bytes=life.log_bytes() if life is not None and not _trains(beats) else None,
+            checkpoint_bytes=life.checkpoint_bytes() if life is not None else None,
         )
-        if book is None:
+        if life is None or job.run_dir is None:
             return JobSample(job=job, seen=seen)
         return JobSample(
             job=job,
             seen=seen,
-            facts=book.facts,
-            supervised=supervisors.of(book.root) is not None,
-            noted=book.noted(),
+            facts=life.facts,
+            supervised=life.supervised(),
+            noted=noted.get(job.run_dir, ()),
         )
 
-    def _book(self, job: TrainingJob) -> _Book | None:
+    def _life(self, job: TrainingJob) -> _Life | None:
         if job.run_dir is None:
             return None
-        book = self._books.get(job.run_dir)
-        if book is None or book.attempt != job.attempt:
-            if book is not None:
-                book.close()
-            book = self._books[job.run_dir] = _Book(Path(job.run_dir), job.attempt)
-        return book
+        key = (job.run_dir, job.attempt)
+        if key not in self._lives:
+            self._lives[key] = _Life(Path(job.run_dir), job.attempt)
+        return self._lives[key]
 
-    def _ended(self, living: set[str | None]) -> dict[str, Status]:
-        """How those ended that have gone."""
+    def _without_a_job(self, living: set[str | None]) -> tuple[frozenset[str], dict[str, Status]]:
+        """The runs that may be started again, and how those ended of which nobody takes care."""
+        between: set[str] = set()
         ended: dict[str, Status] = {}
         for path in [path for path in self._books if path not in living]:
-            self._books.pop(path).close()
+            if supervisors.of(Path(path)) is not None:
+                between.add(path)
+                continue
+            del self._books[path]
             record = run_dir.load(Path(path))
             if record is not None:
                 ended[path] = record.status
-        return ended
+        for key in [key for key in self._lives if key[0] not in living]:
+            self._lives.pop(key).close()
+        return frozenset(between), ended
+
+
+def _trains(beats: Sequence[heartbeat.Beat]) -> bool:
+    return any(beat.phase != "start" for beat in beats)
 
 
 class _Book:
-    """The folder of a run while it runs. It may be deleted under it: then it says nothing."""
+    """What a run notes, from its first attempt to its last. Its folder may be deleted under it."""
 
-    def __init__(self, root: Path, attempt: int | None) -> None:
-        self.root, self.attempt = root, attempt
-        self.facts: RunFacts = run_facts.read(root)
-        self._beats = root / "state" / f"attempt-{attempt}" / "beats"
+    def __init__(self, root: Path) -> None:
         self._events = Tail(root / "events.jsonl")
-        self._logs: vitals.FolderSize | None = None
-
-    def beats(self) -> list[heartbeat.Beat]:
-        return heartbeat.read_all(self._beats)
 
     def noted(self) -> tuple[dict[str, Any], ...]:
         """The events since the last look."""
         return tuple(run_dir.parse_json_lines(self._events.lines()))
 
+
+class _Life:
+    """One attempt of a run, as its folder shows it while it runs."""
+
+    def __init__(self, root: Path, attempt: int | None) -> None:
+        self._root = root
+        self.facts: RunFacts = run_facts.read(root)
+        self._beats = root / "state" / f"attempt-{attempt}" / "beats"
+        self._checkpoints = vitals.FolderSize(root / "checkpoints")
+        self._log_folder = root / "logs" / f"attempt-{attempt}"
+        self._logs: vitals.FolderSize | None = None
+
+    def beats(self) -> list[heartbeat.Beat]:
+        return heartbeat.read_all(self._beats)
+
+    def supervised(self) -> bool | None:
+        """Whether somebody looks after it; ``None`` where its folder is not to be seen."""
+        return supervisors.of(self._root) is not None if self._root.is_dir() else None
+
+    def checkpoint_bytes(self) -> int | None:
+        return self._checkpoints.bytes
+
     def log_bytes(self) -> int | None:
-        """How much it has logged; measured only of jobs that do not beat."""
-        if self._logs is None:
-            self._logs = vitals.FolderSize(self.root / "logs" / f"attempt-{self.attempt}")
+        """How much it has logged; measured only of jobs that do not say their steps."""
+        self._logs = self._logs or vitals.FolderSize(self._log_folder)
         return self._logs.bytes
 
     def close(self) -> None:
+        self._checkpoints.__exit__()
         if self._logs is not None:
             self._logs.__exit__()
 
@@ -180,20 +214,21 @@ class Looks:
     def _work(self) -> None:
         try:
             with Sampler(self._interval_s) as sampler:
-                for _ in self._ticks():
+                for _ in ticks(self._interval_s, self._closed):
                     self._newest = self._part(sampler.look())
                     os.eventfd_write(self._came, 1)
         except BaseException as defect:  # noqa: BLE001 - whoever draws is to end with it
             self._failed = defect
             os.eventfd_write(self._came, 1)
 
-    def _ticks(self) -> Iterator[None]:
-        """The beginning of each look: they keep their distance, however long one takes."""
-        due_s = time.monotonic()
-        while not self._closed.is_set():
-            yield
-            due_s += self._interval_s
-            late_s = time.monotonic() - due_s
-            if late_s > 0:  # those that are overdue are left out
-                due_s += late_s // self._interval_s * self._interval_s
-            self._closed.wait(max(0.0, due_s - time.monotonic()))
+
+def ticks(interval_s: float, closed: threading.Event) -> Iterator[None]:
+    """The beginning of each look: they keep their distance, however long one takes."""
+    due_s = time.monotonic()
+    while not closed.is_set():
+        yield
+        due_s += interval_s
+        late_s = time.monotonic() - due_s
+        if late_s > 0:  # those that are overdue are left out
+            due_s += late_s // interval_s * interval_s
+        closed.wait(max(0.0, due_s - time.monotonic()))

@@ -15,7 +15,7 @@ from typing import Literal
 
 from gpuops.core import failure, torchrun
 from gpuops.core.diagnosis import Diagnosis, to_json
-from gpuops.core.hang import HangPolicy, Hung, Suspect, as_hung
+from gpuops.core.hang import Hung, Suspect, as_hung, policy_of
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Look, Progress
 from gpuops.core.supervision import (
@@ -96,7 +96,7 @@ def watch(
 ) -> Outcome:
     """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
     begun_s = time.monotonic()
-    policy = _hang_policy(plan)
+    policy = policy_of(plan.target.kind, plan.hang_timeout_s)
     with Watching(plan, checkpoints, metrics_file, policy, record=True) as eyes:
         try:
             state, evidence = _until_the_end(plan, job, eyes, show, signals)
@@ -133,11 +133,6 @@ def _stop_policy(plan: LaunchPlan) -> StopPolicy:
     return StopPolicy(
         save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s, observe=plan.observe
     )
-
-
-def _hang_policy(plan: LaunchPlan) -> HangPolicy:
-    """A trainer says its phases; of any other program nobody knows."""
-    return HangPolicy(hang_timeout_s=plan.hang_timeout_s, phased=plan.target.kind == "trainer")
 
 
 def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:

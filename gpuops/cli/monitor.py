@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import math
 import shutil
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,8 @@ import typer
 from gpuops.cli import output
 from gpuops.core import monitor as core
 from gpuops.core.board import Board, Health, JobRow
-from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
-from gpuops.sampler import Looks, Sampler
+from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
+from gpuops.sampler import Looks, Sampler, ticks
 from gpuops.system import run_dir
 
 app = typer.Typer(add_completion=False)
@@ -57,8 +58,8 @@ def monitor(
     With --once, --count or into a pipe the exit code says how things are at the last look: 0 fine,
     3 no driver, 5 degraded, 6 a job hangs.
     """
-    if interval < SHORTEST_S:
-        raise UsageError(f"--interval {interval:g} is too short.", f"{SHORTEST_S} s is the least.")
+    if not SHORTEST_S <= interval < math.inf:
+        raise UsageError(f"--interval {interval:g} is no time.", f"{SHORTEST_S} s is the least.")
     gc.enable()
     part = _part(gpu, run, runs_dir)
     looks = 1 if once else count
@@ -71,7 +72,7 @@ def monitor(
         for board in boards:
             last = part(board)
             if textfile is not None:
-                _export(textfile, last)
+                _export(textfile, last, for_good=looks is None)
             if textfile is None or as_json:
                 _print(last, as_json=as_json, alone=looks == 1)
     if last is not None and (code := CODES[last.health]):
@@ -95,15 +96,8 @@ def _part(
 def _looks(interval_s: float, count: int | None) -> Iterator[Iterator[Board]]:
     """So many looks, one after the other, at their distance; a single one is patient."""
     with Sampler(interval_s, patient=count == 1) as sampler:
-
-        def boards() -> Iterator[Board]:
-            due_s = time.monotonic()
-            for _ in itertools.count() if count is None else range(count):
-                time.sleep(max(0.0, due_s - time.monotonic()))
-                yield sampler.look()
-                due_s += interval_s
-
-        yield boards()
+        looks = itertools.islice(ticks(interval_s, threading.Event()), count)
+        yield (sampler.look() for _ in looks)
 
 
 def _print(board: Board, *, as_json: bool, alone: bool) -> None:
@@ -125,7 +119,7 @@ def _live(interval_s: float, part: Callable[[Board], Board], textfile: Path | No
     def shown(board: Board) -> Board:
         mine = part(board)
         if textfile is not None:
-            _export(textfile, mine)
+            _export(textfile, mine, for_good=True)
         return mine
 
     with Looks(interval_s, shown) as looks:  # it looks while the screen is loaded
@@ -143,7 +137,14 @@ def _page(job: JobRow, kind: Literal["logs", "diagnosis"]) -> list[str]:
     return paging.logs(job) if kind == "logs" else paging.diagnosis(job)
 
 
-def _export(path: Path, board: Board) -> None:
+def _export(path: Path, board: Board, *, for_good: bool) -> None:
+    """Write the figures; a service that cannot says so, and tries again at the next look."""
     from gpuops.system import textfile  # noqa: PLC0415 - rarely asked for
 
-    textfile.write(path, board)
+    try:
+        textfile.write(path, board)
+    except GpuopsError as problem:
+        if not for_good:
+            raise
+        if not sys.stdout.isatty():
+            output.note(problem.message)

@@ -6,6 +6,9 @@ from gpuops.core.device import Device
 
 # A card that idles may run its link slowly; one that works at least this much may not.
 AT_WORK_PCT = 10
+GIB = 1024**3
+# What a driver, a display or a container's bookkeeping may hold without anybody computing.
+UNOWNED_BYTES = GIB
 
 
 def ills(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
@@ -21,6 +24,15 @@ def ills(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
         (1, "who uses it cannot be seen", device.busy is None),
     ]
     return [(weight, words) for weight, words, given in found if given]
+
+
+def unowned(card: Device) -> str | None:
+    """What somebody holds of its memory who is not to be seen, and why; ``None`` where all is."""
+    size = card.unowned_bytes
+    if size is None or size <= UNOWNED_BYTES:
+        return None
+    why = card.processes_gap or "no process that holds it is to be seen"
+    return f"{size / GIB:.1f} GiB in use, but {why}"
 
 
 def narrowed(card: Device) -> str:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from gpuops.core.ailments import why_slow
+from gpuops.core.ailments import unowned, why_slow
 from gpuops.core.board import CardRow, CardState
-from gpuops.core.device import Box, Device, select
+from gpuops.core.device import DENIED, Box, Device, select
 from gpuops.core.sample import JobSample
 
 HISTORY = 150  # looks: five minutes of one every two seconds
 
 
 def card_rows(
-    box: Box, jobs: Sequence[JobSample], before: Sequence[CardRow], passed_s: float
+    box: Box,
+    jobs: Sequence[JobSample],
+    before: Sequence[CardRow],
+    passed_s: float,
+    between: Collection[str] = (),
 ) -> tuple[CardRow, ...]:
-    """A row a card, in bus order. Cards that the driver no longer shows keep theirs."""
+    """A row a card, in bus order. Cards that the driver no longer shows keep theirs.
+
+    ``between``: the folders of runs of ours that are about to start again, and hold their cards.
+    """
     known = {row.index: row for row in before}
+    ours = {*between, *(job.job.run_dir for job in jobs if job.job.ours)}
     owners = _owners(jobs)
     excluded = {
         device.index
@@ -26,14 +34,11 @@ def card_rows(
         for selector in job.facts.exclude_gpus
         for device in select(box.devices, selector)
     }
-    rows = {
-        device.index: _aged(
-            _row(device, owners.get(device.index), device.index in excluded),
-            known.get(device.index),
-            passed_s,
-        )
-        for device in box.devices
-    }
+    rows: dict[int, CardRow] = {}
+    for device in box.devices:
+        owner = owners.get(device.index) or _claimed(device, ours)
+        row = _row(device, owner, device.index in excluded)
+        rows[device.index] = _aged(row, known.get(device.index), passed_s)
     fault = box.gaps.get("gpus", "the driver does not show it any more")
     for index, row in known.items():
         if index not in rows:
@@ -68,11 +73,13 @@ def _row(device: Device, owner: str | None, excluded: bool) -> CardRow:  # noqa:
 def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[CardState, str | None]:
     if device.state != "ok":
         return device.state, device.fault
-    if device.processes is None and device.processes_gap is not None:
+    if owner is not None:
+        return "ok", None
+    if device.processes is None and device.processes_gap == DENIED:
         return "no permission", device.processes_gap
-    if owner is None and (device.computing or device.claim is not None):
+    if device.computing or device.claim is not None or unowned(device) is not None:
         return "busy-other", None
-    return ("excluded" if excluded and owner is None else "ok"), None
+    return ("excluded" if excluded else "ok"), None
 
 
 def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
@@ -87,6 +94,12 @@ def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
     return {index: ", ".join(names) for index, names in found.items()}
 
 
+def _claimed(device: Device, ours: Collection[str | None]) -> str | None:
+    """The run of ours that has claimed it, and is not on it yet or not any more."""
+    claim = device.claim
+    return claim.run_id if claim is not None and claim.run_dir in ours else None
+
+
 def _stranger(device: Device) -> str | None:
     """Who of those that are none of our jobs has it."""
     claim = device.claim
@@ -94,7 +107,7 @@ def _stranger(device: Device) -> str | None:
         return f"{claim.run_id or 'a launch'}{f' of {claim.user}' if claim.user else ''}"
     first, *others = device.computing or (None,)
     if first is None:
-        return None
+        return unowned(device)
     who = f"{first.user or first.whose}: {first.command or f'pid {first.pid}'}"
     return f"{who} and {len(others)} more" if others else who
 

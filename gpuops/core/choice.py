@@ -7,14 +7,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gpuops.core.ailments import ills
+from gpuops.core.ailments import ills, unowned
 from gpuops.core.device import Device, select
 from gpuops.core.profile import Gpus
 from gpuops.errors import UsageError
 
 GIB = 1024**3
-# What a driver, a display or a container's bookkeeping may hold without anybody computing.
-UNOWNED_BYTES = GIB
 # A card of 80 GB shows 79.65 GiB, one of 48 GB with ECC 44.99: a share, not a difference.
 MEMORY_SHARE = 0.9
 
@@ -215,14 +213,8 @@ def _taken(device: Device, awaited: Collection[str]) -> Refusal | None:
         return Refusal(device=device, reason="claimed", words=f"is held by {run}{user}")
     if device.busy:
         return Refusal(device=device, reason="busy", words=f"is used by {_users(device)}")
-    unowned = device.unowned_bytes
-    if unowned is not None and unowned > UNOWNED_BYTES:
-        why = device.processes_gap or "no process that holds it is to be seen"
-        return Refusal(
-            device=device,
-            reason="unowned memory",
-            words=f"has {unowned / GIB:.1f} GiB in use, but {why}",
-        )
+    if (words := unowned(device)) is not None:
+        return Refusal(device=device, reason="unowned memory", words=f"has {words}")
     if device.uuid in awaited:
         return Refusal(device=device, reason="awaited", words="goes to a launch that waits for it")
     return None

@@ -9,6 +9,7 @@ from typing import Literal
 State = Literal["ok", "lost", "stuck", "no permission", "unreadable"]
 Whose = Literal["known", "hidden", "elsewhere", "gone"]
 Kind = Literal["compute", "graphics"]
+DENIED = "the driver lets this user see no processes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

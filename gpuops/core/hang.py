@@ -67,6 +67,7 @@ __all__ = [
     "Watch",
     "judge",
     "look",
+    "policy_of",
 ]
 
 SUSPECT_S, SUSPECT_STEPS = 5.0, 10
@@ -100,6 +101,11 @@ class HangPolicy:
     stopped_s: float = 20.0
     hang_timeout_s: float | None = None
     phased: bool = False
+
+
+def policy_of(kind: str | None, hang_timeout_s: float | None) -> HangPolicy:
+    """A trainer says its phases; of any other program nobody knows."""
+    return HangPolicy(hang_timeout_s=hang_timeout_s, phased=kind == "trainer")
 
 
 @dataclass(frozen=True, slots=True)

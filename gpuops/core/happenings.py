@@ -8,7 +8,7 @@ from gpuops.core.board import CardRow, Happening, JobRow, Level
 from gpuops.core.checks.xids import MEANINGS, UNKNOWN
 from gpuops.core.device import Box
 from gpuops.core.run import Status
-from gpuops.core.sample import JobSample
+from gpuops.core.sample import Sample
 
 BAD = {"lost", "stuck", "unreadable", "no permission"}
 ENDS: Mapping[Status, Level] = {"finished": "good", "failed": "bad", "stopped": "info"}
@@ -30,47 +30,51 @@ def _of_card(was: CardRow, row: CardRow) -> tuple[str, Level] | None:
         return f"{row.state}: {row.fault or 'no reason was given'}", "bad"
     if was.state in BAD and row.state not in BAD:
         return "answers again", "good"
-    if "busy-other" in {was.state, row.state} and was.holder != row.holder:
+    if row.state != was.state and "busy-other" in {was.state, row.state}:
         taken = row.state == "busy-other"
         return (f"taken by {row.holder}" if taken else "is free of others"), "info"
     return None
 
 
-def of_xids(before: Box | None, now: Box) -> Iterator[Happening]:
-    """Errors that the driver has logged since the last look."""
-    known = {device.index: device.xids or () for device in before.devices} if before else {}
-    for device in now.devices:
-        for xid in (device.xids or ())[len(known.get(device.index, ())) :]:
-            if before is not None:
-                what, _ = MEANINGS.get(xid.code, UNKNOWN)
+def of_xids(box: Box, since_s: float) -> Iterator[Happening]:
+    """Errors that the driver has logged since the last look; programs' mistakes too."""
+    for device in box.devices:
+        for xid in device.xids or ():
+            if xid.at_s > since_s:
+                what, remedy = MEANINGS.get(xid.code, UNKNOWN)
                 words = f"{device.label}: Xid {xid.code}, {what}"
-                yield Happening(at_s=xid.at_s, words=words, level="bad", gpu=device.index)
+                level: Level = "info" if remedy == "none" else "bad"
+                yield Happening(at_s=xid.at_s, words=words, level=level, gpu=device.index)
 
 
-def of_jobs(
-    before: Sequence[JobRow], now: Sequence[JobRow], ended: Mapping[str, Status], at_s: float
-) -> Iterator[Happening]:
+def of_jobs(before: Sequence[JobRow], now: Sequence[JobRow], sample: Sample) -> Iterator[Happening]:
     """Jobs that came and went, began to hang, and moved again."""
-    known = {_name(row): row for row in before}
+    known, runs = {_key(row): row for row in before}, {row.run_dir for row in now}
     for row in now:
-        told = _of_job(known.pop(_name(row), None), row)
+        told = _of_job(known.pop(_key(row), None), row)
         if told is not None:
             words = f"{row.name}{told[0]}"
-            yield Happening(at_s=at_s, words=words, level=told[1], job=_name(row))
+            yield Happening(at_s=sample.at_s, words=words, level=told[1], job=_job(row))
     for row in known.values():
-        status = ended.get(row.run_dir or "")
-        if status != "running":  # else it is between two attempts
-            words, level = f"{row.name} {status or 'has gone'}", ENDS.get(status or "lost", "info")
-            yield Happening(at_s=at_s, words=words, level=level, job=_name(row))
+        if row.run_dir is None or row.run_dir not in {*runs, *sample.between}:
+            yield from _end(row.name, _job(row), sample, row.run_dir)
+    for run_dir in sample.ended.keys() - {row.run_dir for row in known.values()}:
+        yield from _end(run_dir.rpartition("/")[2], run_dir, sample, run_dir)
+
+
+def _end(name: str, job: str, sample: Sample, run_dir: str | None) -> Iterator[Happening]:
+    status = sample.ended.get(run_dir or "")
+    words, level = f"{name} {status or 'has gone'}", ENDS.get(status or "lost", "info")
+    yield Happening(at_s=sample.at_s, words=words, level=level, job=job)
 
 
 def _of_job(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
     stands = {"suspect", "hung"}
     if was is None:
+        if (row.attempt or 1) > 1:
+            return f" was started again, attempt {row.attempt}", "warning"
         whose = "" if row.ours else f" by {row.user or 'somebody else'}"
         return f" started{whose}", "info"
-    if was.attempt != row.attempt:
-        return f" was started again, attempt {row.attempt}", "warning"
     if row.standing != was.standing and row.standing in stands:
         hung = row.standing == "hung"
         head = "hangs" if hung else "may hang"
@@ -82,21 +86,26 @@ def _of_job(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
     return None
 
 
-def of_events(row: JobSample, since_s: float) -> Iterator[Happening]:
+def of_events(sample: Sample, since_s: float) -> Iterator[Happening]:
     """What only a run's supervisor knows: why it was started again, or was not."""
-    for event in row.noted:
-        at_s, why = event.get("time"), event.get("why")
-        if not isinstance(at_s, (int, float)) or at_s < since_s or not isinstance(why, str):
-            continue
-        job = row.job.run_dir
-        match event.get("event"):
-            case "restart" | "replan":
-                words = f"{row.name} restarts: {why}"
-                yield Happening(at_s=at_s, words=words, level="warning", job=job)
-            case "giveup":
-                words = f"{row.name} is given up: {why}"
-                yield Happening(at_s=at_s, words=words, level="bad", job=job)
+    for job, noted in sample.noted.items():
+        name = job.rpartition("/")[2]
+        for event in noted:
+            at_s, why = event.get("time"), event.get("why")
+            if not isinstance(at_s, (int, float)) or at_s < since_s or not isinstance(why, str):
+                continue
+            match event.get("event"):
+                case "restart" | "replan":
+                    words = f"{name} restarts: {why}"
+                    yield Happening(at_s=at_s, words=words, level="warning", job=job)
+                case "giveup":
+                    words = f"{name} is given up: {why}"
+                    yield Happening(at_s=at_s, words=words, level="bad", job=job)
 
 
-def _name(row: JobRow) -> str:
+def _key(row: JobRow) -> tuple[str, int | None]:
+    return _job(row), row.attempt
+
+
+def _job(row: JobRow) -> str:
     return row.run_dir or row.name

@@ -54,7 +54,7 @@ def follow(
     """Take in one look at a job."""
     watch = _watched(sample, before.watch if before else None)
     beats = {beat.rank: beat for beat in sample.seen.beats} if sample.seen else {}
-    word = _word(sample, before.word if before else None, beats, at_s - clock_s)
+    word = _word(sample, before.word if before else None, watch, at_s)
     started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
     started_at_s = min(started, default=at_s)
     standing, why = _judged(sample, watch, word, at_s - started_at_s)
@@ -102,25 +102,31 @@ def _watched(sample: JobSample, before: Watch | None) -> Watch:
     return hang.look(before, seen)
 
 
-def _word(
-    sample: JobSample, before: Word | None, beats: Mapping[int, Beat], clock_to_day_s: float
-) -> Word | None:
-    """The supervisor's newest diagnosis of this attempt, until a rank has beaten since."""
+def _word(sample: JobSample, before: Word | None, watch: Watch, at_s: float) -> Word | None:
+    """The supervisor's newest diagnosis of this attempt, until the job has moved since."""
     found = before
     for event in sample.noted:
-        at_s, why, rank = event.get("time"), event.get("why"), event.get("rank")
+        said_s, why, rank = event.get("time"), event.get("why"), event.get("rank")
         told = event.get("event") == "diagnosis" and event.get("attempt") == sample.job.attempt
-        if told and isinstance(at_s, (int, float)) and isinstance(why, str):
+        if told and isinstance(said_s, (int, float)) and isinstance(why, str):
             doubt = "" if event.get("sure") is True else " (unsure)"
             found = Word(
-                at_s=float(at_s),
+                at_s=float(said_s),
                 words=f"{event.get('kind')}: {why}{doubt}",
                 standing="hung" if event.get("what") == "hung" else "suspect",
                 rank=rank if isinstance(rank, int) else None,
             )
-    newest_s = max((beat.monotonic_s for beat in beats.values()), default=None)
-    moved = found is not None and newest_s is not None and newest_s + clock_to_day_s > found.at_s
+    moved_s = _moved_s(watch)
+    moved = found is not None and moved_s is not None and at_s - moved_s > found.at_s
     return None if moved else found
+
+
+def _moved_s(watch: Watch) -> float | None:
+    """How long ago it last moved: beat; of a job that never does, logged or saved."""
+    if watch.beats:
+        return watch.clock_s - max(pace.since_s for pace in watch.beats.values())
+    output = watch.output
+    return watch.clock_s - output.since_s if output is not None and output.mark else None
 
 
 def _judged(
@@ -138,13 +144,10 @@ def _judged(
     if standing == "starting" and not sample.seen.beats and age_s > STARTS_S:
         standing, why = "blind", SILENT
     if word is not None and standing not in {"suspect", "hung"}:
-        return word.standing, f"so its supervisor found; {_times(watch)}"
+        moved_s = _moved_s(watch)
+        silent = "" if moved_s is None else f"; nothing heard of it for {moved_s:.0f} s"
+        return word.standing, f"so its supervisor found{silent}"
     return standing, why
-
-
-def _times(watch: Watch) -> str:
-    silent_s = watch.clock_s - max((pace.since_s for pace in watch.beats.values()), default=0.0)
-    return f"{silent_s:.0f} s without a beat"
 
 
 def _as_word(verdict: Verdict, *, trains: bool) -> tuple[Standing, str | None]:
@@ -240,4 +243,5 @@ def _spinning(
     span = f"{low:.0f} W" if round(low) == round(top) else f"{low:.0f} to {top:.0f} W"
     most = max((usual[card.index] for card in busy if card.index in usual), default=None)
     before = f", {most:.0f} W while it moved" if most is not None else ""
-    return [f"{len(busy)} of {len(mine)} cards at 100 % and {span}{before}"]
+    least = min(card.utilization_pct or 0 for card in busy)
+    return [f"{len(busy)} of {len(mine)} cards at {least} % and {span}{before}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -34,7 +34,7 @@ def follow(monitor: Monitor, sample: Sample) -> Monitor:
     """Take in one look."""
     before = monitor.sample
     passed_s = sample.clock_s - before.clock_s if before is not None else 0.0
-    cards = card_rows(sample.box, sample.jobs, monitor.cards, passed_s)
+    cards = card_rows(sample.box, sample.jobs, monitor.cards, passed_s, sample.between)
     jobs = {
         job.key: _patient(
             job_rows.follow(job, monitor.jobs.get(job.key), cards, sample.at_s, sample.clock_s),
@@ -43,14 +43,14 @@ def follow(monitor: Monitor, sample: Sample) -> Monitor:
         for job in sample.jobs
     }
     since_s = monitor.since_s or sample.at_s
-    new = chain.from_iterable(happenings.of_events(job, since_s) for job in sample.jobs)
+    new: Iterable[Happening] = happenings.of_events(sample, since_s)
     if before is not None:
         was, now = ([one.row for one in rows.values()] for rows in (monitor.jobs, jobs))
         new = chain(
             happenings.of_cards(monitor.cards, cards, sample.at_s),
-            happenings.of_xids(before.box, sample.box),
+            happenings.of_xids(sample.box, before.at_s),
             new,
-            happenings.of_jobs(was, now, sample.ended, sample.at_s),
+            happenings.of_jobs(was, now, sample),
         )
     return replace(
         monitor,
@@ -101,7 +101,8 @@ def only(whole: Board, *, gpus: Sequence[str] = (), run: str | None = None) -> B
         held = {index for job in jobs for rank in job.ranks for index in rank.gpus}
         cards = tuple(card for card in cards if card.index in held)
     if gpus:
-        chosen = {index for selector in gpus for index in _selected(whole.cards, selector)}
+        known = "gpus" not in whole.gaps  # else nobody can say which are there
+        chosen = {index for one in gpus for index in _selected(whole.cards, one, known=known)}
         cards = tuple(card for card in cards if card.index in chosen)
     shown, names = {card.index for card in cards}, {job.name for job in jobs}
     part = replace(
@@ -119,14 +120,14 @@ def only(whole: Board, *, gpus: Sequence[str] = (), run: str | None = None) -> B
     return _judged(part)
 
 
-def _selected(cards: Sequence[CardRow], selector: str) -> list[int]:
+def _selected(cards: Sequence[CardRow], selector: str, *, known: bool) -> list[int]:
     found = [
         card.index
         for card in cards
         if selector in {str(card.index), card.uuid}
         or (len(selector) > 3 and (card.uuid or "").lower().startswith(selector.lower()))
     ]
-    if not found:
+    if not found and known:
         there = ", ".join(str(card.index) for card in cards) or "none"
         raise UsageError(
             f"no GPU is called {selector} here; there is {there}.", "`gpuops gpus` lists them."

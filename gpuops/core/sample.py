@@ -28,7 +28,7 @@ class RunFacts:
 class JobSample:
     """One training job. ``seen`` is ``None`` where it is somebody else's: nobody looks into it.
 
-    ``noted`` are the run's events since the last look; at the first, those of this attempt.
+    ``noted`` are the run's events since the last look; at the first, all of them.
     """
 
     job: TrainingJob
@@ -65,11 +65,15 @@ class JobSample:
 class Sample:
     """One look at all of it. ``at_s`` is the time of day, ``clock_s`` CLOCK_MONOTONIC.
 
-    ``ended``: how the runs ended whose jobs have gone since the last look, by their folder.
+    ``between``: the folders of runs that have no job now, but a supervisor that may start one.
+    ``ended``: how the runs ended that had a job at the last look and have nobody any more.
+    ``noted``: what runs have noted since the last look, by their folder; also those without a job.
     """
 
     at_s: float
     clock_s: float
     box: Box
     jobs: tuple[JobSample, ...] = ()
+    between: frozenset[str] = frozenset()
     ended: Mapping[str, Status] = field(default_factory=dict)
+    noted: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)

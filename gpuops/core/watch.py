@@ -154,6 +154,7 @@ def _hear(
                 phase=beat.phase,
                 step_s=since_s,
                 trained=_more(beat.step_before, beat.step, 0),
+                recent=() if beat.step_s is None else (beat.step_s,),
             )
         else:
             paces[beat.rank] = follow(

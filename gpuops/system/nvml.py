@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpuops.core.device import Box, Device, GpuProcess, Memory, Pcie, State, Xid
+from gpuops.core.device import DENIED, Box, Device, GpuProcess, Memory, Pcie, State, Xid
 from gpuops.system import gpu_processes
 from gpuops.system.kernel_log import KMSG, KernelLog, slot
 from gpuops.system.nvml_child import Card, Child, EndedError, NoDriverError
@@ -151,7 +151,7 @@ class Reader:
 
     def _gap(self, device: Device, denied: int | None) -> str | None:
         if denied == NO_PERMISSION:
-            return "the driver lets this user see no processes"
+            return DENIED
         if device.processes is None:
             return "the driver lists no processes of this card"
         if self._contained and (device.unowned_bytes or 0) > UNREMARKABLE_BYTES:

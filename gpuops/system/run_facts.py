@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gpuops.core.hang import HangPolicy
+from gpuops.core.hang import policy_of
 from gpuops.core.sample import RunFacts
 from gpuops.system import files
 
@@ -20,9 +20,9 @@ def read(root: Path) -> RunFacts:
     return RunFacts(
         target=_word(named.get("name")),
         profile=_word(plan.get("profile")),
-        policy=HangPolicy(
-            hang_timeout_s=float(timeout_s) if isinstance(timeout_s, (int, float)) else None,
-            phased=named.get("kind") == "trainer",
+        policy=policy_of(
+            _word(named.get("kind")),
+            float(timeout_s) if isinstance(timeout_s, (int, float)) else None,
         ),
         gpus=tuple(one for one in gpus if isinstance(one, int)) if isinstance(gpus, list) else (),
         exclude_gpus=tuple(map(str, excluded)) if isinstance(excluded, list) else (),

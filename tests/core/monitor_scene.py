@@ -29,7 +29,7 @@ class Scene:
         self.beats, self.state, self.attempt = {}, "S", 1
         self.cards = {index: self.held(index) for index in range(ranks)}
         self.jobs, self.noted, self.gaps, self.ended = [0], (), {}, {}
-        self.changes, self.supervised = {}, True
+        self.changes, self.supervised, self.between, self.log_bytes = {}, True, (), None
 
     def held(self, index, **changes):
         """A card at work for a rank."""
@@ -90,7 +90,12 @@ class Scene:
             user="mei", ours=True, launcher="torchrun", ranks=ranks, agent=torchrun(),
             run_id="20261121-061230-rvq", run_dir=RUN_DIR, attempt=self.attempt,
         )  # fmt: skip
-        seen = Observation(now_s=self.clock_s, beats=tuple(self.beats.values()), vitals=vitals)
+        seen = Observation(
+            now_s=self.clock_s,
+            beats=tuple(self.beats.values()),
+            vitals=vitals,
+            log_bytes=self.log_bytes,
+        )
         one = JobSample(
             job=replace(job, **self.changes),
             seen=seen,
@@ -104,7 +109,9 @@ class Scene:
             clock_s=self.clock_s,
             box=replace(box(*cards), gaps=self.gaps),
             jobs=tuple(one for _ in self.jobs),
+            between=frozenset(self.between),
             ended=self.ended,
+            noted={RUN_DIR: self.noted},
         )
 
     def notes(self, event, **fields):

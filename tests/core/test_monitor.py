@@ -9,7 +9,7 @@ from job_processes import rank, torchrun
 from machines import box, card
 from monitor_scene import DAY_S, RUN_DIR, Scene, words
 
-from gpuops.core.device import Claim, GpuProcess, Xid
+from gpuops.core.device import DENIED, Claim, GpuProcess, Xid
 from gpuops.core.jobs import TrainingJob
 from gpuops.core.monitor import Monitor, board, follow, only
 from gpuops.core.sample import JobSample, Sample
@@ -58,7 +58,7 @@ def test_a_job_that_stands_still_is_suspected_with_its_evidence():
     assert ("degraded", "suspect") == (seen.health, job.standing)
     start = "rank 3: step 8 unchanged for 32 s, 3 of 3 others are further; no beat for 30 s"
     assert job.why.startswith(f"{start}, where a step takes 2 s; it counts as hung after 30 min")
-    assert job.why.endswith("4 of 4 cards at 100 % and 70 W, 290 W while it moved")
+    assert job.why.endswith("4 of 4 cards at 97 % and 70 W, 290 W while it moved")
     assert [False, False, False, True] == [rank.accused for rank in job.ranks]
     assert words(seen)[-1].startswith(f"{job.name} may hang: rank 3: step 8 unchanged for ")
 
@@ -126,14 +126,16 @@ def test_what_a_supervisor_said_of_an_earlier_attempt_is_over():
 
 
 def test_a_run_starts_is_started_again_and_ends():
-    """Each is told with its time, and not twice."""
+    """Each is told with its time, and not twice; its cards are its own all the time."""
     scene = Scene()
     scene.jobs = []
     scene.look()
     scene.jobs = [0]
     scene.trains(2)
     scene.notes("restart", attempt=1, why="from the checkpoint of step 2")
-    scene.attempt, scene.beats = 2, {}
+    scene.jobs, scene.between = [], {RUN_DIR}
+    scene.look()
+    scene.attempt, scene.beats, scene.jobs, scene.between = 2, {}, [0], ()
     scene.trains(2)
     scene.jobs, scene.ended = [], {RUN_DIR: "finished"}
     seen = scene.look()
@@ -151,12 +153,59 @@ def test_a_run_starts_is_started_again_and_ends():
 
 
 def test_a_run_between_two_attempts_has_not_gone():
-    """Its processes have; its folder says that it still runs."""
+    """Its processes have; its supervisor is there, and may start it again or give it up."""
     scene = Scene()
     scene.trains(2)
-    scene.jobs, scene.ended = [], {RUN_DIR: "running"}
-
+    scene.jobs, scene.between = [], {RUN_DIR}
     assert [] == words(scene.look())
+
+    scene.notes("giveup", attempt=1, why="the same failure twice")
+    scene.look()
+    scene.between, scene.ended = (), {RUN_DIR: "failed"}
+    name = "20261121-061230-rvq"
+    assert [f"{name} is given up: the same failure twice", f"{name} failed"] == words(scene.look())
+
+
+def test_two_attempts_at_once_are_two_jobs():
+    """A rank that even SIGKILL cannot end outlasts its attempt; nothing is told at every look."""
+    scene = Scene()
+    scene.attempt = 2
+    scene.trains(2)
+    old, new = replace(scene.sample().jobs[0].job, attempt=1), scene.sample().jobs[0].job
+    for _ in range(3):
+        scene.clock_s += 2
+        sample = scene.sample()
+        both = tuple(replace(sample.jobs[0], job=job) for job in (old, new))
+        scene.monitor = follow(scene.monitor, replace(sample, jobs=both))
+    seen = board(scene.monitor)
+
+    assert ([1, 2], ["20261121-061230-rvq started"]) == (
+        [job.attempt for job in seen.jobs],
+        words(seen),
+    )
+
+
+def test_a_single_look_at_slow_steps_suspects_nothing():
+    """Two beats tell how long a step takes: eight seconds are not long where it takes twelve."""
+    scene = Scene()
+    scene.beat(step=7)
+    scene.beats = {n: replace(b, step_before=6, step_s=12.0) for n, b in scene.beats.items()}
+    seen = scene.look(8.0)
+
+    assert ("healthy", "fine") == (seen.jobs[0].standing, seen.health)
+
+
+def test_the_supervisors_word_on_a_silent_script_ends_when_its_log_grows():
+    """It never beats; that it was suspected once is not held against it for ever."""
+    scene = Scene()
+    scene.log_bytes = 100
+    scene.look()
+    scene.notes("diagnosis", attempt=1, what="suspected", kind="unknown", sure=False, why="silent")
+    accused = scene.look()
+    scene.log_bytes = 200
+    moved = scene.look()
+
+    assert ("suspect", None) == (accused.jobs[0].standing, moved.jobs[0].diagnosis)
 
 
 def test_a_lost_card_keeps_its_row_and_comes_back():
@@ -201,7 +250,9 @@ def test_a_machine_without_gpus_is_fine():
     [
         ({"processes": (BOB,)}, "busy-other"),
         ({"claim": Claim(run_id="x", user="bob")}, "busy-other"),
-        ({"processes": None, "processes_gap": "not to be seen"}, "no permission"),
+        ({"processes": None, "processes_gap": DENIED}, "no permission"),
+        ({"processes": None, "processes_gap": "the driver lists none"}, "ok"),
+        ({"processes": (), "memory_used_bytes": 70 * 1024**3}, "busy-other"),
         ({"state": "stuck", "fault": "no answer for 9 s"}, "stuck"),
         ({}, "ok"),
     ],
@@ -235,12 +286,19 @@ def test_others_processes_are_listed():
 def test_a_new_xid_is_told_and_an_old_one_is_not():
     """What the driver logged before we came is history."""
     scene = Scene()
-    old, new = (Xid(code=code, at_s=DAY_S, text="") for code in (31, 79))
+    old, new = (Xid(code=code, at_s=DAY_S + at_s, text="") for code, at_s in ((31, 0), (79, 1003)))
     scene.cards[0] = scene.held(0, xids=(old,))
     scene.look()
     scene.cards[0] = scene.held(0, xids=(old, new))
 
-    assert ["GPU 0: Xid 79, it fell off the bus"] == words(scene.look())
+    told = scene.look()
+    scene.cards = {}
+    scene.look()
+    scene.cards = {0: scene.held(0, xids=(old, new))}
+    back = scene.look()
+
+    assert ["GPU 0: Xid 79, it fell off the bus"] == words(told)
+    assert 1 == sum("Xid" in one for one in words(back))
 
 
 def test_an_abandoned_job_and_an_unsupervised_one_are_told():
@@ -311,6 +369,14 @@ def test_a_part_of_the_board():
     assert () == only(whole, run="another").jobs
     with pytest.raises(UsageError, match="no GPU is called 9"):
         only(whole, gpus=["9"])
+
+
+def test_a_card_is_not_called_wrong_while_the_driver_tells_none():
+    """Which cards there are nobody can say then; that there is no driver is the answer."""
+    scene = Scene()
+    scene.cards, scene.gaps = {}, {"gpus": "the NVIDIA driver is not loaded"}
+
+    assert "no driver" == only(scene.look(), gpus=["0"]).health
 
 
 def test_what_is_remembered_has_an_end():
