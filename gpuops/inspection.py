@@ -100,11 +100,12 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
     }
     ended = ends(agent, said, dict(enumerate(plan.gpu_indices)))
     torchrun = agent_identity(Path(plan.state_dir))
+    ended_s = _ended_s(plan)
     with closing(KernelLog(kernel_log)) as log:
         crash = Crash(
             returncode=returncode,
             ranks=ended,
-            xids=_xids(plan, log, time.time() - LATELY_S),
+            xids=_xids(plan, log, ended_s - LATELY_S, ended_s + CLOCKS_DIFFER_S),
             oom=_oom_kills(plan, log),
             agent_pid=torchrun.pid if torchrun else None,
             agent_tail=agent,
@@ -177,12 +178,17 @@ def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
     return power.usual(s for s in samples if s.attempt == plan.attempt and s.at_s < until_s)
 
 
-def _xids(plan: LaunchPlan, log: KernelLog, since_s: float) -> dict[int, tuple[Xid, ...]]:
-    """The errors of the run's cards since then, but not of attempts before."""
+def _xids(
+    plan: LaunchPlan, log: KernelLog, since_s: float, until_s: float = math.inf
+) -> dict[int, tuple[Xid, ...]]:
+    """The errors of the run's cards in that time, but not of attempts before."""
     found, since_s = log.xids() or {}, max(since_s, _began_s(plan))
     places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans do not tell
     theirs = {index: found.get(slot(bus_id or "") or "", ()) for index, bus_id in places}
-    return {index: tuple(x for x in xids if x.at_s >= since_s) for index, xids in theirs.items()}
+    return {
+        index: tuple(x for x in xids if since_s <= x.at_s <= until_s)
+        for index, xids in theirs.items()
+    }
 
 
 def _oom_kills(plan: LaunchPlan, log: KernelLog) -> OomKills:
@@ -201,6 +207,12 @@ def _began_s(plan: LaunchPlan) -> float:
     """When the attempt began, on the clock of the kernel's log, which may be a little off."""
     begun_s = _attempt_started(plan).get("time")
     return begun_s - CLOCKS_DIFFER_S if isinstance(begun_s, (int, float)) else math.inf
+
+
+def _ended_s(plan: LaunchPlan) -> float:
+    """When the attempt ended: what its cards suffer later is another's."""
+    ended_s = (files.read_json(Path(plan.state_dir, "exit.json")) or {}).get("ended_at")
+    return ended_s if isinstance(ended_s, (int, float)) else time.time()
 
 
 def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:

@@ -33,11 +33,13 @@ def logs(job: JobRow) -> list[str]:
 
 
 def diagnosis(job: JobRow) -> list[str]:
-    """The newest diagnosis of its supervisor; else what the monitor itself makes of it."""
+    """What the monitor makes of it, and the newest diagnosis of its supervisor."""
+    lines = [f"{job.why[:1].upper()}{job.why[1:]}."] if job.why is not None else []
     found = newest(Path(job.run_dir)) if job.run_dir is not None else None
-    lines = page(found).splitlines() if found is not None else []
-    if not lines and job.why is not None:
-        lines = [f"{job.why[:1].upper()}{job.why[1:]}."]
+    if found is not None:
+        holds = job.diagnosis is not None
+        head = [] if holds else ["", "── what was found out last; it has moved since ──", ""]
+        lines = [*lines, *([""] if lines and holds else head), *page(found).splitlines()]
     which = f"`gpuops diagnose {job.run_id}`" if job.run_id else f"`gpuops diagnose {_pid(job)}`"
     hint = f"{which} looks at the stacks of its ranks now."
     return [*(lines or ["Nobody has found anything wrong with it."]), "", hint]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import time
@@ -15,7 +16,8 @@ from gpuops.core.report import Report, report
 from gpuops.errors import GpuopsError
 from gpuops.system import files, run_dir, telemetry
 
-CONFIGURATION = ("config_used.yaml", "plan.json")
+SECRET = {"profile_environment", "on_hang", "on_exit"}
+HIDDEN = "(not shown here: it may hold secrets)"
 MOST_CHARACTERS = 60_000
 DIAGNOSIS = re.compile(r"attempt-(\d{1,9})-(\w+)\.json")
 
@@ -37,16 +39,24 @@ def read(root: Path) -> Report:
         recording=telemetry.read(root),
         figures=run_dir.json_lines(root / "metrics.jsonl"),
         diagnoses=_diagnoses(root / "diagnosis"),
-        configuration={
-            name: text for name in CONFIGURATION if (text := _text(root / name)) is not None
-        },
+        configuration=_configuration(root),
         environment=files.read_json(root / "environment.json") or {},
         now_s=time.time(),
     )
 
 
+def _configuration(root: Path) -> dict[str, str]:
+    """Settings and plan, without what may be secret: a page is sent to others."""
+    plan = files.read_json(root / "plan.json")
+    shown = {"config_used.yaml": _text(root / "config_used.yaml")}
+    if plan is not None:
+        told = {name: HIDDEN if name in SECRET and plan[name] else plan[name] for name in plan}
+        shown["plan.json"] = json.dumps(told, indent=2, ensure_ascii=False)
+    return {name: text for name, text in shown.items() if text is not None}
+
+
 def _command(plan: Mapping[str, Any]) -> str:
-    """The launch as it could be typed."""
+    """What was launched, in the words of a command line."""
     target, arguments = plan.get("target"), plan.get("arguments")
     target = target if isinstance(target, dict) else {}
     kind, name, entry = (str(target.get(key, "")) for key in ("kind", "name", "entry"))

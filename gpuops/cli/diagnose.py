@@ -59,7 +59,7 @@ def _of_run(root: Path) -> Diagnosis:
 def _of_process(pid: int) -> Diagnosis:
     """Of any job, whoever started it: the ranks that belong together with this process."""
     for job in jobs.find():
-        ranks = {one.rank: jobs.identity(one) for one in job.processes if one.rank is not None}
+        ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
         if any(one.pid == pid for one in job.processes) and ranks:
             return look(ranks, None)
     raise UsageError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import math
 import shutil
 import sys
@@ -105,7 +104,7 @@ def _print(board: Board, *, as_json: bool, alone: bool) -> None:
     if as_json and alone:
         output.answer(board, lambda: "", as_json=True)
     elif as_json:
-        print(json.dumps(output.plain(board), ensure_ascii=False), flush=True)
+        print(output.json_text(board), flush=True)
     else:
         from gpuops.ui import monitor as screen  # noqa: PLC0415 - JSON does without
 

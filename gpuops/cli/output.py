@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:  # rich is a sixth of the time to answer: JSON and --help do w
     from rich.console import Console, RenderableType
 
 PIPE_WIDTH = 200
+CONTROLS = re.compile("[\x7f-\x9f]")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunsDir = Annotated[
@@ -45,10 +48,18 @@ def _console(stream: TextIO) -> Console:
 def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: bool) -> None:
     """Print a command's answer: a picture for people, or JSON for programs."""
     if as_json:
-        print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+        print(json_text(value, indent=2))
     else:
         stdout().print(renderable())
     sys.stdout.flush()
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """A value as JSON, of which no terminal obeys a letter."""
+    return CONTROLS.sub(
+        lambda found: f"\\u{ord(found[0]):04x}",
+        json.dumps(plain(value), indent=indent, ensure_ascii=False),
+    )
 
 
 def comment(renderable: RenderableType) -> None:
@@ -71,6 +82,6 @@ def plain(value: object) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
+    return str(value) if isinstance(value, Path) else value

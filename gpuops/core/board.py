@@ -99,7 +99,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrangerRow:
-    """A process on a card that belongs to none of the jobs."""
+    """A process on a card that belongs to no job of ours."""
 
     gpu: int
     pid: int

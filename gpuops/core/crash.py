@@ -189,6 +189,7 @@ def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[
     return (
         *failure.last_words(first.end.stderr_tail),
         *crash.oom.words(first.end.pid),
+        *(crash.oom.about if first.kind == "signal" else ()),
         *map(in_words, card),
         *others,
     )

@@ -214,7 +214,7 @@ def _by_beats(watch: Watch, policy: HangPolicy, beating: Sequence[int]) -> Verdi
     # A rank that has been silent for much longer does not say where the others are.
     now = [n for n, silence_s in enumerate(silences) if silence_s <= idle_s + SUSPECT_S]
     suspect_s = min(hung_s, max(limits[n].suspect_s for n in now))
-    if all(pace.starting for pace in paces) and watch.output is not None:
+    if all(pace.starting for pace in paces) and watch.output is not None and watch.output.mark:
         idle_s = min(idle_s, watch.clock_s - watch.output.since_s)  # all it can show at first
     step_s = max(pace.median_s or 0.0 for pace in paces)
     quiet = False

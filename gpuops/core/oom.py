@@ -32,8 +32,15 @@ class OomKills:
             return True
         if self.all_told and pid is not None:
             return False
-        return None if self.counted is None else self.counted > 0
+        return False if self.counted == 0 else None  # of several, nobody says whom it hit
 
     def words(self, pid: int | None) -> tuple[str, ...]:
         """What the kernel's log says of a process."""
         return tuple(f"kernel: {kill.text}" for kill in self.told if kill.pid == pid)
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """What its control group says, where the log names nobody."""
+        if self.all_told or self.told or not self.counted:
+            return ()
+        return (f"the kernel ended {self.counted} of its control group for want of memory",)

@@ -13,6 +13,7 @@ from gpuops.core.foreign import printable
 from gpuops.system.identity import settled_before, stat
 
 COMMAND_LENGTH = 60
+MOST_KNOWN = 4096
 # The number that the kernel gives the machine's own PID namespace (PROC_PID_INIT_INO).
 MACHINES_OWN = 0xEFFFFFFC
 
@@ -21,19 +22,24 @@ class Acquaintances:
     """Processes as ``identify`` tells them; one that is known already is not looked up again."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[int, GpuProcess]] = {}
+        self._known: dict[int, tuple[tuple[int, str], GpuProcess]] = {}
 
     def identify(
         self, pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool
     ) -> GpuProcess:
         """Who it is, with what it holds now."""
         seen = stat(pid)
-        start_ticks, known = self._known.get(pid, (None, None))
-        if known is not None and seen is not None and seen[2] == start_ticks:
+        is_now = (seen.start_ticks, seen.name) if seen is not None else None
+        was, known = self._known.pop(pid, (None, None))
+        if known is not None and was is not None and was == is_now:
+            self._known[pid] = was, known
             return replace(known, kind=kind, memory_bytes=memory_bytes)
         found = identify(pid, kind=kind, memory_bytes=memory_bytes, contained=contained)
-        if seen is not None and found.whose == "known" and seen[2] < settled_before():
-            self._known[pid] = seen[2], found
+        settled = seen is not None and seen.start_ticks < settled_before()
+        if is_now is not None and settled and found.whose == "known":
+            self._known[pid] = is_now, found
+            if len(self._known) > MOST_KNOWN:  # who was asked for longest ago
+                del self._known[next(iter(self._known))]
         return found
 
 

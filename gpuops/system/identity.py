@@ -8,6 +8,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gpuops import reaper
 from gpuops.system.files import read_json
@@ -44,8 +45,17 @@ class Identity:
             os.close(handle)
 
 
-def stat(pid: int) -> tuple[str, int, int] | None:
-    """State, parent, and start in clock ticks since boot; ``None`` of one that has ended."""
+class Stat(NamedTuple):
+    """A process at one moment. Its start outlives a change of program (``exec``), its name not."""
+
+    state: str
+    parent_pid: int
+    start_ticks: int
+    name: str
+
+
+def stat(pid: int) -> Stat | None:
+    """What the kernel says of a process; ``None`` of one that has ended."""
     try:
         handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -54,8 +64,11 @@ def stat(pid: int) -> tuple[str, int, int] | None:
             os.close(handle)
     except OSError:
         return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in ENDED else (fields[0], int(fields[1]), int(fields[19]))
+    head, _, tail = text.rpartition(")")
+    fields = tail.split()
+    if fields[0] in ENDED:
+        return None
+    return Stat(fields[0], int(fields[1]), int(fields[19]), head.partition("(")[2])
 
 
 def settled_before() -> float:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import psutil
 
@@ -29,6 +30,14 @@ def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
     return Census().jobs(box)
 
 
+class _Known(NamedTuple):
+    """A process that was read, by its start and the name of its program."""
+
+    start_ticks: int
+    name: str
+    process: Process | None
+
+
 class Census:
     """The processes of the machine, again and again; who was read once is asked only for its state.
 
@@ -37,7 +46,7 @@ class Census:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[int, Process | None]] = {}
+        self._known: dict[int, _Known] = {}
         self._lively: set[int] = set()  # those of jobs, and those that have not settled
         self._looks = 0
         self._us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -56,33 +65,32 @@ class Census:
         }
         listed = {p.pid for device in box.devices for p in device.processes or ()} if box else set()
         nowhere = on_cards(box, NOBODY)
-        self._known = {
-            pid: (
-                one[0],
-                one[1] and _placed(one[1], on_cards(box, pid) if pid in listed else nowhere),
-            )
-            for pid, one in seen.items()
-            if one is not None
-        }
-        found = gather(process for _, process in self._known.values() if process is not None)
-        self._lively = {pid for pid, (start_ticks, _) in self._known.items() if start_ticks > young}
+        self._known = {pid: one for pid, one in seen.items() if one is not None}
+        for pid, one in self._known.items():
+            if one.process is not None:
+                place = on_cards(box, pid) if pid in listed else nowhere
+                self._known[pid] = one._replace(process=_placed(one.process, place))
+        found = gather(one.process for one in self._known.values() if one.process is not None)
+        self._lively = {pid for pid, one in self._known.items() if one.start_ticks > young}
         self._lively |= {process.pid for job in found for process in job.processes}
         return tuple(
             job for job in found if self._us.isdisjoint(process.pid for process in job.processes)
         )
 
-    def _look(self, pid: int, young: float) -> tuple[int, Process | None] | None:
-        """Its start time, and what it is, unless it is none that could be of a job."""
+    def _look(self, pid: int, young: float) -> _Known | None:
+        """Who it is, and what it is, unless it is none that could be of a job."""
         seen = stat(pid)
         if seen is None:
             return None
-        state, parent_pid, start_ticks = seen
-        then, known = self._known.get(pid, (None, None))
-        if then != start_ticks or start_ticks > young:
-            return start_ticks, _read(pid)
-        if known is not None and (known.state, known.parent_pid) != (state, parent_pid):
-            known = replace(known, state=state, parent_pid=parent_pid)
-        return start_ticks, known
+        then = self._known.get(pid)
+        same = then is not None and (then.start_ticks, then.name) == (seen.start_ticks, seen.name)
+        if then is None or not same or seen.start_ticks > young:
+            return _Known(seen.start_ticks, seen.name, _read(pid))
+        known = then.process
+        if known is not None and (known.state, known.parent_pid) != (seen.state, seen.parent_pid):
+            known = replace(known, state=seen.state, parent_pid=seen.parent_pid)
+            return then._replace(process=known)
+        return then
 
 
 def identity(process: Process) -> Identity:
@@ -97,8 +105,7 @@ def look_again(jobs: Iterable[TrainingJob]) -> dict[int, Seen]:
         for process in job.processes:
             now = stat(process.pid)
             if now is not None:
-                state, _, start_ticks = now
-                found[process.pid] = Seen(start_ticks=start_ticks, state=state)
+                found[process.pid] = Seen(start_ticks=now.start_ticks, state=now.state)
     return found
 
 
@@ -137,7 +144,7 @@ def _read(pid: int) -> Process | None:
     seen = stat(pid)
     if seen is None:
         return None
-    state, parent_pid, start_ticks = seen
+    state, parent_pid, start_ticks, _ = seen
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -161,7 +168,7 @@ def _read(pid: int) -> Process | None:
         started_at_s=started_at_s,
     )
     again = stat(pid)  # a pid that was given anew in between would be a mixture of two
-    return found if again is not None and again[2] == start_ticks else None
+    return found if again is not None and again.start_ticks == start_ticks else None
 
 
 def _placed(process: Process, place: tuple[tuple[int, ...], int | None]) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gpuops.core.oom import OomKill
 KMSG = Path("/dev/kmsg")
 RECORD_BYTES = 8192  # no record is longer
 TEXT_LENGTH = 200
+MOST_XIDS = 200  # of a card, the newest: one that is dying logs without an end
 
 _RECORD = re.compile(r"\d+,\d+,(?P<microseconds>\d+),[^;]*;(?P<text>.*)")
 _XID = re.compile(
@@ -35,7 +37,7 @@ class KernelLog:
 
     def __init__(self, path: Path = KMSG) -> None:
         self.gap: str | None = None
-        self._xids: dict[str, list[Xid]] = {}
+        self._xids: dict[str, deque[Xid]] = {}
         self._oom_kills: dict[int, OomKill] = {}
         self._begins_s: float | None = None
         self._rest = b""
@@ -88,7 +90,7 @@ class KernelLog:
     def _sort(self, text: str, at_s: float) -> None:
         if (xid := _XID.search(text)) and (card := slot(xid["bus_id"])):
             found = Xid(code=int(xid["code"]), at_s=at_s, text=xid["text"][:TEXT_LENGTH])
-            self._xids.setdefault(card, []).append(found)
+            self._xids.setdefault(card, deque(maxlen=MOST_XIDS)).append(found)
         elif kill := _OOM_KILL.match(text):
             pid = int(kill["pid"] or kill["victim"])
             self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])

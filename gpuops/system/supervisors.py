@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from gpuops import reaper
 from gpuops.errors import GpuopsError
@@ -18,6 +19,7 @@ from gpuops.system.identity import Identity
 
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
+LOOKERS = 5  # looks, of several monitors, that may come one after the other
 
 
 class SupervisedError(GpuopsError):
@@ -33,17 +35,28 @@ def only_one(root: Path) -> Iterator[None]:
     """
     path = root / "supervisor.lock"
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _locked(file):
             raise SupervisedError(
                 f"run {root.name} has a supervisor already.",
                 f"`gpuops attach {root.name}` shows it, `gpuops stop {root.name}` ends it.",
-            ) from error
+            )
         file.truncate(0)
         file.write(json.dumps(reaper.identity(os.getpid())))
         file.flush()
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock; who only looks whether somebody has it holds it for a moment."""
+    for patience in reversed(range(LOOKERS)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if patience:
+                time.sleep(POLL_S)
+        else:
+            return True
+    return False
 
 
 def of(root: Path) -> Identity | None:

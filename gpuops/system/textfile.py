@@ -14,7 +14,7 @@ from gpuops.core.board import Board, CardRow, CardState, Health, JobRow, RankRow
 from gpuops.errors import GpuopsError
 
 CARD = ("gpu", "uuid", "model")
-RUN = ("run", "folder")
+RUN = ("run", "folder", "attempt")
 RANK = (*RUN, "rank")
 
 
@@ -53,8 +53,6 @@ class _Figures(Collector):
         jobs = board.jobs
         standings = [(_run(job), job.standing) for job in jobs]
         yield _states("run_state", "What a job is thought to be.", RUN, standings, Standing)
-        attempts = [(_run(job), job.attempt) for job in jobs]
-        yield _gauge("run_attempt", "Which life of the run it is.", RUN, attempts)
         ranks = [(labels, rank) for job in jobs for labels, rank in _ranks(job)]
         for name, words, of_rank in RANK_FIGURES:
             yield _gauge(name, words, RANK, [(labels, of_rank(rank)) for labels, rank in ranks])
@@ -85,7 +83,7 @@ def _card(card: CardRow) -> tuple[str, ...]:
 
 
 def _run(job: JobRow) -> tuple[str, ...]:
-    return job.name, job.run_dir or ""
+    return job.name, job.run_dir or "", str(job.attempt or "")
 
 
 def _ranks(job: JobRow) -> Iterator[tuple[tuple[str, ...], RankRow]]:

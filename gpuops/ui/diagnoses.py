@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gpuops.core.diagnosis import Diagnosis, title
+from gpuops.ui.grid import clean
 
 
 def diagnosis(found: Diagnosis) -> RenderableType:
@@ -13,14 +14,14 @@ def diagnosis(found: Diagnosis) -> RenderableType:
     why = found.why[:1].upper() + found.why[1:]
     rows: list[RenderableType] = [
         Text(title(found), style="bold red" if found.sure else "bold yellow"),
-        Text(f"  {why}."),
+        Text(f"  {clean(why)}."),
     ]
     if found.place:
-        rows.append(Text(f"  at {found.place}", style="cyan"))
-    rows.append(Text(f"  → {found.advice}", style="cyan"))
+        rows.append(Text(f"  at {clean(found.place)}", style="cyan"))
+    rows.append(Text(f"  → {clean(found.advice)}", style="cyan"))
     for group in found.groups:
         ranks = f"rank {', '.join(map(str, group.ranks))}"
         waits = f" waits: {group.waits_for}" if group.waits_for else ""
-        rows.append(Text.assemble(("  " + ranks, "bold"), f" at {group.place}{waits}"))
-    rows += [Text(f"  {line}", style="dim") for line in found.evidence]
+        rows.append(Text.assemble(("  " + ranks, "bold"), clean(f" at {group.place}{waits}")))
+    rows += [Text(f"  {clean(line.expandtabs(4))}", style="dim") for line in found.evidence]
     return Group(*rows)

@@ -30,7 +30,7 @@ def in_order(board: Board) -> list[JobRow]:
 
 def key(job: JobRow) -> str:
     """What a selection remembers a job by."""
-    return job.run_dir or job.run_id or job.name
+    return job.run_dir or job.name  # a selection outlasts a restart
 
 
 def chosen(board: Board, selected: str | None) -> JobRow | None:

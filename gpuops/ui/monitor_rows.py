@@ -99,7 +99,7 @@ WHOSE = {
 def card(row: CardRow, *, model: bool) -> list[Cell]:
     """A card's cells, as ``CARDS`` has them; ``model`` where not all are the same."""
     name, style = STATES[row.state]
-    if row.state == "stuck":
+    if row.state == "stuck" and row.state_age_s >= 1:
         name = f"{name} {words.brief(row.state_age_s)}"
     if row.idle:
         style = GOOD

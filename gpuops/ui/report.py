@@ -12,6 +12,7 @@ from rich.text import Text
 from gpuops.core.curves import Spread
 from gpuops.core.report import CardUse, Report
 from gpuops.ui import words
+from gpuops.ui.grid import clean
 from gpuops.ui.runs import COLOURS, columns
 
 GIB = 1024**3
@@ -39,7 +40,7 @@ def report(found: Report) -> RenderableType:
     for trouble in found.troubles:
         parts += [
             Text(f"\nattempt {trouble.attempt} {trouble.what}: {trouble.title}", "bold yellow"),
-            Text(f"  {trouble.why}"),
+            Text(f"  {clean(trouble.why)}"),
             *([Text(f"  → {trouble.advice}", "cyan")] if trouble.advice else []),
         ]
     return Group(*parts)

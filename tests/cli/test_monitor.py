@@ -134,7 +134,7 @@ def test_a_pipe_that_closes_ends_it_quietly(box, run):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--interval", "0"], "--interval 0 is too short"),
+        (["--interval", "0"], "--interval 0 is no time"),
         (["--gpu", "9", "--once"], "no GPU is called 9 here"),
         (["--count", "0"], "greater than or equal to 1"),
     ],
