@@ -125,7 +125,7 @@ def _check(found: Codes, path: Path) -> None:
     """Refuse what would break decoding, or write where it should not."""
     about = found.about
     for name in (about.split, about.checkpoint, *found.codes):
-        if name != Path(name).name or "\0" in name:
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise TrainerError(f"{path} has a name that cannot be a folder's: {name!r}")
     for name, codes in found.codes.items():
         frames = found.lengths[name]

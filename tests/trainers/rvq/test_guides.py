@@ -152,6 +152,14 @@ def test_the_table_names_every_command_of_the_guides():
         assert word in typed, word
 
 
+def test_no_launch_of_the_table_trains_on_made_up_data():
+    """Who follows the guides has motion; the built-in gaits would train without a word."""
+    launches = [new for _, commands in rows() for new in commands if "gpuops launch" in new]
+    assert len(launches) > 4
+    for command in launches:
+        assert "--data " in command or "--preset seamless" in command, command
+
+
 def test_every_new_command_of_the_table_can_be_typed():
     """A gpuops command, a script that is there, or flags that the trainer takes.
 

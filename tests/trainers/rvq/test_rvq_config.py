@@ -76,6 +76,7 @@ def test_flags_of_the_guides_work_as_typed():
 def test_the_seamless_preset_is_the_first_guide():
     """Window 64 and 20, five ratios, 8 codebooks, 10,000 steps, milestones at half and 0.8."""
     found = config("--preset", "seamless")
+    assert found.dataset.data == "datasets/seamless_interaction"
     assert (found.dataset.window_size, found.dataset.window_stride) == (64, 20)
     assert found.dataset.multi_length_training == (0.5, 0.75, 1.0, 1.25, 1.5)
     assert (found.quantizer.num_quantizers, found.quantizer.quantize_dropout_prob) == (8, 0.5)

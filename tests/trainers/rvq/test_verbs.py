@@ -151,14 +151,17 @@ def test_a_file_that_is_not_what_it_says_is_refused(run, tmp_path, changes, sent
         codes.read(path)
 
 
-def test_names_that_lead_elsewhere_are_refused(run, tmp_path):
-    """Also where the codes for them are there."""
+@pytest.mark.parametrize("name", ["", ".", "..", "../out", "/out", "a/b"])
+def test_names_that_lead_elsewhere_are_refused(run, tmp_path, name):
+    """Of a clip, also where its codes are there; and of the split."""
     path = coded(run, tmp_path)
     with np.load(path) as file:
         there = file["codes/clip00"]
-    changed(path, names=np.array(["../out"]), lengths=np.array([21]), **{"codes__../out": there})
+    changed(path, names=np.array([name]), lengths=np.array([21]), **{f"codes__{name}": there})
     with pytest.raises(TrainerError, match="a name that cannot be a folder's"):
         codes.read(path)
+    with pytest.raises(TrainerError, match="a name that cannot be a folder's"):
+        codes.read(changed(coded(run, tmp_path), about={"split": name}))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"not a zip"])
