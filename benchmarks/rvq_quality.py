@@ -2,20 +2,21 @@
 
     python benchmarks/rvq_quality.py datasets/mocap [--seeds 3] [--steps 3200] [--json]
 
-The data set is one that `gpuops data import` has made, with a skeleton. Three trainings for each
+The data set is one that `gpuops data import` has made, with a skeleton. Four trainings for each
 seed, two at a time, with a thread each:
 
-- rvq, by the preset `mocap`;
-- the peer: the same with `vector_quantize_pytorch.ResidualVQ` in the place of the quantizer, and
+- rvq: by the preset `mocap`;
+- peer: the same with `vector_quantize_pytorch.ResidualVQ` in the place of the quantizer, and
   nothing else changed: data, windows, their variation, network, first weights, loss, optimizer,
-  schedule. Its codebooks decay as ours do, begin with k-means and replace dead codes;
-- the peer, plain: its own defaults, and without what gpuops has for small data: windows are neither
+  schedule. Its codebooks decay as ours do, and codes die as seldom: its best of what was tried;
+- none: the same with nothing in that place: what no quantizer can be expected to improve upon;
+- plain peer: its own defaults, and without what gpuops has for small data: windows are neither
   mirrored nor blended, joints are not in the loss. 2,100 steps.
 
 Scored is what stands at the end, on whole clips of the validation split by `trainers.rvq.score`.
 Codebook usage is the share of a layer's codes that occur among the tokens of the training windows
-(each once, varied as in training), of the training clips, and of the validation clips. With fewer
-tokens than codes it cannot be whole: "even" is what codes drawn evenly at random would reach.
+(each once, varied as in training), of the training clips, and of the validation clips. With few
+tokens it cannot be whole: "even" is what codes drawn evenly at random would reach.
 """
 
 from __future__ import annotations
@@ -29,60 +30,88 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from rvq_peer import NAME, Peer
+from torch import Tensor, nn
 
 from trainers.engine.config import resolve
 from trainers.engine.data import item_seeds
 from trainers.engine.distributed import World
 from trainers.rvq import train as training
-from trainers.rvq.config import PRESETS, Config
+from trainers.rvq.config import PRESETS, Config, ModelConfig, QuantizerConfig
 from trainers.rvq.data import MotionBatch, MotionData, as_they_are, open_data, statistics_of
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import RVQVAE, build_model
-from trainers.rvq.quantizer import DROPPED
+from trainers.rvq.quantizer import DROPPED, Quantized
 from trainers.rvq.score import score
+from trainers.rvq.statistics import Statistics
 
 ALONE = World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
 PLAIN_STEPS = 2100
 PLAIN = "--mirror False --blend 0 --loss-joints 0"
 AT_ONCE = 64  # windows
 GOALS = {"mpjpe / peer": 0.8, "usage": 0.9}
-FAIR = {"decay": 0.99, "kmeans_init": True, "threshold_ema_dead_code": 0.0625}
+FAIR = {"decay": 0.99, "threshold_ema_dead_code": 0.0625}
+
+
+class Nothing(nn.Module):
+    """Passes latents on."""
+
+    def __init__(self, _model: ModelConfig, codes: QuantizerConfig) -> None:
+        super().__init__()
+        self.num_quantizers, self.nb_code = codes.num_quantizers, codes.nb_code
+
+    def forward(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Quantized:
+        """As they are."""
+        codes = torch.zeros((*x_BND.shape[:2], self.num_quantizers), dtype=torch.long)
+        codes = codes if mask_BN is None else codes.masked_fill(~mask_BN[..., None], DROPPED)
+        zero = x_BND.new_zeros(())
+        return Quantized(latents=x_BND, codes=codes, commitment=zero, perplexity=zero)
+
+    def update_(self, _world: World) -> None:
+        """Learn nothing."""
+
+    def dead_codes(self) -> list[int]:
+        """None of them."""
+        return [0] * self.num_quantizers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One of the trainings that are compared."""
 
+    quantizer: Callable[[ModelConfig, QuantizerConfig], nn.Module] | None = None
+    """What takes the place of ours."""
     flags: str = ""
-    peer: dict[str, Any] | None = None
-    """Settings of the peer's quantizer; None for ours."""
 
 
 KINDS = {
     "rvq": Kind(),
-    "peer": Kind(peer=FAIR),
-    "peer, plain": Kind(flags=PLAIN, peer={}),
+    "peer": Kind(quantizer=partial(Peer, **FAIR)),
+    "none": Kind(quantizer=Nothing),
+    "plain peer": Kind(quantizer=Peer, flags=PLAIN),
 }
 
 
-def run(kind: Kind, seed: int, data: str, steps: int) -> dict[str, Any]:
+def run(name: str, seed: int, data: str, steps: int) -> dict[str, Any]:
     """Train, and score what stands at the end; in a process of its own."""
     torch.set_num_threads(1)
+    kind = KINDS[name]
     built: list[RVQVAE] = []
 
-    def build(config: Config, statistics: Any) -> RVQVAE:
+    def build(config: Config, statistics: Statistics) -> RVQVAE:
         model = build_model(config, statistics)
-        if kind.peer is not None:
-            model.quantizer = Peer(config.model, config.quantizer, **kind.peer)  # type: ignore[assignment]
+        if kind.quantizer is not None:
+            model.quantizer = kind.quantizer(config.model, config.quantizer)  # type: ignore[assignment]
         built.append(model)
         return model
 
@@ -145,13 +174,12 @@ def even(tokens: int, codes: int) -> float:
 
 def measure(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """All runs; those of one seed beside each other."""
-    steps = {"rvq": options.steps, "peer": options.steps, "peer, plain": options.plain_steps}
-    todo = [(name, seed) for seed in range(options.seeds) for name in ("rvq", "peer")]
-    todo += [("peer, plain", seed) for seed in range(options.seeds)]
+    steps = dict.fromkeys(KINDS, options.steps) | {"plain peer": options.plain_steps}
+    todo = [(name, seed) for seed in range(options.seeds) for name in KINDS]
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         runs = {
-            pool.submit(run, KINDS[name], seed, options.data, steps[name]): (name, seed)
+            pool.submit(run, name, seed, options.data, steps[name]): (name, seed)
             for name, seed in todo
         }
         found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in KINDS}
@@ -199,11 +227,13 @@ def show(said: dict[str, Any], one: dict[str, Any], codes: int, seconds: float) 
         seeds = " ".join(f"{value:.3f}" for value in row["mpjpe_of_seeds"])
         print(f"{name:<12} MPJPE {row['mpjpe']:.3f}  ({seeds})  {row['cpu_s']:.0f} s CPU")
     for name, ratio in said["ratios"].items():
-        print(f"{name:<20} {ratio:.2f}  (goal <= {GOALS['mpjpe / peer']})")
+        goal = f"  (goal <= {GOALS['mpjpe / peer']})" if "peer" in name else ""
+        print(f"{name:<20} {ratio:.2f}{goal}")
     for where, tokens in one["tokens"].items():
         share = even(tokens, codes)
         print(f"usage, {where}: {tokens:,} tokens, {codes:,} codes a layer; even: {share:.2f}")
-        for name, row in said["medians"].items():
+        for name in ("rvq", "peer", "plain peer"):
+            row = said["medians"][name]
             layers = " ".join(f"{layer:.2f}" for layer in row["usage"][where])
             print(f"  {name:<12} {layers}  (goal >= {GOALS['usage']} where the data allows it)")
 
