@@ -60,7 +60,8 @@ def monitor(
     if not SHORTEST_S <= interval < math.inf:
         raise UsageError(f"--interval {interval:g} is no time.", f"{SHORTEST_S} s is the least.")
     gc.enable()
-    part = _part(gpu, run, runs_dir)
+    root = run_dir.find(run_dir.runs_dir(runs_dir), run) if run is not None else None
+    part = _part(gpu, root)
     looks = 1 if once else count
     live = looks is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
     if live:
@@ -74,21 +75,29 @@ def monitor(
                 _export(textfile, last, for_good=looks is None)
             if textfile is None or as_json:
                 _print(last, as_json=as_json, alone=looks == 1)
-    if last is not None and (code := CODES[last.health]):
-        raise typer.Exit(int(code))
+    if last is not None and (code := _code(last, root)):
+        raise typer.Exit(code)
 
 
-def _part(
-    gpu: list[str] | None, run: str | None, runs_dir: Path | None
-) -> Callable[[Board], Board]:
-    """What of a board is wanted."""
+def _part(gpu: list[str] | None, root: Path | None) -> Callable[[Board], Board]:
+    """What of a board is wanted: cards, and a run by its folder, however that was reached."""
     gpus = [word for words in gpu or () for word in words.split(",") if word]
-    wanted = str(run_dir.find(run_dir.runs_dir(runs_dir), run)) if run is not None else None
+    wanted = {str(root), str(root.resolve())} if root is not None else None
 
     def part(board: Board) -> Board:
         return core.only(board, gpus=gpus, run=wanted) if gpus or wanted else board
 
     return part
+
+
+def _code(board: Board, root: Path | None) -> int:
+    """What the last look comes to; a run that was asked for and does not run is as it ended."""
+    if root is None or board.jobs:
+        return int(CODES[board.health])
+    record = run_dir.load(root)
+    status = record.status if record is not None else "gone"
+    output.note(f"{root.name} does not run: it is {status}.")
+    return int(ExitCode.OK if status in {"finished", "stopped"} else ExitCode.FAILED)
 
 
 @contextmanager

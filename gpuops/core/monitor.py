@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -89,15 +89,17 @@ def board(monitor: Monitor) -> Board:
     )
 
 
-def only(whole: Board, *, gpus: Sequence[str] = (), run: str | None = None) -> Board:
+def only(whole: Board, *, gpus: Sequence[str] = (), run: Collection[str] | None = None) -> Board:
     """The part of a board that somebody wants: some cards (index, UUID), a run's job and cards.
+
+    ``run`` are the names of the run's folder: a folder may have several.
 
     Raises:
         UsageError: a card is asked for that is not there.
     """
     cards, jobs = whole.cards, whole.jobs
     if run is not None:
-        jobs = tuple(job for job in jobs if run in {job.run_id, job.run_dir})
+        jobs = tuple(job for job in jobs if job.run_dir in run)
         held = {index for job in jobs for rank in job.ranks for index in rank.gpus}
         cards = tuple(card for card in cards if card.index in held)
     if gpus:
@@ -113,7 +115,7 @@ def only(whole: Board, *, gpus: Sequence[str] = (), run: str | None = None) -> B
         happenings=tuple(
             one
             for one in whole.happenings
-            if one.gpu in shown or (one.job is not None and (run is None or one.job == run))
+            if one.gpu in shown or (one.job is not None and (run is None or one.job in run))
         ),
         advice=tuple(one for one in whole.advice if run is None or one.about in names),
     )

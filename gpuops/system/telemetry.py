@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpuops.core import telemetry_file
-from gpuops.core.telemetry import FIRST_S, Recording, Sample, thinned
+from gpuops.core.telemetry import Recording, Sample, thinned
 from gpuops.core.telemetry_file import Layout
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 
 NAME = "telemetry.bin"
+PATIENCE_S = 60.0  # a disk that is full will hardly be empty a second later
 LONGEST = 4 * telemetry_file.MOST_BYTES  # more is not ours
 
 
@@ -50,7 +51,7 @@ class Recorder:
                 self._layout = self._written(whole, layout.cards)
         except (OSError, GpuopsError):
             self._layout = None  # what is there then is looked at anew
-        every_s = self._layout.every_s if self._layout else FIRST_S
+        every_s = self._layout.every_s if self._layout else PATIENCE_S
         self._due_s = time.monotonic() + every_s
 
     def _added(self, sample: Sample, layout: Layout) -> bool:

@@ -93,6 +93,18 @@ def test_an_unsupervised_run_is_not_all_well(box, run):
     assert 5 == monitor(box, run, "--once", "--json").returncode
 
 
+def test_a_run_that_does_not_run_is_as_it_ended(box, run):
+    """Asked for by name, it is no empty board that looks well; a link to its folder is as good."""
+    link = run.root.parent / "newest"
+    link.symlink_to(run.root)
+    alive = monitor(box, run, "--run", f"{link}/.", "--once", "--json")
+    run.ends()
+    lost = monitor(box, run, "--once", "--json")
+
+    assert [run.name] == [job["run_id"] for job in json.loads(alive.stdout)["jobs"]]
+    assert (1, True) == (lost.returncode, "does not run: it is lost" in lost.stderr), lost.stderr
+
+
 def test_looks_one_by_one_as_lines_of_json(box, run):
     """An object a line, so many as were asked for."""
     answer = monitor(box, run, "--count", "3", "--interval", "0.2", "--json")

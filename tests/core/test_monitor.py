@@ -365,8 +365,8 @@ def test_a_part_of_the_board():
         [row.index for row in only(whole, gpus=["3"]).strangers],
         len(only(whole, gpus=["2"]).strangers),
     )
-    assert [0, 1] == [row.index for row in only(whole, run=RUN_DIR).cards]
-    assert () == only(whole, run="another").jobs
+    assert [0, 1] == [row.index for row in only(whole, run={RUN_DIR}).cards]
+    assert () == only(whole, run={"another"}).jobs
     with pytest.raises(UsageError, match="no GPU is called 9"):
         only(whole, gpus=["9"])
 
