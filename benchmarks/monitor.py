@@ -47,6 +47,8 @@ while True:
 """
 INTERVAL_S = 2.0
 ROWS, COLUMNS = 24, 80
+# What comes after the eighth card: there the head of the processes, here its rank.
+LAST = (b"Processes:", b"rank 7")
 Command = Sequence[str]
 Environment = Mapping[str, str]
 Row = tuple[float | None, float, str]
@@ -233,12 +235,12 @@ def measured(
 def first_frames(
     rounds: int, peer: Command, own: Command, environment: Environment
 ) -> tuple[float, float]:
-    """Medians of the time to the last card's row, in turn."""
+    """Medians of the time to the end of the last card's row, in turn."""
     times = ([], [])
     for round_ in range(rounds + 1):
         for place, command in enumerate((peer, own)):
             terminal = Terminal(command, environment, columns=120, rows=60)
-            took = terminal.shows(b" 7 ")
+            took = terminal.shows(LAST[place])
             terminal.ends()
             if round_:  # the first fills caches
                 times[place].append(took)
@@ -270,7 +272,7 @@ def watched(
 def stuck(box: Box, command: Command, environment: Environment) -> dict[str, Row]:
     """One driver call that does not return: the distance of frames, and how soon q is obeyed."""
     terminal = Terminal(command, environment)
-    terminal.shows(b" 7 ")
+    terminal.shows(LAST[1])
     box.mock.set([*box.lines, "hang 5 nvmlDeviceGet* 600"])
     moments = terminal.read(time.monotonic() + 24)
     frames = [m for before, m in itertools.pairwise([0.0, *moments]) if m - before > 0.3]
