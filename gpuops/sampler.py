@@ -87,7 +87,8 @@ class Sampler:
         seen = Observation(
             now_s=time.monotonic(),
             beats=tuple(beat for beat in beats if beat.rank in dict(ranks)),
-            vitals=vitals.read(ranks),
+            # Who trains and beats is judged by that; what it reads and writes says no more.
+            vitals=vitals.read(ranks, with_io=not _trains(beats)),
             # Of one that says its steps, the first look at its log would pass for a sign of life.
             log_bytes=life.log_bytes() if life is not None and not _trains(beats) else None,
             checkpoint_bytes=life.checkpoint_bytes() if life is not None else None,

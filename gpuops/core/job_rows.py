@@ -167,22 +167,24 @@ def _rank(
     process: Process, gpus: tuple[int, ...], beats: Mapping[int, Beat], watch: Watch, clock_s: float
 ) -> RankRow:
     rank = process.rank
-    row = RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
     beat = beats.get(rank) if rank is not None else None
     pace = watch.beats.get(rank) if rank is not None else None
     if beat is None or pace is None:
-        return row
-    rate, usual = _speed(pace, watch.clock_s), _per_s(pace.median_s)
+        return RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
+    usual = _per_s(pace.median_s)
     age_s = max(0.0, clock_s - beat.monotonic_s)
     left = None
     if beat.step is not None and beat.total_steps is not None:
         left = max(0, beat.total_steps - beat.step)
-    return replace(
-        row,
+    return RankRow(
+        rank=rank,
+        pid=process.pid,
+        gpus=gpus,
+        process=process.state,
         phase=beat.phase,
         step=beat.step,
         total_steps=beat.total_steps,
-        steps_per_s=rate,
+        steps_per_s=_speed(pace, watch.clock_s),
         usual_steps_per_s=usual,
         loss=beat.loss,
         eta_s=None if left is None or not usual else left / usual,

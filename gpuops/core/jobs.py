@@ -138,22 +138,33 @@ def gather(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
     return tuple(sorted(jobs, key=lambda job: min(map(_age, job.processes))))
 
 
-def on_cards(box: Box | None, pid: int) -> tuple[tuple[int, ...], int | None]:
-    """The cards that list a process, and the memory that it holds there.
+Place = tuple[tuple[int, ...], int | None]
+"""The cards that list a process, and the memory that it holds there.
 
-    Zero where all cards could be read and none lists it; ``None`` where that cannot be told.
-    """
+Zero where all cards could be read and none lists it; ``None`` where that cannot be told.
+"""
+
+
+def places(box: Box | None) -> tuple[Mapping[int, Place], Place]:
+    """The place of each process that a card lists, by pid; and that of all others."""
     devices = box.devices if box is not None else ()
-    listed = [
-        (device.index, process.memory_bytes)
-        for device in devices
-        for process in device.processes or ()
-        if process.pid == pid
-    ]
-    sizes = [size for _, size in listed if size is not None]
-    known = len(sizes) == len(listed) and all(device.processes is not None for device in devices)
-    indices = tuple(dict.fromkeys(index for index, _ in listed))
-    return indices, sum(sizes) if known and devices else None
+    readable = bool(devices) and all(device.processes is not None for device in devices)
+    listed: dict[int, list[tuple[int, int | None]]] = {}
+    for device in devices:
+        for process in device.processes or ():
+            listed.setdefault(process.pid, []).append((device.index, process.memory_bytes))
+    found: dict[int, Place] = {}
+    for pid, held in listed.items():
+        sizes = [size for _, size in held if size is not None]
+        known = readable and len(sizes) == len(held)
+        found[pid] = tuple(dict.fromkeys(index for index, _ in held)), sum(sizes) if known else None
+    return found, ((), 0 if readable else None)
+
+
+def on_cards(box: Box | None, pid: int) -> Place:
+    """The place of one process."""
+    found, elsewhere = places(box)
+    return found.get(pid, elsewhere)
 
 
 def program(argv: Sequence[str]) -> str | None:

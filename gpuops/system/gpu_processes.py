@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -13,34 +15,44 @@ from gpuops.core.foreign import printable
 from gpuops.system.identity import settled_before, stat
 
 COMMAND_LENGTH = 60
-MOST_KNOWN = 4096
+MOST_KNOWN, GOOD_S = 4096, 10.0
 # The number that the kernel gives the machine's own PID namespace (PROC_PID_INIT_INO).
 MACHINES_OWN = 0xEFFFFFFC
 
 
 class Acquaintances:
-    """Processes as ``identify`` tells them; one that is known already is not looked up again."""
+    """Processes as ``identify`` tells them; who is known is looked at again now and then."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[int, str], GpuProcess]] = {}
+        self._known: dict[int, _Known] = {}
 
     def identify(
         self, pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool
     ) -> GpuProcess:
         """Who it is, with what it holds now."""
-        seen = stat(pid)
-        is_now = (seen.start_ticks, seen.name) if seen is not None else None
-        was, known = self._known.pop(pid, (None, None))
-        if known is not None and was is not None and was == is_now:
-            self._known[pid] = was, known
-            return replace(known, kind=kind, memory_bytes=memory_bytes)
-        found = identify(pid, kind=kind, memory_bytes=memory_bytes, contained=contained)
-        settled = seen is not None and seen.start_ticks < settled_before()
-        if is_now is not None and settled and found.whose == "known":
-            self._known[pid] = is_now, found
-            if len(self._known) > MOST_KNOWN:  # who was asked for longest ago
-                del self._known[next(iter(self._known))]
-        return found
+        now, known = time.monotonic(), self._known.pop(pid, None)
+        if known is None or now >= known.good_until_s:
+            seen = stat(pid)
+            who = (seen.start_ticks, seen.name) if seen is not None else None
+            if known is None or who is None or who != known.who:
+                found = identify(pid, kind=kind, memory_bytes=memory_bytes, contained=contained)
+                settled = seen is not None and seen.start_ticks < settled_before()
+                if who is None or not settled or found.whose != "known":
+                    return found
+                known = _Known(who, found, 0.0)
+            known = known._replace(good_until_s=now + GOOD_S)
+        self._known[pid] = known
+        if len(self._known) > MOST_KNOWN:  # who was asked for longest ago
+            del self._known[next(iter(self._known))]
+        return replace(known.found, kind=kind, memory_bytes=memory_bytes)
+
+
+class _Known(NamedTuple):
+    """A process by its start and its program's name, and what was found out of it."""
+
+    who: tuple[int, str]
+    found: GpuProcess
+    good_until_s: float
 
 
 def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool) -> GpuProcess:

@@ -15,11 +15,10 @@ import psutil
 
 from gpuops.core.cleanup import Seen
 from gpuops.core.device import Box
-from gpuops.core.jobs import VARIABLES, Process, TrainingJob, gather, on_cards
+from gpuops.core.jobs import VARIABLES, Place, Process, TrainingJob, gather, places
 from gpuops.system.identity import Identity, settled_before, stat
 
 EVERYBODY_EVERY = 16  # looks
-NOBODY = -1  # a pid that no card lists
 
 
 def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
@@ -63,13 +62,12 @@ class Census:
             else self._known[pid]
             for pid in psutil.pids()
         }
-        listed = {p.pid for device in box.devices for p in device.processes or ()} if box else set()
-        nowhere = on_cards(box, NOBODY)
+        listed, elsewhere = places(box)
         self._known = {pid: one for pid, one in seen.items() if one is not None}
         for pid, one in self._known.items():
             if one.process is not None:
-                place = on_cards(box, pid) if pid in listed else nowhere
-                self._known[pid] = one._replace(process=_placed(one.process, place))
+                placed = _placed(one.process, listed.get(pid, elsewhere))
+                self._known[pid] = one._replace(process=placed)
         found = gather(one.process for one in self._known.values() if one.process is not None)
         self._lively = {pid for pid, one in self._known.items() if one.start_ticks > young}
         self._lively |= {process.pid for job in found for process in job.processes}
@@ -171,7 +169,7 @@ def _read(pid: int) -> Process | None:
     return found if again is not None and again.start_ticks == start_ticks else None
 
 
-def _placed(process: Process, place: tuple[tuple[int, ...], int | None]) -> Process:
+def _placed(process: Process, place: Place) -> Process:
     """With the cards that list it, and what it holds there."""
     gpus, memory_bytes = place
     if (process.gpus, process.gpu_memory_bytes) == place:

@@ -18,12 +18,12 @@ SHARE = 0.001  # of the time may be spent on measuring a folder
 OVERDUE_S = 10.0
 
 
-def read(ranks: Iterable[tuple[int, Identity]]) -> tuple[RankVitals, ...]:
+def read(ranks: Iterable[tuple[int, Identity]], *, with_io: bool = True) -> tuple[RankVitals, ...]:
     """Each rank's process now: in state X where it has gone, ``None`` for what is not shown."""
-    return tuple(_vitals(rank, process) for rank, process in ranks)
+    return tuple(_vitals(rank, process, with_io=with_io) for rank, process in ranks)
 
 
-def _vitals(rank: int, process: Identity) -> RankVitals:
+def _vitals(rank: int, process: Identity, *, with_io: bool) -> RankVitals:
     try:
         # A name may hold anything, but no other field holds a ")".
         fields = _text(f"/proc/{process.pid}/stat").rpartition(b")")[2].split()
@@ -42,7 +42,7 @@ def _vitals(rank: int, process: Identity) -> RankVitals:
         pid=process.pid,
         state=fields[0].decode(),
         cpu_s=(int(fields[11]) + int(fields[12])) * TICK_S,
-        io_bytes=_io_bytes(process.pid),
+        io_bytes=_io_bytes(process.pid) if with_io else None,
         threads=int(fields[17]),
         memory_bytes=int(fields[21]) * PAGE_BYTES,
     )
