@@ -9,8 +9,8 @@ import re
 MAGIC = b"\x93NUMPY"
 HEAD_BYTES = 4096  # longer heads are those of records with very many fields
 _PLAIN = re.compile(
-    rb"\s*\{'descr': '[<>|=][biufc](\d+)', 'fortran_order': (?:True|False), "
-    rb"'shape': \(([\d, ]*)\), *\}"
+    rb"\s*\{'descr': '[<>|=][biufc](\d{1,2})', 'fortran_order': (?:True|False), "
+    rb"'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), *\}"
 )
 
 

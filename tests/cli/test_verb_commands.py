@@ -136,6 +136,7 @@ def test_codes_and_back_from_another_folder(run, tmp_path):
     assert back.returncode == 0, back.stderr
 
     with np.load(tmp_path / "codes.npz") as file:
-        lengths = dict(zip(file["names"].tolist(), file["lengths"].tolist(), strict=True))
+        names = json.loads(file["names.json"])
+        lengths = dict(zip(names, file["lengths"].tolist(), strict=True))
     for name, length in lengths.items():
         assert np.load(tmp_path / "back" / "val" / name / "pose.npy").shape == (length, 156)

@@ -23,6 +23,10 @@ class TrainerError(Exception):
         self.hint = hint
 
 
+# What is raised by reading data of unknown origin that is not what was expected.
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
 class ConfigError(TrainerError, ValueError):
     """A setting is unknown or has a value it cannot have; all ranks see the same one."""
 

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 _MAGIC = b"\x93NUMPY"
 MOST = 10_240  # bytes of a head; NumPy's own limit is a little less
 _FIRST = 256  # bytes that nearly every head fits into
+_AXES = 32  # that NumPy has, in all its versions
 # As NumPy writes it. Parsing such a head as Python takes ten times as long as reading it.
 _PLAIN = re.compile(
-    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<>|=][biuf]\d+)', 'fortran_order': (True|False), "
-    rb"'shape': \(([\d, ]*)\), \} *\n",
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<>|=](?:b1|[iu][1248]|f[248]))', "
+    rb"'fortran_order': (True|False), 'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), \} *\n",
     re.DOTALL,
 )
 
@@ -79,6 +80,8 @@ def parse(first: bytes, there: int) -> Head:
         )
     else:
         head = _odd(first)
+    if len(head.shape) > _AXES or not all(0 <= size < 1 << 63 for size in head.shape):
+        raise ArrayError("its head is damaged (no array has such a shape)")
     if head.begin + head.nbytes > there:
         whole = head.begin + head.nbytes
         raise ArrayError(f"it is cut off: {there:,} of {whole:,} bytes are there")
@@ -110,8 +113,6 @@ def _odd(first: bytes) -> Head:
         raise ArrayError("it holds pickled objects, which are never loaded")
     if dtype.kind not in "biufc":
         raise ArrayError(f"it holds no numbers ({dtype})")
-    if any(size < 0 for size in shape):
-        raise ArrayError(f"its head is damaged (shape {shape})")
     return Head(dtype=dtype, shape=shape, fortran=fortran, begin=file.tell())
 
 

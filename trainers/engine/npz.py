@@ -1,7 +1,8 @@
 """Archives of arrays (.npz): read without trusting them, written so that they can be mapped.
 
-A member's size, as the archive and its own head give it, is compared with what is there before
-anything is allocated; nothing is ever unpickled. Torch-free.
+A member's size, as the archive and its own head give it, is compared with what is there (where it
+is compressed: with what the caller allows) before anything is allocated; nothing is ever unpickled.
+Torch-free.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOCAL = 30  # bytes of a member's local header, before name and extra field
 _ALIGN = 64
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError,
     OSError, ValueError, OverflowError, NotImplementedError, RuntimeError,
@@ -41,6 +43,8 @@ class Archive:
             self._zip = zipfile.ZipFile(file)
         except _BROKEN:
             raise ArrayError("it is no archive, or is cut off") from None
+        if any(info.compress_type not in _PACKED for info in self._zip.infolist()):
+            raise ArrayError("it is compressed in a way that NumPy does not use")
         self._members = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
 
     @property
@@ -54,7 +58,8 @@ class Archive:
         if info.file_size > most:
             raise ArrayError(f"{name} is larger than {most:,} bytes")
         try:
-            return self._zip.read(info)
+            with self._zip.open(info) as member:
+                return member.read(info.file_size)  # a bare read() unpacks more before it cuts
         except _BROKEN:
             raise ArrayError(f"{name} is damaged") from None
 
@@ -64,7 +69,10 @@ class Archive:
         with _of(name):
             head = npy.parse(data[: npy.MOST], len(data))
         flat = np.frombuffer(data, head.dtype, head.nbytes // head.dtype.itemsize, head.begin)
-        return flat.reshape(head.shape, order="F" if head.fortran else "C")
+        try:
+            return flat.reshape(head.shape, order="F" if head.fortran else "C")
+        except ValueError:
+            raise ArrayError(f"{name} has a shape that no array has") from None
 
     def mapped(self, name: str, dtype: str) -> NDArray[Any]:
         """A flat array that lies in the archive as it is, mapped."""

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
-from trainers.engine import npz
 from trainers.engine.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
 from trainers.rvq import cache_report, old_cache, window_cache
@@ -67,6 +66,7 @@ def build(argv: Sequence[str]) -> int:
     as_json = "--json" in argv
     config = resolve(CacheConfig, _spelled(argv), name="rvq", presets=PRESETS)
     path = _save_path(config)
+    window_cache.check_writable(path)
     dataset = config.dataset
     cache = window_cache.build(
         _listing(dataset.data, config.cache.split, dataset.max_samples, dataset.pose_fps),
@@ -106,15 +106,13 @@ def verify(argv: Sequence[str]) -> int:
     parser.add_argument("--data", "--data-path", help="the data set; left out: where it was built")
     given = parser.parse_args(argv)
     cache = window_cache.read(given.cache)
-    with npz.opened(given.cache) as archive:
-        whole = archive.is_whole()
     ours = cache.listing
     root = Path(given.data or ours.data)
     # What skeleton.json does not say is what was said when it was built.
     pose_fps = None if (root / SKELETON).is_file() else ours.fps
     theirs = _listing(str(root), ours.split, cache.max_samples, pose_fps)
     differences = cache.differences(cache.recipe, theirs)
-    if not whole:
+    if not window_cache.is_whole(given.cache):
         differences.append("its bytes are not those that were written")
     if not differences and not cache.windows.equals(cache.recipe.cut(theirs.lengths)):
         differences.append("its windows are not those that its parameters give")

@@ -71,7 +71,7 @@ def usable(
         CacheError: with every difference, and what can be done.
     """
     try:
-        cache = window_cache.read(path)
+        cache = window_cache.read_sound(path)
     except CacheError as error:
         raise CacheError(error.message, build_hint(path, config, listing)) from None
     differences = cache.differences(recipe(config), listing)
@@ -103,7 +103,7 @@ def build_command(path: Path, config: DatasetConfig, split: str) -> str:
     words = ["gpuops", "cache", "build", "--data", config.data, "--split", split]
     words += ["--window-size", str(config.window_size)]
     words += ["--window-stride", str(config.window_stride), "--multi-length"]
-    words += [f"{ratio:g}" for ratio in config.multi_length_training]
-    words += ["--pose-fps", f"{config.pose_fps:g}"] if config.pose_fps else []
+    words += map(window_cache.exact, config.multi_length_training)
+    words += ["--pose-fps", window_cache.exact(config.pose_fps)] if config.pose_fps else []
     words += ["--max-samples", str(config.max_samples)] if config.max_samples else []
     return shlex.join([*words, "--save-path", str(path)])

@@ -11,7 +11,7 @@ from trainers.rvq.cached_windows import cache_path, usable
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.listing import POSE, SKELETON, list_clips, pose_head, validation_split
 from trainers.rvq.statistics import read_statistics
-from trainers.rvq.window_cache import CacheError
+from trainers.rvq.window_cache import CacheError, check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +50,7 @@ def _caches(config: DatasetConfig) -> Iterator[Finding]:
             listing = list_clips(root, folder, config.max_samples, pose_fps=config.pose_fps)
             cache, accepted = usable(path, config, listing)
         except CacheError as error:
-            yield (
-                refused("cache", error)
-                if not config.rebuild_cache
-                else Finding(
-                    check="cache", severity="ok", summary=f"{error.message}; it will be built anew"
-                )
-            )
+            yield _to_be_built(path, error) if config.rebuild_cache else refused("cache", error)
         except TrainerError as error:
             yield refused("cache", error)
         else:
@@ -66,6 +60,15 @@ def _caches(config: DatasetConfig) -> Iterator[Finding]:
                 severity="warning" if accepted else "ok",
                 summary="; ".join([about, *accepted]),
             )
+
+
+def _to_be_built(path: Path, why: CacheError) -> Finding:
+    try:
+        check_writable(path)
+    except TrainerError as error:
+        return refused("cache", error)
+    said = f"{why.message}; it will be built anew"
+    return Finding(check="cache", severity="ok", summary=said)
 
 
 def _statistics(config: DatasetConfig) -> Iterator[Finding]:

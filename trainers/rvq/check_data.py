@@ -17,7 +17,7 @@ import numpy as np
 
 from trainers.engine import npy
 from trainers.engine.bars import bars, bins
-from trainers.engine.errors import TrainerError, run_main
+from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import reason
 from trainers.rvq.config import DatasetConfig
 from trainers.rvq.listing import (
@@ -210,7 +210,7 @@ def _check_rate(folder: Path, fps: float) -> None:
         return
     try:
         said = float(json.loads(path.read_bytes()).get("fps", fps))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, *MALFORMED):
         raise _UnusableError(f"{CLIP} cannot be read") from None
     if not abs(said - fps) <= RATE_TOLERANCE * fps:
         raise _UnusableError(f"it has {said:g} frames a second, the data set {fps:g}")

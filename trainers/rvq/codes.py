@@ -2,18 +2,16 @@
 
 ::
 
-    about          JSON: which weights coded it, of which clips, and what decoding takes
-    names          (C,) the clips, sorted
-    lengths        (C,) frames of each
-    codes/NAME     (Q, N) the codes of a clip: a row a codebook, a column every `hop` frames
+    about.json         which weights coded it, of which clips, and what decoding takes
+    names.json         a list: the C clips, sorted
+    lengths.npy        (C,) frames of each
+    codes/NAME.npy     (Q, N) the codes of a clip: a row a codebook, a column every `hop` frames
 """
 
 from __future__ import annotations
 
 import json
 import math
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,13 +20,16 @@ import numpy as np
 from annotated_types import Ge
 from pydantic import TypeAdapter
 
+from trainers.engine import npz
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
+from trainers.engine.npy import ArrayError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
+MOST = 1 << 26  # bytes of a member: days of one clip
 Count = Annotated[int, Ge(1)]
 
 
@@ -51,6 +52,9 @@ class About:
     nb_code: Count
     skeleton: dict[str, Any] | None
     """What skeleton.json holds, where the clips had one."""
+
+
+_ABOUT, _OBJECT, _NAMES = map(TypeAdapter, (About, dict[str, Any], list[str]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +86,14 @@ def bits_per_token(quantizers: int, nb_code: int) -> float:
 def save(codes: Codes, path: Path) -> None:
     """Write the file, whole or not at all."""
     kind = np.int16 if codes.about.nb_code <= 1 << 15 else np.int32
-    arrays: dict[str, NDArray[Any]] = {
-        "about": np.array(json.dumps({"format": FORMAT, **asdict(codes.about)})),
-        "names": np.array(list(codes.lengths)),
-        "lengths": np.array(list(codes.lengths.values()), dtype=np.int64),
+    texts = {
+        "about": json.dumps({"format": FORMAT, **asdict(codes.about)}),
+        "names": json.dumps(list(codes.lengths)),
     }
-    arrays |= {f"codes/{name}": one.astype(kind) for name, one in codes.codes.items()}
+    arrays = {"lengths": np.array(list(codes.lengths.values()), dtype=np.int64)}
+    arrays |= {f"codes/{name}": np.ascontiguousarray(c, kind) for name, c in codes.codes.items()}
     with whole_file(path) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        npz.write(file, arrays, **texts)
 
 
 def read(path: Path) -> Codes:
@@ -98,27 +102,32 @@ def read(path: Path) -> Codes:
     Raises:
         TrainerError: where it is none, or says what cannot be.
     """
+    if not path.exists():
+        raise TrainerError(f"there is no file {path}", "`gpuops encode` writes one")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            if about.pop("format") != FORMAT:
-                raise TrainerError(f"{path} is of a format that is newer than this program")
-            names, lengths = file["names"].tolist(), file["lengths"].tolist()
+        with npz.opened(path) as archive:
+            about = _OBJECT.validate_json(archive.data("about.json", MOST))
+            if about.get("format") != FORMAT:
+                raise TrainerError(f"{path} is of another format than this program's")
+            names = _NAMES.validate_json(archive.data("names.json", MOST))
             found = Codes(
-                about=TypeAdapter(About).validate_python(about),
-                lengths=dict(zip(names, lengths, strict=True)),
-                codes={name: file[f"codes/{name}"] for name in names},
+                about=_ABOUT.validate_python(about),
+                lengths=_lengths(names, archive.array("lengths", MOST)),
+                codes={name: archive.array(f"codes/{name}", MOST) for name in names},
             )
-    except FileNotFoundError:
-        raise TrainerError(f"there is no file {path}", "`gpuops encode` writes one") from None
-    except (
-        OSError, EOFError, ValueError, KeyError, TypeError, AttributeError,
-        zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+    except (ArrayError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
         raise TrainerError(f"{path} is no file of codes ({reason})") from None
     _check(found, path)
     return found
+
+
+def _lengths(names: list[str], frames: NDArray[Any]) -> dict[str, int]:
+    if frames.dtype.kind not in "iu" or frames.shape != (len(names),) or (frames < 1).any():
+        raise ArrayError("its lengths are no numbers of frames")
+    if len(set(names)) != len(names):
+        raise ArrayError("two of its clips have one name")
+    return dict(zip(names, frames.tolist(), strict=True))
 
 
 def _check(found: Codes, path: Path) -> None:

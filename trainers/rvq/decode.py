@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from trainers.engine import distributed
-from trainers.engine.errors import TrainerError, run_main
+from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import whole_folder
 from trainers.rvq import codes
 from trainers.rvq.kinematics import features_to_axis_angle
@@ -77,7 +77,7 @@ def _skeleton(given: dict[str, Any] | None, joints: int, path: Path) -> Skeleton
         return None
     try:
         skeleton = skeleton_of(given)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise TrainerError(f"{path} has a skeleton that is none ({error})") from None
     if len(skeleton) != joints:
         raise TrainerError(f"{path} has {joints} joints, and a skeleton of {len(skeleton)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.engine import npy
-from trainers.engine.errors import ConfigError, TrainerError
+from trainers.engine.errors import MALFORMED, ConfigError, TrainerError
 from trainers.engine.files import reason
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def frame_rate(root: Path, given: float | None = None) -> float:
         return FPS if given is None else given
     try:
         said = float(json.loads(path.read_bytes()).get("fps", FPS))
-    except (OSError, ValueError, TypeError, AttributeError):
+        if not 0 < said < math.inf:
+            raise ValueError
+    except (OSError, *MALFORMED):
         raise TrainerError(
             f"{path} does not say the frame rate", "import the clips again"
         ) from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from trainers.engine.errors import TrainerError
+from trainers.engine.errors import MALFORMED, TrainerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ def load_skeleton(root: Path) -> Skeleton | None:
         return None
     try:
         return skeleton_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *MALFORMED) as error:
         reason = f"{type(error).__name__}: {error}"
         raise TrainerError(
             f"{path} does not describe a skeleton ({reason})",
@@ -139,7 +139,7 @@ def skeleton_of(data: dict[str, Any]) -> Skeleton:
     """Make a skeleton of what `to_dict` gives.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: where it is not one.
+        One of MALFORMED: where it is not one.
     """
     joints = tuple(str(name) for name in data["joints"])
     parents = tuple(int(parent) for parent in data["parents"])
@@ -170,6 +170,8 @@ def skeleton_of(data: dict[str, Any]) -> Skeleton:
         raise ValueError("parents must come before their children")
     if not 0 <= skeleton.translation_joint < count:
         raise ValueError("translation_joint is not a joint")
+    if not 0 < skeleton.fps < math.inf:
+        raise ValueError(f"{skeleton.fps:g} is no frame rate")
     return skeleton
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.engine import npy
-from trainers.engine.errors import TrainerError
+from trainers.engine.errors import MALFORMED, TrainerError
 from trainers.engine.files import reason
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _from_json(path: Path) -> dict[str, NDArray[Any]]:
         return {name: np.asarray(given[name], dtype=np.float64) for name in names}
     except OSError as error:
         raise TrainerError(f"{path} cannot be read: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except MALFORMED:
         raise TrainerError(
             f"{path} holds no statistics", 'a JSON object with lists "mean" and "std" is wanted'
         ) from None

@@ -12,7 +12,7 @@ import torch
 
 from trainers.engine import checkpoint, checkpoint_files
 from trainers.engine.config import from_dict
-from trainers.engine.errors import TrainerError
+from trainers.engine.errors import MALFORMED, TrainerError
 from trainers.rvq.config import Config
 from trainers.rvq.data import as_they_are, open_data
 from trainers.rvq.features import values_per_joint
@@ -84,7 +84,7 @@ def _mean_pose(saved: Path) -> torch.Tensor:
     try:
         statistics = json.loads(saved.read_text(encoding="utf-8"))
         return torch.tensor(statistics["mean_pose"], dtype=torch.float32)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise TrainerError(
             f"{saved} cannot be used ({type(error).__name__})", "it lies in the run's folder"
         ) from None

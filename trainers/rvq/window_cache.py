@@ -8,7 +8,7 @@ Shapes: S clips, W windows.
 from __future__ import annotations
 
 import json
-import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from trainers.rvq.windows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -84,7 +84,7 @@ class WindowCache:
         ours = _parameters(self.recipe, self.listing)
         theirs = _parameters(recipe, listing)
         said = [
-            f"{name} is {value} in the cache and {theirs[name]} here"
+            f"{name} is {_shown(value)} in the cache and {_shown(theirs[name])} here"
             for name, value in ours.items()
             if value != theirs[name]
         ]
@@ -94,17 +94,25 @@ class WindowCache:
         """Whether every window lies within its clip, for clips of these lengths (S,)."""
         return _within(self.windows, lengths)
 
+    def has_its_sizes(self) -> bool:
+        """Whether every window is as long as the recipe has it, or as its clip if that is less."""
+        frames, sizes = np.asarray(self.listing.lengths), list(self.recipe.sizes)
+        return all(
+            np.isin(padded, sizes).all() and (length == np.minimum(padded, frames[sample])).all()
+            for sample, _, length, padded in _parts(self.windows)
+        )
+
 
 def build(listing: Listing, recipe: Recipe, **given: int | None) -> WindowCache:
     """Cut the windows of a list of clips."""
     return WindowCache(listing=listing, recipe=recipe, windows=recipe.cut(listing.lengths), **given)
 
 
-def write(cache: WindowCache, path: Path) -> None:
-    """Write a cache, whole or not at all; an older one is replaced, another file is not.
+def check_writable(path: Path) -> None:
+    """Refuse a path that no cache is written to.
 
     Raises:
-        TrainerError: where it cannot be written.
+        TrainerError: it would be no .npz, or replace another file.
     """
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise TrainerError(
@@ -113,6 +121,15 @@ def write(cache: WindowCache, path: Path) -> None:
         )
     if path.exists() and not is_ours(path):
         raise TrainerError(f"{path} is no window cache, so it is not replaced", "give another path")
+
+
+def write(cache: WindowCache, path: Path) -> None:
+    """Write a cache, whole or not at all; an older one is replaced, another file is not.
+
+    Raises:
+        TrainerError: where it cannot be written.
+    """
+    check_writable(path)
     about = {
         "version": VERSION,
         **asdict(cache.recipe),
@@ -177,6 +194,29 @@ def read(path: Path) -> WindowCache:
     )
 
 
+def read_sound(path: Path) -> WindowCache:
+    """Open a cache to train on: also all of its bytes are checked, and how long its windows are.
+
+    Raises:
+        CacheError: where it is missing, damaged or no cache.
+    """
+    cache = read(path)
+    if not is_whole(path):
+        raise CacheError(f"{path} is damaged: its bytes are not those that were written")
+    if not cache.has_its_sizes():
+        raise CacheError(f"{path} is damaged: it has windows of other lengths than its ratios give")
+    return cache
+
+
+def is_whole(path: Path) -> bool:
+    """Whether its bytes are those that were written; reads all of them."""
+    try:
+        with npz.opened(path) as archive:
+            return archive.is_whole()
+    except ArrayError:
+        return False
+
+
 def is_ours(path: Path) -> bool:
     """Whether a file was begun as a window cache, whole or not; an empty one may become one."""
     begin = _begin(path)
@@ -220,7 +260,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
+    return type(value) in (int, float) and 0 < value < 1 << 31
 
 
 def _is_list(value: Any, of: Any) -> bool:
@@ -228,7 +268,12 @@ def _is_list(value: Any, of: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    """Such as a folder's name can be."""
+    try:
+        os.fsencode(value)
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return True
 
 
 _TYPES = {
@@ -249,10 +294,12 @@ _TYPES = {
 
 def _within(windows: Windows, lengths: NDArray[np.integer[Any]]) -> bool:
     frames = np.asarray(lengths, dtype=np.int32)
-    return all(
-        _part_within(*(getattr(windows, name)[at : at + PART] for name in COLUMNS), frames)
-        for at in range(0, len(windows), PART)
-    )
+    return all(_part_within(*part, frames) for part in _parts(windows))
+
+
+def _parts(windows: Windows) -> Iterator[list[NDArray[Any]]]:
+    for at in range(0, len(windows), PART):
+        yield [getattr(windows, name)[at : at + PART] for name in COLUMNS]
 
 
 def _part_within(
@@ -264,17 +311,26 @@ def _part_within(
     return bool((length <= padded).all() and (start <= frames[sample] - length).all())
 
 
-def _parameters(recipe: Recipe, listing: Listing) -> dict[str, str]:
-    """What is compared, as it is shown: val and dev are one split, ratios have no order."""
-    split = "val or dev" if listing.split in VALIDATION_SPLITS else listing.split
-    ratios = sorted(set(recipe.multi_length_training))
+def _parameters(recipe: Recipe, listing: Listing) -> dict[str, Any]:
+    """What is compared: val and dev are one split, ratios have no order."""
     return {
-        "split": split,
-        "window_size": str(recipe.window_size),
-        "window_stride": str(recipe.window_stride),
-        "multi_length_training": " ".join(f"{ratio:g}" for ratio in ratios),
-        "pose_fps": f"{listing.fps:g}",
+        "split": "val or dev" if listing.split in VALIDATION_SPLITS else listing.split,
+        "window_size": recipe.window_size,
+        "window_stride": recipe.window_stride,
+        "multi_length_training": sorted(set(recipe.multi_length_training)),
+        "pose_fps": listing.fps,
     }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_shown, value))
+    return value if isinstance(value, str) else exact(value)
+
+
+def exact(number: float) -> str:
+    """As short as it can be and still be this very number."""
+    return repr(number).removesuffix(".0")
 
 
 def _clip_differences(ours: Listing, theirs: Listing) -> list[str]:

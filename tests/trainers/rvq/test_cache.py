@@ -61,6 +61,9 @@ def test_build_refuses_what_it_does_not_know(root):
         cache.main(["build", "--data", str(root), "--widnow-size", "3"])
     with pytest.raises(ConfigError, match="where is the cache to be written"):
         cache.main(["build", "--data", str(root)])
+    clip = str(next(root.rglob("pose.npy")))
+    with pytest.raises(TrainerError, match="is no window cache, so it is not replaced"):
+        cache.main(["build", "--data", "never looked at", "--save-path", clip])
     with pytest.raises(TrainerError, match="has no split test; it has: train, val"):
         cache.main(["build", "--data", str(root), "--split", "test", "--save-path", "x.npz"])
 

@@ -14,6 +14,8 @@ from motion import poses, write_data
 from trainers.engine.errors import TrainerError
 from trainers.rvq import check_data
 from trainers.rvq.check_data import check_split
+from trainers.rvq.listing import frame_rate
+from trainers.rvq.skeleton import load_skeleton
 
 
 @pytest.fixture(name="root")
@@ -96,6 +98,10 @@ def spoil(path, kind):
         (path.parent / "clip.json").write_text('{"fps": 25}')
     elif kind == "no rate":
         (path.parent / "clip.json").write_text("[]")
+    elif kind == "a rate of 400 digits":
+        (path.parent / "clip.json").write_text(f'{{"fps": {10**400}}}')
+    elif kind == "nested":
+        (path.parent / "clip.json").write_text("[" * 100_000)
     else:
         pose[30:33, 2] = {"NaN": np.nan, "infinite": np.inf}.get(kind, 0)
         pose = {
@@ -121,6 +127,8 @@ def spoil(path, kind):
         ("three axes", "has shape (1, 40, 21), (frames, joints * 3) is wanted"),
         ("rate", "it has 25 frames a second, the data set 30"),
         ("no rate", "clip.json cannot be read"),
+        ("a rate of 400 digits", "clip.json cannot be read"),
+        ("nested", "clip.json cannot be read"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_the_reason(root, capsys, kind, why):
@@ -149,6 +157,17 @@ def test_mixed_widths_are_named(tmp_path, capsys):
     np.save(root / "val" / "clip00" / "pose.npy", np.zeros((9, 24), np.float32))
     assert 1 == check_data.main([str(root), "--json"])
     assert "differ in values a frame: 21 in train, 24 in val" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fps", ["0", "-30", "NaN", "Infinity", "1" + "0" * 400, "[" * 100_000])
+def test_a_data_set_has_a_frame_rate(root, fps):
+    """Finite and above 0, wherever it is read: for windows, or with the skeleton."""
+    text = json.dumps(json.loads((root / "skeleton.json").read_text()) | {"fps": "FPS"})
+    (root / "skeleton.json").write_text(text.replace('"FPS"', fps))
+    with pytest.raises(TrainerError, match="does not say the frame rate"):
+        frame_rate(root)
+    with pytest.raises(TrainerError, match="does not describe a skeleton"):
+        load_skeleton(root)
 
 
 def test_nearly_the_same_rate_is_the_same(root, capsys):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -61,10 +63,10 @@ def test_decoding_the_codes_is_the_forward_pass(tmp_path, capsys, rotation):
 def test_codes_are_rows_of_whole_numbers_and_say_whose_they_are(run, tmp_path, capsys):
     """(quantizers, tokens) of each clip, with names, lengths, rate and checkpoint."""
     with np.load(coded(run, tmp_path), allow_pickle=False) as file:
-        about = json.loads(str(file["about"]))
-        assert file["names"].tolist() == ["clip00", "clip01", "clip02"]
+        about, names = (json.loads(file[f"{name}.json"]) for name in ("about", "names"))
+        assert names == ["clip00", "clip01", "clip02"]
         assert file["lengths"].tolist() == [21, 8, 30]
-        shapes = [file[f"codes/{name}"].shape for name in file["names"]]
+        shapes = [file[f"codes/{name}"].shape for name in names]
         assert shapes == [(3, 6), (3, 2), (3, 8)]
         assert file["codes/clip00"].dtype == np.int16
     assert about["fps"] == 30.0
@@ -119,29 +121,59 @@ def test_nothing_is_overwritten_or_left_half_done(run, tmp_path):
 
 
 def changed(path, **changes):
-    """The file of codes with other arrays; in `about`, other keys."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    about = {**json.loads(str(arrays["about"])), **changes.pop("about", {})}
-    arrays |= {"about": np.array(json.dumps(about)), **changes}
-    np.savez(path, **{name.replace("__", "/"): value for name, value in arrays.items()})
+    """The file of codes with other arrays, lists or bytes; in `about`, other keys."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name, value in changes.items():
+        if name == "about":
+            value = json.loads(members["about.json"]) | value  # noqa: PLW2901
+        if isinstance(value, (list, dict)):
+            members[f"{name}.json"] = json.dumps(value).encode()
+        elif isinstance(value, np.ndarray):
+            file = io.BytesIO()
+            np.save(file, value)
+            members[f"{name.replace('__', '/')}.npy"] = file.getvalue()
+        else:
+            members[name] = value
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
     return path
+
+
+def huge(path):
+    """The file of codes with a head of lengths that claims 8 PiB."""
+    with zipfile.ZipFile(path) as archive:
+        lengths = archive.read("lengths.npy")
+    return changed(
+        path, **{"lengths.npy": lengths.replace(b"(3,), }  ", b"(1125899906842624,), }")}
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"about": {"format": 2}}, "newer than this program"),
+        ({"about": {"format": 2}}, "of another format"),
         ({"about": {"hop": 0}}, "no file of codes"),
         ({"about": {"split": "../../etc"}}, "a name that cannot be a folder's: '../../etc'"),
         ({"about": {"checkpoint": "../step-00000006"}}, "a name that cannot be a folder's"),
-        ({"names": np.array(["clip00", "clip01", ".."])}, "no file of codes"),
-        ({"names": np.array(["a", "b", "../c"])}, "no file of codes"),
+        ({"about": {"joints": "many"}}, "no file of codes"),
+        ({"about.json": b"[" * 100_000}, "no file of codes"),
+        ({"about.json": b"[]"}, "no file of codes"),
+        ({"names": ["clip00", "clip01", ".."]}, r"has no codes/\.\."),
+        ({"names": ["clip00", "clip01", 2]}, "no file of codes"),
+        ({"names": ["clip00", "clip01"]}, "lengths are no numbers of frames"),
+        ({"names": ["clip00", "clip01", "clip01"]}, "two of its clips have one name"),
+        ({"names.json": b'["clip00", "clip01", "\\ud800"]'}, "no file of codes"),
+        ({"lengths": np.array([21.0, 8, 30])}, "lengths are no numbers of frames"),
+        ({"lengths": np.array([21, 8, -3]), "codes__clip02": np.zeros((3, 0), int)}, "no numbers"),
+        ({"lengths": np.array([[21, 8, 30]])}, "lengths are no numbers of frames"),
+        ({"lengths": np.array(["21", "8", "30"])}, "no file of codes"),
         ({"lengths": np.array([21, 8, 40])}, r"clip02 has codes int16 \(3, 8\), .* \(3, 10\)"),
         ({"codes__clip01": np.full((3, 2), 16)}, r"clip01 has a code that is not in 0..15"),
         ({"codes__clip01": np.full((3, 2), -1)}, r"clip01 has a code that is not in 0..15"),
         ({"codes__clip01": np.zeros((3, 2))}, "clip01 has codes float64"),
-        ({"codes__clip01": np.array([None], dtype=object)}, "no file of codes"),
+        ({"codes__clip01": np.array([None], dtype=object)}, "never loaded"),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_refused(run, tmp_path, changes, sentence):
@@ -157,11 +189,25 @@ def test_names_that_lead_elsewhere_are_refused(run, tmp_path, name):
     path = coded(run, tmp_path)
     with np.load(path) as file:
         there = file["codes/clip00"]
-    changed(path, names=np.array([name]), lengths=np.array([21]), **{f"codes__{name}": there})
+    changed(path, names=[name], lengths=np.array([21]), **{f"codes__{name}": there})
     with pytest.raises(TrainerError, match="a name that cannot be a folder's"):
         codes.read(path)
     with pytest.raises(TrainerError, match="a name that cannot be a folder's"):
         codes.read(changed(coded(run, tmp_path), about={"split": name}))
+
+
+def test_a_member_that_claims_too_much_is_refused(run, tmp_path):
+    """Before anything of that size is allocated; also where it is packed small, or encrypted."""
+    path = huge(coded(run, tmp_path))
+    with pytest.raises(TrainerError, match="lengths: it is cut off"):
+        codes.read(path)
+    with pytest.raises(TrainerError, match="codes/clip00 is larger than"):
+        codes.read(changed(coded(run, tmp_path), codes__clip00=np.zeros(codes.MOST, np.int8)))
+    packed = bytearray(coded(run, tmp_path).read_bytes())
+    packed[packed.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(packed)
+    with pytest.raises(TrainerError, match=r"about.json is encrypted"):
+        codes.read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"not a zip"])

@@ -162,6 +162,10 @@ def test_varied_windows_are_the_same_too(config, path):
             {"multi_length_training": (1.0, 2.0)},
             "multi_length_training is 0.5 1 1.5 in the cache and 1 2 here",
         ),
+        (
+            {"multi_length_training": (0.5, 1.0, 1.5000001)},
+            "multi_length_training is 0.5 1 1.5 in the cache and 0.5 1 1.5000001 here",
+        ),
         ({"max_samples": 2}, r"it has 4 clips, .*/train has 2; only in the cache: clip02, clip03"),
     ],
 )
@@ -222,13 +226,21 @@ def test_use_cache_false_means_none(config, tmp_path):
     assert f"--save-path {gone}`" in caught.value.hint
 
 
-def test_the_build_command_of_the_hint_builds_what_is_wanted(config, tmp_path):
-    """It can be pasted as it is."""
+def test_the_build_command_of_the_hint_builds_what_is_wanted(root, config, tmp_path):
+    """It can be pasted as it is; ratios and rates are told to the last digit."""
     import shlex
 
     from trainers.rvq import cache
 
-    wanted = replace(config, cache_train=tmp_path / "a b.npz", max_samples=3)
+    (root / "skeleton.json").unlink()
+    wanted = replace(
+        config,
+        cache_train=tmp_path / "a b.npz",
+        max_samples=3,
+        pose_fps=30 / 1.001,
+        window_size=96,
+        multi_length_training=(1 / 3, 1.0),
+    )
     with pytest.raises(CacheError) as caught:
         open_data(wanted, "train")
     words = shlex.split(caught.value.hint.split("`")[1])
@@ -274,7 +286,14 @@ LENGTH = 1 << 40
 HOSTILE = {
     "a huge count": ({"sample": claimed(f"({LENGTH},)")}, "it is cut off"),
     "a negative count": ({"sample": claimed("(-4,)")}, "head is damaged"),
-    "a count of 400 digits": ({"sample": claimed("(" + "9" * 60 + ",)")}, "it is cut off"),
+    "a count of 60 digits": ({"sample": claimed("(" + "9" * 60 + ",)")}, "head is damaged"),
+    **{
+        f"the head {of} {shape[:9]}": ({"start": claimed(shape, of)}, "head is damaged")
+        for of, shape in {
+            "<f3": "(3,)", "|b8": "(3,)", "<i4": "(4 4, 3)", "<i8": f"({'9' * 5000},)",
+            "<i2": f"({f'{10**17},' * 300})", "<f4": f"({'9' * 4000}, {'9' * 4000})",
+        }.items()
+    },
     "two axes": ({"sample": npy(np.zeros((2, 2), "<i4"))}, "no flat array"),
     "another type": ({"start": npy(np.zeros(3))}, "no flat array"),
     "none at all": ({"start": npy(np.zeros(0, "<i4"))}, "start is empty"),
@@ -284,6 +303,8 @@ HOSTILE = {
     "another version": ({"about": {"version": 2}}, "version 2 of the format"),
     "a size of zero": ({"about": {"window_size": 0}}, "window_size cannot be 0"),
     "a rate that is none": ({"about": {"pose_fps": float("nan")}}, "pose_fps cannot be nan"),
+    "a rate of 400 digits": ({"about": {"pose_fps": 10**400}}, "pose_fps cannot be 1000"),
+    "a name that is no text": ({"about": {"names": ["a", "b", "c", "\ud800"]}}, "names cannot be"),
     "names that are none": ({"about": {"names": [1, 2, 3, 4]}}, "names cannot be"),
     "fewer names": ({"about": {"names": ["a"]}}, "differ in length"),
     "other names": ({"about": {"names": ["a", "b", "c", "d"]}}, "another digest"),
@@ -307,6 +328,29 @@ def test_windows_outside_of_their_clips_are_refused(path, column, value):
     values[7] = value
     with pytest.raises(CacheError, match="lie outside of their clips"):
         window_cache.read(tampered(path, **{column: npy(values)}))
+
+
+@pytest.mark.parametrize(("column", "value"), [("padded", 2**31 - 1), ("length", 7)])
+def test_windows_of_other_lengths_are_not_trained_on(config, path, column, value):
+    """Neither longer than any ratio gives (a batch is as large), nor shorter."""
+    values = getattr(window_cache.read(path).windows, column).copy()
+    values[-1] = value
+    tampered(path, **{column: npy(values)})
+    with pytest.raises(CacheError, match="of other lengths than its ratios give"):
+        open_data(replace(config, cache_train=path), "train")
+
+
+def test_flipped_bytes_are_not_trained_on(config, path):
+    """Though the windows lie in their clips all the same."""
+    start = window_cache.read(path).windows.start
+    data = bytearray(path.read_bytes())
+    other = start.copy()
+    other[np.flatnonzero(start)[0]] -= 1
+    at = data.index(start.tobytes())
+    data[at : at + other.nbytes] = other.tobytes()
+    path.write_bytes(data)
+    with pytest.raises(CacheError, match="its bytes are not those that were written"):
+        open_data(replace(config, cache_train=path), "train")
 
 
 def test_a_compressed_or_lying_archive_is_refused(path):
@@ -421,6 +465,9 @@ def test_the_check_tells_before_training(root, path, tmp_path):
     assert "--split val --window-size 16 --window-stride 8 --multi-length 0.5 1 1.5" in missing.hint
     (anew,) = found("--cache-val", tmp_path / "val.npz", "--rebuild-cache")
     assert (anew.severity, "built anew" in anew.summary) == ("ok", True)
+    for path_of_another in (root / "skeleton.json", tmp_path / "val.pkl"):
+        (never,) = found("--cache-val", path_of_another, "--rebuild-cache")
+        assert never.severity == "error"
     (taken,) = found("--cache-train", path, "--window-size", 32, "--accept-cache")
     assert taken.severity == "warning"
     assert [] == found("--cache-train", tmp_path / "gone.npz", "--use_cache", "False")
