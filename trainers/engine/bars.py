@@ -1,13 +1,15 @@
-"""Counts as bars of text, for a terminal."""
+"""Bars for a terminal: counts as lines of text, and how far something is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 WIDTH = 40
+T = TypeVar("T")
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -33,6 +35,16 @@ def bins(values: Sequence[int], most: int = 12) -> dict[str, int]:
     if step == 1:
         return {f"{start:,}": count for start, count in counts.items()}
     return {f"{start:,} to {start + step - 1:,}": count for start, count in counts.items()}
+
+
+def tracked(items: Sequence[T], doing: str, *, quiet: int) -> Iterable[T]:
+    """The items, with a bar that goes when all are done; fewer than ``quiet`` take no time."""
+    if len(items) < quiet or not sys.stderr.isatty():
+        return items
+    from rich.console import Console  # noqa: PLC0415 - only where there is something to show
+    from rich.progress import track  # noqa: PLC0415
+
+    return track(items, doing, console=Console(stderr=True), transient=True)
 
 
 def _round_up(width: float) -> int:

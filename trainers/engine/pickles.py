@@ -2,7 +2,9 @@
 
 A pickle is a program. This reads its instructions one by one (``pickletools``) and follows those
 that put values together; whatever would import, call or build anything else is refused by name.
-Every length is compared with what is there. Slower than unpickling, by far; torch-free.
+Every length is compared with what is there, and nothing made is larger than the file; but parts may
+be shared, so who walks through containers in containers may never come to an end. Slower than
+unpickling, by far; torch-free.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.engine.errors import MALFORMED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 MOST = 1 << 30  # bytes of a file
 _DTYPE = re.compile(r"[<>|=]?[biuf][1248]")
 _MARK = object()
+_LONGEST = 80  # letters of a name
+_AXES = 32
 
 
 class PickleError(Exception):
@@ -47,7 +53,9 @@ def read(path: Path) -> Any:
         return _Machine().run(data)
     except PickleError:
         raise
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (RecursionError, MemoryError):
+        raise PickleError("it is damaged") from None
+    except (IndexError, *MALFORMED) as error:
         said = (str(error).splitlines() or [""])[0]
         raise PickleError(f"it is damaged ({said})" if said else "it is damaged") from None
 
@@ -56,8 +64,10 @@ class _Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.left = 0
 
     def run(self, data: bytes) -> Any:
+        self.left = len(data)
         push, memo = self.stack.append, self.memo
         value: Any
         for opcode, value, _ in pickletools.genops(io.BytesIO(data)):
@@ -74,7 +84,7 @@ class _Machine:
                 _STEPS[name](self)
             elif name in ("GLOBAL", "STACK_GLOBAL"):
                 module = value.replace(" ", ".", 1) if value else ".".join(self.last(2))
-                push(_Name(module))
+                push(_Name(module[:_LONGEST]))
             elif name == "STOP":
                 return self.stack.pop()
             elif name not in ("PROTO", "FRAME"):
@@ -100,10 +110,16 @@ class _Machine:
 
     def call(self) -> None:
         name, arguments = self.last(2)
-        made = _MAKERS.get(str(name)) if isinstance(name, _Name) else None
-        if made is None:
-            raise PickleError(f"it wants to run code ({name})")
-        self.stack.append(made(*arguments))
+        maker = _MAKERS.get(name) if isinstance(name, _Name) else None
+        if maker is None:
+            said = name if isinstance(name, _Name) else "REDUCE"
+            raise PickleError(f"it wants to run code ({said})")
+        made = maker(*arguments)
+        if isinstance(made, bytes):  # of a text, which could be taken again and again
+            self.left -= len(made)
+            if self.left < 0:
+                raise PickleError("it holds damaged bytes")
+        self.stack.append(made)
 
     def build(self) -> None:
         target, state = self.last(2)
@@ -124,7 +140,7 @@ class _Machine:
         if isinstance(target, dict):
             target.update(_pairs(values))
         elif isinstance(target, set):
-            target.update(values)
+            target.update(map(_key, values))
         elif isinstance(target, list):
             target.extend(values)
         else:
@@ -132,22 +148,34 @@ class _Machine:
 
 
 def _pairs(values: list[Any]) -> dict[Any, Any]:
-    return dict(zip(values[::2], values[1::2], strict=True))
+    return dict(zip(map(_key, values[::2]), values[1::2], strict=True))
+
+
+def _key(value: Any) -> Any:
+    """A tuple of tuples of tuples may be hashed for ever: parts that are shared are hashed anew."""
+    if not isinstance(value, (str, bytes, int, float, np.generic)):
+        raise PickleError("it has keys that are neither text nor numbers")
+    return value
 
 
 def _check(data: Any, dtype: Any, shape: Any) -> None:
     if not isinstance(dtype, np.dtype) or not isinstance(data, (bytes, bytearray)):
         raise PickleError("its arrays are damaged")
-    if not all(isinstance(size, int) and size >= 0 for size in shape):
-        raise PickleError(f"an array has the shape {shape}")
+    if not (isinstance(shape, tuple) and len(shape) <= _AXES and all(map(_is_size, shape))):
+        raise PickleError("an array has a shape that no array has")
     wanted = dtype.itemsize * math.prod(shape)
     if wanted != len(data):
         raise PickleError(f"an array of {wanted:,} bytes has {len(data):,}")
 
 
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << 63
+
+
 def _dtype(name: Any, *_: Any) -> np.dtype[Any]:
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
-        raise PickleError(f"it holds an array of {name}")
+        said = name[:_LONGEST] if isinstance(name, str) else "what is none"
+        raise PickleError(f"it holds an array of {said}")
     return np.dtype(name)
 
 
@@ -200,7 +228,7 @@ _STEPS: dict[str, Callable[[_Machine], Any]] = {
     "TUPLE": lambda m: m.stack.append(tuple(m.marked())),
     "LIST": lambda m: m.stack.append(m.marked()),
     "DICT": lambda m: m.stack.append(_pairs(m.marked())),
-    "FROZENSET": lambda m: m.stack.append(frozenset(m.marked())),
+    "FROZENSET": lambda m: m.stack.append(frozenset(map(_key, m.marked()))),
     "APPEND": lambda m: m.fill(m.last(1)),
     "APPENDS": lambda m: m.fill(m.marked()),
     "ADDITEMS": lambda m: m.fill(m.marked()),

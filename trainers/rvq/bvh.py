@@ -26,7 +26,6 @@ from trainers.engine.tables import quiet_table
 from trainers.rvq import importing
 from trainers.rvq.bvh_file import BvhClip, BvhError, read_bvh
 from trainers.rvq.skeleton import (
-    FILE_NAME,
     Skeleton,
     find_mirror,
     save_skeleton,
@@ -119,7 +118,7 @@ def import_bvh(
     started = time.perf_counter()
     splits = find_clips(source, val_share)
     console = console or Console(stderr=True)
-    with importing.appearing(out, FILE_NAME, force=force) as building:
+    with importing.appearing(out, force=force) as building:
         importer = _Importer(root=building, scale=CENTIMETRES[unit])
         todo = [(split, clip) for split, clips in splits.items() for clip in clips]
         for split, clip in track(todo, "importing", console=console, transient=True):
@@ -129,7 +128,9 @@ def import_bvh(
         for split in splits:
             if not importer.clips.get(split):
                 raise TrainerError(f"no clip of {source} could be used for split {split}")
-        return importer.finish(out, started)
+        summary = importer.finish(out, started)
+        importing.say(building, {"source": str(source), **asdict(summary)})
+    return summary
 
 
 class _Importer:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
+from trainers.engine.bars import tracked
 from trainers.engine.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
 from trainers.rvq import cache_report, old_cache, window_cache
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from trainers.rvq.old_cache import OldCache
 
-OTHER_NAMES = {"--multi-length": "--multi-length-training", "--data-path": "--data"}
 QUIET_CLIPS = 2000  # that many are listed in a moment
 
 
@@ -64,7 +64,8 @@ def build(argv: Sequence[str]) -> int:
     """Cut the windows of a split, and write them."""
     begun = time.perf_counter()
     as_json = "--json" in argv
-    config = resolve(CacheConfig, _spelled(argv), name="rvq", presets=PRESETS)
+    flags = [word for word in argv if word != "--json"]
+    config = resolve(CacheConfig, flags, name="rvq", presets=PRESETS)
     path = _save_path(config)
     window_cache.check_writable(path)
     dataset = config.dataset
@@ -103,7 +104,9 @@ def inspect(argv: Sequence[str]) -> int:
 def verify(argv: Sequence[str]) -> int:
     """Compare a cache with its data set; 1 where they differ, or it is damaged."""
     parser = _parser("verify")
-    parser.add_argument("--data", "--data-path", help="the data set; left out: where it was built")
+    parser.add_argument(
+        "--data", "--data-path", "--data_path", help="the data set; left out: where it was built"
+    )
     given = parser.parse_args(argv)
     cache = window_cache.read(given.cache)
     ours = cache.listing
@@ -130,16 +133,6 @@ def verify(argv: Sequence[str]) -> int:
     return int(bool(differences))
 
 
-def _spelled(argv: Sequence[str]) -> list[str]:
-    """The words of a build as settings: other names of some, and no --json."""
-    words = []
-    for word in argv:
-        flag, equals, value = word.partition("=")
-        dashed = flag.replace("_", "-") if flag.startswith("--") else flag
-        words.append(OTHER_NAMES.get(dashed, flag) + equals + value)
-    return [word for word in words if word != "--json"]
-
-
 def _save_path(config: CacheConfig) -> Path:
     dataset = config.dataset
     usual = dataset.cache_train if config.cache.split == "train" else dataset.cache_val
@@ -159,7 +152,8 @@ def _listing(data: str, split: str, max_samples: int | None, pose_fps: float | N
         return clips.listing(data, split, frame_rate(root, pose_fps))
     if split in VALIDATION_SPLITS and not (root / split).is_dir():
         split = validation_split(root)
-    return list_clips(root, split, max_samples, pose_fps=pose_fps, seen=_with_progress)
+    seen = partial(tracked, doing="listing", quiet=QUIET_CLIPS)
+    return list_clips(root, split, max_samples, pose_fps=pose_fps, seen=seen)
 
 
 def _advice(old: OldCache, path: Path) -> str:
@@ -175,15 +169,6 @@ def _advice(old: OldCache, path: Path) -> str:
         "\nA pickled cache of an older guide: it does not say where windows begin, so it cannot be "
         f"trained on.\nThis builds one that can:\n  {command}"
     )
-
-
-def _with_progress(names: list[str]) -> Iterable[str]:
-    if len(names) < QUIET_CLIPS or not sys.stderr.isatty():
-        return names
-    from rich.console import Console  # noqa: PLC0415 - only where there is something to show
-    from rich.progress import track  # noqa: PLC0415
-
-    return track(names, "listing", console=Console(stderr=True), transient=True)
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:

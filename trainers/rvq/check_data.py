@@ -10,16 +10,19 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainers.engine import npy
-from trainers.engine.bars import bars, bins
+from trainers.engine.bars import bars, bins, tracked
+from trainers.engine.config import from_dict
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import reason
-from trainers.rvq.config import DatasetConfig
+from trainers.rvq.cached_windows import recipe
+from trainers.rvq.config import Config, DatasetConfig
 from trainers.rvq.listing import (
     POSE,
     SKELETON,
@@ -28,10 +31,9 @@ from trainers.rvq.listing import (
     frame_rate,
     pose_head,
 )
-from trainers.rvq.windows import window_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -119,7 +121,8 @@ def check_split(root: Path, split: str, window: int, seen: Any = iter) -> SplitR
     moments, unusable, lengths = _Moments(), {}, {}
     width = _wanted_width(root)
     fps = frame_rate(root)
-    for name in seen(clip_names(root, split)):
+    # What is no folder is no clip: training passes over it as well.
+    for name in seen([name for name in clip_names(root, split) if (root / split / name).is_dir()]):
         try:
             pose = _read(root / split / name)
             _check_width(pose, width)
@@ -183,7 +186,7 @@ def _read(folder: Path) -> NDArray[np.float64]:
     try:
         head = pose_head(str(path))
         pose = np.asarray(npy.mapped(path, head), dtype=np.float64)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise _UnusableError(f"it has no {POSE}") from None
     except TrainerError as error:
         raise _UnusableError(error.message.removeprefix(f"{path} ")) from None
@@ -260,20 +263,31 @@ def _few(names: Sequence[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
-def _with_progress(names: list[str]) -> Iterable[str]:
-    if len(names) < QUIET_CLIPS or not sys.stderr.isatty():
-        return names
-    from rich.console import Console  # noqa: PLC0415 - only where there is something to show
-    from rich.progress import track  # noqa: PLC0415
-
-    return track(names, "reading", console=Console(stderr=True), transient=True)
-
-
 def _splits(root: Path, wanted: str | None) -> list[str]:
     if wanted is not None:
         return [wanted]
     there = [name for name in ("train", *VALIDATION_SPLITS, "test") if (root / name).is_dir()]
     return there or ["train"]  # which is then told to be missing
+
+
+def _problems(reports: Sequence[SplitReport], *, alone: bool) -> Iterator[str]:
+    """What keeps from training though every clip can be used."""
+    there = {report.split for report in reports}
+    if not alone and "train" not in there:
+        yield "there is no split train"
+    if not alone and not there & set(VALIDATION_SPLITS):
+        yield f"there is no split to validate on: {' or '.join(VALIDATION_SPLITS)}"
+    widths = {report.split: report.values for report in reports if report.values}
+    if len(set(widths.values())) > 1:
+        said = ", ".join(f"{width} in {split}" for split, width in widths.items())
+        yield f"the splits differ in values a frame: {said}"
+
+
+def _shortest(given: argparse.Namespace) -> int:
+    """Frames of the shortest window."""
+    windows = {"window_size": given.window_size, "multi_length": given.multi_length}
+    config = from_dict(Config, windows, name="rvq", origin="the command line")
+    return min(recipe(config.dataset).sizes)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -284,28 +298,34 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("root", type=Path, metavar="ROOT")
     parser.add_argument("--split", help="left out: all that there are")
-    parser.add_argument("--window-size", type=int, default=usual.window_size)
+    parser.add_argument("--window-size", "--window_size", type=int, default=usual.window_size)
     parser.add_argument(
-        "--multi-length", type=float, nargs="+", default=usual.multi_length_training
+        *("--multi-length", "--multi_length", "--multi-length-training", "--multi_length_training"),
+        type=float,
+        nargs="+",
+        default=list(usual.multi_length_training),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(argv)
-    window = min(window_sizes(given.window_size, 1, given.multi_length))
+    window = _shortest(given)
+    seen = partial(tracked, doing="reading", quiet=QUIET_CLIPS)
     reports = [
-        check_split(given.root, split, window, _with_progress)
-        for split in _splits(given.root, given.split)
+        check_split(given.root, split, window, seen) for split in _splits(given.root, given.split)
     ]
-    widths = {report.split: report.values for report in reports if report.values}
-    mixed = len(set(widths.values())) > 1
-    usable = not mixed and all(report.clips and not report.unusable for report in reports)
+    problems = list(_problems(reports, alone=given.split is not None))
+    usable = not problems and all(report.clips and not report.unusable for report in reports)
     if given.json:
-        found = {"root": str(given.root), "usable": usable, "splits": list(map(asdict, reports))}
+        found = {
+            "root": str(given.root),
+            "usable": usable,
+            "problems": problems,
+            "splits": list(map(asdict, reports)),
+        }
         print(json.dumps(found, indent=1))
     else:
         print("\n".join(line for report in reports for line in [*show(report), ""]), end="")
-    if mixed:
-        said = ", ".join(f"{width} in {split}" for split, width in widths.items())
-        print(f"the splits differ in values a frame: {said}", file=sys.stderr)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     return int(not usable)
 
 

@@ -38,7 +38,9 @@ class DatasetConfig:
     window_size: Frames = setting(64, "frames of a window at ratio 1")
     window_stride: Frames = setting(20, "frames between the starts of two windows at ratio 1")
     multi_length_training: tuple[Annotated[float, Gt(0), Le(MOST_RATIO)], ...] = setting(
-        (1.0,), "ratios of window_size (and window_stride) to cut windows at"
+        (1.0,),
+        "ratios of window_size (and window_stride) to cut windows at",
+        also=("multi_length",),
     )
     max_samples: Count | None = setting(None, "use no more than this many clips of each split")
     pose_fps: Annotated[float, Gt(0)] | None = setting(

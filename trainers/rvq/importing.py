@@ -2,70 +2,38 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import shutil
-from contextlib import contextmanager
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import reason
+from trainers.engine.files import whole_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+MARKER = "import.json"
 SHOWN = 10  # reasons in the sentence; --skip-bad shows them all
 
 
-@contextmanager
-def appearing(out: Path, marker: str, *, force: bool) -> Iterator[Path]:
+def appearing(out: Path, *, force: bool) -> AbstractContextManager[Path]:
     """Give a folder to build a data set in; on leaving it appears as `out` at once.
 
-    Whatever fails, nothing of it stays. `force` replaces an earlier import, which is known by the
-    file `marker`. Of two imports into one folder, the first to end has it.
-
-    Raises:
-        TrainerError: where `out` holds something, or cannot be written.
+    `force` replaces an earlier import. Raises what `whole_folder` does.
     """
-    _check(out, marker, force=force)
-    building = out.parent / f".{out.name}.importing-{os.getpid()}"
-    try:
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
-        yield building
-        put_in_place(building, out, force=force)
-    except OSError as error:
-        raise TrainerError(f"{out} cannot be written: {reason(error)}") from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    hint = "give another --out; --force replaces an earlier import"
+    return whole_folder(out, replaces=MARKER if force else None, hint=hint)
 
 
-def put_in_place(built: Path, out: Path, *, force: bool) -> None:
-    """Rename a finished folder; where that fails, what stood there stands there again."""
-    if not force or not out.exists():
-        try:
-            built.rename(out)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            raise TrainerError(
-                f"{out} was filled by another import meanwhile", "give another --out"
-            ) from None
-        return
-    aside = out.parent / f".{out.name}.replaced-{os.getpid()}"
-    out.rename(aside)
-    try:
-        built.rename(out)
-    except BaseException:
-        aside.rename(out)
-        raise
-    shutil.rmtree(aside)
+def say(folder: Path, about: Mapping[str, Any]) -> None:
+    """Leave word of where a data set comes from; by it an earlier import is known."""
+    (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def save(path: Path, array: NDArray[Any]) -> None:
@@ -85,18 +53,3 @@ def refuse(skipped: Mapping[str, str]) -> None:
     more = [f"and {len(skipped) - SHOWN} more"] if len(skipped) > SHOWN else []
     count = f"{len(skipped)} clip{'s' * (len(skipped) > 1)} cannot be used, nothing was written"
     raise TrainerError("\n  ".join([count, *shown, *more]), hint="--skip-bad imports the others")
-
-
-def _check(out: Path, marker: str, *, force: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise TrainerError(f"{out} is a file", hint="give another --out")
-    if any(out.iterdir()):
-        if not force:
-            raise TrainerError(f"{out} is not empty", hint="--force replaces an earlier import")
-        if not (out / marker).is_file():
-            raise TrainerError(
-                f"{out} does not look like an earlier import, so it is not replaced",
-                hint="give another --out",
-            )

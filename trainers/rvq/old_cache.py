@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.engine import pickles
+from trainers.engine.errors import MALFORMED
 from trainers.rvq.window_cache import CacheError, Recipe
 
 if TYPE_CHECKING:
@@ -50,14 +51,14 @@ def read(path: Path) -> OldCache:
         raise _refused(path, str(error)) from None
     except KeyError as error:
         raise _refused(path, f"it has no {error.args[0]}") from None
-    except (TypeError, ValueError, OverflowError):
+    except MALFORMED:
         raise _refused(path, "its numbers are none") from None
 
 
 def _from(found: dict[str, Any], path: Path) -> OldCache:
     counts = _whole_numbers(found["window_counts"], "window_counts", path)
     params = _whole_numbers(found["window_params"], "window_params", path, least=1)
-    total = found["total_windows"]
+    total = int(found["total_windows"])
     if params.ndim != 2 or params.shape[1] != 2 or counts.ndim != 1:
         raise _refused(path, "its window_params are no pairs")
     sums = {
@@ -79,8 +80,8 @@ def _from(found: dict[str, Any], path: Path) -> OldCache:
     fps = found.get("pose_fps")
     return OldCache(
         recipe=Recipe(window_size=size, window_stride=stride, multi_length_training=ratios),
-        split=str(found.get("split", "")),
-        data=str(found.get("data_path", "")),
+        split=_text(found.get("split")),
+        data=_text(found.get("data_path")),
         fps=None if fps is None else float(fps),
         clips=len(counts),
         frames=params[:, 0],
@@ -88,12 +89,27 @@ def _from(found: dict[str, Any], path: Path) -> OldCache:
 
 
 def _whole_numbers(given: Any, name: str, path: Path, least: int = 0) -> NDArray[np.int64]:
-    array = np.asarray(given)
+    array = given if isinstance(given, np.ndarray) else np.asarray(_table(given))
     if array.dtype.kind not in "iu" or not array.size:
         raise _refused(path, f"its {name} are no whole numbers")
     if array.min() < least or array.max() >= MOST:
         raise _refused(path, f"its {name} hold {array.min()} to {array.max()}")
     return array.astype(np.int64)
+
+
+def _table(given: Any) -> Any:
+    """A list of numbers, or of pairs of them: lists in lists in lists may be shared without end."""
+    if isinstance(given, list):
+        for row in given:
+            pair = row if isinstance(row, (list, tuple)) else (row,)
+            if len(pair) > 2 or not all(isinstance(one, (int, np.generic)) for one in pair):
+                return None
+        return given
+    return None
+
+
+def _text(given: Any) -> str:
+    return given if isinstance(given, str) else ""
 
 
 def _refused(path: Path, why: str) -> CacheError:

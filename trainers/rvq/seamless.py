@@ -36,9 +36,8 @@ BODY = "smplh"
 # The order of the model's joints, and the values of a frame.
 PARTS = {"global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45}
 FPS = 30.0
-MARKER = "import.json"
 MIN_FRAMES = 16
-MOST = 4 << 30  # bytes of an array
+MOST = 256 << 20  # bytes of an array: more than an hour of keypoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,7 @@ class Summary:
 
 
 def find_files(source: Path) -> dict[str, list[Path]]:
-    """List the files of each split, sorted by path.
+    """List the files of each split, sorted by path; `source` itself may be a split's folder.
 
     Raises:
         TrainerError: where there is none, or where files belong to no split.
@@ -87,7 +86,7 @@ def find_files(source: Path) -> dict[str, list[Path]]:
         raise TrainerError(f"{source} is not a folder", "give the folder that holds the data set")
     found: dict[str, list[Path]] = {}
     for path in sorted(source.rglob("*.npz")):
-        folders = (source.name, *path.relative_to(source).parts[:-1])
+        folders = (*path.relative_to(source).parts[:-1], source.resolve().name)
         split = next((part for part in folders if part in SPLITS), "")
         found.setdefault(split, []).append(path)
     if not found:
@@ -145,7 +144,7 @@ def import_seamless(
     files = [(split, path) for split, paths in find_files(source).items() for path in paths]
     summary = Summary(out=str(out), files=len(files))
     console = console or Console(stderr=True)
-    with importing.appearing(out, MARKER, force=force) as building:
+    with importing.appearing(out, force=force) as building:
         for split, path in track(files, "importing", console=console, transient=True):
             try:
                 found = read(path, keypoints=keypoints)
@@ -159,8 +158,7 @@ def import_seamless(
         if not sum(summary.clips.values()):
             raise TrainerError(f"{source} holds not one clip of {min_frames} valid frames")
         summary.took_s = round(time.perf_counter() - begun, 2)
-        about = json.dumps({"source": str(source), **asdict(summary)}, indent=1)
-        (building / MARKER).write_text(about + "\n", encoding="utf-8")
+        importing.say(building, {"source": str(source), **asdict(summary)})
     return summary
 
 

@@ -9,9 +9,9 @@ import pytest
 from motion import bvh_text, write_bvh
 
 from trainers.engine.errors import TrainerError
+from trainers.engine.files import put_in_place
 from trainers.rvq.bvh import find_clips, import_bvh, main
 from trainers.rvq.clips import open_clips
-from trainers.rvq.importing import put_in_place
 from trainers.rvq.skeleton import load_skeleton, to_matrices
 
 
@@ -113,7 +113,10 @@ def test_what_stands_there_is_not_overwritten(tmp_path):
     precious = tmp_path / "thesis"
     precious.mkdir()
     (precious / "chapter").write_text("x")
-    with pytest.raises(TrainerError, match="does not look like an earlier import"):
+    (precious / "skeleton.json").write_text("{}")  # a data set, but not an imported one
+    with pytest.raises(
+        TrainerError, match=r"thesis has no import\.json, so it is none made earlier"
+    ):
         import_bvh(source, precious, force=True)
     assert (precious / "chapter").read_text() == "x"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "src", "thesis"]
@@ -148,7 +151,7 @@ def test_what_stood_there_stays_where_it_cannot_be_replaced(tmp_path):
     (old / "skeleton.json").write_text("{}")
 
     with pytest.raises(FileNotFoundError):
-        put_in_place(tmp_path / "never built", old, force=True)
+        put_in_place(tmp_path / "never built", old, older=True)
 
     assert (old / "skeleton.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

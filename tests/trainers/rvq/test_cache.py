@@ -109,7 +109,8 @@ def test_verify_compares_with_the_data_set(root, path, tmp_path, capsys):
     with pytest.raises(TrainerError, match="there is no data set at"):
         cache.main(["verify", str(path)])
     moved = tmp_path / "moved"
-    assert 0 == cache.main(["verify", str(path), "--data", str(moved)])
+    for flag in ("--data", "--data_path", "--data-path"):
+        assert 0 == cache.main(["verify", str(path), flag, str(moved)])
     np.save(moved / "train" / "clip00" / "pose.npy", np.zeros((41, 21), np.float32))
     capsys.readouterr()
     assert 1 == cache.main(["verify", str(path), "--data", str(moved), "--json"])
@@ -255,6 +256,8 @@ def test_a_pickle_that_runs_code_is_refused_and_nothing_is_run(tmp_path):
         ({"window_params": [8, 4]}, "window_params are no pairs"),
         ({"window_params": [(8, 4), (8,)] * 5}, "its numbers are none"),
         ({"window_params": "many"}, "window_params are no whole numbers"),
+        ({"window_params": [[[8, 4]]] * 10}, "window_params are no whole numbers"),
+        ({"total_windows": (10,)}, "its numbers are none"),
         ({"window_size": 0}, "are no sizes"),
         ({"multi_length_training": [float("nan")]}, "are no sizes"),
         ({"cumulative_windows": [0, 1, 10]}, "cumulative_windows are not the sums"),
@@ -287,6 +290,45 @@ def test_a_damaged_pickle_is_refused(tmp_path, data, sentence):
     path = tmp_path / "cache.pkl"
     path.write_bytes(data)
     with pytest.raises(CacheError, match=sentence):
+        old_cache.read(path)
+
+
+@pytest.mark.parametrize("of", [list, tuple])
+@pytest.mark.parametrize(
+    "name", ["window_params", "window_counts", "total_windows", "split", "pose_fps", "a key"]
+)
+def test_a_pickle_that_shares_its_parts_is_no_bomb(tmp_path, name, of):
+    """Sixty times two of the same: a few bytes that would be many exabytes, or take years."""
+    bomb = 1
+    for _ in range(60):
+        bomb = of([bomb, bomb])
+    path = tmp_path / "cache.pkl"
+    if name != "a key":
+        path.write_bytes(pickle.dumps(old(**{name: bomb})))
+    else:
+        path.write_bytes(b"\x80\x02}" + pickle.dumps(bomb, 2)[2:-1] + b"K\x01s.")
+    if name == "split":
+        assert old_cache.read(path).split == ""
+    else:
+        with pytest.raises(CacheError, match="cannot be read as a pickled cache"):
+            old_cache.read(path)
+
+
+def test_a_text_is_not_made_again_and_again(tmp_path):
+    """Bytes of a text, and names of names: each time of the same memory."""
+    path = tmp_path / "cache.pkl"
+    encode = b"h\x01h\x02R0"
+    path.write_bytes(
+        b"\x80\x02c_codecs\nencode\nq\x01X\xe8\x03\x00\x00"
+        + b"x" * 1000
+        + b"X\x06\x00\x00\x00latin1\x86q\x02"
+        + encode * 1000
+        + b"."
+    )
+    with pytest.raises(CacheError, match="it holds damaged bytes"):
+        old_cache.read(path)
+    path.write_bytes(b"\x80\x04\x8c\x01a\x94" + b"h\x00h\x00\x93q\x00" * 80 + b"K\x01R.")
+    with pytest.raises(CacheError, match=r"run code \(a\.a\.a"):
         old_cache.read(path)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from motion import poses, write_data
 
-from trainers.engine.errors import TrainerError
+from trainers.engine.errors import ConfigError, TrainerError
 from trainers.rvq import check_data
 from trainers.rvq.check_data import check_split
 from trainers.rvq.listing import frame_rate
@@ -156,7 +156,10 @@ def test_mixed_widths_are_named(tmp_path, capsys):
     np.save(root / "train" / "clip01" / "pose.npy", np.zeros((9, 21), np.float32))
     np.save(root / "val" / "clip00" / "pose.npy", np.zeros((9, 24), np.float32))
     assert 1 == check_data.main([str(root), "--json"])
-    assert "differ in values a frame: 21 in train, 24 in val" in capsys.readouterr().err
+    told = capsys.readouterr()
+    problem = "the splits differ in values a frame: 21 in train, 24 in val"
+    assert told.err == f"{problem}\n"
+    assert json.loads(told.out)["problems"] == [problem]
 
 
 @pytest.mark.parametrize("fps", ["0", "-30", "NaN", "Infinity", "1" + "0" * 400, "[" * 100_000])
@@ -184,10 +187,44 @@ def test_a_missing_split_lists_what_there_is(root, tmp_path):
         check_data.main([str(tmp_path / "gone")])
 
 
-def test_shorter_than_any_window(root, capsys):
+def test_what_training_passes_over_is_passed_over(root, capsys):
+    """A stray file is no clip."""
+    (root / "train" / "notes.txt").write_text("walks on Tuesday")
+    assert 0 == checked(root, capsys)[0]
+
+
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [("val", "there is no split to validate on: val or dev"), ("train", "there is no split train")],
+)
+def test_what_training_would_miss_is_a_problem(root, capsys, split, problem):
+    """Whoever looks at one split alone needs no other."""
+    (root / split).rename(root / "test")
+    code, found = checked(root, capsys)
+    assert (code, found["usable"], found["problems"]) == (1, False, [problem])
+    assert 0 == checked(root, capsys, "--split", "test")[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--window-size", "64", "--multi-length", "0.5", "1"),
+        ("--window_size", "32", "--multi_length_training", "1", "2"),
+    ],
+)
+def test_shorter_than_any_window(root, capsys, words):
     """By the windows that training would cut: a note, for such clips are padded."""
-    _, found = checked(root, capsys, "--window-size", "64", "--multi-length", "0.5", "1")
+    _, found = checked(root, capsys, *words)
     assert found["splits"][0]["short"] == []
+
+
+@pytest.mark.parametrize(
+    "words", [("--multi-length", "nan"), ("--multi-length", "inf", "1"), ("--window-size", "-3")]
+)
+def test_a_window_that_is_none_is_refused(root, words):
+    """As training refuses it."""
+    with pytest.raises(ConfigError, match="cannot be"):
+        check_data.main([str(root), *words])
 
 
 def test_gpuops_hands_over(root):

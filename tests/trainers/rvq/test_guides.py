@@ -56,6 +56,7 @@ TYPED = [
         {"dataset.max_samples": 100, "loop.total_iter": 100},
     ),
     (f"--batch_size 1024 {WINDOWS} {RATIOS}", {"loop.batch_size": 1024}),
+    (RATIOS.replace("_training", ""), {"dataset.multi_length_training": FIVE}),
     (
         f"--batch_size 1024 --cache_train a.npz --cache_val b.npz {WINDOWS} {RATIOS}",
         {"dataset.cache_train": Path("a.npz"), "dataset.cache_val": Path("b.npz")},

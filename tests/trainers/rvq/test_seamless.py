@@ -8,6 +8,7 @@ import os
 import resource
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,19 @@ def test_a_part_of_the_release_is_enough(source, tmp_path):
         import_seamless(tmp_path / "a", tmp_path / "c")
 
 
+def test_the_folder_that_is_named_decides_last(source, tmp_path):
+    """Where splits lie below it, its own name is no split: else dev would be trained on."""
+    source.rename(tmp_path / "train")
+    summary = import_seamless(tmp_path / "train", tmp_path / "out")
+    assert summary.clips == {"train": 2, "dev": 1}
+
+
+def test_the_folder_that_one_stands_in_has_a_name(source, tmp_path, monkeypatch):
+    """A dot means the split that it is."""
+    monkeypatch.chdir(source / "improvised" / "dev")
+    assert import_seamless(Path(), tmp_path / "out").clips == {"dev": 1}
+
+
 def test_keypoints_come_along_where_asked_for(source, tmp_path):
     """Training does not need them, and they are two and a half times as large."""
     main([str(source), "--out", str(tmp_path / "out"), "--keypoints"])
@@ -213,39 +227,35 @@ def test_what_stands_there_is_not_overwritten(source, tmp_path):
     with pytest.raises(TrainerError, match="is not empty"):
         import_seamless(source, tmp_path / "out")
     import_seamless(source, tmp_path / "out", force=True)
-    with pytest.raises(TrainerError, match="does not look like an earlier import"):
+    with pytest.raises(TrainerError, match="so it is none made earlier"):
         import_seamless(source, source, force=True)
     assert ["out", "release"] == names(tmp_path)
 
 
 def test_of_two_imports_at_once_one_is_told(source, tmp_path, monkeypatch):
-    """The first to end has the folder; it stays whole, and nothing else is left."""
+    """The first to end has the folder, also of two with one pid; it stays whole, alone."""
     both = threading.Barrier(2)
     told = []
-    pid = threading.local()
-    monkeypatch.setattr(os, "getpid", lambda: pid.number)
 
-    def run(number):
-        pid.number = number
+    def read(path, **given):
+        both.wait(30)
+        return original(path, **given)
 
-        def read(path, **given):
-            both.wait(30)
-            return original(path, **given)
-
-        monkeypatch.setattr(seamless, "read", read)
+    def run():
         try:
             import_seamless(source, tmp_path / "out")
         except TrainerError as error:
             told.append(error.message)
 
     original = seamless.read
-    threads = [threading.Thread(target=run, args=(number,)) for number in (1, 2)]
+    monkeypatch.setattr(seamless, "read", read)
+    threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert [f"{tmp_path}/out was filled by another import meanwhile"] == told
+    assert [f"{tmp_path}/out was filled meanwhile"] == told
     assert len(open_clips(tmp_path / "out", "train").names) == 2
     assert ["out", "release"] == names(tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +43,22 @@ def test_written_as_files(tmp_path, capsys):
     assert not clips.skeleton.approximate
     with pytest.raises(TrainerError, match="is not empty"):
         main(["--out", str(tmp_path / "made")])
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    """The one that one stands in has no name to appear by; one may not be looked into."""
+    monkeypatch.chdir(tmp_path)
+    for out in (".", "..", "/"):
+        with pytest.raises(TrainerError, match="is no folder that could be made"):
+            main(["--out", out])
+
+    def locked(_path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(TrainerError, match="locked cannot be written: Permission denied"):
+        main(["--out", "locked"])
 
 
 def test_no_other_split():
