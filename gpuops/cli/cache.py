@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from gpuops.cli.verbs import PASS_ON
 from gpuops.errors import UsageError
 from gpuops.system import modules, trainers
 
 VERB = "cache"
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
     help="Build, inspect or verify window caches.", no_args_is_help=True, add_completion=False

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
+from gpuops.cli.verbs import PASS_ON
 from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import datasets, modules, trainers
@@ -23,7 +24,6 @@ app = typer.Typer(
 Trainer = Annotated[str, typer.Option(help="Whose data layout.")]
 QUIET_S = 1.0  # a count that is done by then needs no progress
 CHECK = "check_data"
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command("import", context_settings=PASS_ON)
@@ -36,6 +36,12 @@ def import_(
 ) -> None:
     """Turn other people's files into a trainer's data layout."""
     manifest = trainers.load(trainer)
+    for word in (kind, str(source)):
+        if word.startswith("-"):
+            raise UsageError(
+                f"{word} is no folder to read.",
+                "Name kind and folder first: `gpuops data import bvh SRC --out DIR`, then flags.",
+            )
     if kind not in manifest.importers:
         raise UsageError(
             f"{trainer} does not import {kind!r}.",

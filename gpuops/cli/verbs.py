@@ -17,7 +17,11 @@ from gpuops.system import modules, plan_file, run_dir, trainers
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="Another data set than the run's own.", show_default=False),
+    typer.Option(
+        *("--data", "--data-path", "--data_path"),
+        help="Another data set than the run's own.",
+        show_default=False,
+    ),
 ]
 Python = Annotated[str | None, typer.Option(help="The interpreter to use.  [default: the run's]")]
 
@@ -39,6 +43,10 @@ def of_run(
     Raises:
         UsageError: there is no such run, or its trainer cannot do that.
     """
+    if run.startswith("-"):
+        raise UsageError(
+            f"{run} is no run.", f"Name the run first: `gpuops {verb} last {run} ...`."
+        )
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
     plan = plan_file.load(root)
     if plan.target.kind != "trainer":

@@ -104,6 +104,11 @@ def test_a_model_is_described_by_flags_too(handed):
     ("words", "sentence"),
     [
         (("encode", "gone", "--out", "x.npz"), "there is no run 'gone'"),
+        (("encode", "--split", "train", "last", "--out", "c.npz"), "--split is no run"),
+        (("reconstruct", "--seconds", "3", "last", "--out", "a.png"), "--seconds is no run"),
+        (("evaluate", "--split", "train", "last"), "--split is no run"),
+        (("data", "import", "--min-frames", "5", "seamless", "s", "--out", "o"), "--min-frames is"),
+        (("data", "import", "seamless", "--min-frames", "5", "s", "--out", "o"), "--min-frames is"),
         (("describe", "--trainer", "rvqq"), "there is no trainer 'rvqq'"),
     ],
 )

@@ -31,7 +31,6 @@ from trainers.rvq.listing import (
     SKELETON,
     VALIDATION_SPLITS,
     Listing,
-    frame_rate,
     list_clips,
     validation_split,
 )
@@ -148,8 +147,8 @@ def _listing(data: str, split: str, max_samples: int | None, pose_fps: float | N
     if data == "synthetic":
         from trainers.rvq.synthetic import synthetic_clips  # noqa: PLC0415 - scipy takes its time
 
-        clips = synthetic_clips(split, max_samples=max_samples)
-        return clips.listing(data, split, frame_rate(root, pose_fps))
+        clips = synthetic_clips(split, max_samples=max_samples, pose_fps=pose_fps)
+        return clips.listing(data, split)
     if split in VALIDATION_SPLITS and not (root / split).is_dir():
         split = validation_split(root)
     seen = partial(tracked, doing="listing", quiet=QUIET_CLIPS)

@@ -13,7 +13,7 @@ import numpy as np
 from trainers.engine import npy
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import reason
-from trainers.rvq.listing import POSE, Listing, digest, find_poses
+from trainers.rvq.listing import POSE, Listing, digest, find_poses, frame_rate
 from trainers.rvq.skeleton import Skeleton, load_skeleton
 from trainers.rvq.smplh import JOINTS, smplh_skeleton
 
@@ -34,6 +34,7 @@ class Clips:
     poses: Sequence[NDArray[np.float32]]
     """(T, J*3) each, memory-mapped where they come from files."""
     skeleton: Skeleton | None
+    fps: float
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -50,9 +51,9 @@ class Clips:
         """Changes when a clip is added, taken away, renamed or changes its length."""
         return digest(self.names, map(len, self.poses))
 
-    def listing(self, data: str, split: str, fps: float) -> Listing:
+    def listing(self, data: str, split: str) -> Listing:
         """Return what a window cache must know of them."""
-        return Listing(data=data, split=split, names=self.names, lengths=self.lengths, fps=fps)
+        return Listing(data=data, split=split, names=self.names, lengths=self.lengths, fps=self.fps)
 
     def describe(self) -> dict[str, Any]:
         """Return what a run records of its data."""
@@ -63,11 +64,14 @@ class Clips:
             "frames": int(lengths.sum()),
             "shortest": int(lengths.min()),
             "longest": int(lengths.max()),
+            "fps": self.fps,
             "digest": self.digest,
         }
 
 
-def open_clips(root: Path, split: str, max_samples: int | None = None) -> Clips:
+def open_clips(
+    root: Path, split: str, max_samples: int | None = None, pose_fps: float | None = None
+) -> Clips:
     """Open a split: headers are read and checked, poses stay on disk until used.
 
     Raises:
@@ -83,13 +87,15 @@ def open_clips(root: Path, split: str, max_samples: int | None = None) -> Clips:
             f"{paths[0]} has {width} values a frame, skeleton.json has {len(skeleton)} joints",
             f"{3 * len(skeleton)} values are wanted: axis-angle, three a joint",
         )
+    fps = frame_rate(root, pose_fps)
     if skeleton is None and width == 3 * len(JOINTS):
-        skeleton = smplh_skeleton()
+        skeleton = smplh_skeleton(fps)
     return Clips(
         source=f"{root / split}",
         names=tuple(names),
         poses=poses,
         skeleton=skeleton,
+        fps=fps,
     )
 
 

@@ -44,7 +44,7 @@ class About:
     """Its checksum: only the weights that coded can decode."""
     source: str
     split: str
-    fps: float | None
+    fps: float
     joints: Count
     hop: Count
     """Frames of a token."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from trainers.rvq.cached_windows import windows_of
 from trainers.rvq.clips import Clips, check_finite, open_clips
 from trainers.rvq.features import choose_rotation, from_axis_angle
-from trainers.rvq.listing import frame_rate, validation_split
+from trainers.rvq.listing import validation_split
 from trainers.rvq.statistics import Statistics, read_statistics
 from trainers.rvq.synthetic import synthetic_clips
 from trainers.rvq.vary import check_turn, variation
@@ -160,12 +160,10 @@ class MotionData:
 
     def statistics(self, floor: float) -> Statistics:
         """Mean and deviation over all frames, of the varied clips where `load` varies them."""
-        total = square = plain = 0.0
-        count = frames = 0
+        total = square = 0.0
+        count = 0
         for clip, length in enumerate(self.source.lengths):
             own = self.features(clip, 0, int(length))
-            plain = plain + own.sum(axis=0, dtype=np.float64)
-            frames += len(own)
             for varied in [own] if self.variation is None else self.variation.every(own):
                 total = total + varied.sum(axis=0, dtype=np.float64)
                 square = square + np.square(varied, dtype=np.float64).sum(axis=0)
@@ -175,8 +173,15 @@ class MotionData:
         return Statistics(
             mean=mean.astype(np.float32),
             std=np.maximum(std, floor).astype(np.float32),
-            mean_pose=(np.asarray(plain) / frames).astype(np.float32),
+            mean_pose=mean.astype(np.float32) if self.variation is None else self.mean_pose(),
         )
+
+    def mean_pose(self) -> NDArray[np.float32]:
+        """Mean over all frames of the clips as they are."""
+        lengths = self.source.lengths
+        clips = (self.features(clip, 0, int(length)) for clip, length in enumerate(lengths))
+        total: Any = sum(clip.sum(axis=0, dtype=np.float64) for clip in clips)
+        return np.asarray(total / lengths.sum(), dtype=np.float32)
 
     def describe(self) -> dict[str, Any]:
         """Return what a run records of its data."""
@@ -191,23 +196,23 @@ def open_data(config: DatasetConfig, split: str) -> MotionData:
     """
     root, name = Path(config.data), split
     if config.data == "synthetic":
-        clips = synthetic_clips(split, max_samples=config.max_samples)
+        clips = synthetic_clips(split, max_samples=config.max_samples, pose_fps=config.pose_fps)
     else:
         name = validation_split(root, config.val_split) if split == "val" else split
-        clips = open_clips(root, name, config.max_samples)
-    listing = clips.listing(config.data, name, frame_rate(root, config.pose_fps))
-    return MotionData(clips, config, windows_of(config, split, listing))
+        clips = open_clips(root, name, config.max_samples, config.pose_fps)
+    return MotionData(clips, config, windows_of(config, split, clips.listing(config.data, name)))
 
 
 def statistics_of(data: MotionData, config: DatasetConfig) -> Statistics:
-    """Return what features are normalised by: as given, else over the clips.
+    """Return what features are normalised by: as given, else over the clips; and their mean.
 
     Raises:
         TrainerError: where those that are given are not of such features.
     """
     if config.statistics is None:
         return data.statistics(config.std_floor)
-    return read_statistics(config.statistics, data.width, config.std_floor)
+    mean, std = read_statistics(config.statistics, data.width, config.std_floor)
+    return Statistics(mean=mean, std=std, mean_pose=data.mean_pose())
 
 
 def _batch(found: list[NDArray[np.float32]], length: int) -> MotionBatch:

@@ -18,20 +18,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.engine.config import resolve
-from trainers.engine.errors import run_main
+from trainers.engine.errors import MALFORMED, run_main
 from trainers.engine.estimate import question
 from trainers.engine.tables import quiet_table
 from trainers.rvq.codes import bits_per_token
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.estimate import Shapes, estimate, look, rehearsal
+from trainers.rvq.features import values_per_joint
 from trainers.rvq.model import RVQVAE
-from trainers.rvq.trained import load
+from trainers.rvq.trained import Trained, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PARTS = ("encoder", "quantizer", "decoder")
-FPS = 30.0  # where no skeleton says otherwise
 TOKENS = 64  # of the clip whose arithmetic is counted
 FLOAT_BITS = 32
 
@@ -69,17 +69,17 @@ class Description:
         return self.pose_bits_per_s / self.bits_per_s
 
 
-def describe(config: Config, about: str) -> Description:
-    """Work the figures out.
+def describe(config: Config, about: str, shapes: Shapes | None = None) -> Description:
+    """Work the figures out, of the shapes that are known or of the data set's.
 
     Raises:
         TrainerError: the data set is here, and cannot be trained on.
     """
     asked, _ = question([])
-    shapes = look(config.dataset)
+    shapes = shapes or look(config.dataset)
     features = shapes.features(config.dataset)
-    fps = shapes.skeleton.fps if shapes.skeleton else FPS
-    needed = estimate(config, asked)
+    fps = shapes.fps
+    needed = estimate(config, asked, shapes)
     (fullest,) = [need for need in needed["needs"] if need["size"] == needed["size"]]
     with FakeTensorMode():
         model = RVQVAE(features, config.model, config.quantizer).eval()
@@ -105,6 +105,24 @@ def describe(config: Config, about: str) -> Description:
         bits_per_s=bits * fps / model.hop,
         pose_bits_per_s=3.0 * FLOAT_BITS * shapes.joints * fps,
     )
+
+
+def trained_on(trained: Trained) -> tuple[Config, Shapes]:
+    """Settings and shapes of a model as they were, whatever has become of its data set."""
+    config, shapes = trained.config, look(trained.config.dataset)
+    try:
+        about = json.loads((trained.folder / "data.json").read_bytes())["train"]
+        rotation, fps = about["rotation"], float(about.get("fps", shapes.fps))
+        joints = len(trained.model.mean) // values_per_joint(rotation)
+    except (OSError, *MALFORMED):
+        return config, shapes
+    config = replace(config, dataset=replace(config.dataset, rotation=rotation))
+    if joints == shapes.joints:
+        return config, replace(shapes, fps=fps)
+    # Of bones nothing is known, so their places cost nothing.
+    config = replace(config, loss=replace(config.loss, loss_joints=0.0))
+    assumed = f"{config.dataset.data} is not here: no skeleton, clips shorter than their window"
+    return config, replace(shapes, joints=joints, skeleton=None, fps=fps, assumed=assumed)
 
 
 def _values(tensors: Any) -> int:
@@ -184,14 +202,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true")
     given, flags = parser.parse_known_args(argv)
     if given.checkpoint is None:
+        shapes = None
         config = resolve(Config, flags, name="rvq", presets=PRESETS)
         about = f"rvq, {config.run.exp_name}"
     else:
         trained = load(given.checkpoint)
-        config, about = trained.config, f"{trained.path} (step {trained.step})"
+        about = f"{trained.path} (step {trained.step})"
+        config, shapes = trained_on(trained)
         if flags:
             parser.error(f"a checkpoint has settings of its own: {' '.join(flags)}")
-    found = describe(config, about)
+    found = describe(config, about, shapes)
     if given.json:
         sys.stdout.write(json.dumps({**asdict(found), "ratio": found.ratio}) + "\n")
     else:

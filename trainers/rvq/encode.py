@@ -16,7 +16,7 @@ from trainers.engine import distributed
 from trainers.engine.data import to_device
 from trainers.engine.errors import run_main
 from trainers.rvq.codes import About, Codes, bits_per_token, save
-from trainers.rvq.trained import Trained, flags, load, open_for
+from trainers.rvq.trained import Trained, data_flags, flags, load, open_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def encode(trained: Trained, clips: MotionData, split: str, device: torch.device
         weights=trained.weights,
         source=clips.source.source,
         split=split,
-        fps=skeleton and skeleton.fps,
+        fps=clips.source.fps,
         joints=clips.source.joints,
         hop=model.hop,
         quantizers=quantizer.num_quantizers,
@@ -54,27 +54,23 @@ def encode(trained: Trained, clips: MotionData, split: str, device: torch.device
 def in_words(found: Codes, path: Path) -> str:
     """Say what was coded, and how small it has become."""
     about = found.about
-    told = (
-        f"{path}: {len(found.codes)} clips of {about.source}, {found.frames:,} frames, as "
-        f"{found.tokens:,} tokens of {about.quantizers} codes"
-    )
-    if about.fps is None:
-        return told
     bits = bits_per_token(about.quantizers, about.nb_code) * about.fps / about.hop
-    return f"{told}; {bits:,.0f} bits a second of motion"
+    return (
+        f"{path}: {len(found.codes)} clips of {about.source}, {found.frames:,} frames, as "
+        f"{found.tokens:,} tokens of {about.quantizers} codes; {bits:,.0f} bits a second of motion"
+    )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     parser = flags("encode", "Turn the clips of a split into codes.")
-    parser.add_argument("--data", help="a data set; left out: the one it was trained on")
-    parser.add_argument("--split", default="val", help="train, val or dev")
+    data_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
     given = parser.parse_args(argv)
     trained = load(given.checkpoint)
     clips = open_for(trained, given.data, given.split)
     with distributed.world() as world:
-        found = encode(trained, clips, given.split, world.device)
+        found = encode(trained, clips, given.split or "val", world.device)
     save(found, given.out)
     sys.stdout.write(f"{in_words(found, given.out)}\n")
     return 0

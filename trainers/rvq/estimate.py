@@ -24,6 +24,7 @@ from trainers.rvq.clips import open_clips
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
 from trainers.rvq.features import choose_rotation, values_per_joint
+from trainers.rvq.listing import FPS
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import RVQVAE, build_model
 from trainers.rvq.smplh import smplh_skeleton
@@ -53,6 +54,7 @@ class Shapes:
     skeleton: Skeleton | None
     windows: dict[int, bool]
     """Frames of a window, and whether there are any that are padded."""
+    fps: float = FPS
     assumed: str = ""
 
     def features(self, config: DatasetConfig) -> int:
@@ -68,10 +70,10 @@ def look(config: DatasetConfig) -> Shapes:
     """
     root = Path(config.data)
     if config.data == "synthetic":
-        clips = synthetic_clips("train", max_samples=config.max_samples)
+        clips = synthetic_clips("train", max_samples=config.max_samples, pose_fps=config.pose_fps)
         lengths = clips.lengths
     elif root.is_dir():
-        clips = open_clips(root, "train", max_samples=1)
+        clips = open_clips(root, "train", max_samples=1, pose_fps=config.pose_fps)
         lengths = _lengths(root, clips.poses[0], config.max_samples)
     else:
         skeleton = smplh_skeleton()
@@ -79,10 +81,16 @@ def look(config: DatasetConfig) -> Shapes:
             joints=len(skeleton),
             skeleton=skeleton,
             windows=_windows(config, np.arange(1, 1 + _longest(config))),
+            fps=config.pose_fps or FPS,
             assumed=f"there is no data set {root} here: {len(skeleton)} joints (SMPL-H) are "
             "assumed, and clips that are shorter than their window",
         )
-    return Shapes(joints=clips.joints, skeleton=clips.skeleton, windows=_windows(config, lengths))
+    return Shapes(
+        joints=clips.joints,
+        skeleton=clips.skeleton,
+        windows=_windows(config, lengths),
+        fps=clips.fps,
+    )
 
 
 def _lengths(root: Path, first: NDArray[np.float32], max_samples: int | None) -> NDArray[np.int64]:
@@ -104,9 +112,9 @@ def _windows(config: DatasetConfig, lengths: NDArray[np.int64]) -> dict[int, boo
     return {int(n): bool((windows.length[windows.padded == n] < n).any()) for n in frames}
 
 
-def estimate(config: Config, asked: Question) -> dict[str, Any]:
+def estimate(config: Config, asked: Question, shapes: Shapes | None = None) -> dict[str, Any]:
     """Return what batches of the configured size, and of others, need."""
-    shapes = look(config.dataset)
+    shapes = shapes or look(config.dataset)
     by_frames = config.dataset.frames_per_batch is not None
     passes = config.loop.accumulation(asked.ranks)
     size = config.dataset.frames_per_batch or config.loop.batch_size

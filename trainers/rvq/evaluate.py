@@ -19,7 +19,7 @@ from trainers.engine.files import whole_file
 from trainers.engine.tables import quiet_table
 from trainers.rvq.losses import build_loss
 from trainers.rvq.score import Score, score
-from trainers.rvq.trained import flags, load, open_for
+from trainers.rvq.trained import data_flags, flags, load, open_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Evaluation:
         }
 
 
-def evaluate(path: Path, data: str | None = None, split: str = "val") -> Evaluation:
+def evaluate(path: Path, data: str | None = None, split: str | None = None) -> Evaluation:
     """Score the checkpoint that `path` means, on its own data or on another data set.
 
     Where the run kept a moving average of the weights, that is what is scored.
@@ -125,10 +125,10 @@ def show(found: Evaluation, console: Console) -> None:
     console.print(codes)
 
 
-def write(found: Evaluation, folder: Path) -> Path:
-    """Write evaluation.json into the run's folder (another name for the training split)."""
-    split = found.data.rpartition("/")[2]
-    path = folder / ("evaluation-train.json" if split == "train" else "evaluation.json")
+def write(found: Evaluation, split: str | None) -> Path:
+    """Write evaluation.json into the run's folder; of a split that was named, evaluation-SPLIT."""
+    folder = found.checkpoint.parent.parent
+    path = folder / ("evaluation.json" if split is None else f"evaluation-{split}.json")
     with whole_file(path) as unfinished:
         unfinished.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
     return path
@@ -137,17 +137,17 @@ def write(found: Evaluation, folder: Path) -> Path:
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     parser = flags("evaluate", "Score a checkpoint of rvq.")
-    parser.add_argument("--data", help="a data set; left out: the one it was trained on")
-    parser.add_argument("--split", default="val", help="train, val or dev")
+    data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     given = parser.parse_args(argv)
     found = evaluate(given.checkpoint, given.data, given.split)
-    path = write(found, found.checkpoint.parent.parent)
+    # What a run did on other data is no figure of the run.
+    path = write(found, given.split) if given.data is None else None
     if given.json:
         sys.stdout.write(json.dumps(found.to_dict()) + "\n")
     else:
         show(found, Console())
-        sys.stdout.write(f"all figures: {path}\n")
+        sys.stdout.write(f"all figures: {path or 'with --json'}\n")
     return 0
 
 

@@ -16,10 +16,10 @@ import torch
 
 from trainers.engine import distributed
 from trainers.engine.data import to_device
-from trainers.engine.errors import TrainerError, run_main
+from trainers.engine.errors import ConfigError, TrainerError, run_main
 from trainers.engine.files import whole_file
 from trainers.rvq.losses import JointPlaces
-from trainers.rvq.trained import Trained, flags, load, open_for
+from trainers.rvq.trained import Trained, data_flags, flags, load, open_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,14 +85,13 @@ def draw(pairs: Sequence[Pair], clips: MotionData, path: Path, seconds: float) -
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     parser = flags("reconstruct", "Draw clips, and what came back of them.")
-    parser.add_argument("--data", help="a data set; left out: the one it was trained on")
-    parser.add_argument("--split", default="val", help="train, val or dev")
+    data_flags(parser)
     parser.add_argument("--clip", action="append", default=[], help="a clip by name; repeatable")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each clip in a film")
     parser.add_argument("--out", type=Path, required=True, help="a .png, .gif or .mp4 to write")
     given = parser.parse_args(argv)
     if given.out.suffix not in (".png", ".gif", ".mp4"):
-        raise TrainerError(f"{given.out} is none of .png, .gif and .mp4", "name it accordingly")
+        raise ConfigError(f"{given.out} is none of .png, .gif and .mp4", "name it accordingly")
     trained = load(given.checkpoint)
     clips = open_for(trained, given.data, given.split)
     with distributed.world() as world:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainers.rvq.listing import FPS
 from trainers.rvq.skeleton import Skeleton, find_mirror
 
 # name, parent, offset in cm: x to the body's left, y up, z forward
@@ -61,8 +62,8 @@ def _joints() -> list[tuple[str, str, tuple[float, float, float]]]:
 JOINTS = tuple(name for name, _, _ in _joints())
 
 
-def smplh_skeleton() -> Skeleton:
-    """52 joints: the pelvis, 21 of the body, 15 of each hand."""
+def smplh_skeleton(fps: float = FPS) -> Skeleton:
+    """52 joints: the pelvis, 21 of the body, 15 of each hand; clips have ``fps``."""
     index = {name: i for i, name in enumerate(JOINTS)}
     skeleton = Skeleton(
         joints=JOINTS,
@@ -75,6 +76,7 @@ def smplh_skeleton() -> Skeleton:
         joints=skeleton.joints,
         parents=skeleton.parents,
         offsets=skeleton.offsets,
+        fps=fps,
         mirror=find_mirror(skeleton, at_rest),
         approximate=True,
     )

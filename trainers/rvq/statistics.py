@@ -34,8 +34,10 @@ class Statistics:
         return {name: getattr(self, name).tolist() for name in ("mean", "std", "mean_pose")}
 
 
-def read_statistics(path: Path, features: int, floor: float) -> Statistics:
-    """Read statistics: of a run's statistics.json, or of X_mean.npy with X_std.npy beside it.
+def read_statistics(
+    path: Path, features: int, floor: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read mean and deviation: a run's statistics.json, or X_mean.npy with X_std.npy beside it.
 
     Raises:
         TrainerError: where they cannot be read, or are not of that many features.
@@ -53,16 +55,14 @@ def read_statistics(path: Path, features: int, floor: float) -> Statistics:
             raise TrainerError(f"{path}: the {name} holds a value that is not finite")
     if (values["std"] < 0).any():
         raise TrainerError(f"{path}: the std holds a value below 0", "give deviations, not logs")
-    plain = {name: array.astype(np.float32) for name, array in values.items()}
-    plain["std"] = np.maximum(plain["std"], np.float32(floor))
-    return Statistics(**{"mean_pose": plain["mean"], **plain})
+    std = np.maximum(values["std"].astype(np.float32), np.float32(floor))
+    return values["mean"].astype(np.float32), std
 
 
 def _from_json(path: Path) -> dict[str, NDArray[Any]]:
     try:
         given = json.loads(path.read_bytes())
-        names = ["mean", "std", *(["mean_pose"] if "mean_pose" in given else [])]
-        return {name: np.asarray(given[name], dtype=np.float64) for name in names}
+        return {name: np.asarray(given[name], dtype=np.float64) for name in ("mean", "std")}
     except OSError as error:
         raise TrainerError(f"{path} cannot be read: {reason(error)}") from None
     except MALFORMED:

@@ -33,9 +33,11 @@ FPS = 30.0
 HAND_FROM = 22  # joints of the hands come last and move less
 
 
-def synthetic_clips(split: str, *, seed: int = 0, max_samples: int | None = None) -> Clips:
+def synthetic_clips(
+    split: str, *, seed: int = 0, max_samples: int | None = None, pose_fps: float | None = None
+) -> Clips:
     """Make a split: deterministic by (split, seed); both splits share the gaits, no clip."""
-    skeleton = smplh_skeleton()
+    skeleton = smplh_skeleton(pose_fps or FPS)
     if split not in CLIPS:
         raise TrainerError(f"the synthetic data has no split {split}; it has: train, val")
     gaits = _Gaits(np.random.default_rng((seed, 0)), len(skeleton))
@@ -46,6 +48,7 @@ def synthetic_clips(split: str, *, seed: int = 0, max_samples: int | None = None
         names=tuple(f"{i:04d}_gait{i % GAITS}" for i in range(len(poses))),
         poses=poses,
         skeleton=skeleton,
+        fps=skeleton.fps,
     )
 
 

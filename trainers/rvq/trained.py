@@ -52,6 +52,12 @@ def flags(verb: str, about: str) -> argparse.ArgumentParser:
     return parser
 
 
+def data_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of those verbs that look at clips."""
+    parser.add_argument("--data", help="a data set; left out: the one it was trained on")
+    parser.add_argument("--split", help="train, val or dev; left out: the one it was validated on")
+
+
 def load(path: Path) -> Trained:
     """Load the checkpoint that `path` means: its own folder, or a run's best.
 
@@ -90,17 +96,20 @@ def _mean_pose(saved: Path) -> torch.Tensor:
         ) from None
 
 
-def open_for(trained: Trained, data: str | None, split: str) -> MotionData:
+def open_for(trained: Trained, data: str | None, split: str | None) -> MotionData:
     """Open a split as the model wants its features, of the data it was trained on or of `data`.
+
+    Without a split, the one that the run was validated on.
 
     Raises:
         TrainerError: where the data cannot be used, or does not fit the model.
     """
     dataset = replace(as_they_are(trained.config.dataset), use_cache=False)  # whole clips
     if data is not None:
-        dataset = replace(dataset, data=data, max_samples=None, pose_fps=None)
-    dataset = replace(dataset, val_split="dev" if split == "dev" else "auto")
-    split = "val" if split == "dev" else split
+        dataset = replace(dataset, data=data, max_samples=None, pose_fps=None, val_split="auto")
+    if split is not None:
+        dataset = replace(dataset, val_split="dev" if split == "dev" else "auto")
+    split = "val" if split in ("dev", None) else split
     clips = open_data(dataset, split)
     wanted = len(trained.model.mean)
     if clips.width != wanted and dataset.rotation == "auto":

@@ -204,7 +204,11 @@ def test_evaluate_on_other_data(root, tmp_path, capsys):
     out = tmp_path / "run"
     train(small_config(out, root))
     other = write_data(tmp_path / "other", {"train": [12], "dev": [30, 20]})
+    evaluating.main(["--checkpoint", str(out), "--split", "train"])
+    of_train = json.loads((out / "evaluation-train.json").read_text())
+    assert of_train["data"] == f"{root}/train"
     evaluating.main(["--checkpoint", str(out), "--data", str(other), "--json"])
+    assert not (out / "evaluation.json").exists()  # which is of the run's own data
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["data"].endswith("other/dev")
     assert told["frames"] == 50

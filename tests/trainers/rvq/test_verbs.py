@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from trainers.engine.errors import TrainerError
 from trainers.rvq import codes, decode, describe, encode, reconstruct
 from trainers.rvq.drawing import bones_of
 from trainers.rvq.kinematics import features_to_axis_angle
+from trainers.rvq.model import RVQVAE
 from trainers.rvq.train import train
 from trainers.rvq.trained import load, open_for
 
@@ -74,6 +76,34 @@ def test_codes_are_rows_of_whole_numbers_and_say_whose_they_are(run, tmp_path, c
     assert about["split"] == "val"
     # 3 codebooks of 16 codes are 12 bits, 7.5 times a second.
     assert "16 tokens of 3 codes; 90 bits a second" in capsys.readouterr().out
+
+
+def test_the_rate_that_was_given_is_the_rate(run, tmp_path):
+    """Where no skeleton says another: in codes, films and descriptions."""
+    trained = load(run)
+    root = write_data(tmp_path / "data", {"train": [9], "val": [9]}, joints=52, skeleton=None)
+    given = replace(trained.config.dataset, data=str(root), pose_fps=25.0)
+    config = replace(trained.config, dataset=given)
+    model = RVQVAE(156, config.model, config.quantizer)
+    clips = open_for(replace(trained, config=config, model=model), None, "val")
+    assert clips.skeleton.fps == clips.source.fps == 25.0
+    assert encode.encode(replace(trained, model=model), clips, "val", CPU).about.fps == 25.0
+    assert describe.describe(config, "mine").fps == 25.0
+
+
+def test_the_split_is_the_one_that_it_was_validated_on(run, tmp_path):
+    """Unless another is named, or another data set."""
+    root = write_data(tmp_path / "data", {"val": [9], "dev": [8], "train": [7]})
+    trained = load(run)
+    dev = replace(trained.config.dataset, data=str(root), val_split="dev")
+    trained = replace(trained, config=replace(trained.config, dataset=dev))
+
+    def lengths(*asked):
+        return open_for(trained, *asked).source.lengths.tolist()
+
+    assert lengths(None, None) == [8]
+    assert lengths(None, "val") == lengths(str(root), None) == [9]
+    assert (lengths(None, "train"), lengths(str(root), "dev")) == ([7], [8])
 
 
 def test_a_clip_has_the_same_codes_whatever_is_coded_with_it(run, tmp_path):
@@ -329,6 +359,20 @@ def test_a_description_by_hand(tmp_path):
     forward = sum(found.flops_per_s.values()) * 4 * 16 / 30
     assert 2 * forward < found.step_flops < 3 * forward
     assert found.step_bytes["parameters"] >= 4 * found.parameters["encoder"]
+
+
+def test_a_run_is_described_though_its_data_is_gone(run, tmp_path, capsys):
+    """By its own joints and rate: nothing is assumed that the model knows."""
+    describe.main(["--checkpoint", str(run), "--json"])
+    here = json.loads(capsys.readouterr().out)
+    (run.parent / "data").rename(tmp_path / "moved")
+    describe.main(["--checkpoint", str(run), "--json"])
+    gone = json.loads(capsys.readouterr().out)
+    (tmp_path / "moved").rename(run.parent / "data")
+
+    assert "is not here" in gone["assumed"]
+    for name in ("joints", "features", "fps", "parameters", "flops_per_s", "ratio"):
+        assert gone[name] == here[name], name
 
 
 def test_a_run_is_described_by_its_own_settings(run, capsys):
