@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -120,10 +121,16 @@ def test_without_the_data_set_nothing_starts(script, name):
     assert re.search("thereisnodatasetat\\S+datasets/seamless_interaction", said)
 
 
-def test_monitor_takes_seconds_and_a_count(script):
-    """monitor_gpu.sh 0.2 --count 1: one look; what it says of a box without a driver is code 3."""
-    answer = script("monitor_gpu.sh", "0.2", "--count", "1")
-    nothing = script("monitor_gpu.sh", "0.1", "--count", "1")
+def test_monitor_takes_seconds_and_a_count(script, mock_driver, monkeypatch):
+    """monitor_gpu.sh 0.2 --count 2: two looks at that distance; flags of the monitor follow."""
+    mock_driver.set(["driver 580.95.05", "cuda 13.0", "gpu 0 model=rtx4090"])
+    for name, value in mock_driver.env.items():
+        monkeypatch.setenv(name, value)
+    answer = script("monitor_gpu.sh", "0.2", "--count", "2", "--gpu", "0", "--json")
+    nothing = script("monitor_gpu.sh", "0.1", "--count", "2")
+    mock_driver.set([])
 
-    assert "no GPUs" in answer.stdout
+    assert (0, 2) == (answer.returncode, nothing.returncode), answer.stderr
+    boards = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [1, 1] == [len(board["cards"]) for board in boards]
     assert "--interval 0.1 is too short" in nothing.stderr
