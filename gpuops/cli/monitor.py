@@ -54,8 +54,7 @@ def monitor(
 ) -> None:
     """Show the cards and the jobs on them, live; `q` leaves, `h` helps, nothing here ends a job.
 
-    With --once, --count or into a pipe the exit code says how things are at the last look: 0 fine,
-    3 no driver, 5 degraded, 6 a job hangs.
+    With --once, with --count or into a pipe the exit code says how things are at the last look.
     """
     if not SHORTEST_S <= interval < math.inf:
         raise UsageError(f"--interval {interval:g} is no time.", f"{SHORTEST_S} s is the least.")

@@ -103,7 +103,7 @@ def only(whole: Board, *, gpus: Sequence[str] = (), run: Collection[str] | None 
         held = {index for job in jobs for rank in job.ranks for index in rank.gpus}
         cards = tuple(card for card in cards if card.index in held)
     if gpus:
-        known = "gpus" not in whole.gaps  # else nobody can say which are there
+        known = "gpus" not in whole.gaps or whole.absent  # else nobody can say which are there
         chosen = {index for one in gpus for index in _selected(whole.cards, one, known=known)}
         cards = tuple(card for card in cards if card.index in chosen)
     shown, names = {card.index for card in cards}, {job.name for job in jobs}
