@@ -44,9 +44,7 @@ def of_run(
         UsageError: there is no such run, or its trainer cannot do that.
     """
     if run.startswith("-"):
-        raise UsageError(
-            f"{run} is no run.", f"Name the run first: `gpuops {verb} last {run} ...`."
-        )
+        raise UsageError(f"{run} is no run.", "The run comes first, flags of the trainer follow.")
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
     plan = plan_file.load(root)
     if plan.target.kind != "trainer":
