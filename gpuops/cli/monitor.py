@@ -57,7 +57,8 @@ def monitor(
     With --once, with --count or into a pipe the exit code says how things are at the last look.
     """
     if not SHORTEST_S <= interval < math.inf:
-        raise UsageError(f"--interval {interval:g} is no time.", f"{SHORTEST_S} s is the least.")
+        what = "too short" if interval < SHORTEST_S else "no time"
+        raise UsageError(f"--interval {interval:g} is {what}.", f"{SHORTEST_S} s is the least.")
     gc.enable()
     root = run_dir.find(run_dir.runs_dir(runs_dir), run) if run is not None else None
     part = _part(gpu, root)
