@@ -40,7 +40,7 @@ def monitor(
     ] = None,
     gpu: Annotated[
         list[str] | None,
-        typer.Option("--gpu", help="Only this card (index, UUID); `0,2` names several."),
+        typer.Option("--gpu", help="Only this card and its jobs: index, UUID, or `0,2`."),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", help="Only this run and its cards.")] = None,
     textfile: Annotated[

@@ -8,7 +8,7 @@ from itertools import chain
 
 from gpuops.core import happenings, job_rows
 from gpuops.core.advice import advice
-from gpuops.core.board import Board, CardRow, Happening, Health, StrangerRow
+from gpuops.core.board import Board, CardRow, Happening, Health, JobRow, StrangerRow
 from gpuops.core.card_rows import card_rows
 from gpuops.core.job_rows import Followed
 from gpuops.core.sample import Sample
@@ -90,7 +90,7 @@ def board(monitor: Monitor) -> Board:
 
 
 def only(whole: Board, *, gpus: Sequence[str] = (), run: Collection[str] | None = None) -> Board:
-    """The part of a board that somebody wants: some cards (index, UUID), a run's job and cards.
+    """The part of a board that somebody wants: some cards or those of a run, and who is there.
 
     ``run`` are the names of the run's folder: a folder may have several.
 
@@ -100,12 +100,13 @@ def only(whole: Board, *, gpus: Sequence[str] = (), run: Collection[str] | None 
     cards, jobs = whole.cards, whole.jobs
     if run is not None:
         jobs = tuple(job for job in jobs if job.run_dir in run)
-        held = {index for job in jobs for rank in job.ranks for index in rank.gpus}
+        held = {index for job in jobs for index in _on(job)}
         cards = tuple(card for card in cards if card.index in held)
     if gpus:
         known = "gpus" not in whole.gaps or whole.absent  # else nobody can say which are there
         chosen = {index for one in gpus for index in _selected(whole.cards, one, known=known)}
         cards = tuple(card for card in cards if card.index in chosen)
+        jobs = tuple(job for job in jobs if _on(job) & chosen)
     shown, names = {card.index for card in cards}, {job.name for job in jobs}
     part = replace(
         whole,
@@ -120,6 +121,11 @@ def only(whole: Board, *, gpus: Sequence[str] = (), run: Collection[str] | None 
         advice=tuple(one for one in whole.advice if run is None or one.about in names),
     )
     return _judged(part)
+
+
+def _on(job: JobRow) -> set[int]:
+    """The cards of its ranks."""
+    return {index for rank in job.ranks for index in rank.gpus}
 
 
 def _selected(cards: Sequence[CardRow], selector: str, *, known: bool) -> list[int]:

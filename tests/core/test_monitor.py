@@ -366,6 +366,7 @@ def test_a_part_of_the_board():
         len(only(whole, gpus=["2"]).strangers),
     )
     assert [0, 1] == [row.index for row in only(whole, run={RUN_DIR}).cards]
+    assert [0, 1] == [len(only(whole, gpus=[gpu]).jobs) for gpu in ("3", "1")]
     assert () == only(whole, run={"another"}).jobs
     with pytest.raises(UsageError, match="no GPU is called 9"):
         only(whole, gpus=["9"])
