@@ -111,6 +111,14 @@ def test_no_document_has_a_gap(path):
     assert not re.search(r"@@|\bTODO\b|\bTBD\b|\bXXX\b|\bFIXME\b", path.read_text())
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
+def test_every_test_named_is_there(path):
+    """Who reads that a behaviour is tested finds the test."""
+    tests = "\n".join(one.read_text() for one in ROOT.glob("tests/**/*.py"))
+    for name in re.findall(r"`(test_\w+)`", path.read_text()):
+        assert f"def {name}(" in tests, f"no test is called {name}"
+
+
 @pytest.mark.parametrize(("where", "command"), COMMANDS, ids=lambda value: value)
 def test_every_command_shown_exists(where, command):
     """Its name, its options and its arguments are those of the command line."""
