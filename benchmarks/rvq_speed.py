@@ -1,6 +1,6 @@
 """How fast rvq trains: windows of several lengths, two ranks, and a GPU where there is one.
 
-    python benchmarks/rvq_speed.py [--part lengths --part ranks --part gpu] [--rounds 8]
+    python benchmarks/rvq_speed.py [--part lengths --part ranks --part device] [--rounds 8]
                                    [--width 512] [--json]
 
 - lengths: whole training steps on windows of 32 to 96 frames as they occur in clips of 950 frames
@@ -9,9 +9,12 @@
   process, one after the other; what is compared are frames that are there, per second.
 - ranks: two ranks over gloo, a thread each: the share of a step that they spend in the quantizer's
   exchange of sums and counts, and in all of its update, measured inside of the step.
-- gpu: steps of the preset `beat-7x4090` per second, in float32 and bfloat16, as they are and with
-  encoder and decoder compiled, against `ResidualVQ` in the place of the quantizer; and the memory
-  that a step takes against what `gpuops estimate` says. Skipped where there is no GPU.
+- device: steps of the preset `beat-7x4090` per second beside the same with `ResidualVQ` for a
+  quantizer, in turns, and how near they come to what this device does at best: the matrix ceiling
+  is a large product of matrices in the same precision, the copy ceiling a large copy. What a step
+  moves is what its eager operations read and write; of a compiled one, what it would have moved. On
+  a GPU: float32 and bfloat16, as they are and with encoder and decoder compiled, and the memory
+  that a step takes against what `gpuops estimate` says. Without one: float32 and 32 windows.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ import torch
 import torch.distributed as dist
 from rvq_peer import Peer
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.engine import distributed
 from trainers.engine.config import resolve
@@ -50,7 +56,7 @@ from trainers.rvq.windows import Windows, cut_windows
 FEATURES = 156
 CLIPS, CLIP_FRAMES = 200, 950
 BATCH = 32
-WARM = 3
+WARM, TURNS = 3, 3
 GOALS = {"lengths": 1.5, "ranks": 0.03}
 CPU = torch.device("cpu")
 
@@ -234,13 +240,15 @@ class Stopwatch:
         return answer
 
 
-# --- GPU ------------------------------------------------------------------------------------------
+# --- device ---------------------------------------------------------------------------------------
 
 
-def gpu(options: argparse.Namespace) -> dict[str, Any]:
-    if not torch.cuda.is_available():
-        return {"skipped": "there is no GPU here"}
-    return on_device(torch.device("cuda", 0), preset("beat-7x4090"), 10 * options.rounds)
+def device(options: argparse.Namespace) -> dict[str, Any]:
+    config = preset("beat-7x4090", "--width", str(options.width))
+    if torch.cuda.is_available():
+        return on_device(torch.device("cuda", 0), config, 10 * options.rounds)
+    config = replace(config, loop=replace(config.loop, batch_size=BATCH))
+    return on_device(CPU, config, options.rounds)
 
 
 def on_device(device: torch.device, config: Config, steps: int) -> dict[str, Any]:
@@ -250,17 +258,88 @@ def on_device(device: torch.device, config: Config, steps: int) -> dict[str, Any
     config = replace(config, quantizer=whole)
     size, frames = config.loop.batch_size, config.dataset.window_size
     batch = torch.randn(size, frames, FEATURES, device=device)
-    found: dict[str, Any] = {"device": str(device)}
-    for precision in (None, torch.bfloat16):
-        for compiled in (False, True):
-            name = f"{'bf16' if precision else 'fp32'}, {'compiled' if compiled else 'eager'}"
-            pair = [Trainer(config, world, peer, precision, compiled) for peer in (False, True)]
-            ours, peers = (rate(trainer, batch, steps) for trainer in pair)
-            found[name] = {"steps/s": ours, "peer, steps/s": peers, "ratio": ours / peers}
+    found: dict[str, Any] = {"device": "CPU", "windows": size}
+    ways: list[tuple[torch.dtype | None, bool]] = [(None, False)]
     if device.type == "cuda":
         found["device"] = torch.cuda.get_device_name()
+        ways = [(dtype, compiled) for dtype in (None, torch.bfloat16) for compiled in (False, True)]
+    copied = copy_ceiling(device)
+    for precision, compiled in ways:
+        name = f"{'bf16' if precision else 'fp32'}, {'compiled' if compiled else 'eager'}"
+        pair = [Trainer(config, world, peer, precision, compiled) for peer in (False, True)]
+        turns = [(rate(pair[0], batch, steps), rate(pair[1], batch, steps)) for _ in range(TURNS)]
+        ours = statistics.median(one for one, _ in turns)
+        flops, moved = work(Trainer(config, world, precision=precision), batch)
+        found[name] = {
+            "steps/s": ours,
+            "peer, steps/s": statistics.median(other for _, other in turns),
+            "ratio": statistics.median(one / other for one, other in turns),
+            "of the matrix ceiling": ours * flops / matrix_ceiling(device, precision),
+            "of the copy ceiling": ours * moved / copied,
+        }
+    if device.type == "cuda":
         found["memory"] = memory(config, world, batch)
     return found
+
+
+class Moved(TorchDispatchMode):
+    """Counts the bytes that operations read and write; a view moves nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run the operation, and count."""
+        kwargs = kwargs or {}
+        answer = func(*args, **kwargs)
+        if not func.is_view:
+            tensors = pytree.tree_leaves((args, kwargs, answer))
+            self.bytes += sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+        return answer
+
+
+def work(trainer: Trainer, batch: Tensor) -> tuple[int, int]:
+    """Floating point operations of a step, and bytes that it moves."""
+    for _ in range(WARM):
+        trainer.step(batch)
+    with FlopCounterMode(display=False) as counter:
+        trainer.step(batch)
+    with Moved() as moved:
+        trainer.step(batch)
+    return counter.get_total_flops(), moved.bytes
+
+
+def matrix_ceiling(device: torch.device, precision: torch.dtype | None) -> float:
+    """Floating point operations a second of a large product of matrices."""
+    size = 8192 if device.type == "cuda" else 2048
+    one = torch.randn(size, size, device=device, dtype=precision)
+    # As convolutions of float32 do by themselves.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    best = fastest(lambda: one @ one, device)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return 2 * size**3 / best
+
+
+def copy_ceiling(device: torch.device) -> float:
+    """Bytes a second, read and written, of a large copy."""
+    one = torch.randn(2**28 if device.type == "cuda" else 2**26, device=device)
+    other = torch.empty_like(one)
+    return 2 * one.nbytes / fastest(lambda: other.copy_(one), device)
+
+
+def fastest(what: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of ten."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+    def once() -> None:
+        what()
+        wait()
+
+    once()
+    return min(timed(once) for _ in range(10))
 
 
 def rate(trainer: Trainer, batch: Tensor, steps: int) -> float:
@@ -296,7 +375,7 @@ def memory(config: Config, world: World, batch: Tensor) -> dict[str, float]:
 
 # --------------------------------------------------------------------------------------------------
 
-PARTS = {"lengths": lengths, "ranks": ranks, "gpu": gpu}
+PARTS = {"lengths": lengths, "ranks": ranks, "device": device}
 
 
 def show(part: str, found: dict[str, Any]) -> None:
@@ -311,7 +390,7 @@ def show(part: str, found: dict[str, Any]) -> None:
 
 def _in_words(value: Any) -> str:
     if isinstance(value, dict):
-        return "  ".join(f"{name} {one:,.2f}" for name, one in value.items())
+        return "  ".join(f"{name} {one:,.3g}" for name, one in value.items())
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
