@@ -11,11 +11,13 @@ import os
 import re
 import tokenize
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 _MAGIC = b"\x93NUMPY"
@@ -100,7 +102,7 @@ def _odd(first: bytes) -> Head:
     file = io.BytesIO(first)
     try:
         version = np.lib.format.read_magic(file)
-        read = {
+        read: Callable[[BinaryIO], tuple[tuple[int, ...], bool, np.dtype[Any]]] = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]

@@ -8,10 +8,7 @@ the file, translation (T, 3) the place of the joint that carries the motion; len
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -241,47 +238,27 @@ def _fps(clip: BvhClip) -> float:
 
 def show(summary: Summary, console: Console) -> None:
     """Print the closing summary as a table."""
-    table = quiet_table("split", "clips", "frames", "seconds", title=f"imported into {summary.out}")
+    table = quiet_table("split", "clips", "frames", "seconds")
     for split, clips in summary.clips.items():
         table.add_row(
             split, str(clips), f"{summary.frames[split]:,}", f"{summary.seconds[split]:,.1f}"
         )
-    console.print(table)
+    importing.show_counts(summary.out, table, console)
     console.print(
         f"{summary.joints} joints, {summary.fps:g} frames a second; a fixed skeleton explains the "
         f"positions within {summary.bone_error_cm:.4f} cm; left and right "
-        f"{'can' if summary.has_mirror else 'cannot'} be mirrored; took {summary.took_s:.1f} s"
+        f"{'can' if summary.has_mirror else 'cannot'} be mirrored; took {summary.took_s:.1f} s",
+        soft_wrap=True,
     )
-    for path, reason in summary.skipped.items():
-        console.print(f"skipped {path}: {reason}", markup=False)
+    importing.show_skipped(summary.skipped, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.rvq.bvh", description="Import BVH clips as a motion data set."
-    )
-    parser.add_argument("source", type=Path, metavar="SRC")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = importing.command_line("trainers.rvq.bvh", "Import BVH clips as a motion data set.")
     parser.add_argument("--val-share", type=float, metavar="SHARE")
     parser.add_argument("--unit", choices=CENTIMETRES, default="cm", help="of the files' lengths")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out unusable clips")
-    parser.add_argument("--force", action="store_true", help="replace an earlier import")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    given = parser.parse_args(argv)
-    summary = import_bvh(
-        given.source,
-        given.out,
-        val_share=given.val_share,
-        unit=given.unit,
-        skip_bad=given.skip_bad,
-        force=given.force,
-    )
-    if given.json:
-        sys.stdout.write(json.dumps(asdict(summary)) + "\n")
-    else:
-        show(summary, Console())
-    return 0
+    return importing.run(parser, argv, import_bvh, show)
 
 
 if __name__ == "__main__":

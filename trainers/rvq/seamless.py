@@ -8,9 +8,7 @@ not set. A window is then a slice of a mapped array; out of the .npz it takes th
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -227,49 +225,30 @@ def _member(archive: npz.Archive, group: str, name: str) -> str | None:
 
 def show(summary: Summary, console: Console) -> None:
     """Print the closing summary as a table."""
-    table = quiet_table("split", "clips", "frames", "hours", title=f"imported into {summary.out}")
+    table = quiet_table("split", "clips", "frames", "hours")
     for split, clips in summary.clips.items():
         frames = summary.frames[split]
         table.add_row(split, f"{clips:,}", f"{frames:,}", f"{frames / FPS / 3600:.2f}")
-    console.print(table)
+    importing.show_counts(summary.out, table, console)
     left = [f"{count:,} {why}" for why, count in summary.left_out.items()]
     console.print(
         f"of {summary.files:,} files in {summary.took_s:.1f} s; "
-        f"frames left out: {', '.join(left) or 'none'}"
+        f"frames left out: {', '.join(left) or 'none'}",
+        soft_wrap=True,
     )
-    for path, why in summary.skipped.items():
-        console.print(f"skipped {path}: {why}", markup=False)
+    importing.show_skipped(summary.skipped, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.rvq.seamless",
-        description="Import .npz files of Seamless Interaction as a motion data set.",
+    parser = importing.command_line(
+        "trainers.rvq.seamless", "Import .npz files of Seamless Interaction as a motion data set."
     )
-    parser.add_argument("source", type=Path, metavar="SRC")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
         "--min-frames", type=int, default=MIN_FRAMES, help="leave out shorter spans of valid frames"
     )
     parser.add_argument("--keypoints", action="store_true", help="bring keypoints.npy along")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out unusable files")
-    parser.add_argument("--force", action="store_true", help="replace an earlier import")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    given = parser.parse_args(argv)
-    summary = import_seamless(
-        given.source,
-        given.out,
-        min_frames=given.min_frames,
-        keypoints=given.keypoints,
-        skip_bad=given.skip_bad,
-        force=given.force,
-    )
-    if given.json:
-        sys.stdout.write(json.dumps(asdict(summary)) + "\n")
-    else:
-        show(summary, Console())
-    return 0
+    return importing.run(parser, argv, import_seamless, show)
 
 
 if __name__ == "__main__":
