@@ -26,7 +26,12 @@ QUIET_S = 1.0  # a count that is done by then needs no progress
 CHECK = "check_data"
 
 
-@app.command("import", context_settings=PASS_ON)
+@app.command(
+    "import",
+    context_settings=PASS_ON,
+    epilog="All: --skip-bad, --force, --json. bvh: --val-share SHARE, --unit UNIT. "
+    "seamless: --min-frames N, --keypoints.",
+)
 def import_(
     ctx: typer.Context,
     kind: Annotated[str, typer.Argument(help="What to read: bvh, seamless.")],
@@ -85,7 +90,7 @@ def count(
         )
 
 
-@app.command(context_settings=PASS_ON)
+@app.command(context_settings=PASS_ON, epilog="--seed N makes others.")
 def synthetic(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="The data set's folder to make.")],
