@@ -224,7 +224,7 @@ def _line(phase: Phase, progress: Progress, parts: int) -> Text:
         (_losses(progress, parts), "magenta"),
     ]
     if progress.steps_per_s is not None:
-        cells.append((f"{progress.steps_per_s:.1f} steps/s", ""))
+        cells.append((words.speed(progress.steps_per_s), ""))
         cells.append((f"ETA {words.duration(progress.eta_s)}", "green"))
     return Text("  ").join(Text(text, style=style) for text, style in cells if text)
 
@@ -238,7 +238,7 @@ def _plain(phase: Phase, progress: Progress) -> str:
         ]
     if progress.steps_per_s is not None:
         parts += [
-            f"{progress.steps_per_s:.1f} steps/s",
+            words.speed(progress.steps_per_s),
             f"ETA {words.duration(progress.eta_s)}",
         ]
     return "  ".join(part for part in parts if part)

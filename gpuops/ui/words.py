@@ -60,6 +60,13 @@ def figure(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3e}"
 
 
+def speed(steps_per_s: float) -> str:
+    """``8.2 steps/s``, ``46 s/step``."""
+    if steps_per_s <= 0:
+        return "0 steps/s"
+    return f"{steps_per_s:.1f} steps/s" if steps_per_s >= 1 else f"{duration(1 / steps_per_s)}/step"
+
+
 def steps(step: int | None, total: int | None) -> str:
     """``120/600``."""
     if step is None:

@@ -43,7 +43,7 @@ def test_missing_cards_are_an_error_that_shrinking_mends(preflight):
 
     assert (refused.returncode, severity(refused)) == (1, "error")
     assert (shrunk.returncode, severity(shrunk)) == (0, "warning")
-    assert severity(shrunk, "torch") == "warning"
+    assert severity(shrunk, "torch") != "error"
 
 
 def test_a_card_in_use_can_be_waited_for_or_shared(preflight):

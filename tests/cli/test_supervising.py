@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpuops.system import telemetry
+from gpuops.system import supervisors, telemetry
 
 
 class Night:
@@ -195,11 +195,16 @@ def test_a_detached_launch_goes_on_without_its_terminal(night):
 
 def test_a_run_whose_supervisor_was_killed_is_adopted(night):
     """Training goes on meanwhile; who adopts it restarts it too, and knows how it ended."""
-    job = night.launch(STEPS="100", FAULTS="1:60:kill")
+    own = {"STEPS": "30", "FAULTS": "1:20:pause-kill"}
+    job = night.launch(**own)
     night.until("training")
     job.kill()
     ended(job)
-    code, said = night.gpuops("supervise", "last", STEPS="100", FAULTS="1:60:kill")
+    adopting = night.start("supervise", "last", **own)
+    while supervisors.of(night.run) is None:
+        time.sleep(0.01)
+    (night.marks / "go").touch()
+    code, said = ended(adopting)
 
     assert code == 0, said
     assert [event["outcome"] for event in night.events("attempt_ended")] == ["failed", "finished"]

@@ -77,6 +77,15 @@ def test_the_live_line_fits_any_width():
         assert len(lines[0].rstrip()) <= width
 
 
+def test_slow_steps_are_told_by_how_long_one_takes():
+    """Not as 0.0 steps a second."""
+    slow = Progress(step=101, total_steps=600, marks=((0.0, 100), (46.0, 101)))
+
+    assert "46 s/step  ETA 6:22:34" in text_of(
+        launches.progress_line(look(progress=slow), 100), 100
+    )
+
+
 def test_a_script_that_says_nothing_is_running_not_training():
     """Without a heartbeat: how long, and the bar that it draws itself."""
     shown = text_of(launches.progress_line(look(progress=Progress(), partial="37/400 |##  |"), 80))

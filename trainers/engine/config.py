@@ -10,7 +10,9 @@ A config class holds sections, each a frozen dataclass of settings, or plain set
     config = resolve(Config, argv, name="toy", presets=Path(__file__).parent / "presets")
 
 Later wins: defaults, ``--preset NAME``, ``--defaults KEY=VALUE ...`` (what a launcher wishes),
-``--config FILE``, flags. This module never loads torch.
+``--config FILE``, flags. A file stands in the place of a preset that only a launcher wished for:
+what it leaves out is the trainer's default, not that of settings that nobody named. This module
+never loads torch.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def resolve(cls: type[T], argv: Sequence[str], *, name: str, presets: Path | Non
     files = [(path, config_files.read(Path(path))) for path in flags.configs]
     in_files = [values.pop("preset") for _, values in files if "preset" in values]
     weak = flags.weak or config_flags.Flags()
-    preset = flags.preset or (in_files[-1] if in_files else weak.preset)
+    preset = flags.preset or next(reversed(in_files), None if files else weak.preset)
     given: dict[str, _Given] = {}
     if preset is not None:
         path = _preset(str(preset), presets, name)
@@ -108,7 +110,7 @@ def help_text(settings: list[Setting], name: str, presets: Path | None) -> str:
     lines = [
         f"Settings of {name}. Later wins: defaults, --preset, --config, flags.",
         "",
-        "  --config FILE    settings from a YAML or JSON file (comments allowed)",
+        "  --config FILE    settings from a YAML or JSON file; `preset: NAME` in it builds on one",
         f"  --preset NAME    {', '.join(_presets(presets)) or 'none are shipped'}",
     ]
     section = None

@@ -45,8 +45,14 @@ def build_optimizer(model: nn.Module, optim: OptimConfig, *, samples_per_step: i
 def build_schedule(optimizer: Optimizer, optim: OptimConfig, total_steps: int) -> LambdaLR:
     """The learning rate as a closed form of the step, so that a resumed run computes the same.
 
-    Milestones that the run never reaches are named in a warning.
+    Milestones that the run never reaches, or that its schedule has no use for, are named in a
+    warning.
     """
+    if optim.lr_scheduler and optim.schedule != "multistep":
+        log.warning(
+            "lr_scheduler: the milestones do nothing with schedule %s; they need multistep",
+            optim.schedule,
+        )
     if optim.schedule == "multistep":
         late = [m for m in optim.lr_scheduler if m >= total_steps]
         if late:

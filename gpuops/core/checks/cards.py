@@ -252,6 +252,8 @@ def _all_well(box: Box, cards: Sequence[Device], limit_c: int) -> Iterable[Findi
     elif any(card.xids is None for card in cards):
         gap = box.gaps.get("xids", "the kernel's log cannot be read")
         seen.append(f"Xid errors unknown: {gap}")
+    else:
+        seen.append("Xid errors of programs only")
     yield ok(
         "cards",
         ", ".join(seen),

@@ -7,7 +7,7 @@ from machines import CPU, CUDA, GIB, box, card, needs, node, on
 
 from gpuops.core.checks import cards
 from gpuops.core.choice import Refusal
-from gpuops.core.device import Box, Memory, Pcie, Xid
+from gpuops.core.device import Box, Device, Memory, Pcie, Xid
 from gpuops.core.profile import Gpus, Limits, Profile
 
 
@@ -50,6 +50,15 @@ def test_what_was_not_read_is_not_called_well():
     assert ["cards"] == list(said)
     assert "Xid errors unknown: the kernel's log cannot be read" == said["cards"].summary
     assert said["cards"].measured is None
+
+
+def test_of_a_card_that_tells_only_a_programs_fault_that_is_said():
+    """Such an Xid is no fault of the card, and the line is not empty."""
+    told = Device(index=0, xids=(Xid(code=13, at_s=0.0, text=""),))
+
+    said = found(told)
+
+    assert "Xid errors of programs only" == said["cards"].summary
 
 
 def test_why_the_log_could_not_be_read_is_said():

@@ -226,6 +226,23 @@ def test_layers_later_wins(tmp_path: Path) -> None:
     assert config.loop.total_iter == 600
 
 
+def test_a_file_stands_in_the_place_of_a_preset_that_nobody_named(tmp_path: Path) -> None:
+    """Unless it builds on one itself; other wishes of the launcher stay."""
+    (tmp_path / "small.yaml").write_text("width: 1\ndown_t: 1\n")
+    plain, built = tmp_path / "plain.yml", tmp_path / "built.yml"
+    plain.write_text("down_t: 2\n")
+    built.write_text("preset: small\ndown_t: 2\n")
+    wishes = ("--defaults", "preset=small", "lr=2")
+
+    wished = from_flags(*wishes, presets=tmp_path)
+    alone = from_flags(*wishes, "--config", str(plain), presets=tmp_path)
+    on_it = from_flags(*wishes, "--config", str(built), presets=tmp_path)
+
+    assert (wished.model.width, wished.model.down_t, wished.optim.lr) == (1, 1, 2.0)
+    assert (alone.model.width, alone.model.down_t, alone.optim.lr) == (512, 2, 2.0)
+    assert (on_it.model.width, on_it.model.down_t, on_it.optim.lr) == (1, 2, 2.0)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [

@@ -74,6 +74,18 @@ def test_scale_lr_is_linear_in_the_global_batch(caplog: pytest.LogCaptureFixture
     assert "512 / 256 samples per step = 0.002" in caplog.text
 
 
+def test_milestones_that_do_nothing_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A cosine falls by itself; who gave milestones learns that they are not looked at."""
+    parameter = nn.Parameter(torch.zeros(1))
+    optim = OptimConfig(schedule="cosine", lr_scheduler=(50, 80))
+
+    build_schedule(
+        build_optimizer(nn.ParameterList([parameter]), optim, samples_per_step=1), optim, 100
+    )
+
+    assert "milestones do nothing with schedule cosine" in caplog.text
+
+
 def test_frozen_parameters_are_left_out() -> None:
     """What does not train has no optimizer state."""
     model = nn.Linear(1, 1)
