@@ -78,7 +78,7 @@ def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None
         each = -(-total // (passes * world))
         return f"global batch {total} = {world} workers x {passes} passes of at most {each}"
     return (
-        f"global batch {size * world * accumulate} = {size} per worker x {world} workers"
+        f"global batch {size * world * accumulate} = {size} per worker x {world} worker{'s' * (world != 1)}"
         f" x {accumulate} accumulated"
     )
 

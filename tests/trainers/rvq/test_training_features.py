@@ -141,6 +141,14 @@ def test_every_milestone_of_the_long_preset_counts():
     assert found == pytest.approx([1, 1, 0.05, 0.05, 0.0025, 0.0025])
 
 
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def test_no_preset_has_milestones_that_do_nothing(preset):
+    """Its user would be warned of what he never said."""
+    optim = resolve(Config, ["--preset", preset], name="rvq", presets=PRESETS).optim
+
+    assert (optim.schedule == "multistep") == bool(optim.lr_scheduler)
+
+
 def test_the_batch_follows_the_length(root, tmp_path, monkeypatch):
     """128 frames a batch: 16 windows of 8 frames, or 8 of 16."""
     seen = set()
