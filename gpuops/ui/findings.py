@@ -12,6 +12,7 @@ from rich.text import Text
 
 from gpuops.core.finding import Finding
 from gpuops.errors import GpuopsError
+from gpuops.ui import words
 
 # From the quiet to the loud: what matters most stands last, right above where one types.
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -26,7 +27,7 @@ def findings(found: Sequence[Finding], simulated: str | None = None) -> Renderab
 def brief(found: Sequence[Finding], simulated: str | None = None) -> RenderableType:
     """Warnings and errors alone, and one quiet line for the rest."""
     loud = [finding for finding in found if finding.severity != "ok"]
-    quiet = Text(f"preflight: {_plural(len(found) - len(loud), 'check')} ok", style="dim")
+    quiet = Text(f"preflight: {words.many(len(found) - len(loud), 'check')} ok", style="dim")
     return Group(*not_here(simulated), quiet, *([_rows(loud)] if loud else []))
 
 
@@ -69,7 +70,7 @@ def _count(found: Sequence[Finding]) -> Text:
         count = counts[severity]
         line.append("" if severity == "ok" else ", ")
         line.append(
-            f"{count} ok" if severity == "ok" else _plural(count, severity),
+            f"{count} ok" if severity == "ok" else words.many(count, severity),
             style=f"{_weight(severity)} {colour}" if count else "dim",
         )
     return line
@@ -77,7 +78,3 @@ def _count(found: Sequence[Finding]) -> Text:
 
 def _weight(severity: str) -> str:
     return "dim" if severity == "ok" else "bold"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -76,10 +76,11 @@ def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None
     if isinstance(total, int):
         passes = -(-total // (size * world))
         each = -(-total // (passes * world))
-        return f"global batch {total} = {world} workers x {passes} passes of at most {each}"
+        times = f"{words.many(world, 'worker')} x {words.many(passes, 'pass')}"
+        return f"global batch {total} = {times} of at most {each}"
     return (
-        f"global batch {size * world * accumulate} = {size} per worker x {world} worker{'s' * (world != 1)}"
-        f" x {accumulate} accumulated"
+        f"global batch {size * world * accumulate} = {size} per worker"
+        f" x {words.many(world, 'worker')} x {accumulate} accumulated"
     )
 
 
