@@ -16,6 +16,7 @@ from gpuops.cli.runs import Run
 from gpuops.errors import GpuopsError
 from gpuops.system import run_dir
 from gpuops.system.tail import Tail
+from gpuops.ui import words
 
 POLL_S = 0.2
 app = typer.Typer(add_completion=False)
@@ -43,7 +44,8 @@ def logs(
         raise GpuopsError(f"run {root.name} has not been started yet.")
     number = attempt or lives[-1].number
     if number not in [life.number for life in lives]:
-        raise GpuopsError(f"run {root.name} has {len(lives)} attempt(s), no attempt {number}.")
+        there = words.many(len(lives), "attempt")
+        raise GpuopsError(f"run {root.name} has {there}, no attempt {number}.")
     paths = _paths(root, number, rank, agent=agent)
     if not follow:
         _say_if_silent(root, number, rank, [path for path, _ in paths])

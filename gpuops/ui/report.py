@@ -51,7 +51,9 @@ def _facts(found: Report) -> Table:
     facts = Table.grid(padding=(0, 1, 0, 1))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("what", f"{run.target}, {run.workers} worker(s), profile {run.profile}")
+    facts.add_row(
+        "what", f"{run.target}, {words.many(run.workers, 'worker')}, profile {run.profile}"
+    )
     if found.lives:
         facts.add_row("began", words.moment(found.lives[0].started_at))
         facts.add_row("ran", ran(found))

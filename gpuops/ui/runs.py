@@ -57,7 +57,9 @@ def run(
     facts = Table.grid(padding=(0, 1, 0, 1))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
-    facts.add_row("what", f"{record.target}, {record.workers} worker(s), profile {record.profile}")
+    facts.add_row(
+        "what", f"{record.target}, {words.many(record.workers, 'worker')}, profile {record.profile}"
+    )
     facts.add_row("status", Text(record.status, style=COLOURS[record.status]))
     facts.add_row("step", words.steps(record.step, record.total_steps))
     facts.add_row("folder", record.path)
