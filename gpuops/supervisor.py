@@ -182,6 +182,7 @@ def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
         case AskWorkers():
             for worker in workers:
                 worker.send(signal.SIGTERM)
+                worker.send(signal.SIGCONT)  # one that is stopped would never hear of it
             if not workers and agent:
                 agent.send(signal.SIGTERM)
             elif not workers:

@@ -103,7 +103,10 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class AskWorkers:
-    """SIGTERM to every worker (to torchrun, where there is none yet): who can, saves and leaves."""
+    """SIGTERM to every worker (to torchrun, where there is none yet): who can, saves and leaves.
+
+    A worker that is stopped is let go on, so that it can too.
+    """
 
 
 @dataclass(frozen=True, slots=True)

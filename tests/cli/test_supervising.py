@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpuops.system import supervisors, telemetry
+from gpuops.system import run_dir, supervisors, telemetry
 
 
 class Night:
@@ -138,6 +138,18 @@ def test_who_observes_ends_nothing(night):
     code, said = ended(job)
     assert code == 128 + signal.SIGTERM, said
     assert night.left() == []
+
+
+def test_a_stop_reaches_a_rank_that_is_stopped(night):
+    """It is let go on, so that all can save and leave; nobody waits for what cannot come."""
+    job = night.launch("--observe", "--hang-timeout", "1s", FAULTS="1:15:stop")
+    night.until("diagnosis")
+
+    assert night.gpuops("stop", "last")[0] == 0
+    code, said = ended(job)
+    assert code == 128 + signal.SIGTERM, said
+    assert {"Inspect", "AskWorkers"} == {event["action"] for event in night.events("action")}
+    assert "saved at step 15" in run_dir.rank_log(night.run, 1, 1, "stdout").read_text()
 
 
 def test_no_restarts_are_made_where_none_are_wanted(night):
