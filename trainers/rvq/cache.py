@@ -24,6 +24,7 @@ from annotated_types import Ge
 from trainers.engine.bars import tracked
 from trainers.engine.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
+from trainers.engine.tables import in_words
 from trainers.rvq import cache_report, old_cache, window_cache
 from trainers.rvq.cached_windows import build_command, recipe
 from trainers.rvq.config import PRESETS, Config, DatasetConfig
@@ -80,7 +81,7 @@ def build(argv: Sequence[str]) -> int:
         return _print_json(found)
     print(
         f"{path}: {found['windows']:,} windows of {found['clips']:,} clips "
-        f"({found['frames']:,} frames), {path.stat().st_size / 2**20:.1f} MiB, "
+        f"({found['frames']:,} frames), {in_words(path.stat().st_size)}, "
         f"{time.perf_counter() - begun:.2f} s"
     )
     return 0

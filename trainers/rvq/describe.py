@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainers.engine.config import resolve
 from trainers.engine.errors import MALFORMED, run_main
 from trainers.engine.estimate import question
-from trainers.engine.tables import quiet_table
+from trainers.engine.tables import in_words, quiet_table
 from trainers.rvq.codes import bits_per_token
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.estimate import Shapes, estimate, look, rehearsal
@@ -176,23 +176,19 @@ def show(found: Description, console: Console) -> None:
     )
     console.print(parts)
     taken = ", ".join(
-        f"{part} {_size(size)}" for part, size in found.step_bytes.items() if size >> 20
+        f"{part} {in_words(size)}" for part, size in found.step_bytes.items() if size >> 20
     )
     flops = found.step_flops / 1e9
     work = f"{flops / 1e3:.2f} TFLOP" if flops >= 1e3 else f"{flops:.2f} GFLOP"
     say(
         f"\na pass of {found.step}: {work} forward and back, "
-        f"{_size(sum(found.step_bytes.values()))} of tensors on a GPU ({taken})"
+        f"{in_words(sum(found.step_bytes.values()))} of tensors on a GPU ({taken})"
     )
     say(
         f"codes: {found.bits_per_token:g} bits a token, {found.fps / found.hop:g} tokens a second: "
         f"{found.bits_per_s:,.0f} bits a second, {found.ratio:.0f} times less than poses as "
         "float32"
     )
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >> 30 else f"{size / 2**20:.0f} MiB"
 
 
 def main(argv: Sequence[str]) -> int:
