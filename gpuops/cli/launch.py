@@ -122,7 +122,7 @@ def launch(
         output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.comment(findings.brief(prepared.findings, prepared.box.simulated))
     if not prepared.short:
-        output.comment(launches.plan(prepared.plan, prepared.settings))
+        output.comment(launches.plan(prepared.plan, prepared.settings, prepared.manifest))
     if only_plan:
         _print_plan(prepared, as_json=as_json)
     insist(prepared.findings, order.force)
@@ -189,7 +189,7 @@ def _kept(order: Order, prepared: Prepared, say: Callable[[str], None] | None) -
                 return keep(order, prepared, screen, begun=begun)
             except run_dir.RunTakenError:
                 prepared = prepare(order)  # under the next name
-                output.comment(launches.plan(prepared.plan, prepared.settings))
+                output.comment(launches.plan(prepared.plan, prepared.settings, prepared.manifest))
 
 
 def _show_detached(child: Child) -> None:

@@ -23,6 +23,7 @@ from gpuops.core.plan import LaunchPlan
 from gpuops.core.progress import Look, Progress
 from gpuops.core.restart import GiveUp
 from gpuops.core.supervision import Phase
+from gpuops.core.trainer import Manifest
 from gpuops.ui import findings, words
 
 PLAIN_EVERY_S = 10.0
@@ -35,7 +36,9 @@ PARTS_SHOWN = 3
 BAR_WIDTH = 10
 
 
-def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
+def plan(
+    launch: LaunchPlan, settings: Mapping[str, Any], manifest: Manifest | None = None
+) -> RenderableType:
     """What will be run, in the words of the field."""
     table = Table.grid(padding=(0, 1, 0, 1))
     table.add_column(style="dim", no_wrap=True)
@@ -43,15 +46,19 @@ def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
     attempt = f", attempt {launch.attempt}" if launch.attempt > 1 else ""
     table.add_row("run", f"{launch.run_id}{attempt}")
     table.add_row("what", f"{launch.target.name} ({launch.target.entry})")
+    data = manifest.data if manifest else None
+    if data is not None and (root := settings.get(data.setting)) is not None:
+        table.add_row("data", f"{root} (built in)" if root in data.built_in else str(root))
     where = (
         f"GPU {', '.join(map(str, launch.gpu_indices))} over nccl"
         if launch.device == "cuda"
         else "CPU over gloo"
     )
     shrunk = launch.nproc_per_node < launch.ranks_wanted
+    workers = words.many(launch.nproc_per_node, "worker")
     table.add_row(
         "where",
-        f"{_workers(launch.nproc_per_node)}{f' of {launch.ranks_wanted}' if shrunk else ''}"
+        f"{workers}{f' of {launch.ranks_wanted}' if shrunk else ''}"
         f" on {where}, port {launch.master_port} (profile {launch.profile})",
     )
     batch = _global_batch(launch, settings)
@@ -59,10 +66,6 @@ def plan(launch: LaunchPlan, settings: Mapping[str, Any]) -> RenderableType:
         table.add_row("batch", batch)
     table.add_row("folder", words.place(launch.run_dir, launch.working_dir))
     return Group(Text("\nplan", style="bold cyan"), table, "")
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker{'' if count == 1 else 's'}"
 
 
 def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None:

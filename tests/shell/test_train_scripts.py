@@ -56,6 +56,7 @@ def test_seven_cards_and_card_0_left_alone(script):
     environment, torchrun, trainer = command(answer)
 
     assert "7 workers on GPU 1, 2, 3, 4, 5, 6, 7" in answer.stderr
+    assert "data   synthetic (built in)" in answer.stderr
     assert environment["CUDA_VISIBLE_DEVICES"].count(",") == 6
     assert "--nproc-per-node=7" in torchrun
     assert "preset=beat-7x4090" in trainer
@@ -63,7 +64,9 @@ def test_seven_cards_and_card_0_left_alone(script):
     assert list(flags) == trainer[-10:-2]
 
 
-@pytest.mark.parametrize(("cards", "total", "passes"), [(8, 1024, 1), (4, 512, 1), (4, 1024, 2)])
+@pytest.mark.parametrize(
+    ("cards", "total", "passes"), [(8, 1024, "1 pass"), (4, 512, "1 pass"), (4, 1024, "2 passes")]
+)
 def test_a_batch_size_of_all_cards_together(script, cards, total, passes):
     """train_multi_gpu_custom.sh: --batch_size is what a step sees, on any number of cards."""
     answer = script(
@@ -73,7 +76,7 @@ def test_a_batch_size_of_all_cards_together(script, cards, total, passes):
     _, torchrun, trainer = command(answer)
 
     assert f"batch_size {total}: so many windows a step over all cards together" in answer.stderr
-    assert f"global batch {total} = {cards} workers x {passes} passes" in answer.stderr
+    assert f"global batch {total} = {cards} workers x {passes} of" in answer.stderr
     assert {f"--nproc-per-node={cards}", "--master-port=29501"} <= set(torchrun)
     assert ["--global-batch", str(total)] == trainer[-2:]
     assert "--preset seamless" in " ".join(trainer)
