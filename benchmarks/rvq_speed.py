@@ -34,11 +34,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from device_limits import copy_ceiling, matrix_ceiling, work
 from rvq_peer import Peer
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.engine import distributed
 from trainers.engine.config import resolve
@@ -269,7 +267,10 @@ def on_device(device: torch.device, config: Config, steps: int) -> dict[str, Any
         pair = [Trainer(config, world, peer, precision, compiled) for peer in (False, True)]
         turns = [(rate(pair[0], batch, steps), rate(pair[1], batch, steps)) for _ in range(TURNS)]
         ours = statistics.median(one for one, _ in turns)
-        flops, moved = work(Trainer(config, world, precision=precision), batch)
+        trainer = Trainer(config, world, precision=precision)
+        for _ in range(WARM):
+            trainer.step(batch)
+        flops, moved = work(lambda t=trainer: t.step(batch))
         found[name] = {
             "steps/s": ours,
             "peer, steps/s": statistics.median(other for _, other in turns),
@@ -280,66 +281,6 @@ def on_device(device: torch.device, config: Config, steps: int) -> dict[str, Any
     if device.type == "cuda":
         found["memory"] = memory(config, world, batch)
     return found
-
-
-class Moved(TorchDispatchMode):
-    """Counts the bytes that operations read and write; a view moves nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Run the operation, and count."""
-        kwargs = kwargs or {}
-        answer = func(*args, **kwargs)
-        if not func.is_view:
-            tensors = pytree.tree_leaves((args, kwargs, answer))
-            self.bytes += sum(t.nbytes for t in tensors if isinstance(t, Tensor))
-        return answer
-
-
-def work(trainer: Trainer, batch: Tensor) -> tuple[int, int]:
-    """Floating point operations of a step, and bytes that it moves."""
-    for _ in range(WARM):
-        trainer.step(batch)
-    with FlopCounterMode(display=False) as counter:
-        trainer.step(batch)
-    with Moved() as moved:
-        trainer.step(batch)
-    return counter.get_total_flops(), moved.bytes
-
-
-def matrix_ceiling(device: torch.device, precision: torch.dtype | None) -> float:
-    """Floating point operations a second of a large product of matrices."""
-    size = 8192 if device.type == "cuda" else 2048
-    one = torch.randn(size, size, device=device, dtype=precision)
-    # As convolutions of float32 do by themselves.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-    best = fastest(lambda: one @ one, device)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    return 2 * size**3 / best
-
-
-def copy_ceiling(device: torch.device) -> float:
-    """Bytes a second, read and written, of a large copy."""
-    one = torch.randn(2**28 if device.type == "cuda" else 2**26, device=device)
-    other = torch.empty_like(one)
-    return 2 * one.nbytes / fastest(lambda: other.copy_(one), device)
-
-
-def fastest(what: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of ten."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-
-    def once() -> None:
-        what()
-        wait()
-
-    once()
-    return min(timed(once) for _ in range(10))
 
 
 def rate(trainer: Trainer, batch: Tensor, steps: int) -> float:
