@@ -10,6 +10,7 @@ from rich.text import Text
 from gpuops.cleaning import Case, Cleaned
 from gpuops.core.foreign import printable
 from gpuops.core.jobs import Process, TrainingJob, program
+from gpuops.ui import words
 
 PROGRAM_LENGTH = 60
 
@@ -78,7 +79,7 @@ def _about(job: TrainingJob) -> str:
     first = job.ranks[0] if job.ranks else job.processes[0]
     runs = printable(program(first.argv) or (first.argv or ("?",))[0], PROGRAM_LENGTH)
     cards = f" on GPU {', '.join(map(str, job.gpus))}" if job.gpus else ""
-    many = f"{len(job.ranks)} rank{'s' * (len(job.ranks) != 1)}"
+    many = words.many(len(job.ranks), "rank")
     return f"  {runs} of {job.user or 'another user'}, {many}{cards}"
 
 

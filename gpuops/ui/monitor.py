@@ -197,7 +197,7 @@ def _counts(board: Board) -> list[Cell]:
     if not there:
         return [("no GPUs", "")]
     idle = [row.index for row in there if row.idle]
-    total = f"{len(there)} GPU{'s' * (len(there) != 1)}: "
+    total = f"{words.many(len(there), 'GPU')}: "
     which = f" ({numbers(idle)})" if idle else ""
     parts: list[Cell] = [(f"{total}{len(idle)} idle{which}", GOOD if idle else "")]
     ours = sum(row.state == "ok" and not row.idle for row in there)

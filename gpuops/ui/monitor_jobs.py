@@ -244,7 +244,7 @@ def _summary(hidden: Sequence[RankRow], count: int) -> str:
     many = (
         f"… {len(hidden)} more of {count} ranks"
         if len(hidden) < count
-        else f"{count} rank{'s' * (count != 1)}"
+        else words.many(count, "rank")
     )
     parts = []
     steps = [row.step for row in hidden if row.step is not None]
@@ -265,7 +265,7 @@ def _span(low: str, high: str) -> str:
 
 def _more(hidden: Sequence[JobRow], width: int) -> Text:
     loud = sum(job.standing in TROUBLED for job in hidden)
-    pieces: list[Cell] = [(f"  … {len(hidden)} more run{'s' * (len(hidden) != 1)}", OURS)]
+    pieces: list[Cell] = [(f"  … {words.many(len(hidden), 'more run')}", OURS)]
     if loud:
         pieces.append((f", {loud} of them in trouble", BAD))
     return grid.trimmed(pieces, width)

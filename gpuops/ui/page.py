@@ -61,7 +61,7 @@ def _header(found: Report) -> str:
     where = found.environment.get("host")
     about = [
         run.target,
-        f"{run.workers} worker{'' if run.workers == 1 else 's'}",
+        words.many(run.workers, "worker"),
         f"profile {run.profile}",
         *([f"on {where}"] if isinstance(where, str) else []),
         *([f"began {_moment(found.lives[0].started_at)}"] if found.lives else []),

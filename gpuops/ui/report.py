@@ -79,7 +79,7 @@ def _facts(found: Report) -> Table:
 def ran(found: Report) -> str:
     """How long it ran, in how many attempts."""
     count = len(found.lives)
-    return f"{words.duration(found.running_s)} in {count} attempt{'' if count == 1 else 's'}"
+    return f"{words.duration(found.running_s)} in {words.many(count, 'attempt')}"
 
 
 def steps(found: Report) -> str:
