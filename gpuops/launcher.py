@@ -16,10 +16,11 @@ from gpuops.core.environment import Environment
 from gpuops.core.finding import Finding
 from gpuops.core.launch import LaunchRequest, plan, wish
 from gpuops.core.lease import Ticket, awaited
-from gpuops.core.node import GIB, Requirements
+from gpuops.core.node import GIB
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.preflight import preflight, stopping
 from gpuops.core.profile import Gpus, Profile
+from gpuops.core.requirements import Requirements
 from gpuops.core.trainer import Manifest
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.looking import look, others_claims

@@ -1,11 +1,10 @@
-"""All that preflight may look at, and what a job requires of it."""
+"""One look at the host: all that preflight may look at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpuops.core.choice import Choice
 from gpuops.core.device import Box
 from gpuops.core.finding import Finding
 
@@ -82,29 +81,3 @@ class NodeSnapshot:
     data: DataCount | None = None
     trainer_findings: tuple[Finding, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirements:
-    """What the job needs of the machine. ``data_root`` is ``None`` where it needs no files.
-
-    ``loader_workers`` are the processes that read data for each worker. ``usual_port`` is the one
-    that the profile names, where another is taken.
-    """
-
-    workers: int
-    loader_workers: int = 0
-    master_port: int
-    usual_port: int | None = None
-    output_dir: str
-    memory_per_worker_bytes: int
-    disk_bytes: int
-    choice: Choice | None = None
-    shrink: bool = False
-    wait: bool = False
-    keeps_batch: bool = False
-    data_root: str | None = None
-    data_splits: tuple[str, ...] = ()
-    data_built_in: str | None = None
-    resume: str | None = None
-    resume_checkpoint: str | None = None

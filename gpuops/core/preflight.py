@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from gpuops.core.checks import cards, gpus, host, job, network
 from gpuops.core.finding import Finding
-from gpuops.core.node import NodeSnapshot, Requirements
+from gpuops.core.node import NodeSnapshot
 from gpuops.core.profile import Profile
+from gpuops.core.requirements import Requirements
 from gpuops.errors import UsageError
 
 Check = Callable[[NodeSnapshot, Profile, Requirements], Finding | Sequence[Finding] | None]

@@ -16,7 +16,8 @@ import psutil
 
 from gpuops.core.device import Box
 from gpuops.core.finding import Finding
-from gpuops.core.node import DataCount, Interpreter, NodeSnapshot, Requirements
+from gpuops.core.node import DataCount, Interpreter, NodeSnapshot
+from gpuops.core.requirements import Requirements
 from gpuops.core.trainer import DataLayout
 from gpuops.errors import GpuopsError
 from gpuops.system import cgroups, datasets, files, network

@@ -12,7 +12,8 @@ import pytest
 
 from gpuops.core.device import Box
 from gpuops.core.finding import ok
-from gpuops.core.node import Interpreter, Requirements
+from gpuops.core.node import Interpreter
+from gpuops.core.requirements import Requirements
 from gpuops.core.trainer import DataLayout
 from gpuops.system import host
 

@@ -8,8 +8,9 @@ from gpuops.core.ailments import narrowed
 from gpuops.core.checks.xids import check_xid
 from gpuops.core.device import Box, Device
 from gpuops.core.finding import Finding, error, ok, warning
-from gpuops.core.node import GIB, NodeSnapshot, Requirements
+from gpuops.core.node import GIB, NodeSnapshot
 from gpuops.core.profile import Profile
+from gpuops.core.requirements import Requirements
 
 
 def check_cards(node: NodeSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from gpuops.core.choice import Choice, reasons
 from gpuops.core.finding import Finding, error, ok, warning
-from gpuops.core.node import NodeSnapshot, Requirements
+from gpuops.core.node import NodeSnapshot
 from gpuops.core.profile import Profile
+from gpuops.core.requirements import Requirements
 
 
 def check_gpus(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:

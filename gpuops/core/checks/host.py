@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gpuops.core.checks.network import setting
 from gpuops.core.finding import Finding, error, ok, warning
-from gpuops.core.node import GIB, NodeSnapshot, Requirements
+from gpuops.core.node import GIB, NodeSnapshot
 from gpuops.core.profile import Profile
+from gpuops.core.requirements import Requirements
 
 # Docker gives 64 MiB; a batch on its way and the buffers of a few NCCL rings take more.
 SHM_BYTES = GIB // 4

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from gpuops.core.finding import Finding, error, ok, warning
-from gpuops.core.node import DataCount, NodeSnapshot, Requirements
+from gpuops.core.node import DataCount, NodeSnapshot
 from gpuops.core.profile import Profile
+from gpuops.core.requirements import Requirements
 
 NAMED = 3
 # The oldest Linux driver for any CUDA of a major version: the release notes of the CUDA toolkit.

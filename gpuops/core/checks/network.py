@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gpuops.core.finding import Finding, error, ok
-from gpuops.core.node import Interface, NodeSnapshot, Requirements
+from gpuops.core.node import Interface, NodeSnapshot
 from gpuops.core.profile import Profile
+from gpuops.core.requirements import Requirements
 
 # What NCCL tries in turn where nobody tells it: https://docs.nvidia.com/deeplearning/nccl, "env".
 NCCL_PREFERS = ("ib", "^docker,lo,virbr", "docker", "lo", "virbr")

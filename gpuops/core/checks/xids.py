@@ -10,8 +10,9 @@ from gpuops.core.device import Device, Xid
 from gpuops.core.finding import Finding, ok, warning
 
 if TYPE_CHECKING:  # who only wants the meanings does without the profiles
-    from gpuops.core.node import NodeSnapshot, Requirements
+    from gpuops.core.node import NodeSnapshot
     from gpuops.core.profile import Profile
+    from gpuops.core.requirements import Requirements
 
 Remedy = Literal["none", "look", "reset", "restart"]
 REMEDIES: tuple[Remedy, ...] = ("none", "look", "reset", "restart")
