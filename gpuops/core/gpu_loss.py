@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gpuops.core.checks.xids import MEANINGS, UNKNOWN
 from gpuops.core.device import Box, Device, Xid
 from gpuops.core.diagnosis import ADVICE, Diagnosis
 from gpuops.core.plan import LaunchPlan
+from gpuops.core.xids import MEANINGS, UNKNOWN
 
 FATAL = {"reset", "restart"}
 UNLISTED = "the driver does not list it any more"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gpuops.core.board import CardRow, Happening, JobRow, Level
-from gpuops.core.checks.xids import MEANINGS, UNKNOWN
 from gpuops.core.device import Box
 from gpuops.core.run import Status
 from gpuops.core.sample import Sample
+from gpuops.core.xids import MEANINGS, UNKNOWN
 
 BAD = {"lost", "stuck", "unreadable", "no permission"}
 ENDS: Mapping[Status, Level] = {"finished": "good", "failed": "bad", "stopped": "info"}

@@ -1,43 +1,16 @@
-"""What the driver wrote into the kernel's log about a card: its Xid errors, in words."""
+"""Recent Xid errors of the chosen GPUs, in words."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
 
 from gpuops.core.device import Device, Xid
 from gpuops.core.finding import Finding, ok, warning
-
-if TYPE_CHECKING:  # who only wants the meanings does without the profiles
-    from gpuops.core.node import NodeSnapshot
-    from gpuops.core.profile import Profile
-    from gpuops.core.requirements import Requirements
-
-Remedy = Literal["none", "look", "reset", "restart"]
-REMEDIES: tuple[Remedy, ...] = ("none", "look", "reset", "restart")
-
-# https://docs.nvidia.com/deploy/xid-errors: what happened, and what is to be done at once.
-MEANINGS: dict[int, tuple[str, Remedy]] = {
-    13: ("a program's kernel failed, often by an index out of range", "none"),
-    31: ("a program reached outside its memory", "none"),
-    43: ("a program's work was stopped after a fault of its own", "none"),
-    45: ("a program's work was cleared away after an earlier error", "none"),
-    48: ("uncorrectable memory error", "reset"),
-    62: ("its power controller halted", "reset"),
-    63: ("a memory row was set aside, to be replaced at a reset", "look"),
-    64: ("a broken memory row could not be set aside", "reset"),
-    74: ("NVLink error", "reset"),
-    79: ("it fell off the bus", "restart"),
-    92: ("many corrected memory errors", "look"),
-    94: ("memory error, contained: one program ended", "look"),
-    95: ("memory error, not contained: any program's data may be spoilt", "reset"),
-    109: ("it did not switch between programs in time", "reset"),
-    119: ("its system processor (GSP) did not answer", "reset"),
-    120: ("its system processor (GSP) failed", "reset"),
-    154: ("the driver asks for it to be recovered", "reset"),
-}
-UNKNOWN: tuple[str, Remedy] = ("see NVIDIA's list of Xid errors", "look")
+from gpuops.core.node import NodeSnapshot
+from gpuops.core.profile import Profile
+from gpuops.core.requirements import Requirements
+from gpuops.core.xids import MEANINGS, REMEDIES, UNKNOWN, Remedy
 
 DAY_S = 86_400.0
 # A program's mistake tells little of the card, and less every day.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from machines import CUDA, NOW_S, card, node, on
 
-from gpuops.core.checks.xids import MEANINGS, REMEDIES, check_xid
+from gpuops.core.checks.xids import check_xid
 from gpuops.core.device import Xid
+from gpuops.core.xids import MEANINGS, REMEDIES
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
