@@ -35,6 +35,7 @@ from trainers.rvq.listing import (
     list_clips,
     validation_split,
 )
+from trainers.rvq.synthetic import synthetic_clips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,8 +147,6 @@ def _listing(data: str, split: str, max_samples: int | None, pose_fps: float | N
     """The clips of a split; a name of the validation split stands for the one that is there."""
     root = Path(data)
     if data == "synthetic":
-        from trainers.rvq.synthetic import synthetic_clips  # noqa: PLC0415 - scipy takes its time
-
         clips = synthetic_clips(split, max_samples=max_samples, pose_fps=pose_fps)
         return clips.listing(data, split)
     if split in VALIDATION_SPLITS and not (root / split).is_dir():

@@ -10,6 +10,7 @@ from trainers.engine.errors import TrainerError
 from trainers.rvq.cached_windows import cache_path, usable
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.listing import POSE, SKELETON, list_clips, pose_head, validation_split
+from trainers.rvq.skeleton import load_skeleton
 from trainers.rvq.statistics import read_statistics
 from trainers.rvq.window_cache import CacheError, check_writable
 
@@ -30,8 +31,6 @@ def check(config: Config) -> list[Finding]:
 def _skeleton(root: Path) -> list[Finding]:
     if not (root / SKELETON).is_file():
         return []
-    from trainers.rvq.skeleton import load_skeleton  # noqa: PLC0415 - scipy takes its time
-
     try:
         skeleton = load_skeleton(root)
     except TrainerError as error:

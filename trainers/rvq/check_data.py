@@ -31,6 +31,8 @@ from trainers.rvq.listing import (
     frame_rate,
     pose_head,
 )
+from trainers.rvq.skeleton import load_skeleton
+from trainers.rvq.smplh import JOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -160,9 +162,6 @@ class _Body:
 
 
 def _body(root: Path, values: int) -> _Body:
-    from trainers.rvq.skeleton import load_skeleton  # noqa: PLC0415 - scipy takes its time
-    from trainers.rvq.smplh import JOINTS  # noqa: PLC0415
-
     skeleton, count = load_skeleton(root), values // 3
     joints = skeleton.joints if skeleton else JOINTS
     if joints == JOINTS and count == len(JOINTS):
@@ -224,8 +223,6 @@ def _wanted_width(root: Path) -> tuple[int, str] | None:
     path = root / SKELETON
     if not path.is_file():
         return None
-    from trainers.rvq.skeleton import load_skeleton  # noqa: PLC0415 - scipy takes its time
-
     return 3 * len(load_skeleton(root) or ()), SKELETON
 
 

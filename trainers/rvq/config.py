@@ -11,9 +11,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from trainers.engine.config import main, setting
 from trainers.engine.errors import ConfigError
 from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
-from trainers.rvq.windows import MOST_FRAMES, MOST_RATIO
 
 PRESETS = Path(__file__).parent / "presets"
+# More is a typing error; with these, and a clip of less than a year, 32 bits hold every number.
+MOST_FRAMES = 1 << 20
+MOST_RATIO = 1000
 
 Count = Annotated[int, Ge(1)]
 Frames = Annotated[int, Ge(1), Le(MOST_FRAMES)]

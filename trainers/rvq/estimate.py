@@ -24,9 +24,9 @@ from trainers.rvq.clips import open_clips
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
 from trainers.rvq.features import choose_rotation, values_per_joint
-from trainers.rvq.listing import FPS
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import RVQVAE, build_model
+from trainers.rvq.skeleton import FPS
 from trainers.rvq.smplh import smplh_skeleton
 from trainers.rvq.statistics import Statistics
 from trainers.rvq.synthetic import synthetic_clips

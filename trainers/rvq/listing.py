@@ -21,6 +21,7 @@ import numpy as np
 from trainers.engine import npy
 from trainers.engine.errors import MALFORMED, ConfigError, TrainerError
 from trainers.engine.files import reason
+from trainers.rvq.skeleton import FPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 VALIDATION_SPLITS = ("val", "dev")
 POSE = "pose.npy"
 SKELETON = "skeleton.json"
-FPS = 30.0
 READERS, PORTION = 8, 64  # threads that read heads, and clips that each takes at a time
 
 

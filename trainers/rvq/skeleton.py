@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from trainers.engine.errors import MALFORMED, TrainerError
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 FILE_NAME = "skeleton.json"
+FPS = 30.0  # of motion that does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Skeleton:
     """-1 for the root; parents come before their children."""
     offsets: tuple[tuple[float, float, float], ...]
     """Each joint's place in its parent's frame."""
-    fps: float = 30.0
+    fps: float = FPS
     unit: str = "cm"
     translation_joint: int = 0
     """The joint that `translation.npy` places; joints above it stay where their offsets say."""
@@ -241,11 +241,15 @@ def _pair(found: list[int], index: dict[str, int], joint: int, other: str) -> No
 
 def to_matrices(axis_angle: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(..., J*3) axis-angle in radians -> (..., J, 3, 3) rotation matrices."""
+    from scipy.spatial.transform import Rotation  # noqa: PLC0415 - it takes half a second
+
     vectors = np.asarray(axis_angle, dtype=np.float64).reshape(*axis_angle.shape[:-1], -1, 3)
     return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
 
 
 def to_axis_angle(matrices: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(..., J, 3, 3) rotation matrices -> (..., J*3) axis-angle, angles in [0, pi]."""
+    from scipy.spatial.transform import Rotation  # noqa: PLC0415 - likewise
+
     vectors = Rotation.from_matrix(np.asarray(matrices, dtype=np.float64).reshape(-1, 3, 3))
     return vectors.as_rotvec().reshape(*matrices.shape[:-3], -1)

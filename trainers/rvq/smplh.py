@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.rvq.listing import FPS
-from trainers.rvq.skeleton import Skeleton, find_mirror
+from trainers.rvq.skeleton import FPS, Skeleton, find_mirror
 
 # name, parent, offset in cm: x to the body's left, y up, z forward
 _BODY = (

@@ -19,11 +19,10 @@ from trainers.engine import npz
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
 from trainers.engine.npy import ArrayError
+from trainers.rvq.config import MOST_FRAMES, MOST_RATIO
 from trainers.rvq.listing import VALIDATION_SPLITS, Listing
 from trainers.rvq.windows import (
     COLUMNS,
-    MOST_FRAMES,
-    MOST_RATIO,
     Windows,
     cut_windows,
     window_sizes,

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 
 COLUMNS = ("sample", "start", "length", "padded")
-# More is a typing error; with these, and a clip of less than a year, 32 bits hold every number.
-MOST_FRAMES = 1 << 20
-MOST_RATIO = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.rvq.windows import MOST_FRAMES, cut_windows, window_sizes
+from trainers.rvq.config import MOST_FRAMES
+from trainers.rvq.windows import cut_windows, window_sizes
 
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5)
 
