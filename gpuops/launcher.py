@@ -16,12 +16,12 @@ from gpuops.core.environment import Environment
 from gpuops.core.finding import Finding
 from gpuops.core.launch import LaunchRequest, plan, wish
 from gpuops.core.lease import Ticket, awaited
-from gpuops.core.node import GIB
 from gpuops.core.plan import LaunchPlan
 from gpuops.core.preflight import preflight, stopping
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.requirements import Requirements
 from gpuops.core.trainer import Manifest
+from gpuops.core.units import GIB
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.looking import look, others_claims
 from gpuops.order import Order, flag, request

@@ -13,10 +13,10 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import Run
+from gpuops.core.units import many
 from gpuops.errors import GpuopsError
 from gpuops.system import run_dir
 from gpuops.system.tail import Tail
-from gpuops.ui import words
 
 POLL_S = 0.2
 app = typer.Typer(add_completion=False)
@@ -44,7 +44,7 @@ def logs(
         raise GpuopsError(f"run {root.name} has not been started yet.")
     number = attempt or lives[-1].number
     if number not in [life.number for life in lives]:
-        there = words.many(len(lives), "attempt")
+        there = many(len(lives), "attempt")
         raise GpuopsError(f"run {root.name} has {there}, no attempt {number}.")
     paths = _paths(root, number, rank, agent=agent)
     if not follow:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gpuops.core.device import Device
+from gpuops.core.units import GIB
 
 # A card that idles may run its link slowly; one that works at least this much may not.
 AT_WORK_PCT = 10
-GIB = 1024**3
 # What a driver, a display or a container's bookkeeping may hold without anybody computing.
 UNOWNED_BYTES = GIB
 

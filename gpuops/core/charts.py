@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from gpuops.core.curves import Chart, Curve, curve
 from gpuops.core.lives import Life
 from gpuops.core.telemetry import CardSample, Recording, Sample
+from gpuops.core.units import GIB
 
 Row = Mapping[str, Any]
 NOT_FIGURES = {
@@ -17,7 +18,6 @@ NOT_FIGURES = {
 }  # fmt: skip
 TITLES = {"loss": "Loss", "lr": "Learning rate"}
 MOST_FIGURES = 24
-GIB = 1024**3
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -10,9 +10,9 @@ from typing import Literal
 from gpuops.core.ailments import ills, unowned
 from gpuops.core.device import Device, select
 from gpuops.core.profile import Gpus
+from gpuops.core.units import GIB
 from gpuops.errors import UsageError
 
-GIB = 1024**3
 # A card of 80 GB shows 79.65 GiB, one of 48 GB with ECC 44.99: a share, not a difference.
 MEMORY_SHARE = 0.9
 

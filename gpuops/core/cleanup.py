@@ -9,9 +9,9 @@ from typing import Literal
 from gpuops.core.device import Box
 from gpuops.core.hang import Blind, Healthy, Hung, Suspect, Verdict, Warming
 from gpuops.core.jobs import Process, TrainingJob, on_cards
+from gpuops.core.units import GIB
 from gpuops.errors import UsageError
 
-GIB = 1024**3
 Reason = Literal["not ours", "healthy", "unclear", "unkillable", "recycled", "gone"]
 
 

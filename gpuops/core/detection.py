@@ -7,14 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gpuops.core.choice import GIB, choose, wish_of
+from gpuops.core.choice import choose, wish_of
 from gpuops.core.device import Box, Device
 from gpuops.core.foreign import printable
 from gpuops.core.profile import NAME, Gpus, Torchrun
+from gpuops.core.units import GIB, MIB, many
 from gpuops.errors import MachineError
 
 # A display server holds a few MiB of every card; of the one that shows its picture, more.
-DISPLAY_BYTES = 32 * 1024**2
+DISPLAY_BYTES = 32 * MIB
 CPU_WORKERS = 2
 LONGEST = 2000
 
@@ -148,8 +149,8 @@ def _torchrun() -> list[str]:
 
 
 def _threads(cores: int, ranks: int) -> str:
-    each = max(1, cores // ranks)
-    return f'  OMP_NUM_THREADS: "{each}"  # {cores} cores, {ranks} rank{"s" if ranks > 1 else ""}'
+    each, sharing = max(1, cores // ranks), many(ranks, "rank")
+    return f'  OMP_NUM_THREADS: "{each}"  # {cores} cores, {sharing}'
 
 
 def _as_name(hostname: str) -> str:

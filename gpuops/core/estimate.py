@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gpuops.core.device import Device
 from gpuops.core.profile import Limits, Profile
+from gpuops.core.units import GIB, MIB
 from gpuops.errors import GpuopsError
-
-MIB, GIB = 1 << 20, 1 << 30
 
 # Beside a process's tensors; docs/estimate.md says where the figures come from.
 CONTEXT_BYTES = 512 * MIB  # the driver's, and the kernels that were loaded

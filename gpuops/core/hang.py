@@ -52,6 +52,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gpuops.core.step_times import Pace
+from gpuops.core.units import plural
 from gpuops.core.watch import Observation, RankVitals, Watch, look
 
 __all__ = [
@@ -330,7 +331,7 @@ def _phase(watch: Watch, ranks: Sequence[int]) -> str:
 
 
 def _named(ranks: Sequence[int]) -> str:
-    return f"rank{'s' * (len(ranks) > 1)} {', '.join(str(rank) for rank in ranks)}"
+    return f"{plural(len(ranks), 'rank')} {', '.join(str(rank) for rank in ranks)}"
 
 
 def _lasting(seconds: float) -> str:

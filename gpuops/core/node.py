@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from gpuops.core.device import Box
 from gpuops.core.finding import Finding
 
-GIB = 1024**3
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:

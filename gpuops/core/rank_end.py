@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from gpuops.core import failure
 from gpuops.core.diagnosis import Kind
 from gpuops.core.last_words import LastWords, last_words
+from gpuops.errors import ExitCode
 
-USAGE = 2
 ASKED = {signals.SIGTERM, signals.SIGINT, signals.SIGHUP}
 SHOWN_LENGTH = 300
 
@@ -199,7 +199,7 @@ def _by_code(end: RankEnd, words: LastWords) -> Failing | None:
     why = f"ended with exit code {end.exitcode}"
     if words.sentence:
         why += f": {short(words.said)}"
-    refused = end.exitcode == USAGE
+    refused = end.exitcode == ExitCode.USAGE
     known = words.sentence or refused
     return Failing(
         kind="exception" if known else "unknown",

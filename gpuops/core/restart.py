@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gpuops.core.diagnosis import Diagnosis, Kind
 from gpuops.core.tracebacks import REFUSED
+from gpuops.errors import ExitCode
 
 # Failures that the code or its data bring about: they come back where they came from.
 OF_THE_CODE: set[Kind] = {"exception", "nan", "collective mismatch", "python spin"}
@@ -25,7 +26,6 @@ OUTSIDE = {
     "DistNetworkError", "DistStoreError", "DistBackendError",
 }  # fmt: skip
 UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "TabError"}
-USAGE = 2  # with it argparse, click and most shells refuse a command line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ def _refused(attempts: Sequence[Ended]) -> bool:
     last = attempts[-1]
     unloadable = _raised(last.traceback_key or "") in {*UNLOADABLE, REFUSED}
     trained = any(attempt.last_step not in {None, attempt.first_step} for attempt in attempts)
-    return (unloadable or last.exitcode == USAGE) and not trained
+    return (unloadable or last.exitcode == ExitCode.USAGE) and not trained
 
 
 def _twin(attempts: Sequence[Ended]) -> Ended | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from gpuops.core.stack import Frame, Stack, ThreadStack, Wait, is_deep, path, wait
+from gpuops.core.units import plural
 from gpuops.core.watch import RankVitals
 from gpuops.heartbeat import Beat
 
@@ -182,7 +183,7 @@ def who(ranks: Sequence[Standing]) -> str:
     runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
     spans = [[number for _, number in run] for _, run in runs]
     shown = ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in spans)
-    return f"rank{'' if len(numbers) == 1 else 's'} {shown}"
+    return f"{plural(len(numbers), 'rank')} {shown}"
 
 
 def doing(group: Sequence[Standing]) -> str:

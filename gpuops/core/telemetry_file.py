@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpuops.core.telemetry import FIRST_S, LAST_S, CardSample, Recording, Sample
+from gpuops.core.units import MIB
 from gpuops.heartbeat import PHASES
 
 MOST_BYTES = 256 * 1024
@@ -28,7 +29,6 @@ _HEADER = struct.Struct("<8sdH")
 _ROW = struct.Struct("<dqHBx5d")
 _CARD = struct.Struct("<BBHI")
 _BYTE, _SHORT, _LONG = 0xFF, 0xFFFF, 0xFFFFFFFF
-_MIB = 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ def _card(card: CardSample | None) -> bytes:
         _whole(card.utilization_pct, _BYTE),
         _whole(card.temperature_c, _BYTE),
         _whole(card.power_w, _SHORT),
-        _whole(None if memory is None else memory / _MIB, _LONG),
+        _whole(None if memory is None else memory / MIB, _LONG),
     )
 
 
@@ -136,7 +136,7 @@ def _card_sample(utilization: int, temperature: int, power: int, memory: int) ->
         utilization_pct=None if utilization == _BYTE else utilization,
         temperature_c=None if temperature == _BYTE else temperature,
         power_w=None if power == _SHORT else power,
-        memory_used_bytes=None if memory == _LONG else memory * _MIB,
+        memory_used_bytes=None if memory == _LONG else memory * MIB,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuops.core.device import DENIED, Box, Device, GpuProcess, Memory, Pcie, State, Xid
+from gpuops.core.units import MIB
 from gpuops.system import gpu_processes
 from gpuops.system.kernel_log import KMSG, KernelLog, slot
 from gpuops.system.nvml_child import Card, Child, EndedError, NoDriverError
@@ -17,7 +18,7 @@ from gpuops.system.nvml_child import Card, Child, EndedError, NoDriverError
 START_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 3.0
 # More than the driver needs for itself; the smallest program that computes takes more.
-UNREMARKABLE_BYTES = 256 * 1024**2
+UNREMARKABLE_BYTES = 256 * MIB
 DRIVERS_CARDS = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAYS = "0x10de", "0x03"

@@ -10,11 +10,10 @@ from typing import Any
 from gpuops.core.plan import Setting, wished
 from gpuops.core.profile import Profile
 from gpuops.core.trainer import Manifest
-from gpuops.errors import GpuopsError, UsageError
+from gpuops.errors import ExitCode, GpuopsError, UsageError
 from gpuops.system import modules
 
 TIMEOUT_S = 60.0
-USAGE = 2
 
 
 def resolve(python: str, module: str, arguments: Sequence[str], cwd: str) -> dict[str, Any] | None:
@@ -52,7 +51,7 @@ def ask(
             f"{module} did not tell {what} within {timeout_s:.0f} s.",
             "Is the machine overloaded, or a network file system stuck?",
         ) from None
-    if answer.returncode == USAGE:
+    if answer.returncode == ExitCode.USAGE:
         raise UsageError(*_words(answer.stderr))
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines()

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gpuops.core.device import Box, Claim, Device, GpuProcess, Memory, Pcie, Xid
 from gpuops.core.refusals import wanted
+from gpuops.core.units import GIB, MIB
 from gpuops.errors import UsageError
 from gpuops.system import files, nvml
 from gpuops.system.yaml_files import read_yaml
 
-GIB, MIB = 1024**3, 1024**2
 MOST_CARDS = 64
 SHOWN = 5
 DOCUMENT = "docs/simulate.md explains the keys."

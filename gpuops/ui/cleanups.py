@@ -10,7 +10,7 @@ from rich.text import Text
 from gpuops.cleaning import Case, Cleaned
 from gpuops.core.foreign import printable
 from gpuops.core.jobs import Process, TrainingJob, program
-from gpuops.ui import words
+from gpuops.core.units import many
 
 PROGRAM_LENGTH = 60
 
@@ -79,8 +79,8 @@ def _about(job: TrainingJob) -> str:
     first = job.ranks[0] if job.ranks else job.processes[0]
     runs = printable(program(first.argv) or (first.argv or ("?",))[0], PROGRAM_LENGTH)
     cards = f" on GPU {', '.join(map(str, job.gpus))}" if job.gpus else ""
-    many = words.many(len(job.ranks), "rank")
-    return f"  {runs} of {job.user or 'another user'}, {many}{cards}"
+    count = many(len(job.ranks), "rank")
+    return f"  {runs} of {job.user or 'another user'}, {count}{cards}"
 
 
 def _processes(some: Sequence[Process]) -> str:

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.finding import Finding
+from gpuops.core.units import many
 from gpuops.errors import GpuopsError
-from gpuops.ui import words
 
 # From the quiet to the loud: what matters most stands last, right above where one types.
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -27,7 +27,7 @@ def findings(found: Sequence[Finding], simulated: str | None = None) -> Renderab
 def brief(found: Sequence[Finding], simulated: str | None = None) -> RenderableType:
     """Warnings and errors alone, and one quiet line for the rest."""
     loud = [finding for finding in found if finding.severity != "ok"]
-    quiet = Text(f"preflight: {words.many(len(found) - len(loud), 'check')} ok", style="dim")
+    quiet = Text(f"preflight: {many(len(found) - len(loud), 'check')} ok", style="dim")
     return Group(*not_here(simulated), quiet, *([_rows(loud)] if loud else []))
 
 
@@ -70,7 +70,7 @@ def _count(found: Sequence[Finding]) -> Text:
         count = counts[severity]
         line.append("" if severity == "ok" else ", ")
         line.append(
-            f"{count} ok" if severity == "ok" else words.many(count, severity),
+            f"{count} ok" if severity == "ok" else many(count, severity),
             style=f"{_weight(severity)} {colour}" if count else "dim",
         )
     return line

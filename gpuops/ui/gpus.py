@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gpuops.core.ailments import ills
-from gpuops.core.choice import GIB, why_not_free
+from gpuops.core.choice import why_not_free
 from gpuops.core.device import Box, Device
 from gpuops.core.lease import Ticket, awaited
+from gpuops.core.units import GIB
 from gpuops.ui import words
 from gpuops.ui.runs import columns
 

@@ -24,6 +24,7 @@ from gpuops.core.progress import Look, Progress
 from gpuops.core.restart import GiveUp
 from gpuops.core.supervision import Phase
 from gpuops.core.trainer import Manifest
+from gpuops.core.units import many
 from gpuops.ui import findings, words
 
 PLAIN_EVERY_S = 10.0
@@ -55,7 +56,7 @@ def plan(
         else "CPU over gloo"
     )
     shrunk = launch.nproc_per_node < launch.ranks_wanted
-    workers = words.many(launch.nproc_per_node, "worker")
+    workers = many(launch.nproc_per_node, "worker")
     table.add_row(
         "where",
         f"{workers}{f' of {launch.ranks_wanted}' if shrunk else ''}"
@@ -79,11 +80,11 @@ def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None
     if isinstance(total, int):
         passes = -(-total // (size * world))
         each = -(-total // (passes * world))
-        times = f"{words.many(world, 'worker')} x {words.many(passes, 'pass')}"
+        times = f"{many(world, 'worker')} x {many(passes, 'pass')}"
         return f"global batch {total} = {times} of at most {each}"
     return (
         f"global batch {size * world * accumulate} = {size} per worker"
-        f" x {words.many(world, 'worker')} x {accumulate} accumulated"
+        f" x {many(world, 'worker')} x {accumulate} accumulated"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rich.text import Text
 
 from gpuops.core.board import Board, Health
+from gpuops.core.units import many
 from gpuops.ui import grid, words
 from gpuops.ui.grid import DIM, Cell, clean
 from gpuops.ui.monitor_cards import SEVERITY, Sort, cards, numbers
@@ -184,8 +185,8 @@ def _header(board: Board, view: View) -> list[Text]:
         lines = grid.flowed([*counts, *about], view.width)
         top = grid.beside([badge], right, view.width)
         return [top, *(grid.trimmed(each, view.width) for each in lines)]
-    for many in (len(about), ABOUT_LEAST):  # what is said of the driver is worth a second line
-        lines = grid.flowed([*counts, *about[:many]], view.width - indent, first)
+    for shown in (len(about), ABOUT_LEAST):  # what is said of the driver is worth a second line
+        lines = grid.flowed([*counts, *about[:shown]], view.width - indent, first)
         if len(lines) <= 2:
             break
     top = grid.beside([badge, (" ", ""), *lines[0]], right, view.width)
@@ -197,7 +198,7 @@ def _counts(board: Board) -> list[Cell]:
     if not there:
         return [("no GPUs", "")]
     idle = [row.index for row in there if row.idle]
-    total = f"{words.many(len(there), 'GPU')}: "
+    total = f"{many(len(there), 'GPU')}: "
     which = f" ({numbers(idle)})" if idle else ""
     parts: list[Cell] = [(f"{total}{len(idle)} idle{which}", GOOD if idle else "")]
     ours = sum(row.state == "ok" and not row.idle for row in there)

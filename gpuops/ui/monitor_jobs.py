@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.text import Text
 
 from gpuops.core.board import Board, JobRow, RankRow
+from gpuops.core.units import many
 from gpuops.ui import grid, words
 from gpuops.ui.grid import DIM, Cell, clean
 from gpuops.ui.monitor_rows import BAD, OURS, RANKS, STANDINGS, WARM, rank
@@ -85,18 +86,18 @@ class Jobs:
 
     def _squeezed(self, room: int) -> list[Text]:
         """What matters most, and how much is hidden."""
-        jobs, many = self._jobs, range(len(self._jobs))
+        jobs, every = self._jobs, range(len(self._jobs))
         heads = [self._head(job, max(1, room // LINES_AN_EVIDENCE)) for job in jobs]
         needs = [len(head) + bool(ranks) for head, ranks in zip(heads, self._ranks, strict=True)]
         taken = self._taken(needs, room)
-        hidden = [jobs[i] for i in many if i not in taken]
+        hidden = [jobs[i] for i in every if i not in taken]
         left = room - sum(needs[i] for i in taken) - bool(hidden)
         shown = dict.fromkeys(taken, 0)
         if left > 0:
             left -= 1  # the names of the columns
             for want in (lambda i: len(self._guilty[i]), lambda i: len(self._ranks[i])):
                 left = self._deal(shown, left, want)
-        rows, sums = [list[RankRow]() for _ in many], {}
+        rows, sums = [list[RankRow]() for _ in every], {}
         for i in taken:
             rows[i], rest = self._window(i, shown[i])
             if rest:
@@ -241,11 +242,7 @@ def _guilty(job: JobRow) -> list[RankRow]:
 
 def _summary(hidden: Sequence[RankRow], count: int) -> str:
     """``… 55 more of 64 ranks: step 812-813, 1.8-2.0/s, moved within 2.1s``."""
-    many = (
-        f"… {len(hidden)} more of {count} ranks"
-        if len(hidden) < count
-        else words.many(count, "rank")
-    )
+    said = f"… {len(hidden)} more of {count} ranks" if len(hidden) < count else many(count, "rank")
     parts = []
     steps = [row.step for row in hidden if row.step is not None]
     if steps:
@@ -256,7 +253,7 @@ def _summary(hidden: Sequence[RankRow], count: int) -> str:
     ages = [row.progress_age_s for row in hidden if row.progress_age_s is not None]
     if ages:
         parts.append(f"moved within {words.brief(max(ages), tenths=True)}")
-    return f"{many}: {', '.join(parts)}" if parts else many
+    return f"{said}: {', '.join(parts)}" if parts else said
 
 
 def _span(low: str, high: str) -> str:
@@ -265,7 +262,7 @@ def _span(low: str, high: str) -> str:
 
 def _more(hidden: Sequence[JobRow], width: int) -> Text:
     loud = sum(job.standing in TROUBLED for job in hidden)
-    pieces: list[Cell] = [(f"  … {words.many(len(hidden), 'more run')}", OURS)]
+    pieces: list[Cell] = [(f"  … {many(len(hidden), 'more run')}", OURS)]
     if loud:
         pieces.append((f", {loud} of them in trouble", BAD))
     return grid.trimmed(pieces, width)

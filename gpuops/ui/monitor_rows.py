@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from gpuops.core.board import CardRow, CardState, JobRow, RankRow, Standing, StrangerRow
+from gpuops.core.units import GIB
 from gpuops.ui import words
 from gpuops.ui.grid import DASH, DIM, Cell, Column, clean
 
@@ -19,7 +20,6 @@ GOOD = "green"
 OURS = "cyan"
 OTHERS = "magenta"
 
-GIB = 1024**3
 BARS = "▁▂▃▄▅▆▇█"
 HISTORY_SHOWN = 120
 SLOW_PCT = 80

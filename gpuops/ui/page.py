@@ -14,8 +14,9 @@ from gpuops import __version__
 from gpuops.core.curves import Chart, Spread
 from gpuops.core.report import Report, Stretch
 from gpuops.core.scale import Scale, along
+from gpuops.core.units import GIB, many
 from gpuops.ui import plots, words
-from gpuops.ui.report import DOING, GIB, ran, range_
+from gpuops.ui.report import DOING, ran, range_
 
 MOMENT = "%Y-%m-%d %H:%M:%S %Z"
 LARGE = {"Loss"}
@@ -61,7 +62,7 @@ def _header(found: Report) -> str:
     where = found.environment.get("host")
     about = [
         run.target,
-        words.many(run.workers, "worker"),
+        many(run.workers, "worker"),
         f"profile {run.profile}",
         *([f"on {where}"] if isinstance(where, str) else []),
         *([f"began {_moment(found.lives[0].started_at)}"] if found.lives else []),

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from gpuops.core.curves import Spread
 from gpuops.core.report import CardUse, Report
+from gpuops.core.units import GIB, many
 from gpuops.ui import words
 from gpuops.ui.grid import clean
 from gpuops.ui.runs import COLOURS, columns
 
-GIB = 1024**3
 BARS = "▁▂▃▄▅▆▇█"
 SPARKS = 40
 DOING = {
@@ -51,9 +51,7 @@ def _facts(found: Report) -> Table:
     facts = Table.grid(padding=(0, 1, 0, 1))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row(
-        "what", f"{run.target}, {words.many(run.workers, 'worker')}, profile {run.profile}"
-    )
+    facts.add_row("what", f"{run.target}, {many(run.workers, 'worker')}, profile {run.profile}")
     if found.lives:
         facts.add_row("began", words.moment(found.lives[0].started_at))
         facts.add_row("ran", ran(found))
@@ -79,7 +77,7 @@ def _facts(found: Report) -> Table:
 def ran(found: Report) -> str:
     """How long it ran, in how many attempts."""
     count = len(found.lives)
-    return f"{words.duration(found.running_s)} in {words.many(count, 'attempt')}"
+    return f"{words.duration(found.running_s)} in {many(count, 'attempt')}"
 
 
 def steps(found: Report) -> str:

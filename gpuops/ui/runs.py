@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.run import RunRecord
+from gpuops.core.units import many
 from gpuops.ui import words
 
 COLOURS = {
@@ -58,7 +59,7 @@ def run(
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
     facts.add_row(
-        "what", f"{record.target}, {words.many(record.workers, 'worker')}, profile {record.profile}"
+        "what", f"{record.target}, {many(record.workers, 'worker')}, profile {record.profile}"
     )
     facts.add_row("status", Text(record.status, style=COLOURS[record.status]))
     facts.add_row("step", words.steps(record.step, record.total_steps))

@@ -60,13 +60,6 @@ def figure(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3e}"
 
 
-def many(count: int, noun: str) -> str:
-    """``1 worker``, ``2 passes``."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
-
-
 def speed(steps_per_s: float) -> str:
     """``8.2 steps/s``, ``46 s/step``."""
     if steps_per_s <= 0:

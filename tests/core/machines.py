@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gpuops.core.choice import GIB, Choice
+from gpuops.core.choice import Choice
 from gpuops.core.device import Box, Device, Memory, Pcie
 from gpuops.core.node import Interface, Interpreter, NodeSnapshot
 from gpuops.core.profile import Gpus, Profile
 from gpuops.core.requirements import Requirements
+from gpuops.core.units import GIB
 
 CPU = Profile(name="cpu", device="cpu", workers=2)
 CUDA = Profile(name="two", gpus=Gpus(count=2))

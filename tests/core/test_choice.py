@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.choice import GIB, Wish, choose, reasons, why_not_free, wish_of
+from gpuops.core.choice import Wish, choose, reasons, why_not_free, wish_of
 from gpuops.core.device import Claim, Device, GpuProcess, Memory, select
 from gpuops.core.profile import Gpus
+from gpuops.core.units import GIB
 from gpuops.errors import UsageError
 
 SOMEBODY = GpuProcess(pid=4711, user="mei", command="python train.py", memory_bytes=3 * GIB)

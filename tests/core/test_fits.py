@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from gpuops.core.device import Device
 from gpuops.core.estimate import (
     CONTEXT_BYTES,
-    GIB,
-    MIB,
     NCCL_BYTES,
     WORKSPACE_BYTES,
     Beside,
@@ -23,6 +21,7 @@ from gpuops.core.estimate import (
     room_bytes,
 )
 from gpuops.core.profile import Gpus, Limits, Profile
+from gpuops.core.units import GIB, MIB
 from gpuops.errors import GpuopsError
 
 CARD = Card(name="RTX 4090", memory_bytes=24 * GIB, headroom=0.1)

@@ -8,9 +8,10 @@ from gpuops.core.ailments import narrowed
 from gpuops.core.checks.xids import check_xid
 from gpuops.core.device import Box, Device
 from gpuops.core.finding import Finding, error, ok, warning
-from gpuops.core.node import GIB, NodeSnapshot
+from gpuops.core.node import NodeSnapshot
 from gpuops.core.profile import Profile
 from gpuops.core.requirements import Requirements
+from gpuops.core.units import GIB, many
 
 
 def check_cards(node: NodeSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
@@ -290,8 +291,7 @@ def _celsius(temperature: int | None) -> str:
 
 
 def _lost_bits(card: Device) -> str:
-    count = card.memory.ecc_uncorrected or 0
-    return f"{count} uncorrected memory error{'s' if count > 1 else ''}"
+    return many(card.memory.ecc_uncorrected or 0, "uncorrected memory error")
 
 
 def _awaits_reset(card: Device) -> bool:

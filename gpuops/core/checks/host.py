@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gpuops.core.checks.network import setting
 from gpuops.core.finding import Finding, error, ok, warning
-from gpuops.core.node import GIB, NodeSnapshot
+from gpuops.core.node import NodeSnapshot
 from gpuops.core.profile import Profile
 from gpuops.core.requirements import Requirements
+from gpuops.core.units import GIB, MIB, many
 
 # Docker gives 64 MiB; a batch on its way and the buffers of a few NCCL rings take more.
 SHM_BYTES = GIB // 4
@@ -53,7 +54,7 @@ def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fi
     if node.box.simulated is not None and wanted > cores:
         return warning(
             "cores",
-            f"{wanted} processes would share {_cores(cores)} of this machine, "
+            f"{wanted} processes would share {many(cores, 'core')} of this machine, "
             f"not of {node.box.simulated}",
             "Look there: each rank keeps a core busy, and each process that reads data another.",
             measured=cores,
@@ -62,7 +63,7 @@ def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fi
     if profile.device == "cpu" and needs.workers > CROWD * cores:
         return error(
             "cores",
-            f"{_workers(needs)} on {_cores(cores)} would hardly move",
+            f"{_workers(needs)} on {many(cores, 'core')} would hardly move",
             f"Use `--nproc-per-node {cores}` or fewer.",
             measured=cores,
             wanted=wanted,
@@ -70,7 +71,7 @@ def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fi
     if needs.workers > cores:
         return warning(
             "cores",
-            f"{_workers(needs)} share {_cores(cores)}",
+            f"{_workers(needs)} share {many(cores, 'core')}",
             f"`--nproc-per-node {cores}` is as fast."
             if profile.device == "cpu"
             else "The cards will wait for them: ask for more cores, or take fewer cards.",
@@ -80,13 +81,13 @@ def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fi
     if wanted > cores:
         return warning(
             "cores",
-            f"{_workers(needs)} with {loaders} reading data for each share {_cores(cores)}",
+            f"{_workers(needs)} with {loaders} reading data for each share {many(cores, 'core')}",
             f"`--num-workers {cores // needs.workers - 1}` leaves each a core.",
             measured=cores,
             wanted=wanted,
         )
     readers = f" and {wanted - needs.workers} that read data" if loaders else ""
-    said = f"{_cores(cores)} for {_workers(needs)}{readers}"
+    said = f"{many(cores, 'core')} for {_workers(needs)}{readers}"
     return ok("cores", said, measured=cores, wanted=wanted)
 
 
@@ -139,7 +140,7 @@ def check_memlock(node: NodeSnapshot, profile: Profile, _needs: Requirements) ->
         return None
     cards = ", ".join(node.infiniband)
     if node.memlock_bytes != float("inf"):
-        measured = f"{node.memlock_bytes / 1024**2:.0f} MiB"
+        measured = f"{node.memlock_bytes / MIB:.0f} MiB"
         return warning(
             "memlock",
             f"a process may lock {measured} of memory, InfiniBand ({cards}) wants no limit",
@@ -227,8 +228,4 @@ def check_port(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Fi
 
 
 def _workers(needs: Requirements) -> str:
-    return f"{needs.workers} worker{'s' if needs.workers != 1 else ''}"
-
-
-def _cores(cores: int) -> str:
-    return f"{cores} core{'s' if cores != 1 else ''}"
+    return many(needs.workers, "worker")
