@@ -49,7 +49,7 @@ class Watching:
         self._output = [Tail(run_dir.rank_log(root, plan.attempt, 0, name)) for name in streams]
         cards = plan.gpu_indices if record and plan.device == "cuda" else ()
         self._cards = Cards(cards)
-        self._recorder = Recorder(root, cards) if record else None
+        self._recorder = Recorder(root) if record else None
         self._recorded: hang.Observation | None = None
         self._hang = hang.Watch()
         self._due_s = 0.0

@@ -205,14 +205,14 @@ def test_nccl_is_asked_who_is_late(on_cards, monkeypatch):
 
 def test_cards_that_spin_draw_less_than_while_the_job_trained(on_cards, mock_driver):
     """As its supervisor recorded it before the silence; words for a person, no verdict."""
-    recorder = telemetry.Recorder(Path(on_cards.run_dir), on_cards.gpu_indices)
+    recorder = telemetry.Recorder(Path(on_cards.run_dir))
     for step in range(9):
         watts = 290 if step < 7 else 70
         card = CardSample(utilization_pct=99, power_w=watts)
         at_s = time.time() - 20 + 2 * step
         step_s = 0.5 if step < 7 else None
         recorder.take(
-            Sample(at_s=at_s, attempt=1, step=step, step_s=step_s, cards={2: card, 3: card})
+            Sample(at_s=at_s, attempt=1, step=step, step_s=step_s, gpus={2: card, 3: card})
         )
     mock_driver.set([*BOX, "gpu 2 util=100 power=285", "gpu 3 util=100 power=70"])
     found = examine(on_cards, SimpleNamespace(ranks=dict))

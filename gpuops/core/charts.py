@@ -62,7 +62,7 @@ def of_losses(samples: Sequence[Sample]) -> tuple[Chart, ...]:
 def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ...]:
     """What the supervisor saw, over the time that the run really ran."""
     samples, every_s = recording.samples, recording.every_s
-    indices = sorted({index for sample in samples for index in sample.cards})
+    indices = sorted({index for sample in samples for index in sample.gpus})
 
     def job(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
         line = curve("all ranks", _over_time(found, samples, value))
@@ -81,7 +81,7 @@ def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ..
         ceiling: float | None = None,
     ) -> Chart:
         def of(index: int) -> Callable[[Sample], float | None]:
-            return lambda sample: value(sample.cards[index]) if index in sample.cards else None
+            return lambda sample: value(sample.gpus[index]) if index in sample.gpus else None
 
         lines = [curve(f"GPU {i}", _over_time(found, samples, of(i))) for i in indices]
         return _seen(title, unit, *lines, floor=floor, ceiling=ceiling)

@@ -24,7 +24,7 @@ def usual(samples: Iterable[Sample]) -> dict[int, float]:
     """
     drawn: dict[int, list[float]] = {}
     for sample in samples:
-        for index, card in sample.cards.items():
+        for index, card in sample.gpus.items():
             if card.power_w is not None and _trained(sample, card):
                 drawn.setdefault(index, []).append(card.power_w)
     return {index: median(watts) for index, watts in drawn.items() if len(watts) >= ENOUGH}

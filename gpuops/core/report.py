@@ -165,7 +165,7 @@ def _steps_per_s(figures: Sequence[charts.Row], samples: Sequence[Sample]) -> fl
 def _cards(samples: Sequence[Sample]) -> tuple[CardUse, ...]:
     uses: dict[int, list[CardSample]] = {}
     for sample in samples:
-        for index, card in sample.cards.items():
+        for index, card in sample.gpus.items():
             uses.setdefault(index, []).append(card)
     return tuple(
         CardUse(
@@ -204,7 +204,7 @@ def _phases(
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+    return [value for value in values if value is not None and fits(value)]
 
 
 def _is_finite(value: object) -> TypeGuard[float]:

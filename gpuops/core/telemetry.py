@@ -7,13 +7,14 @@ there are too many of them, two become one, and the next come half as often.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gpuops.core.device import Device
 from gpuops.core.watch import Observation
-from gpuops.heartbeat import Beat
+from gpuops.heartbeat import PHASES, Beat
 
 FIRST_S = 1.0
+MOST_SAMPLES = 3000
 LAST_S = 253_402_214_400.0  # the end of the year 9999: no clock shows more
 
 
@@ -33,7 +34,7 @@ class Sample:
 
     What belongs to a step (``loss``, ``step_s``, ``data_wait``) is ``None`` where there was none
     since the sample before. ``step_s`` is the usual time of a step; ``cpu_cores`` and
-    ``memory_bytes`` are what all ranks use together; ``cards`` are by index.
+    ``memory_bytes`` are what all ranks use together; ``gpus`` are by index.
     """
 
     at_s: float
@@ -45,7 +46,7 @@ class Sample:
     data_wait: float | None = None
     cpu_cores: float | None = None
     memory_bytes: float | None = None
-    cards: Mapping[int, CardSample] = field(default_factory=dict)
+    gpus: Mapping[int, CardSample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +71,16 @@ def sample(
     known = [beat.step for beat in before.beats if beat.step is not None] if before else []
     moved = slowest is not None and slowest.step != min(known, default=None)
     return Sample(
-        at_s=at_s,
+        at_s=round(at_s, 3),
         attempt=attempt,
         step=slowest.step if slowest else None,
-        phase=slowest.phase if slowest else None,
+        phase=slowest.phase if slowest and slowest.phase in PHASES else None,
         loss=slowest.loss if slowest and moved else None,
         step_s=step_s if moved else None,
         data_wait=_mean([beat.data_wait for beat in seen.beats]) if moved else None,
         cpu_cores=_cpu_cores(before, seen),
         memory_bytes=_sum([vitals.memory_bytes for vitals in seen.vitals]),
-        cards={
+        gpus={
             card.index: CardSample(
                 utilization_pct=card.utilization_pct,
                 temperature_c=card.temperature_c,
@@ -89,6 +90,12 @@ def sample(
             for card in cards
         },
     )
+
+
+def added(recording: Recording, sample: Sample) -> Recording:
+    """A recording with one sample more, thinned if those are too many."""
+    longer = replace(recording, samples=(*recording.samples, sample))
+    return longer if len(longer.samples) <= MOST_SAMPLES else thinned(longer)
 
 
 def thinned(recording: Recording) -> Recording:
@@ -102,7 +109,7 @@ def thinned(recording: Recording) -> Recording:
 def _merged(earlier: Sample, later: Sample) -> Sample:
     if earlier.attempt != later.attempt:
         return later
-    both = set(earlier.cards) | set(later.cards)
+    both = set(earlier.gpus) | set(later.gpus)
     return Sample(
         at_s=later.at_s,
         attempt=later.attempt,
@@ -113,8 +120,8 @@ def _merged(earlier: Sample, later: Sample) -> Sample:
         data_wait=_mean([earlier.data_wait, later.data_wait]),
         cpu_cores=_mean([earlier.cpu_cores, later.cpu_cores]),
         memory_bytes=_most([earlier.memory_bytes, later.memory_bytes]),
-        cards={
-            index: _card(earlier.cards.get(index), later.cards.get(index)) for index in sorted(both)
+        gpus={
+            index: _card(earlier.gpus.get(index), later.gpus.get(index)) for index in sorted(both)
         },
     )
 

@@ -6,7 +6,7 @@
       plan.json                     what was launched; `launch --resume RUN` starts it again
       events.jsonl                  what happened, a line each
       environment.json              where it ran: host, cards, versions
-      telemetry.bin                 what was seen while it ran: step, loss, cards; binary
+      telemetry.jsonl               what was seen while it ran: step, loss, GPUs
       diagnosis/                    why it hung or failed
       logs/attempt-1/agent.log      what torchrun said
       logs/attempt-1/rank-0/        what rank 0 said: stdout.log, stderr.log

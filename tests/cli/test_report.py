@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from gpuops.cli import app
 from gpuops.core.diagnosis import Diagnosis, to_json
 from gpuops.core.telemetry import CardSample, Recording, Sample
-from gpuops.core.telemetry_file import encode
 from gpuops.errors import GpuopsError
+from gpuops.system import telemetry
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import browser
@@ -89,7 +89,7 @@ def make(runs, name=ODD):
             step_s=0.1,
             cpu_cores=1.5,
             memory_bytes=GIB,
-            cards={
+            gpus={
                 index: CardSample(
                     utilization_pct=90, temperature_c=60, power_w=300, memory_used_bytes=GIB
                 )
@@ -98,7 +98,7 @@ def make(runs, name=ODD):
         )
         for second in [*range(100), *range(110, 300)]
     ]
-    (root / "telemetry.bin").write_bytes(encode(Recording(samples=tuple(samples)), (0, 3)))
+    (root / telemetry.NAME).write_bytes(telemetry.encode(Recording(samples=tuple(samples))))
     write(root / "environment.json", {"host": EVIL, "cards": [EVIL], "torch": "2.13.0"})
     write(root / "config_used.yaml", f"a: {EVIL}\n")
     return root
@@ -132,7 +132,7 @@ def test_a_run_without_anything_has_a_report(runs):
     """Nothing recorded, nothing logged, and what is there is broken."""
     root = runs / "20261125-000000-bare"
     write(root / "plan.json", {"run_id": root.name, "target": 7, "arguments": "no list"})
-    for name in ("events.jsonl", "metrics.jsonl", "environment.json", "telemetry.bin"):
+    for name in ("events.jsonl", "metrics.jsonl", "environment.json", "telemetry.jsonl"):
         (root / name).write_bytes(os.urandom(300))
     (root / "diagnosis").write_text("no folder")
 

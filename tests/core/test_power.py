@@ -15,7 +15,7 @@ def card(power_w, utilization_pct=100, index=3):
 
 def drew(watts, utilization_pct=100, **said):
     seen = CardSample(utilization_pct=utilization_pct, power_w=watts)
-    return Sample(at_s=0.0, attempt=1, cards={3: seen, 4: CardSample()}, **said)
+    return Sample(at_s=0.0, attempt=1, gpus={3: seen, 4: CardSample()}, **said)
 
 
 def test_the_usual_is_what_it_drew_while_steps_were_taken():

@@ -146,8 +146,8 @@ def test_cards_are_counted_while_they_train():
     """Least, median, most of each; a reading that was not there is none of them."""
     cold, hot = CardSample(temperature_c=30), CardSample(temperature_c=80, power_w=300)
     samples = (
-        at(1, cards={0: cold, 5: cold}),
-        at(2, phase="train", cards={0: hot, 5: CardSample()}),
+        at(1, gpus={0: cold, 5: cold}),
+        at(2, phase="train", gpus={0: hot, 5: CardSample()}),
     )
     first, last = made(recording=Recording(samples=samples)).cards
 

@@ -1,19 +1,19 @@
-"""What is recorded of a run, and how it lies in its file."""
+"""What is recorded of a run."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuops.core import telemetry_file
+from gpuops.core import telemetry
 from gpuops.core.device import Device
-from gpuops.core.telemetry import CardSample, Recording, Sample, sample, thinned
-from gpuops.core.telemetry_file import Layout, decode, encode, layout, row
+from gpuops.core.telemetry import CardSample, Recording, Sample, added, sample, thinned
 from gpuops.core.watch import Observation, RankVitals
-from gpuops.heartbeat import PHASES, Beat
+from gpuops.heartbeat import Beat
 
 MIB = 1024**2
 GPU = CardSample(utilization_pct=98, temperature_c=71, power_w=412, memory_used_bytes=20_000 * MIB)
@@ -64,7 +64,7 @@ def test_the_slowest_rank_is_the_jobs():
 
     assert (40, 0.4, 0.25, 0.25) == (found.step, found.loss, found.data_wait, found.step_s)
     assert (7 * MIB, None) == (found.memory_bytes, found.cpu_cores)
-    assert {3: CardSample(power_w=100.5)} == found.cards
+    assert {3: CardSample(power_w=100.5)} == found.gpus
 
 
 def test_where_no_step_was_taken_nothing_is_said_of_one():
@@ -89,8 +89,8 @@ def test_two_samples_become_one():
     """Means of what varies, the most of what is in use, the place of the later one."""
     cold = CardSample(utilization_pct=50, temperature_c=60, memory_used_bytes=9)
     samples = (
-        at(0, step=1, loss=4.0, memory_bytes=9.0, cards={0: GPU}),
-        at(1, step=3, loss=2.0, memory_bytes=7.0, cards={0: cold, 1: cold}),
+        at(0, step=1, loss=4.0, memory_bytes=9.0, gpus={0: GPU}),
+        at(1, step=3, loss=2.0, memory_bytes=7.0, gpus={0: cold, 1: cold}),
         at(2, step=5, attempt=1),
         at(3, step=2, attempt=2),
         at(4, step=4, attempt=2),
@@ -104,81 +104,30 @@ def test_two_samples_become_one():
     assert {
         0: replace(GPU, utilization_pct=74),
         1: cold,
-    } == first.cards
+    } == first.gpus
 
 
-def test_what_was_written_is_read():
-    """To the byte of a card's memory in MiB; what was not available stays so."""
-    recording = Recording(
-        every_s=4.0,
-        samples=(
-            at(0),
-            at(4, step=7, phase="save", loss=math.inf, step_s=0.1, data_wait=0.2, cards={5: GPU}),
-            at(8, step=2**40, attempt=65535, cpu_cores=1.5, memory_bytes=5e9),
-        ),
-    )
-    data = encode(recording, (0, 5))
-    empty = dict.fromkeys((0, 5), CardSample())
+def test_a_phase_that_nobody_knows_is_none():
+    """A script may call its phase what it likes; only those of ours are told apart."""
+    seen = Observation(now_s=10.0, beats=(beat(0, 40, phase="lunch"),))
 
-    assert replace(
-        recording,
-        samples=tuple(replace(one, cards=empty | dict(one.cards)) for one in recording.samples),
-    ) == decode(data)
-    assert Layout(every_s=4.0, cards=(0, 5)) == layout(data)
+    assert taken(seen).phase is None
 
 
-def test_a_torn_row_and_rows_of_zeros_are_passed_over():
-    """What a crash leaves of a file is read as far as it goes."""
-    data = encode(Recording(samples=(at(0, step=1), at(1, step=2))), (0,))
-    size = Layout(cards=(0,)).row_bytes
-    torn = data + bytes(size) + row(at(3, step=4), (0,)) + row(at(4, step=5), (0,))[:-1]
+@given(st.integers(2, 12), st.integers(1, 400))
+def test_a_recording_is_never_full_and_never_half_empty(most, seconds):
+    """However long it lasts: evenly spaced from its beginning to now, and the newest is there."""
+    recording = Recording()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telemetry, "MOST_SAMPLES", most)
+        for second in range(seconds):
+            if second % recording.every_s == 0:
+                recording = added(recording, at(second, step=second))
+                newest = second
+            assert len(recording.samples) <= most
 
-    assert [1, 2, 4] == [one.step for one in decode(torn).samples]
-
-
-def test_a_month_fits():
-    """On eight cards a sample takes 124 bytes; a full file holds some 2,000 of them."""
-    found = Layout(cards=tuple(range(8)))
-
-    assert 124 == found.row_bytes
-    assert found.header_bytes + found.most_rows * found.row_bytes <= telemetry_file.MOST_BYTES
-    assert 2_000 < found.most_rows
-
-
-numbers = st.none() | st.floats()
-samples = st.builds(
-    Sample,
-    at_s=st.floats(),
-    attempt=st.integers(0, 2**40),
-    step=st.none() | st.integers(0, 2**80),
-    phase=st.none() | st.sampled_from([*PHASES, "?"]),
-    loss=numbers,
-    step_s=numbers,
-    data_wait=numbers,
-    cpu_cores=numbers,
-    memory_bytes=numbers,
-    cards=st.dictionaries(
-        st.integers(0, 9),
-        st.builds(
-            CardSample,
-            **dict.fromkeys(
-                ("utilization_pct", "temperature_c", "power_w", "memory_used_bytes"),
-                st.none() | st.floats(allow_nan=False, allow_infinity=False),
-            ),
-        ),
-    ),
-)
-
-
-@given(st.lists(samples, max_size=4), st.sets(st.integers(0, 9)), st.integers(0, 600), st.binary())
-def test_any_samples_can_be_written_and_any_bytes_read(taken, cards, length, other):
-    """Cut anywhere, or bytes of something else: samples or none, and never an error."""
-    cards = sorted(cards)
-    data = encode(Recording(samples=tuple(taken)), cards)
-    whole = decode(data).samples
-
-    assert len(whole) <= len(taken)
-    assert repr(whole).startswith(repr(decode(data[:length]).samples)[:-1].rstrip(","))
-    decode(other)
-    decode(data[:18] + other)
-    thinned(decode(data))
+    steps = [one.step for one in recording.samples]
+    assert newest == steps[-1]
+    assert steps[0] < recording.every_s
+    assert all(b - a <= recording.every_s for a, b in pairwise(steps))
+    assert recording.every_s == 1.0 or most // 2 <= len(steps)
