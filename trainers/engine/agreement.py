@@ -145,7 +145,7 @@ class Agreement:
             dist.all_reduce(vector)
         aside = torch.empty(vector.shape, pin_memory=True)
         aside.copy_(vector, non_blocking=True)
-        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied = torch.cuda.Event()
         copied.record()
         return _Pending(step, aside, copied)
 

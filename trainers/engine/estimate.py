@@ -273,7 +273,7 @@ class _Step:
                 elif parameter.grad is not None:
                     self._ledger.assign("gradients", [parameter.grad])
 
-            parameter.register_post_accumulate_grad_hook(arrived)  # type: ignore[no-untyped-call]
+            parameter.register_post_accumulate_grad_hook(arrived)
 
 
 class _Unhurried:

@@ -95,7 +95,7 @@ def build_ema(model: nn.Module, optim: OptimConfig) -> AveragedModel | None:
     """The moving average of the weights, beginning at the model's; buffers are copied."""
     if optim.ema_decay is None:
         return None
-    towards = get_ema_multi_avg_fn(optim.ema_decay)  # type: ignore[no-untyped-call]
+    towards = get_ema_multi_avg_fn(optim.ema_decay)
     average = AveragedModel(model, multi_avg_fn=towards)
     return average.requires_grad_(requires_grad=False)
 

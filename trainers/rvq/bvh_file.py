@@ -160,9 +160,10 @@ def _read_hierarchy(
             case ["ROOT" | "JOINT" as kind, *name] if name:
                 if (kind == "ROOT") != (not joints) or (kind == "JOINT" and not open_blocks):
                     raise lines.fault(f"{kind} out of place; one ROOT holds all joints")
-                if open_blocks and open_blocks[-1] is None:
+                parent = open_blocks[-1] if open_blocks else -1
+                if parent is None:
                     raise lines.fault("a joint inside an End Site")
-                parents.append(-1 if not open_blocks else open_blocks[-1])  # type: ignore[arg-type]
+                parents.append(parent)
                 joints.append(" ".join(name))
                 open_blocks.append(len(joints) - 1)
                 offset, names = _read_block_head(lines, has_channels=True)

@@ -35,7 +35,7 @@ from trainers.rvq.skeleton import load_skeleton
 from trainers.rvq.smplh import JOINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -158,7 +158,7 @@ class _Body:
     """Names of joints, and which of them belong together."""
 
     joints: tuple[str, ...]
-    groups: dict[str, range | tuple[int, ...]]
+    groups: Mapping[str, Sequence[int]]
 
 
 def _body(root: Path, values: int) -> _Body:

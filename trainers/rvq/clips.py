@@ -44,7 +44,7 @@ class Clips:
     @property
     def joints(self) -> int:
         """J."""
-        return self.poses[0].shape[1] // 3
+        return int(self.poses[0].shape[1]) // 3
 
     @property
     def digest(self) -> str:

@@ -54,7 +54,9 @@ class About:
     """What skeleton.json holds, where the clips had one."""
 
 
-_ABOUT, _OBJECT, _NAMES = map(TypeAdapter, (About, dict[str, Any], list[str]))
+_ABOUT = TypeAdapter(About)
+_OBJECT = TypeAdapter(dict[str, Any])
+_NAMES = TypeAdapter(list[str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

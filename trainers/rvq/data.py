@@ -39,9 +39,9 @@ class MotionBatch:
     """(B, T, F)"""
     mask: Tensor | None
     """(B, T) frames that are there, the first ones; None where all are."""
-    lengths: NDArray[np.int64] | None = None
+    lengths: NDArray[np.int32] | None = None
     """(B,) frames that are there, where a window of any rank is padded; else None."""
-    together: NDArray[np.int64] | None = None
+    together: NDArray[np.int32] | None = None
     """The same of all ranks' windows."""
 
     def shares(self, hop: int) -> dict[str, float] | None:
@@ -97,7 +97,7 @@ class MotionData:
     @property
     def width(self) -> int:
         """F."""
-        return self.features(0, 0, 1).shape[1]
+        return int(self.features(0, 0, 1).shape[1])
 
     def features(self, clip: int, start: int, stop: int) -> NDArray[np.float32]:
         """(stop - start, F) of a clip."""

@@ -148,7 +148,7 @@ def _step_flops(config: Config, shapes: Shapes, size: int) -> int:
             play.losses(play.model, batch)["loss"].backward()
         if play.after_step is not None:
             play.after_step(number)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def show(found: Description, console: Console) -> None:

@@ -45,13 +45,19 @@ class Pair:
     name: str
     original: NDArray[np.float32]
     reconstruction: NDArray[np.float32]
-    unit: str
+    skeleton: Skeleton
+
+    @property
+    def unit(self) -> str:
+        """Of the positions."""
+        return self.skeleton.unit
 
     @property
     def errors(self) -> NDArray[np.float32]:
         """(T,) mean distance of the joints."""
         gaps = np.linalg.norm(self.reconstruction - self.original, axis=-1)
-        return gaps.mean(axis=-1)
+        errors: NDArray[np.float32] = gaps.mean(axis=-1)
+        return errors
 
     @property
     def title(self) -> str:
@@ -206,9 +212,9 @@ def _text(figure: Figure, x: float, y: float, words: str, **more: Any) -> Text:
     )
 
 
-def picture(pairs: Sequence[Pair], skeleton: Skeleton, path: Path) -> None:
+def picture(pairs: Sequence[Pair], path: Path) -> None:
     """Write a PNG: of each clip a row of poses, and below them what came back."""
-    stage = Stage(pairs, bones_of(skeleton))
+    stage = Stage(pairs, bones_of(pairs[0].skeleton))
     head, edge, line = 0.45, 0.35, 0.22
     size = (edge + POSES * stage.width, len(pairs) * (head + 2 * TILE + line))
     figure = Figure(figsize=size, facecolor=PAPER)
@@ -229,7 +235,7 @@ def picture(pairs: Sequence[Pair], skeleton: Skeleton, path: Path) -> None:
                 else:
                     pose(pair.original[frame])
         for column, frame in enumerate(frames):
-            told = f"{frame / skeleton.fps:.1f} s · {pair.errors[frame]:.1f} {pair.unit}"
+            told = f"{frame / pair.skeleton.fps:.1f} s · {pair.errors[frame]:.1f} {pair.unit}"
             x = edge + (column + 0.5) * stage.width
             _text(
                 figure, x, top + head + TILE + line / 2, told, ha="center", va="center",
@@ -238,9 +244,9 @@ def picture(pairs: Sequence[Pair], skeleton: Skeleton, path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def film(pairs: Sequence[Pair], skeleton: Skeleton, path: Path, seconds: float) -> None:
+def film(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
     """Write a GIF or MP4: clip after clip, at their own pace, with the error as a curve."""
-    stage = Stage(pairs, bones_of(skeleton))
+    stage = Stage(pairs, bones_of(pairs[0].skeleton))
     head, below = 0.6, 1.0
     wide = max(stage.width, TILE)
     # An even number of pixels each way, which is what films are made of.
@@ -259,8 +265,8 @@ def film(pairs: Sequence[Pair], skeleton: Skeleton, path: Path, seconds: float) 
     with writer.saving(figure, str(path), dpi=DPI):
         for pair in pairs:
             heading.set_text(pair.title)
-            curve.show(pair, skeleton.fps)
-            for frame in _frames(len(pair.errors), skeleton.fps, seconds):
+            curve.show(pair, pair.skeleton.fps)
+            for frame in _frames(len(pair.errors), pair.skeleton.fps, seconds):
                 figurines[0].pose(pair.original[frame])
                 figurines[1].pose(pair.reconstruction[frame], ghost=pair.original[frame])
                 curve.point(frame)

@@ -25,7 +25,7 @@ from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
 from trainers.rvq.features import choose_rotation, values_per_joint
 from trainers.rvq.losses import build_loss
-from trainers.rvq.model import RVQVAE, build_model
+from trainers.rvq.model import build_model
 from trainers.rvq.skeleton import FPS
 from trainers.rvq.smplh import smplh_skeleton
 from trainers.rvq.statistics import Statistics
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from trainers.rvq.config import DatasetConfig
     from trainers.rvq.skeleton import Skeleton
@@ -180,10 +180,11 @@ def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> 
     features = shapes.features(config.dataset)
     flat = np.zeros(features, dtype=np.float32)
     model = build_model(config, Statistics(mean=flat, std=flat + 1, mean_pose=flat))
-    loss = build_loss(config.loss, model, shapes)
+    loss = build_loss(config.loss, model, shapes.skeleton)
 
-    def losses(model: RVQVAE, batch: MotionBatch) -> dict[str, Tensor]:
-        return loss(model(batch.features, batch.mask), batch.mask)
+    def losses(model: nn.Module, batch: MotionBatch) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = loss(model(batch.features, batch.mask), batch.mask)
+        return parts
 
     def learn_codes(step: int) -> None:
         if step == 1:  # the codebooks begin with the latents of all ranks

@@ -65,7 +65,7 @@ def evaluate(path: Path, data: str | None = None, split: str | None = None) -> E
     clips = open_for(trained, data, split)
     with distributed.world() as world:
         model = trained.model.to(world.device)
-        loss = build_loss(trained.config.loss, model, clips).to(world.device)
+        loss = build_loss(trained.config.loss, model, clips.skeleton).to(world.device)
         scored = score(model, clips, loss, trained.mean_pose.to(world.device), world)
     skeleton = clips.skeleton
     names = tuple(f"joint {j}" for j in range(clips.source.joints))

@@ -103,13 +103,13 @@ class ForwardKinematics(nn.Module):
         root = skeleton.translation_joint
         self._above = _ancestors(skeleton.parents, root)
         self._levels = nn.ModuleList()
-        level, order = [root], [root]
+        level, found = [root], [root]
         while children := [j for j in self.moving if j != root and skeleton.parents[j] in level]:
             rows = [level.index(skeleton.parents[j]) for j in children]
             self._levels.append(_Level(children, rows, [skeleton.offsets[j] for j in children]))
-            order += children
+            found += children
             level = children
-        order = torch.tensor([order.index(j) for j in self.moving])
+        order = torch.tensor([found.index(j) for j in self.moving])
         self.register_buffer("order", order, persistent=False)
 
     def forward(self, matrices: Tensor) -> Tensor:
@@ -121,10 +121,7 @@ class ForwardKinematics(nn.Module):
         placed = torch.zeros_like(turned[..., 0])
         found = [placed]
         for level in self._levels:
-            above = turned[..., level.rows, :, :]
-            offsets = level.offsets.to(matrices.dtype)
-            placed = placed[..., level.rows, :] + (above * offsets[:, None, :]).sum(-1)
-            turned = above @ matrices[..., level.joints, :, :]
+            turned, placed = level(matrices, turned, placed)
             found.append(placed)
         return torch.cat(found, dim=-2)[..., self.order, :]
 
@@ -143,6 +140,13 @@ class _Level(nn.Module):
         super().__init__()
         for name, values in (("joints", joints), ("rows", rows), ("offsets", offsets)):
             self.register_buffer(name, torch.tensor(values), persistent=False)
+
+    def forward(self, matrices: Tensor, turned: Tensor, placed: Tensor) -> tuple[Tensor, Tensor]:
+        """Matrices (..., N, 3, 3) and positions (..., N, 3) of one level -> those of this one."""
+        above = turned[..., self.rows, :, :]
+        offsets = self.offsets.to(matrices.dtype)
+        placed = placed[..., self.rows, :] + (above * offsets[:, None, :]).sum(-1)
+        return above @ matrices[..., self.joints, :, :], placed
 
 
 def _ancestors(parents: tuple[int, ...], joint: int) -> list[int]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trainers.rvq.config import LossConfig
-    from trainers.rvq.data import MotionData
     from trainers.rvq.model import RVQVAE, Reconstruction
     from trainers.rvq.skeleton import Skeleton
 
@@ -45,7 +44,9 @@ class JointPlaces(nn.Module):
         """Positions in the skeleton's unit; float32 whatever the arithmetic around."""
         with torch.autocast(normalised_BTF.device.type, enabled=False):
             features = normalised_BTF.float() * self.std + self.mean
-            return self.kinematics(features_to_matrix(features, self.kinematics.joints))
+            matrices = features_to_matrix(features, self.kinematics.joints)
+            places: Tensor = self.kinematics(matrices)
+            return places
 
 
 class MotionLoss(nn.Module):
@@ -119,14 +120,14 @@ def masked_mean(values: Tensor, mask_BT: Tensor | None) -> Tensor:
     return (values * weight).sum() / (weight.sum() * per_frame).clamp_min(1)
 
 
-def build_loss(config: LossConfig, model: RVQVAE, data: MotionData) -> MotionLoss:
-    """Build the loss of a config, with joints where the data has a skeleton.
+def build_loss(config: LossConfig, model: RVQVAE, skeleton: Skeleton | None) -> MotionLoss:
+    """Build the loss of a config, with joints if the data has a skeleton.
 
     Raises:
         ConfigError: where joints are asked for and there is none.
     """
-    if data.skeleton is None:
+    if skeleton is None:
         if config.loss_joints:
             raise ConfigError("loss.loss_joints needs a data set with a skeleton.json")
         return MotionLoss(config)
-    return MotionLoss(config, JointPlaces(data.skeleton, model.mean, model.std), JOINT_SCALE)
+    return MotionLoss(config, JointPlaces(skeleton, model.mean, model.std), JOINT_SCALE)

@@ -45,8 +45,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, W, T) -> (B, W, T)."""
-        h = _keep(self.activation(x), mask)
-        return x + self.dropout(self.pointwise(self.activation(self.dilated(h))))
+        h = self.dilated(_keep(self.activation(x), mask))
+        change: Tensor = self.dropout(self.pointwise(self.activation(h)))
+        return x + change
 
 
 class ResidualStack(nn.Module):
@@ -93,7 +94,8 @@ class Encoder(nn.Module):
             x = down(_keep(x, mask))
             mask = None if mask is None else mask[..., ::STRIDE]
             x = stack(x, mask)
-        return self.outward(_keep(x, mask))
+        latents: Tensor = self.outward(_keep(x, mask))
+        return latents
 
 
 class Decoder(nn.Module):
@@ -116,7 +118,8 @@ class Decoder(nn.Module):
             mask = None if mask is None else mask.repeat_interleave(STRIDE, dim=-1)
             x = up(_keep(x, mask))
         x = torch.relu(self.hidden(_keep(x, mask)))
-        return self.outward(_keep(x, mask))
+        features: Tensor = self.outward(_keep(x, mask))
+        return features
 
 
 class RVQVAE(nn.Module):
@@ -178,7 +181,8 @@ class RVQVAE(nn.Module):
         """(B, T, F) features of the data -> (B, N, Q) codes, nearest ones in evaluation mode."""
         padded, frames = self._pad(self.normalise(features_BTF), mask_BT)
         tokens = None if frames is None else frames[:, 0, :: self.hop].bool()
-        return self.quantizer(self.encoder(padded.mT, frames).mT, tokens).codes
+        quantized: Quantized = self.quantizer(self.encoder(padded.mT, frames).mT, tokens)
+        return quantized.codes
 
     def decode(self, codes_BNQ: Tensor, length: int | None = None) -> Tensor:
         """(B, N, Q) codes -> (B, T, F) features of the data, cut to `length` frames."""
@@ -209,7 +213,8 @@ def _keep(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _activation(name: str) -> nn.Module:
-    return {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}[name]()
+    made: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+    return made[name]()
 
 
 def build_model(config: Config, statistics: Statistics) -> RVQVAE:

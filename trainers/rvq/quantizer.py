@@ -101,7 +101,7 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer("step", torch.tensor(0))
         # The same two on the host: reading a buffer would make the host wait for the device.
         self._is_initialised, self._step = False, 0
-        self.register_load_state_dict_post_hook(_read_back)
+        self.register_load_state_dict_post_hook(_read_back)  # type: ignore[no-untyped-call]
         self._first: list[Tensor] = []
         self._collected: _Collected | None = None
 
@@ -326,7 +326,7 @@ class _Collected:
 def _spread(rows: Tensor, shape: torch.Size, mask_BN: Tensor | None, fill: float) -> Tensor:
     """Put the rows of the valid tokens back where they came from."""
     if mask_BN is None:
-        return rows.unflatten(0, shape)
+        return torch.unflatten(rows, 0, shape)
     spread = rows.new_full((*shape, rows.shape[-1]), fill)
     return spread.masked_scatter(mask_BN[..., None], rows)
 
@@ -338,7 +338,8 @@ def _is_dead(counts_QK: Tensor) -> Tensor:
 def _perplexity(uses_K: Tensor) -> Tensor:
     """exp(-sum p log p), p the share of the tokens that took each code."""
     share = uses_K / uses_K.sum().clamp_min(1)
-    return torch.special.entr(share).sum().exp()
+    entropy: Tensor = torch.special.entr(share).sum()
+    return entropy.exp()
 
 
 def _read_back(module: ResidualQuantizer, _keys: Any) -> None:

@@ -56,7 +56,7 @@ def reconstruct(
                 name=clips.source.names[row],
                 original=places(found.target)[0].cpu().numpy(),
                 reconstruction=places(found.output)[0].cpu().numpy(),
-                unit=clips.skeleton.unit,
+                skeleton=clips.skeleton,
             )
         )
     return pairs
@@ -71,15 +71,15 @@ def _rows(clips: MotionData, names: Sequence[str]) -> list[int]:
     return [there.index(name) for name in names] or [0]
 
 
-def draw(pairs: Sequence[Pair], clips: MotionData, path: Path, seconds: float) -> None:
+def draw(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
     """Write the picture or the film, whole or not at all."""
     from trainers.rvq import drawing  # noqa: PLC0415 - likewise
 
     with whole_file(path) as unfinished:
         if path.suffix in drawing.FILMS:
-            drawing.film(pairs, clips.skeleton, unfinished, seconds)
+            drawing.film(pairs, unfinished, seconds)
         else:
-            drawing.picture(pairs, clips.skeleton, unfinished)
+            drawing.picture(pairs, unfinished)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
     clips = open_for(trained, given.data, given.split)
     with distributed.world() as world:
         pairs = reconstruct(trained, clips, given.clip, world.device)
-    draw(pairs, clips, given.out, given.seconds)
+    draw(pairs, given.out, given.seconds)
     for pair in pairs:
         sys.stdout.write(f"{given.out}: {pair.title}\n")
     return 0

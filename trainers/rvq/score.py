@@ -112,11 +112,11 @@ class _Sums:
         skeleton = data.skeleton
         self.model, self.loss = model, loss
         self.joints = data.source.joints
-        self.places = skeleton and JointPlaces(skeleton, model.mean, model.std).to(
-            model.mean.device
-        )
+        self.places, moving = None, 0
+        if skeleton is not None:
+            self.places = JointPlaces(skeleton, model.mean, model.std).to(model.mean.device)
+            moving = len(skeleton.moving)
         self.mean_pose = model.normalise(mean_pose)
-        moving = len(skeleton.moving) if skeleton else 0
         quantizers, codes = model.quantizer.num_quantizers, model.quantizer.nb_code
         shapes = {
             "frames": (), "steps": (), "tokens": (),
@@ -151,7 +151,8 @@ class _Sums:
             sums["position_mean_pose"] += (mean_placed - placed).norm(dim=-1).sum(0)
 
     def _lengths(self, difference_TF: Tensor) -> Tensor:
-        return difference_TF.unflatten(-1, (self.joints, -1)).norm(dim=-1).sum(0)
+        lengths: Tensor = difference_TF.unflatten(-1, (self.joints, -1)).norm(dim=-1)
+        return lengths.sum(0)
 
     def add_codes(self, codes_BNQ: Tensor, commitment: Tensor) -> None:
         valid = codes_BNQ[..., 0] != DROPPED

@@ -244,12 +244,14 @@ def to_matrices(axis_angle: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     from scipy.spatial.transform import Rotation  # noqa: PLC0415 - it takes half a second
 
     vectors = np.asarray(axis_angle, dtype=np.float64).reshape(*axis_angle.shape[:-1], -1, 3)
-    return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
+    matrices: NDArray[np.float64] = Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix()
+    return matrices.reshape(*vectors.shape, 3)
 
 
 def to_axis_angle(matrices: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(..., J, 3, 3) rotation matrices -> (..., J*3) axis-angle, angles in [0, pi]."""
     from scipy.spatial.transform import Rotation  # noqa: PLC0415 - likewise
 
-    vectors = Rotation.from_matrix(np.asarray(matrices, dtype=np.float64).reshape(-1, 3, 3))
-    return vectors.as_rotvec().reshape(*matrices.shape[:-3], -1)
+    rotations = Rotation.from_matrix(np.asarray(matrices, dtype=np.float64).reshape(-1, 3, 3))
+    vectors: NDArray[np.float64] = rotations.as_rotvec()
+    return vectors.reshape(*matrices.shape[:-3], -1)

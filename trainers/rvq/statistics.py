@@ -94,7 +94,8 @@ def _vector(path: Path) -> NDArray[Any]:
         head = npy.read_head(str(path))
         if head.nbytes > 8 * MOST:
             raise TrainerError(f"{path} holds {head.shape} values, a vector is wanted")
-        return np.load(path, allow_pickle=False).squeeze()
+        values: NDArray[Any] = np.load(path, allow_pickle=False)
+        return values.squeeze()
     except npy.ArrayError as error:
         raise TrainerError(f"{path} cannot be read: {error}") from None
     except OSError as error:

@@ -74,7 +74,8 @@ class _Gaits:
         swing += np.tensordot(np.cos(angle), height * np.sin(phase), 1)
         way = np.linspace(0, 1, frames)[:, None]
         mixture = (1 - way) * rng.normal(size=STYLES) + way * rng.normal(size=STYLES)
-        pose = self.rest[gait] + swing + np.tensordot(mixture, self.style, 1)
+        sway = np.tensordot(mixture, self.style, 1)
+        pose: NDArray[np.float64] = self.rest[gait] + swing + sway
         heading = rng.uniform(-0.3, 0.3) + rng.normal(0, 0.1) * seconds
         pose[:, 0] = 0.2 * pose[:, 0] + heading[:, None] * np.array([0.0, 1.0, 0.0])
         return pose.reshape(frames, -1).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from trainers.rvq.model import RVQVAE
+
 log = logging.getLogger("trainers")
 
 
@@ -47,7 +49,7 @@ def train(config: Config) -> int:
         outputs.write_json("data.json", about)
 
         model = build_model(config, statistics).to(world.device)
-        loss = build_loss(config.loss, model, train_data).to(world.device)
+        loss = build_loss(config.loss, model, train_data.skeleton).to(world.device)
         plan = BatchPlan(
             lengths=train_data.windows.padded,
             batch_size=config.loop.batch_size,
@@ -74,13 +76,16 @@ def train(config: Config) -> int:
         checkpoint.resume(state, config.run.resume, outputs, world)
 
         def losses(model: nn.Module, batch: MotionBatch) -> dict[str, Tensor]:
-            return loss(model(batch.features, batch.mask), batch.mask, batch.shares(hop))
+            found = model(batch.features, batch.mask)
+            parts: dict[str, Tensor] = loss(found, batch.mask, batch.shares(hop))
+            return parts
 
         def learn_codes(_step: int) -> None:
             model.quantizer.update_(world)
 
         def evaluate(_step: int) -> dict[str, float]:
-            judged = model if state.ema is None else state.ema.module
+            # The average is a copy of the model.
+            judged = model if state.ema is None else cast("RVQVAE", state.ema.module)
             return score(judged, val_data, loss, mean_pose, world).summary()
 
         result = fit(

@@ -115,7 +115,7 @@ def open_for(trained: Trained, data: str | None, split: str | None) -> MotionDat
     if clips.width != wanted and dataset.rotation == "auto":
         for rotation in ("axis_angle", "6d"):
             if clips.source.joints * values_per_joint(rotation) == wanted:
-                again = replace(dataset, rotation=rotation)  # type: ignore[arg-type]
+                again = replace(dataset, rotation=rotation)
                 return open_data(again, split)
     if clips.width != wanted:
         raise TrainerError(

@@ -49,10 +49,9 @@ class Draws:
 class Variation:
     """What a config asks for, worked out for a skeleton."""
 
-    mirror_joints: NDArray[np.int64] | None
-    """(J,) where each joint's features come from in the mirrored pose."""
-    mirror_signs: NDArray[np.float32] | None
-    """(J, 6) factors of the mirrored features."""
+    mirror: tuple[NDArray[np.int64], NDArray[np.float32]] | None
+    """(J,) the joint that each joint's features come from in the mirrored pose, and (J, 6) their
+    factors."""
     turned_joint: int | None
     """The joint that carries the heading; those above it must not rotate."""
     blend_chance: float
@@ -63,7 +62,7 @@ class Variation:
         """Draw for each window from its own seed."""
         limbs = int(self.limbs.max()) + 1
         chance = np.array([item_rng(seed).random(5 + limbs) for seed in seeds])
-        mirrors = self.mirror_joints is not None
+        mirrors = self.mirror is not None
         low, high = BLEND
         return Draws(
             mirrored=(chance[:, 0] < 0.5) & mirrors,
@@ -78,9 +77,10 @@ class Variation:
         self, features: NDArray[np.float32], mirrored: NDArray[np.bool_], turn: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """Windows (B, T, J*6), each mirrored or not, then turned where that is asked for."""
-        varied = features.reshape(*features.shape[:-1], -1, 6).copy()
-        if self.mirror_joints is not None:
-            varied[mirrored] = varied[mirrored][..., self.mirror_joints, :] * self.mirror_signs
+        varied: NDArray[np.float32] = features.reshape(*features.shape[:-1], -1, 6).copy()
+        if self.mirror is not None:
+            joints, factors = self.mirror
+            varied[mirrored] = varied[mirrored][..., joints, :] * factors
         if self.turned_joint is not None:
             cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
             joint = varied[..., self.turned_joint, :]
@@ -110,7 +110,7 @@ class Variation:
         turns = HEADINGS if self.turned_joint is not None else 1
         return [
             self.reflect(features[None], np.array([mirrored]), np.array([2 * np.pi * i / turns]))[0]
-            for mirrored in ((False, True) if self.mirror_joints is not None else (False,))
+            for mirrored in ((False, True) if self.mirror is not None else (False,))
             for i in range(turns)
         ]
 
@@ -125,7 +125,7 @@ def variation(config: DatasetConfig, rotation: str, skeleton: Skeleton | None) -
         return None
     if rotation != "6d" or skeleton is None:
         raise ConfigError("dataset.mirror, turn and blend need rotation 6d and a skeleton")
-    joints = signs = None
+    mirror = None
     if config.mirror:
         if skeleton.mirror is None:
             raise ConfigError("dataset.mirror: this skeleton's left and right are not symmetric")
@@ -134,10 +134,9 @@ def variation(config: DatasetConfig, rotation: str, skeleton: Skeleton | None) -
         own = np.array(skeleton.mirror.signs)
         factors = np.concatenate([above * own[:, :1], above * own[:, 1:2]], axis=1)
         # Joint j's factors belong to what is put at its counterpart, so they are taken from there.
-        signs = factors[joints].astype(np.float32)
+        mirror = joints, factors[joints].astype(np.float32)
     return Variation(
-        mirror_joints=joints,
-        mirror_signs=signs,
+        mirror=mirror,
         turned_joint=skeleton.translation_joint if config.turn else None,
         blend_chance=config.blend,
         limbs=limbs_of(skeleton.parents),

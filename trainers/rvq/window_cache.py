@@ -29,7 +29,7 @@ from trainers.rvq.windows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,8 +97,9 @@ class WindowCache:
         """Whether every window is as long as the recipe has it, or as its clip if that is less."""
         frames, sizes = np.asarray(self.listing.lengths), list(self.recipe.sizes)
         return all(
-            np.isin(padded, sizes).all() and (length == np.minimum(padded, frames[sample])).all()
-            for sample, _, length, padded in _parts(self.windows)
+            np.isin(part.padded, sizes).all()
+            and (part.length == np.minimum(part.padded, frames[part.sample])).all()
+            for part in _parts(self.windows)
         )
 
 
@@ -275,7 +276,7 @@ def _is_text(value: Any) -> bool:
     return True
 
 
-_TYPES = {
+_TYPES: dict[str, Callable[[Any], bool]] = {
     "window_size": lambda value: _is_count(value) and value <= MOST_FRAMES,
     "window_stride": lambda value: _is_count(value) and value <= MOST_FRAMES,
     "multi_length_training": lambda value: _is_list(
@@ -293,21 +294,19 @@ _TYPES = {
 
 def _within(windows: Windows, lengths: NDArray[np.integer[Any]]) -> bool:
     frames = np.asarray(lengths, dtype=np.int32)
-    return all(_part_within(*part, frames) for part in _parts(windows))
+    return all(_part_within(part, frames) for part in _parts(windows))
 
 
-def _parts(windows: Windows) -> Iterator[list[NDArray[Any]]]:
+def _parts(windows: Windows) -> Iterator[Windows]:
     for at in range(0, len(windows), PART):
-        yield [getattr(windows, name)[at : at + PART] for name in COLUMNS]
+        yield Windows(**{name: getattr(windows, name)[at : at + PART] for name in COLUMNS})
 
 
-def _part_within(
-    sample: NDArray[Any], start: NDArray[Any], length: NDArray[Any],
-    padded: NDArray[Any], frames: NDArray[np.int32],
-) -> bool:  # fmt: skip
+def _part_within(part: Windows, frames: NDArray[np.int32]) -> bool:
+    sample, start, length = part.sample, part.start, part.length
     if sample.min() < 0 or sample.max() >= len(frames) or start.min() < 0 or length.min() < 1:
         return False
-    return bool((length <= padded).all() and (start <= frames[sample] - length).all())
+    return bool((length <= part.padded).all() and (start <= frames[sample] - length).all())
 
 
 def _parameters(recipe: Recipe, listing: Listing) -> dict[str, Any]:

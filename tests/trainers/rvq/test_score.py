@@ -41,7 +41,7 @@ def _data(tmp_path):
 
 
 def scored(data, model, world=ALONE):
-    loss = build_loss(LossConfig(loss_joints=1.0), model, data)
+    loss = build_loss(LossConfig(loss_joints=1.0), model, data.skeleton)
     return score(model, data, loss, torch.zeros(21), world)
 
 
@@ -140,6 +140,8 @@ def test_without_a_skeleton_there_is_no_position(tmp_path):
     root = write_data(tmp_path / "plain", {"val": [20]}, skeleton=None)
     data = open_data(DatasetConfig(data=str(root)), "val")
     model = small_model(21).eval()
-    found = score(model, data, build_loss(LossConfig(), model, data), torch.zeros(21), ALONE)
+    found = score(
+        model, data, build_loss(LossConfig(), model, data.skeleton), torch.zeros(21), ALONE
+    )
     assert found.mpjpe is None
     assert "mpjpe" not in found.summary()
