@@ -13,6 +13,7 @@ import numpy as np
 
 from trainers.engine import pickles
 from trainers.engine.errors import MALFORMED
+from trainers.engine.pickles import Array
 from trainers.rvq.window_cache import CacheError, Recipe
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _from(found: dict[str, Any], path: Path) -> OldCache:
 
 
 def _whole_numbers(given: Any, name: str, path: Path, least: int = 0) -> NDArray[np.int64]:
-    array = given if isinstance(given, np.ndarray) else np.asarray(_table(given))
+    array = given.values if isinstance(given, Array) else np.asarray(_table(given))
     if array.dtype.kind not in "iu" or not array.size:
         raise _refused(path, f"its {name} are no whole numbers")
     if array.min() < least or array.max() >= MOST:
@@ -101,8 +102,8 @@ def _table(given: Any) -> Any:
     """A list of numbers, or of pairs of them: lists in lists in lists may be shared without end."""
     if isinstance(given, list):
         for row in given:
-            pair = row if isinstance(row, (list, tuple)) else (row,)
-            if len(pair) > 2 or not all(isinstance(one, (int, np.generic)) for one in pair):
+            pair = row if isinstance(row, list) else (row,)
+            if len(pair) > 2 or not all(isinstance(one, int) for one in pair):
                 return None
         return given
     return None
