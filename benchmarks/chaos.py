@@ -28,8 +28,8 @@ from chaos_run import Person
 from chaos_schedule import Strike, schedule, steps_for
 
 from gpuops.core.drill import FAULTS, known
-from gpuops.drilling import Scene, Yard, undisturbed
-from gpuops.system import run_dir
+from gpuops.drill.drill import Scene, Yard, undisturbed
+from gpuops.system.runs import run_dir
 
 
 def disturbed(yard: Yard, name: str, strikes: Sequence[Strike], weights: Sequence[str]) -> Account:

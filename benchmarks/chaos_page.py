@@ -14,7 +14,7 @@ from chaos_account import Account, Fate
 from chaos_schedule import Moment
 
 from gpuops.core.drill import FAULTS
-from gpuops.drilling import HANG_TIMEOUT_S
+from gpuops.drill.drill import HANG_TIMEOUT_S
 
 WHEN: dict[Moment, str] = {
     "training": "while it trains",

@@ -19,10 +19,10 @@ from pathlib import Path
 from chaos_schedule import Strike
 
 from gpuops.core.drill import RANKS
-from gpuops.drilling import POLL_S, Scene, end, steal
+from gpuops.drill.drill import POLL_S, Scene, end, steal
 from gpuops.errors import ExitCode
-from gpuops.system import run_dir, supervisors
-from gpuops.system.process import Job
+from gpuops.system.processes.process import Job
+from gpuops.system.runs import run_dir, supervisor_lock
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "segv": signal.SIGSEGV}
 STUCK_S = 180.0
@@ -120,7 +120,7 @@ class Person:
         """Strike; where there is nobody to be struck yet, later."""
         name, job = strike.fault.name, Job(self._root / "state" / f"attempt-{attempt}")
         if name == "supervisor":
-            if self._child is not None and supervisors.of(self._root) is not None:
+            if self._child is not None and supervisor_lock.of(self._root) is not None:
                 self._scene.happens(strike.word, attempt)
                 self._child.kill()
                 self._killed = True

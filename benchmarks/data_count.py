@@ -4,8 +4,8 @@
 
 The tree is made in a temporary folder: train/ and val/, each sample a folder with the three files
 of rvq's layout. Each round counts once by each side, in turn, so that a slow moment of the machine
-hits both; medians are compared. `gpuops.system.datasets.count` looks at the files that rvq needs,
-and then, to be fair to layouts that need more, at all three; the whole command
+hits both; medians are compared. `gpuops.system.trainers.datasets.count` looks at the files that
+rvq needs, and then, to be fair to layouts that need more, at all three; the whole command
 `gpuops data count` (with Python's start) is timed as well.
 """
 
@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from gpuops.core.trainer import DataLayout
-from gpuops.system import datasets, trainers
+from gpuops.core.launch.manifest import DataLayout
+from gpuops.system.trainers import datasets, manifests
 
 GOAL = 1.5
 FILES = ("pose.npy", "keypoints.npy", "translation.npy")
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--folder", help="where to make the tree")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    layout = trainers.load("rvq").data
+    layout = manifests.load("rvq").data
     whole = layout.model_copy(update={"sample_files": list(FILES)})
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         root = Path(folder)

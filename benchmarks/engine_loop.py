@@ -27,13 +27,13 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from trainers.engine import distributed
-from trainers.engine.data import Batches, BatchPlan
+from trainers.engine.batches import Batches, BatchPlan
+from trainers.engine.checkpoint.state import TrainState
+from trainers.engine.config.sections import LoaderConfig, LoopConfig, OptimConfig
 from trainers.engine.loop import fit
-from trainers.engine.memory import keep_freed_memory
+from trainers.engine.malloc import keep_freed_memory
 from trainers.engine.optim import build_optimizer, build_schedule
-from trainers.engine.run import open_outputs
-from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig
-from trainers.engine.state import TrainState
+from trainers.engine.outputs import open_outputs
 
 LIMIT = 1.02
 OPTIM = OptimConfig(lr_scheduler=(10_000,))

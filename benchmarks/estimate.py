@@ -25,20 +25,20 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from trainers.engine.config import resolve
+from trainers.engine.checkpoint.state import TrainState
+from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
-from trainers.engine.estimate import Question, need
 from trainers.engine.loop import fit
+from trainers.engine.memory.rehearsal import Question, need
 from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
-from trainers.engine.run import open_outputs
-from trainers.engine.state import TrainState
+from trainers.engine.outputs import open_outputs
+from trainers.motion.smplh import smplh_skeleton
+from trainers.rvq.clips.statistics import Statistics
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
 from trainers.rvq.estimate import Shapes, rehearsal
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import build_model
-from trainers.rvq.smplh import smplh_skeleton
-from trainers.rvq.statistics import Statistics
 
 MIB = 1 << 20
 LIMIT = 0.1

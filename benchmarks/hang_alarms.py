@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from gpuops import reaper
-from gpuops.core.hang import HangPolicy, Watch, judge, look
-from gpuops.system import vitals
-from gpuops.system.identity import Identity
+from gpuops.core.hang.detector import HangPolicy, Watch, judge, look
+from gpuops.system.processes import vitals
+from gpuops.system.processes.identity import Identity
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "core"))
 

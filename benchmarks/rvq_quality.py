@@ -43,17 +43,17 @@ import torch
 from rvq_peer import NAME, Peer
 from torch import Tensor, nn
 
-from trainers.engine.config import resolve
-from trainers.engine.data import item_seeds
+from trainers.engine.batches import item_seeds
+from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
 from trainers.rvq import train as training
+from trainers.rvq.clips.statistics import Statistics
 from trainers.rvq.config import PRESETS, Config, ModelConfig, QuantizerConfig
 from trainers.rvq.data import MotionBatch, MotionData, as_they_are, open_data, statistics_of
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import RVQVAE, build_model
 from trainers.rvq.quantizer import DROPPED, Quantized
 from trainers.rvq.score import score
-from trainers.rvq.statistics import Statistics
 
 ALONE = World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
 PLAIN_STEPS = 2100

@@ -39,17 +39,17 @@ from rvq_peer import Peer
 from torch import Tensor, nn
 
 from trainers.engine import distributed
-from trainers.engine.config import resolve
-from trainers.engine.data import BatchPlan
+from trainers.engine.batches import BatchPlan
+from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
-from trainers.engine.estimate import Question, need
+from trainers.engine.memory.rehearsal import Question, need
 from trainers.engine.optim import build_optimizer
 from trainers.rvq import quantizer as quantizing
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.estimate import Shapes, rehearsal
 from trainers.rvq.losses import MotionLoss
 from trainers.rvq.model import RVQVAE
-from trainers.rvq.windows import Windows, cut_windows
+from trainers.rvq.windows.windows import Windows, cut_windows
 
 FEATURES = 156
 CLIPS, CLIP_FRAMES = 200, 950

@@ -30,10 +30,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.rvq import window_cache
-from trainers.rvq.clips import open_clips
-from trainers.rvq.listing import list_clips
-from trainers.rvq.window_cache import Recipe
+from trainers.rvq.clips.clips import open_clips
+from trainers.rvq.clips.listing import list_clips
+from trainers.rvq.windows import cache_file
+from trainers.rvq.windows.cache_file import Recipe
 
 RECIPE = Recipe(window_size=64, window_stride=20, multi_length_training=(0.5, 0.75, 1.0, 1.25, 1.5))
 VALUES = 156
@@ -73,7 +73,7 @@ def write_npz(path: Path, frames: int) -> None:
 
 def build(root: Path, path: Path) -> None:
     """A cache, from heads to file."""
-    window_cache.write(window_cache.build(list_clips(root, "train"), RECIPE), path)
+    cache_file.write(cache_file.build(list_clips(root, "train"), RECIPE), path)
 
 
 def read_all(root: Path) -> int:
@@ -126,9 +126,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
             if options.cold:
                 drop(root)
             times.append(timed(what))
-    opens = [timed(lambda: window_cache.read(path)) for _ in range(20)]
+    opens = [timed(lambda: cache_file.read(path)) for _ in range(20)]
 
-    cache = window_cache.read(path)
+    cache = cache_file.read(path)
     clips = open_clips(root, "train")
     rows = np.random.default_rng(2).integers(len(cache.windows), size=2000)
     spans = [

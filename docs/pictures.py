@@ -120,7 +120,7 @@ def monitor() -> None:
         mock.set(box)
         own = {name: mock.env[name] for name in ("LD_LIBRARY_PATH", "MOCK_NVML_STATE")}
         environment = {**own, "GPUOPS_RUNS_DIR": folder, "GPUOPS_LEASE_DIR": f"{folder}/claims"}
-        script = shutil.copy(ROOT / "gpuops/drill_worker.py", f"{folder}/train.py")
+        script = shutil.copy(ROOT / "gpuops/drill/worker.py", f"{folder}/train.py")
         worker = [script, *JOB, "--", "--notes", folder]
         job = subprocess.Popen(
             [sys.executable, "-m", "gpuops", "launch", *worker, "--steps", "20000"],

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch.distributed as dist
 
-from gpuops import drill_worker, heartbeat
+from gpuops import heartbeat
+from gpuops.drill import worker
 
 SECTION = "step"
 """Around a collective. Until one of this name was entered, 0.6 lets a rank be anywhere for ever."""
@@ -36,8 +37,8 @@ def main() -> None:
         dist.init_process_group = functools.partial(dist.init_process_group, timeout=limit)
     if options.tell_ft:
         _tell_ft(sections=options.tell_ft == "sections")
-    drill_worker.STEP_S = 0.1
-    drill_worker.main()
+    worker.STEP_S = 0.1
+    worker.main()
 
 
 def _tell_ft(*, sections: bool) -> None:

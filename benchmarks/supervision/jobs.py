@@ -18,7 +18,8 @@ import psutil
 from launchers import Launcher, events_of
 
 from gpuops.core.drill import Injection, Step
-from gpuops.system import files, run_dir
+from gpuops.system import files
+from gpuops.system.runs import run_dir
 
 HERE = Path(__file__).parent
 MARK = "GPUOPS_SUPERVISION_BENCHMARK"

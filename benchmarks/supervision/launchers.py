@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpuops.system import run_dir
+from gpuops.system.runs import run_dir
 
 COLLECTIVE_S = 10
 """After which a collective raises under torchrun alone; gloo and NCCL wait 30 and 10 minutes."""

@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
-from gpuops.core.hang import HangPolicy
-from gpuops.core.supervision import Phase, StopPolicy, Supervision
+from gpuops.core.hang.detector import HangPolicy
+from gpuops.core.supervision.state_machine import Phase, StopPolicy, Supervision
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.launcher import recall
-from gpuops.supervisor import POLL_S
-from gpuops.system import plan_file, process, run_dir, supervisors
+from gpuops.launch.prepare import recall
+from gpuops.supervise.observer import Watching
+from gpuops.supervise.supervisor import POLL_S
+from gpuops.system.processes import process
+from gpuops.system.runs import plan_file, run_dir, supervisor_lock
 from gpuops.ui import launches
-from gpuops.watching import Watching
 
 app = typer.Typer(add_completion=False)
 
@@ -29,7 +30,7 @@ def attach(
     """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
     lives = run_dir.attempts(root)
-    watched = supervisors.of(root) is not None
+    watched = supervisor_lock.of(root) is not None
     if not (lives and lives[-1].alive) and not watched:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops runs show {root.name}` tells how it went."
@@ -51,7 +52,7 @@ def _follow_attempt(root: Path) -> bool:
     plan = plan_file.load(root)
     prepared = recall(plan)
     job = process.Job(Path(plan.state_dir))
-    while job.pid is None and supervisors.of(root) is not None:
+    while job.pid is None and supervisor_lock.of(root) is not None:
         time.sleep(POLL_S)  # it is just being started
     begin = time.monotonic()
     with (
@@ -65,7 +66,7 @@ def _follow_attempt(root: Path) -> bool:
             state = Supervision(policy=policy, phase=phase)
             screen.show(eyes.shown(state, time.monotonic() - begin, None))
             time.sleep(POLL_S)
-    while supervisors.of(root) is not None:
+    while supervisor_lock.of(root) is not None:
         if run_dir.next_attempt(root) > plan.attempt + 1:
             return True
         time.sleep(POLL_S)

@@ -9,7 +9,7 @@ import typer
 
 from gpuops.cli.verbs import PASS_ON
 from gpuops.errors import UsageError
-from gpuops.system import modules, trainers
+from gpuops.system.trainers import manifests, modules
 
 VERB = "cache"
 
@@ -44,7 +44,7 @@ def verify(ctx: typer.Context, file: File, trainer: Trainer = "rvq") -> None:
 
 
 def _run(trainer: str, words: list[str]) -> None:
-    manifest = trainers.load(trainer)
+    manifest = manifests.load(trainer)
     if VERB not in manifest.verbs:
         raise UsageError(f"trainer {trainer} keeps no caches.")
     code = modules.hand_over(sys.executable, manifest.verbs[VERB], words)

@@ -13,9 +13,9 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.verbs import PASS_ON
-from gpuops.core.trainer import Manifest
+from gpuops.core.launch.manifest import Manifest
 from gpuops.errors import GpuopsError, UsageError
-from gpuops.system import datasets, modules, trainers
+from gpuops.system.trainers import datasets, manifests, modules
 from gpuops.ui import tables
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def import_(
     trainer: Trainer = "rvq",
 ) -> None:
     """Turn other people's files into a trainer's data layout."""
-    manifest = trainers.load(trainer)
+    manifest = manifests.load(trainer)
     for word in (kind, str(source)):
         if word.startswith("-"):
             raise UsageError(
@@ -62,7 +62,7 @@ def check(
     trainer: Trainer = "rvq",
 ) -> None:
     """Read every sample: name those that cannot be used, draw lengths, describe features."""
-    manifest = trainers.load(trainer)
+    manifest = manifests.load(trainer)
     if CHECK not in manifest.verbs:
         raise UsageError(f"trainer {trainer} does not check data sets.")
     _run(manifest.verbs[CHECK], [str(root), *ctx.args])
@@ -76,7 +76,7 @@ def count(
     as_json: output.Json = False,
 ) -> None:
     """Count the samples of each split, without reading them."""
-    manifest = trainers.load(trainer)
+    manifest = manifests.load(trainer)
     if manifest.data is None:
         raise UsageError(f"{trainer} has no data layout to count by.")
     with _progress() as tell:
@@ -97,7 +97,7 @@ def synthetic(
     trainer: Trainer = "rvq",
 ) -> None:
     """Write a trainer's built-in data set as files, to try things on."""
-    manifest: Manifest = trainers.load(trainer)
+    manifest: Manifest = manifests.load(trainer)
     if manifest.synthetic is None:
         raise UsageError(f"{trainer} has no built-in data set.")
     _run(manifest.synthetic, ["--out", str(out), *ctx.args])

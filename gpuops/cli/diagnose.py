@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
-from gpuops.core.diagnosis import Diagnosis, to_json
+from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
+from gpuops.diagnose import crashed, examine, look, newest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.inspection import crashed, examine, look, newest
-from gpuops.system import jobs, plan_file, process, run_dir
+from gpuops.system.processes import jobs, process
+from gpuops.system.runs import plan_file, run_dir
 from gpuops.ui import diagnoses
 
 app = typer.Typer(add_completion=False)

@@ -15,7 +15,7 @@ import typer
 
 from gpuops.cli import options, output
 from gpuops.core.drill import FAULTS, Row, injection, known, verdict
-from gpuops.drilling import HANG_TIMEOUT_S, Yard, struck, undisturbed
+from gpuops.drill.drill import HANG_TIMEOUT_S, Yard, struck, undisturbed
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
 from gpuops.ui import drills
 

@@ -9,18 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from gpuops.cli import options, output
-from gpuops.cli.elsewhere import told_apart
-from gpuops.core.choice import choose, wish_of
-from gpuops.core.device import Device
-from gpuops.core.estimate import Estimate, beside, card, judge, parse, ranks
-from gpuops.core.estimate import room_bytes as room
-from gpuops.core.launch import LaunchRequest, plan
-from gpuops.core.profile import Gpus, Profile
-from gpuops.core.trainer import Manifest
+from gpuops.cli.hints import told_apart
+from gpuops.core.launch.choice import choose, wish_of
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.memory import Estimate, beside, card, judge, parse, ranks
+from gpuops.core.launch.memory import room_bytes as room
+from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.profile import Gpus, Profile
+from gpuops.core.machine.device import Device
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.looking import look
-from gpuops.order import Order, request
-from gpuops.system import profiles, settings, trainers
+from gpuops.launch.inventory import look
+from gpuops.launch.request import Order, request
+from gpuops.system import profiles
+from gpuops.system.trainers import manifests, settings
 from gpuops.ui import estimates
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -31,7 +32,9 @@ Trainer = Annotated[
     typer.Argument(
         metavar="TRAINER",
         help="A trainer (rvq); its own flags may follow.",
-        autocompletion=lambda incomplete: [n for n in trainers.names() if n.startswith(incomplete)],
+        autocompletion=lambda incomplete: [
+            n for n in manifests.names() if n.startswith(incomplete)
+        ],
         show_default=False,
     ),
 ]
@@ -60,7 +63,7 @@ def estimate(
 ) -> None:
     """Say what a training step takes of a GPU's memory, and what fits."""
     if name is None or name.startswith("-"):
-        raise UsageError("say which trainer.", f"The trainers: {', '.join(trainers.names())}.")
+        raise UsageError("say which trainer.", f"The trainers: {', '.join(manifests.names())}.")
     order = Order(
         name=name,
         python=python,

@@ -9,7 +9,7 @@ from rich.console import Group
 
 from gpuops.cli import options, output
 from gpuops.errors import EXIT_CODES_HELP, MachineError
-from gpuops.looking import look
+from gpuops.launch.inventory import look
 from gpuops.system import leases
 from gpuops.ui import gpus as screen
 from gpuops.ui.findings import not_here

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from gpuops.cleaning import WATCH_S, Case, Cleaned, end, examine
 from gpuops.cli import options, output
-from gpuops.core.cleanup import meant
-from gpuops.core.jobs import TrainingJob
+from gpuops.core.monitor.hung_jobs import meant
+from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
-from gpuops.looking import look
-from gpuops.system import jobs, run_dir
-from gpuops.ui import cleanups
+from gpuops.hung_jobs import WATCH_S, Case, Cleaned, end, examine
+from gpuops.launch.inventory import look
+from gpuops.system.processes import jobs
+from gpuops.system.runs import run_dir
+from gpuops.ui import hung_jobs
 
 app = typer.Typer(add_completion=False)
 
@@ -50,14 +51,14 @@ def kill_hung(
         output.note(f"watching for {watch_s:g} s")
     cases = examine(found, watch_s)
     if not as_json:
-        output.answer(cases, lambda: cleanups.cases(cases), as_json=False)
+        output.answer(cases, lambda: hung_jobs.cases(cases), as_json=False)
     elif not (dry_run or yes):
-        output.comment(cleanups.cases(cases))
+        output.comment(hung_jobs.cases(cases))
     chosen = [] if dry_run else [case for case in cases if case.ruling.stop and _wanted(case, yes)]
     done = end(chosen, look) if chosen else Cleaned()
     output.answer(
         {"jobs": [_json(case) for case in cases], "dry_run": dry_run, **_result(done)},
-        lambda: cleanups.cleaned(done),
+        lambda: hung_jobs.cleaned(done),
         as_json=as_json,
     )
     if _remains(cases, done):
@@ -74,7 +75,7 @@ def _meant(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[Tra
 
 def _wanted(case: Case, yes: bool) -> bool:  # noqa: FBT001 - the option itself
     """Whether a person, or what is known, says that it is to be ended."""
-    name = cleanups.name(case.ruling.job)
+    name = hung_jobs.name(case.ruling.job)
     if not yes:
         return typer.confirm(f"End {name}?", err=True)
     if not case.ruling.sure:

@@ -9,14 +9,16 @@ from typing import Annotated
 
 import typer
 
-from gpuops.cli import options, output, watching
-from gpuops.core import torchrun
+from gpuops.cli import exit_summary, options, output
+from gpuops.core.launch import torchrun
 from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
-from gpuops.keeping import Kept, keep
-from gpuops.launcher import Prepared, insist, misspelled, prepare
-from gpuops.order import Order
-from gpuops.system import hooks, run_dir, trainers
-from gpuops.system.detaching import Child, fork_away
+from gpuops.launch.prepare import Prepared, insist, misspelled, prepare
+from gpuops.launch.request import Order
+from gpuops.supervise.run import Kept, keep
+from gpuops.system import hooks
+from gpuops.system.processes.detach import Child, fork_away
+from gpuops.system.runs import run_dir
+from gpuops.system.trainers import manifests
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -139,7 +141,7 @@ def _target(
     name: str | None, words: list[str], module: str | None, resume: str | None
 ) -> tuple[str | None, list[str]]:
     """What is to run, and the words that are its own."""
-    of_module = module is not None and name not in trainers.names()
+    of_module = module is not None and name not in manifests.names()
     # `launch --resume last --total-iter 200`: the first word is a flag, and no target
     of_resumed = resume is not None and name is not None and name.startswith("-")
     if name is not None and (of_module or of_resumed):
@@ -178,7 +180,7 @@ def _run(order: Order, prepared: Prepared, *, detach: bool, as_json: bool) -> No
             raise
         say(f"{FAILED}{problem.message}\n{problem.hint}")
         raise typer.Exit(int(problem.exit_code)) from problem
-    watching.show_end(kept, as_json=as_json)
+    exit_summary.show_end(kept, as_json=as_json)
 
 
 def _kept(order: Order, prepared: Prepared, say: Callable[[str], None] | None) -> Kept:

@@ -15,7 +15,7 @@ from gpuops.cli import output
 from gpuops.cli.runs import Run
 from gpuops.core.units import many
 from gpuops.errors import GpuopsError
-from gpuops.system import run_dir
+from gpuops.system.runs import run_dir
 from gpuops.system.tail import Tail
 
 POLL_S = 0.2

@@ -16,11 +16,11 @@ from typing import Annotated, Literal
 import typer
 
 from gpuops.cli import output
-from gpuops.core import monitor as core
-from gpuops.core.board import Board, Health, JobRow
+from gpuops.core.monitor import monitor as core
+from gpuops.core.monitor.frame import Board, Health, JobRow
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.sampler import Looks, Sampler, ticks
-from gpuops.system import run_dir
+from gpuops.monitor.sampler import Looks, Sampler, ticks
+from gpuops.system.runs import run_dir
 
 app = typer.Typer(add_completion=False)
 CODES: dict[Health, ExitCode] = {
@@ -115,7 +115,7 @@ def _print(board: Board, *, as_json: bool, alone: bool) -> None:
     elif as_json:
         print(output.json_text(board), flush=True)
     else:
-        from gpuops.ui import monitor as screen  # noqa: PLC0415 - JSON does without
+        from gpuops.ui.monitor import screen  # noqa: PLC0415 - JSON does without
 
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print("\n".join(screen.plain(board, width)), flush=True)
@@ -131,7 +131,7 @@ def _live(interval_s: float, part: Callable[[Board], Board], textfile: Path | No
         return mine
 
     with Looks(interval_s, shown) as looks:  # it looks while the screen is loaded
-        from gpuops.ui import terminal  # noqa: PLC0415
+        from gpuops.ui.monitor import terminal  # noqa: PLC0415
 
         number = terminal.run(looks, interval_s=interval_s, pages=_page)
     if number is not None:
@@ -140,9 +140,9 @@ def _live(interval_s: float, part: Callable[[Board], Board], textfile: Path | No
 
 def _page(job: JobRow, kind: Literal["logs", "diagnosis"]) -> list[str]:
     """What a key opens: the end of a job's logs, or why it stands still."""
-    from gpuops import paging  # noqa: PLC0415 - when a key asks for it
+    from gpuops.monitor import job_pages  # noqa: PLC0415 - when a key asks for it
 
-    return paging.logs(job) if kind == "logs" else paging.diagnosis(job)
+    return job_pages.logs(job) if kind == "logs" else job_pages.diagnosis(job)
 
 
 def _export(path: Path, board: Board, *, for_good: bool) -> None:

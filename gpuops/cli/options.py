@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperCommand
 
 from gpuops.errors import UsageError
-from gpuops.system import profiles, trainers
+from gpuops.system import profiles
+from gpuops.system.trainers import manifests
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,7 +63,7 @@ def seconds(text: str | None) -> float | None:
 
 
 def _complete_target(incomplete: str) -> list[str]:
-    return [name for name in trainers.names() if name.startswith(incomplete)]
+    return [name for name in manifests.names() if name.startswith(incomplete)]
 
 
 def _complete_profile(incomplete: str) -> list[str]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuops.cli import options, output
-from gpuops.cli.elsewhere import told_apart
+from gpuops.cli.hints import told_apart
 from gpuops.core.finding import Finding
-from gpuops.core.preflight import stopping
+from gpuops.core.preflight.preflight import stopping
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
-from gpuops.launcher import misspelled, prepare
-from gpuops.order import Order
+from gpuops.launch.prepare import misspelled, prepare
+from gpuops.launch.request import Order
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,11 +13,12 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.options import _complete_profile
-from gpuops.core import detection
-from gpuops.core.profile import Profile, parse, schema
+from gpuops.core.launch import detection
+from gpuops.core.launch.profile import Profile, parse, schema
 from gpuops.errors import ExitCode, GpuopsError, UsageError
-from gpuops.looking import look
-from gpuops.system import profiles, settings, trainers
+from gpuops.launch.inventory import look
+from gpuops.system import profiles
+from gpuops.system.trainers import manifests, settings
 from gpuops.system.yaml_files import parse_yaml, read_yaml
 from gpuops.ui import tables
 
@@ -149,7 +150,7 @@ def _judged(name: str) -> tuple[GpuopsError | None, list[str]]:
         profile = parse(read_yaml(path), str(path), shown=None)
         for trainer in profile.trainers:
             try:
-                manifest = trainers.load(trainer)
+                manifest = manifests.load(trainer)
             except UsageError as unknown:
                 warnings.append(f"trainers.{trainer}: {unknown.message}")
                 continue

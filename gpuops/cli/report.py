@@ -10,13 +10,14 @@ import typer
 from gpuops.cli import output
 from gpuops.cli.runs import Run
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.reporting import read
-from gpuops.system import files, run_dir
+from gpuops.report import read
+from gpuops.system import files
+from gpuops.system.runs import run_dir
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from gpuops.core.report import Report
+    from gpuops.core.report.report import Report
 
 app = typer.Typer(add_completion=False)
 
@@ -37,7 +38,7 @@ def report(
         raise UsageError(f"{html} is no file.", "Name one: `--html report.html`.")
     found = read(run_dir.find(run_dir.runs_dir(runs_dir), run))
     if html is not None:
-        from gpuops.ui.page import page  # noqa: PLC0415 - the page alone needs it
+        from gpuops.ui.report.page import page  # noqa: PLC0415 - the page alone needs it
 
         files.write_text(html, page(found))
         output.note(f"the page is {html}")
@@ -46,6 +47,6 @@ def report(
 
 
 def _shown(found: Report) -> RenderableType:
-    from gpuops.ui import report as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
+    from gpuops.ui.report import report as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
 
     return ui.report(found)

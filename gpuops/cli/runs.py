@@ -10,13 +10,13 @@ import typer
 
 from gpuops.cli import output
 from gpuops.errors import GpuopsError
-from gpuops.system import run_dir
-from gpuops.system.checkpoints import aside, damage
+from gpuops.system.runs import run_dir
+from gpuops.system.runs.checkpoints import aside, damage
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from gpuops.core.run import RunRecord
+    from gpuops.core.run.record import RunRecord
 
 app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True, add_completion=False)
 

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from gpuops.cli import output, watching
+from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.keeping import keep
-from gpuops.launcher import recall
-from gpuops.order import Order
-from gpuops.system import plan_file, process, run_dir, supervisors
+from gpuops.launch.prepare import recall
+from gpuops.launch.request import Order
+from gpuops.supervise.run import keep
+from gpuops.system.processes import process
+from gpuops.system.runs import plan_file, run_dir, supervisor_lock
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False)
@@ -29,9 +30,9 @@ def stop(
 ) -> None:
     """Let a run save and leave, and wait for its end."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    supervisor = supervisors.of(root)
+    supervisor = supervisor_lock.of(root)
     if supervisor is not None:
-        supervisors.retire([supervisor], now=now)
+        supervisor_lock.retire([supervisor], now=now)
     lives = run_dir.attempts(root)
     alive = bool(lives) and lives[-1].alive
     if supervisor is not None and not alive:
@@ -50,7 +51,7 @@ def stop(
             job=process.Job(Path(plan.state_dir)),
             begun=lambda _run_id: _raise(times=2 if now else 1),
         )
-    watching.show_end(kept, as_json=False)
+    exit_summary.show_end(kept, as_json=False)
 
 
 def _raise(times: int) -> None:

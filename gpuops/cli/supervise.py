@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from gpuops.cli import output, watching
+from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.keeping import keep
-from gpuops.launcher import recall
-from gpuops.order import Order
-from gpuops.system import plan_file, process, run_dir, supervisors
+from gpuops.launch.prepare import recall
+from gpuops.launch.request import Order
+from gpuops.supervise.run import keep
+from gpuops.system.processes import process
+from gpuops.system.runs import plan_file, run_dir, supervisor_lock
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +30,7 @@ def supervise(
     """Look after a run whose supervisor has gone: with the same policies, to the same end."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
     lives = run_dir.attempts(root)
-    if not (lives and lives[-1].alive) and supervisors.of(root) is None:
+    if not (lives and lives[-1].alive) and supervisor_lock.of(root) is None:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."
         )
@@ -39,4 +40,4 @@ def supervise(
     gc.enable()
     with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
         kept = keep(order, prepared, screen, job=process.Job(Path(plan.state_dir)))
-    watching.show_end(kept, as_json=as_json)
+    exit_summary.show_end(kept, as_json=as_json)

@@ -11,7 +11,7 @@ import typer
 from gpuops.cli import output
 from gpuops.cli.runs import complete_run
 from gpuops.errors import GpuopsError
-from gpuops.system import run_dir
+from gpuops.system.runs import run_dir
 
 app = typer.Typer(add_completion=False)
 

@@ -9,7 +9,8 @@ import typer
 
 from gpuops.cli import output
 from gpuops.errors import GpuopsError
-from gpuops.system import settings, trainers
+from gpuops.system.trainers import manifests as trainers
+from gpuops.system.trainers import settings
 from gpuops.ui import tables
 
 app = typer.Typer(

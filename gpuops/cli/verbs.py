@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from gpuops.core import torchrun
-from gpuops.core.trainer import Manifest
+from gpuops.core.launch import torchrun
+from gpuops.core.launch.manifest import Manifest
 from gpuops.errors import UsageError
-from gpuops.system import modules, plan_file, run_dir, trainers
+from gpuops.system.runs import plan_file, run_dir
+from gpuops.system.trainers import manifests, modules
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 Data = Annotated[
@@ -52,7 +53,7 @@ def of_run(
             f"run {plan.run_id} is of the {plan.target.kind} {plan.target.name}, not of a trainer.",
             f"Only trainers know how to {verb}; `gpuops trainers list` shows them.",
         )
-    manifest = trainers.load(plan.target.name)
+    manifest = manifests.load(plan.target.name)
     named = ["--data", _data_set(data, manifest)] if data is not None else []
     _hand_over(
         manifest,
@@ -70,7 +71,7 @@ def of_trainer(name: str, verb: str, words: Sequence[str], *, python: str | None
     Raises:
         UsageError: there is no such trainer, or it cannot do that.
     """
-    _hand_over(trainers.load(name), verb, words, python=python or sys.executable)
+    _hand_over(manifests.load(name), verb, words, python=python or sys.executable)
 
 
 def _data_set(given: str, manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from gpuops.core.diagnosis import Kind
+from gpuops.core.diagnosis.diagnosis import Kind
 from gpuops.errors import ExitCode, UsageError
 
 STEPS, SAVE_EVERY, RANKS = 60, 5, 2

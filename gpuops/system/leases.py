@@ -23,9 +23,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gpuops.core.device import Claim
-from gpuops.core.foreign import printable
-from gpuops.core.lease import Ticket
+from gpuops.core.launch.queue import Ticket
+from gpuops.core.machine.device import Claim
+from gpuops.core.text import printable
 from gpuops.errors import GpuopsError, UsageError
 
 VARIABLE = "GPUOPS_LEASE_DIR"

@@ -6,7 +6,7 @@ import difflib
 import os
 from pathlib import Path
 
-from gpuops.core.profile import Profile, parse
+from gpuops.core.launch.profile import Profile, parse
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files
 from gpuops.system.resources import shipped

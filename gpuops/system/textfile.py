@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gpuops.core.board import Board, CardRow, CardState, Health, JobRow, RankRow, Standing
+from gpuops.core.monitor.frame import Board, CardRow, CardState, Health, JobRow, RankRow, Standing
 from gpuops.errors import GpuopsError
 
 CARD = ("gpu", "uuid", "model")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpuops.core.diagnosis import Diagnosis, title
-from gpuops.ui.grid import clean
+from gpuops.core.diagnosis.diagnosis import Diagnosis, title
+from gpuops.ui.monitor.grid import clean
 
 
 def diagnosis(found: Diagnosis) -> RenderableType:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpuops.core.estimate import Beside, Card, Estimate, Verdict
+from gpuops.core.launch.memory import Beside, Card, Estimate, Verdict
 from gpuops.core.units import GIB, MIB
 from gpuops.ui.findings import MARKS, not_here
 from gpuops.ui.runs import columns

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpuops.core.ailments import ills
-from gpuops.core.choice import why_not_free
-from gpuops.core.device import Box, Device
-from gpuops.core.lease import Ticket, awaited
+from gpuops.core.launch.choice import why_not_free
+from gpuops.core.launch.queue import Ticket, awaited
+from gpuops.core.machine.device import Box, Device
+from gpuops.core.machine.gpu_health import ills
 from gpuops.core.units import GIB
 from gpuops.ui import words
 from gpuops.ui.runs import columns

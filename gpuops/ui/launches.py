@@ -15,15 +15,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gpuops.core.choice import reasons
-from gpuops.core.closing import Closing, Ended
 from gpuops.core.finding import Finding
-from gpuops.core.lease import Waiting
-from gpuops.core.plan import LaunchPlan
-from gpuops.core.progress import Look, Progress
-from gpuops.core.restart import GiveUp
-from gpuops.core.supervision import Phase
-from gpuops.core.trainer import Manifest
+from gpuops.core.launch.choice import reasons
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.queue import Waiting
+from gpuops.core.supervision.progress import Look, Progress
+from gpuops.core.supervision.restart import GiveUp
+from gpuops.core.supervision.state_machine import Phase
+from gpuops.core.supervision.summary import Closing, Ended
 from gpuops.core.units import many
 from gpuops.ui import findings, words
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpuops.core.run import RunRecord
+from gpuops.core.run.record import RunRecord
 from gpuops.core.units import many
 from gpuops.ui import words
 

@@ -9,9 +9,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from gpuops.core.node import DataCount
-from gpuops.core.profile import Profile
-from gpuops.core.trainer import Manifest
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.snapshot import DataCount
 from gpuops.errors import GpuopsError
 from gpuops.ui.runs import columns
 

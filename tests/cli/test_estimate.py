@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from gpuops.cli.estimate import _module
-from gpuops.core.launch import LaunchRequest
-from gpuops.core.plan import Target
-from gpuops.core.trainer import Manifest
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.plan import Target
+from gpuops.core.launch.plan_launch import LaunchRequest
 from gpuops.errors import UsageError
 
 MIB, GIB = 1 << 20, 1 << 30

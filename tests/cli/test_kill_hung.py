@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from gpuops import heartbeat, reaper
-from gpuops.system.identity import Identity, agent_identity, reaper_identity
+from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity
 
 # Adopts orphans as pid 1 does, and is no Python: the flag outlives the change of program.
 ADOPTS = """

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from gpuops.core.profile import schema
+from gpuops.core.launch.profile import schema
 from gpuops.system.resources import shipped
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gpuops.cli import app
-from gpuops.core.diagnosis import Diagnosis, to_json
-from gpuops.core.telemetry import CardSample, Recording, Sample
+from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
+from gpuops.core.run.telemetry import CardSample, Recording, Sample
 from gpuops.errors import GpuopsError
-from gpuops.system import telemetry
+from gpuops.system.runs import telemetry
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import browser

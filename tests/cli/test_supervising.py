@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpuops.system import run_dir, supervisors, telemetry
+from gpuops.system.runs import run_dir, supervisor_lock, telemetry
 
 
 class Night:
@@ -213,7 +213,7 @@ def test_a_run_whose_supervisor_was_killed_is_adopted(night):
     job.kill()
     ended(job)
     adopting = night.start("supervise", "last", **own)
-    while supervisors.of(night.run) is None:
+    while supervisor_lock.of(night.run) is None:
         time.sleep(0.01)
     (night.marks / "go").touch()
     code, said = ended(adopting)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gpuops.cli import app
 from gpuops.errors import GpuopsError
-from gpuops.system import modules
+from gpuops.system.trainers import modules
 
 TINY = """
     --data made --max-samples 4 --window-size 16 --window-stride 8 --batch-size 4 --width 16
@@ -131,7 +131,7 @@ def test_a_script_has_no_verbs(run, handed):
 def test_codes_and_back_from_another_folder(run, tmp_path):
     """The real thing, once: a data set comes back with its clips and lengths."""
     there = run.parents[1]
-    command(there, "trainers.rvq.synthetic", "--out", "made")
+    command(there, "trainers.rvq.clips.synthetic", "--out", "made")
     trained = command(there, "trainers.rvq.train", *TINY, "--out-dir", run)
     assert trained.returncode == 0, trained.stderr
     coded = command(tmp_path, "gpuops", "encode", run, "--out", "codes.npz")

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from gpuops.cli import app
-from gpuops.system import trainers
+from gpuops.system.trainers import manifests
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -132,7 +132,7 @@ def test_every_flag_shown_for_a_trainer_is_one(command):
     context = parse(words_of(command))
     flags = [word for word in context.args if word != "--"]
     ran = subprocess.run(
-        [sys.executable, "-m", trainers.load("rvq").config, *flags],
+        [sys.executable, "-m", manifests.load("rvq").config, *flags],
         cwd=ROOT,
         capture_output=True,
         text=True,

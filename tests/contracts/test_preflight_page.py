@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from gpuops.core.preflight import NAMES
+from gpuops.core.preflight.preflight import NAMES
 
 ROOT = Path(__file__).parents[2]
 FINDINGS = {"ok", "warning", "error"}
@@ -14,7 +14,7 @@ FINDINGS = {"ok", "warning", "error"}
 
 def first_arguments():
     """The name in every call that makes a finding."""
-    for path in sorted((ROOT / "gpuops" / "core" / "checks").glob("*.py")):
+    for path in sorted((ROOT / "gpuops" / "core" / "preflight").glob("*.py")):
         for part in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(part, ast.Call)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gpuops.core import profile
-from gpuops.core.torchrun import environment
-from gpuops.core.trainer import Manifest
-from gpuops.core.trainer import parse as parse_manifest
-from gpuops.system import profiles, trainers
+from gpuops.core.launch import profile
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.manifest import parse as parse_manifest
+from gpuops.core.launch.torchrun import environment
+from gpuops.system import profiles
+from gpuops.system.trainers import manifests
 from gpuops.system.yaml_files import parse_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def test_a_profile_does_not_set_what_is_gpuops_own(path):
 def test_a_profiles_wishes_are_settings_of_a_trainer(path):
     """The trainer is there, and takes them."""
     for name, wishes in profiles.load(str(path)).trainers.items():
-        manifest = trainers.load(name)
+        manifest = manifests.load(name)
         ran = run("-m", manifest.config, "--defaults", *[f"{k}={v}" for k, v in wishes.items()])
 
         assert 0 == ran.returncode, ran.stderr
@@ -111,14 +112,14 @@ def test_a_profiles_wishes_are_settings_of_a_trainer(path):
 
 def test_every_trainer_is_installed():
     """A folder with a manifest has an entry point, and the other way round."""
-    assert TRAINERS == [name for name in trainers.names() if name in TRAINERS]
+    assert TRAINERS == [name for name in manifests.names() if name in TRAINERS]
     assert TRAINERS
 
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_manifests_modules_are_there(name):
     """Each can be found, and finding it loads no torch."""
-    manifest = trainers.load(name)
+    manifest = manifests.load(name)
     modules = [manifest.train, manifest.config, *manifest.verbs.values()]
     modules += [manifest.check] if manifest.check else []
     modules += [*manifest.importers.values(), *([manifest.synthetic] if manifest.synthetic else [])]
@@ -135,7 +136,7 @@ def test_a_manifests_modules_are_there(name):
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_manifests_settings_are_settings_of_the_trainer(name):
     """Data set, folder and resume can be set by the names that the manifest gives."""
-    manifest = trainers.load(name)
+    manifest = manifests.load(name)
     ran = run("-m", manifest.config, f"--{manifest.out_dir_setting.replace('_', '-')}=somewhere")
     leaves = re.findall(r'"(\w+)":', ran.stdout)
 
@@ -150,7 +151,7 @@ def test_a_manifests_settings_are_settings_of_the_trainer(name):
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_trainers_check_runs_without_torch(name):
     """It takes the flags of a training, and finds nothing where there is nothing."""
-    manifest = trainers.load(name)
+    manifest = manifests.load(name)
     code = (
         "import runpy, sys; sys.argv = ['check']\n"
         "try: runpy.run_module(%r, run_name='__main__')\n"
@@ -164,7 +165,7 @@ def test_a_trainers_check_runs_without_torch(name):
 def test_a_trainer_says_what_it_is(name):
     """It has a README, a summary, and a config that needs no torch."""
     assert (ROOT / "trainers" / name / "README.md").is_file()
-    assert trainers.load(name).summary
+    assert manifests.load(name).summary
     code = f"import sys, trainers.{name}.config; print('torch' in sys.modules)"
     assert "False\n" == run("-c", code).stdout
 

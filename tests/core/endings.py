@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpuops.core.diagnosis import Diagnosis
-from gpuops.core.restart import Ended, RestartPolicy
+from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.supervision.restart import Ended, RestartPolicy
 
 POLICY = RestartPolicy(max_restarts=3, window_s=3600, backoff_s=(1, 2, 5), max_fruitless=8)
 NOW_S = 10_000.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from hang_jobs import LOOK_S, Job, World, always, log_normal, observations
 
-from gpuops.core.hang import HangPolicy, Hung, Suspect, Watch, judge, look
+from gpuops.core.hang.detector import HangPolicy, Hung, Suspect, Watch, judge, look
 
 DEFAULT = HangPolicy()
 

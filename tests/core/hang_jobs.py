@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from gpuops.core.hang import (
+from gpuops.core.hang.detector import (
     HangPolicy,
     Hung,
     Observation,

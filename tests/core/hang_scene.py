@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hang_jobs import LOOK_S, World
 
-from gpuops.core.hang import HangPolicy, Watch, judge, look
+from gpuops.core.hang.detector import HangPolicy, Watch, judge, look
 
 PHASED, SCRIPT = HangPolicy(phased=True), HangPolicy()
 BUSY, QUIET = (1.0,), (0.0,)

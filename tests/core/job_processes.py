@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpuops.core.jobs import Process
+from gpuops.core.monitor.jobs import Process
 
 RUN = {
     "GPUOPS_RUN_ID": "20261121-061230-rvq",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gpuops.core.choice import Choice
-from gpuops.core.device import Box, Device, Memory, Pcie
-from gpuops.core.node import Interface, Interpreter, NodeSnapshot
-from gpuops.core.profile import Gpus, Profile
-from gpuops.core.requirements import Requirements
+from gpuops.core.launch.choice import Choice
+from gpuops.core.launch.profile import Gpus, Profile
+from gpuops.core.machine.device import Box, Device, Memory, Pcie
+from gpuops.core.machine.snapshot import Interface, Interpreter, NodeSnapshot
+from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.units import GIB
 
 CPU = Profile(name="cpu", device="cpu", workers=2)

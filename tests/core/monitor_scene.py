@@ -7,11 +7,11 @@ from dataclasses import replace
 from job_processes import RUN, rank, torchrun
 from machines import box, card
 
-from gpuops.core.device import GpuProcess
-from gpuops.core.jobs import TrainingJob
-from gpuops.core.monitor import Monitor, board, follow
-from gpuops.core.sample import JobSample, RunFacts, Sample
-from gpuops.core.watch import Observation, RankVitals
+from gpuops.core.hang.observation import Observation, RankVitals
+from gpuops.core.machine.device import GpuProcess
+from gpuops.core.monitor.jobs import TrainingJob
+from gpuops.core.monitor.monitor import Monitor, board, follow
+from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
 from gpuops.heartbeat import Beat
 
 DAY_S = 1_800_000_000.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuops.core.device import Claim
+from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import leases
 from gpuops.system.leases import TakenError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gpuops.core.board import Board, CardRow, JobRow, RankRow
+from gpuops.core.monitor.frame import Board, CardRow, JobRow, RankRow
 from gpuops.errors import GpuopsError
 from gpuops.system import textfile
 

@@ -1,4 +1,4 @@
-"""Trainers are tested on CPUs, wherever that is, and what they save is compared here."""
+"""Trainers are tested on CPUs, on one thread; what several of their tests build lies here."""
 
 from __future__ import annotations
 
@@ -9,4 +9,14 @@ from pathlib import Path
 # Before torch looks for GPUs; the processes that act as ranks inherit it.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import pytest
+import torch
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors are quickest on one thread, and the same on every machine."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)

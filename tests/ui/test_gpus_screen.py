@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from gpuops.core.device import Box, Claim, Device
-from gpuops.core.lease import Ticket
+from gpuops.core.launch.queue import Ticket
+from gpuops.core.machine.device import Box, Claim, Device
 from gpuops.ui import gpus
 
 NOW_S = 1_800_000_000.0

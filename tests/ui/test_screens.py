@@ -7,10 +7,10 @@ import io
 from rich.console import Console
 
 from gpuops.cli import output
-from gpuops.core.closing import Closing, Ended, next_commands
-from gpuops.core.progress import Look, Progress
-from gpuops.core.run import Attempt, RunRecord
-from gpuops.core.supervision import Phase
+from gpuops.core.run.record import Attempt, RunRecord
+from gpuops.core.supervision.progress import Look, Progress
+from gpuops.core.supervision.state_machine import Phase
+from gpuops.core.supervision.summary import Closing, Ended, next_commands
 from gpuops.ui import launches, runs, words
 
 

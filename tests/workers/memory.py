@@ -4,7 +4,7 @@ import os
 import sys
 
 from gpuops import heartbeat
-from trainers.engine.config import resolve
+from trainers.engine.config.config import resolve
 from trainers.rvq.config import PRESETS, Config
 
 loop = resolve(Config, sys.argv[1:], name="rvq", presets=PRESETS).loop

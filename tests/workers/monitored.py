@@ -12,8 +12,8 @@ import os
 import sys
 import termios
 
-from gpuops.core.board import Board, CardRow, JobRow, RankRow
-from gpuops.ui import terminal
+from gpuops.core.monitor.frame import Board, CardRow, JobRow, RankRow
+from gpuops.ui.monitor import terminal
 
 BEGIN_S = 1_800_000_000.0
 

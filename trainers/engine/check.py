@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from trainers.engine import checkpoint_files
-from trainers.engine.config import resolve
+from trainers.engine.checkpoint import files
+from trainers.engine.config.config import resolve
 from trainers.engine.errors import TrainerError, run_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trainers.engine.sections import RunConfig
+    from trainers.engine.config.sections import RunConfig
 
 T = TypeVar("T")
 
@@ -64,18 +64,18 @@ def checkpoint(run: RunConfig) -> list[Finding]:
 
 def _chosen(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     if wanted == "none":
-        if checkpoint_files.all_in(folder):
+        if files.all_in(folder):
             msg = f"{folder} holds the checkpoints of an earlier run"
             hint = "`--resume auto` goes on with it; another `--out-dir` begins anew."
             raise TrainerError(msg, hint)
         return None, []
     if wanted == "auto":
-        path, broken = checkpoint_files.newest_valid(folder)
+        path, broken = files.newest_valid(folder)
         if broken and path is None:
             msg = f"none of the checkpoints in {folder} is whole: {_named(broken)}"
             raise TrainerError(msg, "Move them away to begin at step 0.")
         return path, broken
-    path = checkpoint_files.find(Path(wanted), prefer="last")
+    path = files.find(Path(wanted), prefer="last")
     return path, _newer_and_broken(path, Path(wanted))
 
 
@@ -83,9 +83,9 @@ def _newer_and_broken(path: Path, given: Path) -> list[tuple[Path, str]]:
     """Those of a run's folder that came after the one found; who named one meant that one."""
     if given.resolve() == path:
         return []
-    step = checkpoint_files.step_of(path)
-    newer = [p for p in checkpoint_files.all_in(path.parent) if checkpoint_files.step_of(p) > step]
-    return [(one, reason) for one in newer if (reason := checkpoint_files.validate(one))]
+    step = files.step_of(path)
+    newer = [p for p in files.all_in(path.parent) if files.step_of(p) > step]
+    return [(one, reason) for one in newer if (reason := files.validate(one))]
 
 
 def _goes_on(path: Path, broken: Sequence[tuple[Path, str]]) -> Finding:

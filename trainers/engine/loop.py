@@ -16,14 +16,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from gpuops import heartbeat
-from trainers.engine.agreement import Agreement, stop_on_signal
-from trainers.engine.data import to_device
+from trainers.engine.batches import to_device
 from trainers.engine.errors import ConfigError
-from trainers.engine.memory import keep_freed_memory
+from trainers.engine.evaluate_and_save import Upkeep
+from trainers.engine.malloc import keep_freed_memory
 from trainers.engine.metrics import out_of_patience
 from trainers.engine.optim import autocast_dtype
 from trainers.engine.progress import Progress
-from trainers.engine.upkeep import Upkeep
+from trainers.engine.step_sync import Agreement, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from trainers.engine.checkpoint.state import TrainState
+    from trainers.engine.config.sections import LoopConfig
     from trainers.engine.distributed import World
-    from trainers.engine.run import Outputs
-    from trainers.engine.sections import LoopConfig
-    from trainers.engine.state import TrainState
+    from trainers.engine.outputs import Outputs
 
     Losses = Callable[[nn.Module, Any], dict[str, Tensor]]
     Evaluate = Callable[[int], dict[str, float]]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from trainers.engine.checkpoint.state import TrainState
+    from trainers.engine.config.sections import LoopConfig
     from trainers.engine.distributed import World
-    from trainers.engine.sections import LoopConfig
-    from trainers.engine.state import TrainState
 
 
 class Means:

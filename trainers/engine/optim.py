@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.amp import GradScaler
     from torch.optim import Optimizer
 
-    from trainers.engine.sections import LoopConfig, OptimConfig
+    from trainers.engine.config.sections import LoopConfig, OptimConfig
 
 log = logging.getLogger("trainers")
 

@@ -15,9 +15,9 @@ from gpuops import heartbeat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trainers.engine.agreement import Report
-    from trainers.engine.run import Outputs
-    from trainers.engine.sections import LoopConfig
+    from trainers.engine.config.sections import LoopConfig
+    from trainers.engine.outputs import Outputs
+    from trainers.engine.step_sync import Report
 
 log = logging.getLogger("trainers")
 

@@ -22,25 +22,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 
 from trainers.engine.bars import tracked
-from trainers.engine.config import resolve, setting
+from trainers.engine.config.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
 from trainers.engine.tables import in_words
-from trainers.rvq import cache_report, old_cache, window_cache
-from trainers.rvq.cached_windows import build_command, recipe
-from trainers.rvq.config import PRESETS, Config, DatasetConfig
-from trainers.rvq.listing import (
+from trainers.rvq.clips.listing import (
     SKELETON,
     VALIDATION_SPLITS,
     Listing,
     list_clips,
     validation_split,
 )
-from trainers.rvq.synthetic import synthetic_clips
+from trainers.rvq.clips.synthetic import synthetic_clips
+from trainers.rvq.config import PRESETS, Config, DatasetConfig
+from trainers.rvq.windows import cache_file, old_cache, report
+from trainers.rvq.windows.for_training import build_command, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trainers.rvq.old_cache import OldCache
+    from trainers.rvq.windows.old_cache import OldCache
 
 QUIET_CLIPS = 2000  # that many are listed in a moment
 
@@ -68,16 +68,16 @@ def build(argv: Sequence[str]) -> int:
     flags = [word for word in argv if word != "--json"]
     config = resolve(CacheConfig, flags, name="rvq", presets=PRESETS)
     path = _save_path(config)
-    window_cache.check_writable(path)
+    cache_file.check_writable(path)
     dataset = config.dataset
-    cache = window_cache.build(
+    cache = cache_file.build(
         _listing(dataset.data, config.cache.split, dataset.max_samples, dataset.pose_fps),
         recipe(dataset),
         max_samples=dataset.max_samples,
         audio_fps=config.cache.audio_fps,
     )
-    window_cache.write(cache, path)
-    found = cache_report.of(cache, path)
+    cache_file.write(cache, path)
+    found = report.of(cache, path)
     if as_json:
         return _print_json(found)
     print(
@@ -91,14 +91,14 @@ def build(argv: Sequence[str]) -> int:
 def inspect(argv: Sequence[str]) -> int:
     """Show what a cache holds; 1 where training could not use it, or should not."""
     given = _parser("inspect").parse_args(argv)
-    if window_cache.is_pickle(given.cache):
+    if cache_file.is_pickle(given.cache):
         old = old_cache.read(given.cache)
-        found, advice = cache_report.of_old(old, given.cache), _advice(old, given.cache)
+        found, advice = report.of_old(old, given.cache), _advice(old, given.cache)
     else:
-        found, advice = cache_report.of(window_cache.read(given.cache), given.cache), ""
+        found, advice = report.of(cache_file.read(given.cache), given.cache), ""
     if given.json:
         return _print_json(found) or int(not found["usable"])
-    print("\n".join([*cache_report.lines(found), *([advice] if advice else [])]))
+    print("\n".join([*report.lines(found), *([advice] if advice else [])]))
     return int(not found["usable"])
 
 
@@ -109,14 +109,14 @@ def verify(argv: Sequence[str]) -> int:
         "--data", "--data-path", "--data_path", help="the data set; left out: where it was built"
     )
     given = parser.parse_args(argv)
-    cache = window_cache.read(given.cache)
+    cache = cache_file.read(given.cache)
     ours = cache.listing
     root = Path(given.data or ours.data)
     # What skeleton.json does not say is what was said when it was built.
     pose_fps = None if (root / SKELETON).is_file() else ours.fps
     theirs = _listing(str(root), ours.split, cache.max_samples, pose_fps)
     differences = cache.differences(cache.recipe, theirs)
-    if not window_cache.is_whole(given.cache):
+    if not cache_file.is_whole(given.cache):
         differences.append("its bytes are not those that were written")
     if not differences and not cache.windows.equals(cache.recipe.cut(theirs.lengths)):
         differences.append("its windows are not those that its parameters give")

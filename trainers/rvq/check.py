@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from trainers.engine.check import Finding, checkpoint, main, refused
 from trainers.engine.errors import TrainerError
-from trainers.rvq.cached_windows import cache_path, usable
+from trainers.motion.skeleton import load_skeleton
+from trainers.rvq.clips.listing import POSE, SKELETON, list_clips, pose_head, validation_split
+from trainers.rvq.clips.statistics import read_statistics
 from trainers.rvq.config import PRESETS, Config
-from trainers.rvq.listing import POSE, SKELETON, list_clips, pose_head, validation_split
-from trainers.rvq.skeleton import load_skeleton
-from trainers.rvq.statistics import read_statistics
-from trainers.rvq.window_cache import CacheError, check_writable
+from trainers.rvq.windows.cache_file import CacheError, check_writable
+from trainers.rvq.windows.for_training import cache_path, usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.engine import npy
+from trainers.engine.arrays import npy
 from trainers.engine.bars import bars, bins, tracked
-from trainers.engine.config import from_dict
+from trainers.engine.config.config import from_dict
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import reason
-from trainers.rvq.cached_windows import recipe
-from trainers.rvq.config import Config, DatasetConfig
-from trainers.rvq.listing import (
+from trainers.motion.skeleton import load_skeleton
+from trainers.motion.smplh import JOINTS
+from trainers.rvq.clips.listing import (
     POSE,
     SKELETON,
     VALIDATION_SPLITS,
@@ -31,8 +31,8 @@ from trainers.rvq.listing import (
     frame_rate,
     pose_head,
 )
-from trainers.rvq.skeleton import load_skeleton
-from trainers.rvq.smplh import JOINTS
+from trainers.rvq.config import Config, DatasetConfig
+from trainers.rvq.windows.for_training import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -20,10 +20,10 @@ import numpy as np
 from annotated_types import Ge
 from pydantic import TypeAdapter
 
-from trainers.engine import npz
+from trainers.engine.arrays import npz
+from trainers.engine.arrays.npy import ArrayError
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
-from trainers.engine.npy import ArrayError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

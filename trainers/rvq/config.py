@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from trainers.engine.config import main, setting
+from trainers.engine.config.config import main, setting
+from trainers.engine.config.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
 from trainers.engine.errors import ConfigError
-from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 # More is a typing error; with these, and a clip of less than a year, 32 bits hold every number.

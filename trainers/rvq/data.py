@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.rvq.cached_windows import windows_of
-from trainers.rvq.clips import Clips, check_finite, open_clips
-from trainers.rvq.features import choose_rotation, from_axis_angle
-from trainers.rvq.listing import validation_split
-from trainers.rvq.statistics import Statistics, read_statistics
-from trainers.rvq.synthetic import synthetic_clips
-from trainers.rvq.vary import check_turn, variation
+from trainers.motion.rotations import choose_rotation, from_axis_angle
+from trainers.rvq.augment import check_turn, variation
+from trainers.rvq.clips.clips import Clips, check_finite, open_clips
+from trainers.rvq.clips.listing import validation_split
+from trainers.rvq.clips.statistics import Statistics, read_statistics
+from trainers.rvq.clips.synthetic import synthetic_clips
+from trainers.rvq.windows.for_training import windows_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trainers.motion.skeleton import Skeleton
     from trainers.rvq.config import DatasetConfig
-    from trainers.rvq.skeleton import Skeleton
-    from trainers.rvq.windows import Windows
+    from trainers.rvq.windows.windows import Windows
 
 PRELOAD_BYTES = 2 << 30
 

@@ -16,9 +16,9 @@ import torch
 from trainers.engine import distributed
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import whole_folder
+from trainers.motion.kinematics import features_to_axis_angle
+from trainers.motion.skeleton import Skeleton, save_skeleton, skeleton_of, to_matrices
 from trainers.rvq import codes
-from trainers.rvq.kinematics import features_to_axis_angle
-from trainers.rvq.skeleton import Skeleton, save_skeleton, skeleton_of, to_matrices
 from trainers.rvq.trained import Trained, flags, load
 
 if TYPE_CHECKING:

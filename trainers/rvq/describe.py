@@ -17,14 +17,14 @@ from rich.console import Console
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainers.engine.config import resolve
+from trainers.engine.config.config import resolve
 from trainers.engine.errors import MALFORMED, run_main
-from trainers.engine.estimate import question
+from trainers.engine.memory.rehearsal import question
 from trainers.engine.tables import in_words, quiet_table
+from trainers.motion.rotations import values_per_joint
 from trainers.rvq.codes import bits_per_token
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.estimate import Shapes, estimate, look, rehearsal
-from trainers.rvq.features import values_per_joint
 from trainers.rvq.model import RVQVAE
 from trainers.rvq.trained import Trained, load
 

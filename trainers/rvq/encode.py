@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trainers.engine import distributed
-from trainers.engine.data import to_device
+from trainers.engine.batches import to_device
 from trainers.engine.errors import run_main
 from trainers.rvq.codes import About, Codes, bits_per_token, save
 from trainers.rvq.trained import Trained, data_flags, flags, load, open_for

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from trainers.engine.config import resolve
-from trainers.engine.data import local_size
+from trainers.engine.batches import local_size
+from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
 from trainers.engine.errors import run_main
-from trainers.engine.estimate import Play, Question, answer, question
-from trainers.rvq.clips import open_clips
+from trainers.engine.memory.rehearsal import Play, Question, answer, question
+from trainers.motion.rotations import choose_rotation, values_per_joint
+from trainers.motion.skeleton import FPS
+from trainers.motion.smplh import smplh_skeleton
+from trainers.rvq.clips.clips import open_clips
+from trainers.rvq.clips.statistics import Statistics
+from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
-from trainers.rvq.features import choose_rotation, values_per_joint
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import build_model
-from trainers.rvq.skeleton import FPS
-from trainers.rvq.smplh import smplh_skeleton
-from trainers.rvq.statistics import Statistics
-from trainers.rvq.synthetic import synthetic_clips
-from trainers.rvq.windows import cut_windows
+from trainers.rvq.windows.windows import cut_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from trainers.motion.skeleton import Skeleton
     from trainers.rvq.config import DatasetConfig
-    from trainers.rvq.skeleton import Skeleton
 
 NPY_HEADER = 128  # bytes before the values of a small array
 FAR = 1 << 40  # a stride that no clip is long enough for: one window of each ratio will do

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 from trainers.engine.errors import ConfigError
-from trainers.rvq.kinematics import ForwardKinematics, features_to_matrix
+from trainers.motion.kinematics import ForwardKinematics, features_to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trainers.motion.skeleton import Skeleton
     from trainers.rvq.config import LossConfig
     from trainers.rvq.model import RVQVAE, Reconstruction
-    from trainers.rvq.skeleton import Skeleton
 
 Part = TypeVar("Part", Tensor, float)
 

@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from trainers.rvq.quantizer import Quantized, ResidualQuantizer
 
 if TYPE_CHECKING:
+    from trainers.rvq.clips.statistics import Statistics
     from trainers.rvq.config import Config, ModelConfig, QuantizerConfig
-    from trainers.rvq.statistics import Statistics
 
 STRIDE = 2  # of every down- and upsampling
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trainers.engine import distributed
-from trainers.engine.data import to_device
+from trainers.engine.batches import to_device
 from trainers.engine.errors import ConfigError, TrainerError, run_main
 from trainers.engine.files import whole_file
 from trainers.rvq.losses import JointPlaces
@@ -24,8 +24,8 @@ from trainers.rvq.trained import Trained, data_flags, flags, load, open_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trainers.motion.drawing import Pair
     from trainers.rvq.data import MotionData
-    from trainers.rvq.drawing import Pair
 
 SECONDS = 10.0
 
@@ -39,7 +39,7 @@ def reconstruct(
     Raises:
         TrainerError: there is no such clip, or no skeleton to draw.
     """
-    from trainers.rvq.drawing import Pair  # noqa: PLC0415 - a wrong flag need not wait for it
+    from trainers.motion.drawing import Pair  # noqa: PLC0415 - a wrong flag need not wait for it
 
     if clips.skeleton is None:
         raise TrainerError(
@@ -73,7 +73,7 @@ def _rows(clips: MotionData, names: Sequence[str]) -> list[int]:
 
 def draw(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
     """Write the picture or the film, whole or not at all."""
-    from trainers.rvq import drawing  # noqa: PLC0415 - likewise
+    from trainers.motion import drawing  # noqa: PLC0415 - likewise
 
     with whole_file(path) as unfinished:
         if path.suffix in drawing.FILMS:

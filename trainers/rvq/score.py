@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.engine.data import evaluation_batches, to_device
+from trainers.engine.batches import evaluation_batches, to_device
 from trainers.engine.distributed import all_reduce_sum
-from trainers.rvq.kinematics import features_to_matrix
+from trainers.motion.kinematics import features_to_matrix
 from trainers.rvq.losses import JointPlaces
 from trainers.rvq.quantizer import DROPPED
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from trainers.engine import checkpoint, distributed
-from trainers.engine.config import resolve, to_dict
-from trainers.engine.data import Batches, BatchPlan
+from trainers.engine import distributed
+from trainers.engine.batches import Batches, BatchPlan
+from trainers.engine.checkpoint import checkpoint
+from trainers.engine.checkpoint.state import TrainState
+from trainers.engine.config.config import resolve, to_dict
 from trainers.engine.errors import run_main
 from trainers.engine.loop import fit, total_steps
 from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
-from trainers.engine.run import open_outputs
-from trainers.engine.state import TrainState
+from trainers.engine.outputs import open_outputs
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch, as_they_are, open_data, statistics_of
 from trainers.rvq.losses import build_loss

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainers.engine import checkpoint, checkpoint_files
-from trainers.engine.config import from_dict
+from trainers.engine.checkpoint import checkpoint, files
+from trainers.engine.config.config import from_dict
 from trainers.engine.errors import MALFORMED, TrainerError
+from trainers.motion.rotations import values_per_joint
 from trainers.rvq.config import Config
 from trainers.rvq.data import as_they_are, open_data
-from trainers.rvq.features import values_per_joint
 from trainers.rvq.model import RVQVAE
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def load(path: Path) -> Trained:
     Raises:
         TrainerError: where it cannot be used, or is not of rvq.
     """
-    found = checkpoint_files.find(path)
-    about = checkpoint_files.describe(found)
+    found = files.find(path)
+    about = files.describe(found)
     if about.get("trainer") != "rvq":
         raise TrainerError(f"{found} is a checkpoint of {about.get('trainer')}, not of rvq")
     config = from_dict(Config, about["config"], name="rvq", origin=f"{found}/checkpoint.json")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
+from trainers.engine.checkpoint.state import TrainState
+from trainers.engine.config.sections import LoopConfig, OptimConfig
 from trainers.engine.metrics import judge, out_of_patience
 from trainers.engine.optim import build_optimizer, build_schedule
-from trainers.engine.sections import LoopConfig, OptimConfig
-from trainers.engine.state import TrainState
 
 
 def new_state() -> TrainState:

@@ -13,14 +13,15 @@ from saved import difference, saved
 from toy import Config, at, figures, train, train_on_ranks
 
 from gpuops import heartbeat
-from trainers.engine import checkpoint_files, distributed
-from trainers.engine.agreement import stop_on_signal
+from trainers.engine import distributed
+from trainers.engine.checkpoint import files
+from trainers.engine.checkpoint.state import TrainState
+from trainers.engine.config.sections import LoopConfig, OptimConfig
 from trainers.engine.errors import ConfigError, TrainerError
 from trainers.engine.loop import fit
 from trainers.engine.optim import build_optimizer, build_schedule
-from trainers.engine.run import open_outputs
-from trainers.engine.sections import LoopConfig, OptimConfig
-from trainers.engine.state import TrainState
+from trainers.engine.outputs import open_outputs
+from trainers.engine.step_sync import stop_on_signal
 
 
 def quiet(config: Config) -> Config:
@@ -129,8 +130,8 @@ def test_not_finite_on_one_rank_stops_both(tmp_path: Path) -> None:
     assert ranks[0].stderr.startswith(f"error: {said}")
     assert ranks[1].stderr.startswith(f"error (rank 1): {said}")
     folder = tmp_path / "run" / "checkpoints"
-    assert [path.name for path in checkpoint_files.all_in(folder)] == ["step-00000003"]
-    assert checkpoint_files.validate(folder / "last") is None
+    assert [path.name for path in files.all_in(folder)] == ["step-00000003"]
+    assert files.validate(folder / "last") is None
 
 
 def test_not_finite_stops_before_the_optimizer_steps(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_gradient_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
             outputs=outputs,
         )
 
-    assert checkpoint_files.all_in(tmp_path / "checkpoints") == []
+    assert files.all_in(tmp_path / "checkpoints") == []
 
 
 def test_the_average_holds_the_buffers_of_its_step(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainers.engine.config.sections import OptimConfig
 from trainers.engine.optim import (
     build_ema,
     build_optimizer,
@@ -13,7 +14,6 @@ from trainers.engine.optim import (
     lr_factor,
     rewind,
 )
-from trainers.engine.sections import OptimConfig
 
 
 def factors(total: int, **settings) -> list[float]:

@@ -24,23 +24,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.engine import agreement, checkpoint, distributed
-from trainers.engine.config import setting, to_dict
-from trainers.engine.data import Batches, BatchPlan, evaluation_batches, item_rng
+from trainers.engine import distributed, step_sync
+from trainers.engine.batches import Batches, BatchPlan, evaluation_batches, item_rng
+from trainers.engine.checkpoint import checkpoint
+from trainers.engine.checkpoint.state import TrainState
+from trainers.engine.config.config import setting, to_dict
+from trainers.engine.config.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
 from trainers.engine.errors import run_main
 from trainers.engine.loop import FitResult, fit, total_steps
 from trainers.engine.metrics import Means
 from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
-from trainers.engine.run import open_outputs
-from trainers.engine.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
-from trainers.engine.state import TrainState
+from trainers.engine.outputs import open_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SAMPLES, WIDTH = 22, 6
 # What takes long to import is imported once, by the process that the ranks are forked from.
-PRELOADED = ["trainers.engine.loop", "trainers.engine.run"]
+PRELOADED = ["trainers.engine.loop", "trainers.engine.outputs"]
 PRELOADED += ["tensorboard.summary.writer.event_file_writer", "torch._dynamo"]
 
 
@@ -192,7 +193,7 @@ def act(what: str | None) -> None:
     if first in ("sigterm", "sigint"):
         signal.raise_signal(getattr(signal, first.upper()))
         if rest == ["later", "again"]:
-            time.sleep(agreement.REPEAT_S + 0.05)  # that time passes is what it is about
+            time.sleep(step_sync.REPEAT_S + 0.05)  # that time passes is what it is about
         if rest:
             signal.raise_signal(getattr(signal, first.upper()))
 

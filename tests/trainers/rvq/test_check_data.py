@@ -9,13 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-from motion import poses, write_data
+from motion_data import poses, write_data
 
 from trainers.engine.errors import ConfigError, TrainerError
+from trainers.motion.skeleton import load_skeleton
 from trainers.rvq import check_data
 from trainers.rvq.check_data import check_split
-from trainers.rvq.listing import frame_rate
-from trainers.rvq.skeleton import load_skeleton
+from trainers.rvq.clips.listing import frame_rate
 
 
 @pytest.fixture(name="root")

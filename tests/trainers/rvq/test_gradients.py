@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from motion import ALONE, small_model
+from motion_data import ALONE, small_model
 from torch.nn.functional import conv1d, relu
 
 from trainers.rvq.config import LossConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.engine.config import resolve
+from trainers.engine.config.config import resolve
 from trainers.rvq.config import PRESETS, Config
 
 README = Path(__file__).parents[3] / "trainers" / "rvq" / "README.md"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from motion import MIRRORED, poses
+from motion_data import MIRRORED, poses
 
+from trainers.motion.rotations import from_axis_angle
 from trainers.rvq.config import LossConfig
-from trainers.rvq.features import from_axis_angle
 from trainers.rvq.losses import JointPlaces, MotionLoss, masked_mean
 from trainers.rvq.model import Reconstruction
 from trainers.rvq.quantizer import Quantized

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from motion import ALONE, SMALL, small_model
+from motion_data import ALONE, SMALL, small_model
 
 from trainers.rvq.config import ModelConfig, QuantizerConfig
 from trainers.rvq.model import RVQVAE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from allocated import peak_bytes
-from motion import ALONE
+from motion_data import ALONE
 
 from trainers.rvq.quantizer import DROPPED, ResidualQuantizer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.distributed as dist
-from motion import ALONE, SMALL, on_ranks, small_model
+from motion_data import ALONE, SMALL, on_ranks, small_model
 from torch import nn
 
 from trainers.engine.distributed import replicate

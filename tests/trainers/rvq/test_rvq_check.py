@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trainers.engine import checkpoint_files
-from trainers.engine.config import resolve
+from trainers.engine.checkpoint import files
+from trainers.engine.config.config import resolve
 from trainers.rvq.check import check
 from trainers.rvq.config import PRESETS, Config
 
@@ -22,10 +22,10 @@ def _keep(tmp_path):
     def keep(step, *, broken=False):
         folder = tmp_path / "run" / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / checkpoint_files.name_of(step)
-        with checkpoint_files.appearing(target, {"step": step}) as path:
+        target = folder / files.name_of(step)
+        with files.appearing(target, {"step": step}) as path:
             (path / "model.safetensors").write_bytes(b"weights" * step)
-        checkpoint_files.link("last", target)
+        files.link("last", target)
         if broken:
             (target / "model.safetensors").write_bytes(b"weights")
         return target

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from trainers.engine.config import resolve
+from trainers.engine.config.config import resolve
 from trainers.engine.errors import ConfigError
 from trainers.rvq.config import PRESETS, Config
 
@@ -21,7 +21,7 @@ def test_answers_without_torch():
     """The launcher asks before it starts anything, so it must not wait for torch."""
     program = (
         "import sys; from trainers.rvq import config;"
-        "from trainers.engine.config import main;"
+        "from trainers.engine.config.config import main;"
         "sys.argv[1:] = ['--preset', 'demo', '--lr', '3e-4'];\n"
         "try: main(config.Config, name='rvq', presets=config.PRESETS)\n"
         "except SystemExit as end: assert not end.code, end.code\n"

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from motion import SKELETON, poses, write_data
+from motion_data import SKELETON, poses, write_data
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from trainers.engine.errors import ConfigError, TrainerError
+from trainers.motion.rotations import from_axis_angle
 from trainers.rvq import data as reading
-from trainers.rvq.clips import open_clips
+from trainers.rvq.clips.clips import open_clips
 from trainers.rvq.config import DatasetConfig
 from trainers.rvq.data import open_data
-from trainers.rvq.features import from_axis_angle
 
 
 def config(root, **changes):

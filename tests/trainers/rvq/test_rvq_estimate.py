@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from allocated import peak_bytes
-from motion import small_config, write_data
+from motion_data import small_config, write_data
 
 from trainers.engine.errors import ConfigError, TrainerError
-from trainers.engine.estimate import Question, need
+from trainers.engine.memory.rehearsal import Question, need
 from trainers.rvq.estimate import estimate, look, rehearsal
 from trainers.rvq.train import train
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from motion import on_ranks, small_config, write_data
+from motion_data import on_ranks, small_config, write_data
 from saved import difference, saved
 
 from trainers.engine.errors import ConfigError, TrainerError

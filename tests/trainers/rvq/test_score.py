@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from motion import ALONE, small_model, write_data
+from motion_data import ALONE, small_model, write_data
 from torch import nn
 
 import trainers.rvq.score as scoring

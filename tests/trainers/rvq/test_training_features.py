@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 from allocated import peak_bytes
-from motion import ALONE, small_config, write_data
+from motion_data import ALONE, small_config, write_data
 from torch import nn
 
-from trainers.engine.config import resolve
+from trainers.engine.config.config import resolve
 from trainers.engine.optim import lr_factor
 from trainers.rvq import train as training
+from trainers.rvq.clips.statistics import Statistics
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionData, open_data
 from trainers.rvq.losses import MotionLoss
 from trainers.rvq.model import build_model
-from trainers.rvq.statistics import Statistics
 from trainers.rvq.train import train
 
 FLAT = np.zeros(42, dtype=np.float32)

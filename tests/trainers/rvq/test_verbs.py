@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from motion import MIRRORED, small_config, write_data
+from motion_data import MIRRORED, small_config, write_data
 from PIL import Image
 
 from trainers.engine.errors import TrainerError
+from trainers.motion.drawing import bones_of
+from trainers.motion.kinematics import features_to_axis_angle
 from trainers.rvq import codes, decode, describe, encode, reconstruct
-from trainers.rvq.drawing import bones_of
-from trainers.rvq.kinematics import features_to_axis_angle
 from trainers.rvq.model import RVQVAE
 from trainers.rvq.train import train
 from trainers.rvq.trained import load, open_for

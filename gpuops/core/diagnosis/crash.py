@@ -1,0 +1,223 @@
+"""Why a job crashed: of all that failed, what failed first and by itself.
+
+When a rank ends, the others fail in the collective that they were in, often louder and sometimes
+seen earlier by torchrun: those are consequences. So is the SIGTERM that torchrun then sends.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import signal as signals
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from gpuops.core.diagnosis import torchrun_failure
+from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis, Kind
+from gpuops.core.diagnosis.gpu_loss import by_xid, in_words
+from gpuops.core.diagnosis.rank_failure import Failing, RankEnd, failing, short, symptom_of
+from gpuops.core.diagnosis.stderr_tail import last_words
+from gpuops.core.machine.device import Xid
+from gpuops.core.machine.oom_kills import OomKills
+
+_BLOCK = re.compile(r"^\s*\[\d+\]:\s*$", re.MULTILINE)
+_FIELD = re.compile(r"^\s*(time|rank|exitcode)\s*:\s*(\S+)(?:.*\(pid: (\d+)\))?", re.MULTILINE)
+_NAN_ON = re.compile(r"not finite on rank (\d+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """What an attempt left behind. ``ranks`` stand in the order in which torchrun saw them end.
+
+    ``returncode`` is torchrun's, ``agent_pid`` its process. ``xids``: of each card, since the
+    attempt began; ``oom``: what is known of whom the kernel ended for want of memory meanwhile.
+    """
+
+    returncode: int
+    ranks: tuple[RankEnd, ...] = ()
+    xids: Mapping[int, tuple[Xid, ...]] = field(default_factory=dict)
+    oom: OomKills = field(default_factory=OomKills)
+    agent_pid: int | None = None
+    agent_tail: str = ""
+
+
+def explain(crash: Crash) -> Diagnosis:
+    """Name what ended the job: the earliest failure that no other one explains."""
+    failed = [
+        found for end in crash.ranks if (found := failing(end, host_oom=crash.oom.hit(end.pid)))
+    ]
+    causes = [found for found in failed if not found.consequence]
+    lost = _lost_card(crash)
+    if lost is not None:
+        return lost
+    if causes:
+        return _diagnosis(_first(causes), failed, crash)
+    launcher = _launcher(crash)
+    if launcher is not None:
+        return launcher
+    waiting = [found for found in failed if found.kind != "signal"]
+    if waiting:
+        return _peers(_first(waiting), failed, crash)
+    if failed:
+        return _plain("signal", f"the job {_first(failed).why} from outside", sure=True)
+    why = f"torchrun ended with code {crash.returncode}, and nobody said why"
+    return _plain(
+        "unknown", why, sure=False, evidence=torchrun_failure.last_words(crash.agent_tail)
+    )
+
+
+def ends(
+    agent_log: str, stderr_tails: Mapping[int, str], gpus: Mapping[int, int] | None = None
+) -> tuple[RankEnd, ...]:
+    """How the ranks ended as torchrun's log tells it, its first observed failure first.
+
+    Ranks of which it says nothing have neither exit code nor signal.
+    """
+    report, named, root = agent_log.rpartition("Root Cause (first observed failure)")
+    others = _BLOCK.split(report.rpartition("Failures:")[2])[1:]
+    told: dict[int, RankEnd] = {}
+    for block in (root, *others) if named else ():
+        fields = {match[1]: match for match in reversed([*_FIELD.finditer(block)])}
+        number = _number(fields, "rank")
+        if number is None or number in told:
+            continue
+        pid = fields["exitcode"][3] if "exitcode" in fields else None
+        told[number] = RankEnd(
+            rank=number,
+            exitcode=_number(fields, "exitcode"),
+            stderr_tail=stderr_tails.get(number, ""),
+            ended_at=_time(fields["time"][2]) if "time" in fields else None,
+            pid=int(pid) if pid else None,
+            gpu=(gpus or {}).get(number),
+        )
+    silent = [
+        RankEnd(rank=rank, stderr_tail=said, gpu=(gpus or {}).get(rank))
+        for rank, said in sorted(stderr_tails.items())
+        if rank not in told
+    ]
+    return (*told.values(), *silent)
+
+
+def _first(failing: Sequence[Failing]) -> Failing:
+    """The earliest; of those that ended in the same second the one that torchrun saw first."""
+    return min(failing, key=lambda f: math.inf if f.end.ended_at is None else f.end.ended_at)
+
+
+def _lost_card(crash: Crash) -> Diagnosis | None:
+    """A card that the driver gave up explains whatever its rank has said."""
+    ours = {end.gpu: end for end in crash.ranks if end.gpu is not None}
+    for card, xids in sorted(crash.xids.items()):
+        end = ours.get(card)
+        if end is None and ours:
+            continue
+        lost = by_xid(card, xids, end.rank if end else None, end.pid if end else None)
+        if lost is not None:
+            return lost
+    return None
+
+
+def _launcher(crash: Crash) -> Diagnosis | None:
+    """What happened to torchrun itself, where no rank failed by itself."""
+    words = last_words(crash.agent_tail)
+    evidence = torchrun_failure.last_words(crash.agent_tail)
+    reports = "ChildFailedError" in crash.agent_tail  # of its ranks: not its own words
+    symptom = None if reports else symptom_of(words)
+    if symptom is not None and not symptom.peer:
+        why = f"torchrun {symptom.why}: {short(words.said)}"
+        return _plain(symptom.kind, why, sure=True, evidence=evidence, advice=symptom.advice)
+    if crash.returncode == -signals.SIGKILL and crash.oom.hit(crash.agent_pid):
+        why = "torchrun itself was ended by the kernel (SIGKILL) for want of host memory"
+        said = crash.oom.words(crash.agent_pid)
+        return _plain("out of memory (host)", why, sure=True, evidence=(*evidence, *said))
+    if crash.returncode < 0:
+        name = torchrun_failure.signal_name(crash.returncode)
+        why = f"torchrun itself was ended by {name}, and its ranks after it"
+        return _plain("signal", why, sure=True, evidence=evidence)
+    if words.type is not None and words.type.endswith("SignalException"):
+        return _plain("signal", f"torchrun was ended: {short(words.said)}", sure=True)
+    if words.type is not None and not reports:
+        why = f"torchrun raised {short(words.said)}"
+        return _plain("exception", why, sure=True, evidence=evidence)
+    return None
+
+
+def _peers(first: Failing, failed: Sequence[Failing], crash: Crash) -> Diagnosis:
+    """Only consequences are known: the one rank that did not complain is suspected."""
+    complained = {found.end.rank for found in failed if found.kind != "signal"}
+    silent = [end for end in crash.ranks if end.rank not in complained]
+    one = silent[0] if len(silent) == 1 else None
+    missing = f"; rank {one.rank} said nothing of the kind" if one else ""
+    return Diagnosis(
+        kind=first.kind,
+        rank=one.rank if one else None,
+        pid=one.pid if one else None,
+        gpu=one.gpu if one else None,
+        why=f"rank {first.end.rank} {first.why}{missing}",
+        advice=first.advice or ADVICE[first.kind],
+        evidence=_evidence(first, failed, crash),
+        sure=False,
+    )
+
+
+def _diagnosis(cause: Failing, failed: Sequence[Failing], crash: Crash) -> Diagnosis:
+    end, place = cause.end, cause.words.place
+    blamed = _NAN_ON.search(cause.words.said) if cause.kind == "nan" else None
+    if blamed is not None:  # all ranks say it alike, of one of them
+        number = int(blamed[1])
+        known = (found.end for found in failed if found.end.rank == number)
+        end = next(known, RankEnd(rank=number))
+    return Diagnosis(
+        kind=cause.kind,
+        rank=end.rank,
+        pid=end.pid,
+        gpu=end.gpu,
+        place=place.place if place else None,
+        why=f"rank {end.rank} {cause.why}{f' at {place.spot}' if place else ''}",
+        advice=cause.advice or ADVICE[cause.kind],
+        evidence=_evidence(cause, failed, crash),
+        sure=cause.sure,
+    )
+
+
+def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[str, ...]:
+    """Its last words, what the kernel says of it, and in a line each what the others came to."""
+    card = () if first.end.gpu is None else crash.xids.get(first.end.gpu, ())
+    others = [
+        f"rank {found.end.rank} {found.why}{' (a consequence)' if found.consequence else ''}"
+        for found in failed
+        if found is not first
+    ]
+    return (
+        *torchrun_failure.last_words(first.end.stderr_tail),
+        *crash.oom.words(first.end.pid),
+        *(crash.oom.about if first.kind == "signal" else ()),
+        *map(in_words, card),
+        *others,
+    )
+
+
+def _plain(
+    kind: Kind, why: str, *, sure: bool, evidence: Sequence[str] = (), advice: str = ""
+) -> Diagnosis:
+    return Diagnosis(
+        kind=kind,
+        rank=None,
+        why=why,
+        advice=advice or ADVICE[kind],
+        evidence=tuple(evidence),
+        sure=sure,
+    )
+
+
+def _number(fields: Mapping[str, re.Match[str]], name: str) -> int | None:
+    text = fields[name][2] if name in fields else ""
+    return int(text) if re.fullmatch(r"-?\d+", text) else None
+
+
+def _time(text: str) -> float | None:
+    """Seconds of torchrun's ``2026-11-21_06:12:03``; to compare, not to show."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,301 @@
+"""Which rank holds the others up: the ranks' stacks vote, and where they disagree it is said.
+
+A hung job looks alike from outside, whoever is to blame. Inside it does not: the others wait in a
+collective, and the culprit stands elsewhere, is stopped, or has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gpuops.core.diagnosis.rank_state import Standing, doing, groups, standings, told, who
+from gpuops.core.diagnosis.stack import Stack
+from gpuops.core.hang.observation import RankVitals
+from gpuops.heartbeat import Beat
+
+HangKind = Literal[
+    "rank stopped",
+    "stuck in I/O",
+    "python spin",
+    "data loader starved",
+    "collective mismatch",
+    "peer died",
+    "unknown",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Ranks that stand at the same place. ``frames_key`` leads to it, the outermost call first."""
+
+    frames_key: tuple[str, ...]
+    ranks: tuple[int, ...]
+    place: str
+    waits_for: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Culprit:
+    """Who holds the others up; ``rank`` is ``None`` where it is no single one, or cannot be told.
+
+    ``agree`` of the ``of`` other ranks wait for it. Where it is not ``sure``, it is a guess.
+    """
+
+    kind: HangKind
+    rank: int | None
+    sure: bool
+    why: str
+    pid: int | None = None
+    place: str | None = None
+    agree: int = 0
+    of: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accusation:
+    """What the stacks say. ``moved`` are the ranks that were elsewhere at the first look.
+
+    ``evidence`` has a line for each rank.
+    """
+
+    culprit: Culprit
+    groups: tuple[Group, ...]
+    moved: tuple[int, ...]
+    evidence: tuple[str, ...]
+
+    @property
+    def standstill(self) -> bool:
+        """Whether nobody moves but the accused, who may go round in a loop."""
+        return all(rank == self.culprit.rank for rank in self.moved)
+
+
+def accuse(
+    before: Sequence[Stack],
+    after: Sequence[Stack],
+    vitals_before: Sequence[RankVitals] = (),
+    vitals_after: Sequence[RankVitals] = (),
+    beats: Sequence[Beat] = (),
+) -> Accusation:
+    """Name the rank that holds the others up, from two looks at all ranks."""
+    ranks = standings(before, after, vitals_before, vitals_after, beats)
+    return Accusation(
+        culprit=_gone(ranks) or _judged([rank for rank in ranks if not rank.gone]),
+        groups=tuple(map(_group, groups(ranks))),
+        moved=tuple(rank.rank for rank in ranks if rank.moved),
+        evidence=tuple(map(told, ranks)),
+    )
+
+
+def _judged(alive: Sequence[Standing]) -> Culprit:
+    verdicts = (judge(alive) for judge in _JUDGES)
+    return next((verdict for verdict in verdicts if verdict is not None), _undecided(alive))
+
+
+def _group(ranks: Sequence[Standing]) -> Group:
+    first = ranks[0]
+    return Group(
+        frames_key=tuple(frame.place for frame in first.frames),
+        ranks=tuple(rank.rank for rank in ranks),
+        place=first.place.place if first.place else "",
+        waits_for=first.wait.name if first.wait else None,
+    )
+
+
+# ------------------------------------------------------------------------ the facts: no vote needed
+
+
+def _gone(ranks: Sequence[Standing]) -> Culprit | None:
+    """Who has ended takes part in nothing; but only who waits for it is held up."""
+    gone = [rank for rank in ranks if rank.gone]
+    alive = [rank for rank in ranks if not rank.gone]
+    if not gone or (alive and not any(rank.waits for rank in alive)):
+        return None
+    return _fact("peer died", gone, ranks, "has ended", sure=not any(map(_stands_apart, alive)))
+
+
+def _stopped(ranks: Sequence[Standing]) -> Culprit | None:
+    """Who is stopped does nothing, wherever it stands."""
+    stopped = [rank for rank in ranks if rank.state in {"T", "t"}]
+    debugged = bool(stopped) and all(rank.state == "t" for rank in stopped)
+    how = "is held by a debugger (state t)" if debugged else "is stopped (state T)"
+    return _fact("rank stopped", stopped, ranks, how, sure=True) if stopped else None
+
+
+def _stuck(ranks: Sequence[Standing]) -> Culprit | None:
+    """Whom the kernel keeps waiting can do nothing, and cannot even be ended."""
+    stuck = [rank for rank in ranks if rank.stuck]
+    if not stuck:
+        return None
+    rivals = [rank for rank in ranks if _stands_apart(rank) and rank not in stuck]
+    how = "is stuck in the kernel (state D), as by a disk or driver that does not answer"
+    return _fact("stuck in I/O", stuck, ranks, how, sure=not rivals)
+
+
+def _fact(
+    kind: HangKind, found: Sequence[Standing], ranks: Sequence[Standing], how: str, *, sure: bool
+) -> Culprit:
+    others = [rank for rank in ranks if rank not in found]
+    waiting = [rank for rank in others if rank.waits]
+    if len(found) > 1:
+        how = how.replace("is ", "are ", 1).replace("has ", "have ", 1)
+    one = found[0] if len(found) == 1 else None
+    at = found[0].at if len({rank.key for rank in found}) == 1 else ""
+    return Culprit(
+        kind=kind,
+        rank=one.rank if one else None,
+        sure=sure,
+        why=_sentence(f"{who(found)} {how}{at}", waiting),
+        pid=one.pid if one else None,
+        place=one.place.place if one and one.place else None,
+        agree=len(waiting),
+        of=len(others),
+    )
+
+
+# ---------------------------------------------------------------------------------------- the votes
+
+
+def _elsewhere(ranks: Sequence[Standing]) -> Culprit | None:
+    """The others wait for each other; the culprit has not come to where they wait."""
+    waiting = [rank for rank in ranks if rank.waits]
+    missing = [rank for rank in ranks if _stands_apart(rank)]
+    unread = [rank for rank in ranks if not rank.frames]
+    suspects = missing or unread
+    if not waiting or not suspects:
+        return None
+    still = [rank for rank in suspects if not rank.moved]
+    one = _only(suspects) or _only(still) or _only(_behind(suspects)) or _only(_busy(suspects))
+    if one is None and len(suspects) >= len(waiting):
+        return None
+    one = one or suspects[0]
+    alone = missing == [one] and not unread
+    # What a native call waits for, of which nothing can be read, may be the other ranks after all.
+    clear = one.busy or (one.legible and not one.computes and not one.moved)
+    return _vote(one, waiting, ranks, sure=alone and clear and not _any_moved(waiting))
+
+
+def _odd_one_out(ranks: Sequence[Standing]) -> Culprit | None:
+    """All wait, or none does, at different places: the one that stands apart from the most."""
+    found = groups(ranks)
+    if len(found) < 2 or len(found[0]) == len(found[1]):
+        return _of_two(ranks, found) if len(ranks) == len(found) == 2 else None
+    most, rest = found[0], [rank for group in found[1:] for rank in group]
+    one = _only(rest) or _only(_busy(rest)) or _only(found[-1] if len(found[-2]) > 1 else rest)
+    if one is None or one.waits != most[0].waits:
+        return None
+    whole = len(most) + 1 == len(ranks)
+    clear = one.waits or (one.busy and not most[0].busy)
+    return _vote(one, most, ranks, sure=whole and clear and not _any_moved(ranks))
+
+
+def _of_two(ranks: Sequence[Standing], found: Sequence[Sequence[Standing]]) -> Culprit | None:
+    """Two ranks at two places: a guess, never more."""
+    one = _only(_busy(ranks))
+    if one is None and all(rank.waits for rank in ranks):
+        # Each in a collective of its own: the one further on has more likely left one out.
+        one = max(ranks, key=lambda rank: (rank.step or 0, [frame.line for frame in rank.frames]))
+    if one is None:
+        return None
+    return _vote(one, [group[0] for group in found if group[0] is not one], ranks, sure=False)
+
+
+def _alone_at_work(ranks: Sequence[Standing]) -> Culprit | None:
+    """All stand where ranks wait for each other, but one of them still computes."""
+    working = [rank for rank in ranks if rank.computes]
+    idle = [rank for rank in ranks if not rank.computes]
+    if len(working) != 1 or not idle or not all(rank.waits for rank in ranks):
+        return None
+    return _vote(working[0], idle, ranks, sure=False)
+
+
+_JUDGES: tuple[Callable[[Sequence[Standing]], Culprit | None], ...] = (
+    _stopped,
+    _stuck,
+    _elsewhere,
+    _odd_one_out,
+    _alone_at_work,
+)
+
+
+def _undecided(ranks: Sequence[Standing]) -> Culprit:
+    """Nobody stands apart; where all wait for the same from outside, that is what is wrong."""
+    others, first = max(0, len(ranks) - 1), ranks[0] if ranks else None
+    if first is not None and first.wait is not None and not first.waits:
+        kind: HangKind = "data loader starved" if first.wait.kind == "data" else "stuck in I/O"
+        if all(rank.wait == first.wait for rank in ranks):
+            why = f"{who(ranks)} all wait for {first.wait.name}{first.at}"
+            if len(ranks) == 1:
+                return _vote(first, (), ranks, sure=True)
+            return Culprit(kind=kind, rank=None, sure=True, why=why, agree=others, of=others)
+    if len(ranks) == 1 and first is not None and first.frames and not first.waits:
+        return _vote(first, (), ranks, sure=first.busy)
+    seen = "; ".join(map(doing, groups(ranks)))
+    why = f"undecided, no rank stands out: {seen}" if seen else "no rank's stack could be read"
+    return Culprit(kind="unknown", rank=None, sure=False, why=why, of=others)
+
+
+def _vote(
+    one: Standing, others: Sequence[Standing], ranks: Sequence[Standing], *, sure: bool
+) -> Culprit:
+    kind, does = _crime(one, others)
+    return Culprit(
+        kind=kind,
+        rank=one.rank,
+        sure=sure,
+        why=_sentence(does, others),
+        pid=one.pid,
+        place=one.place.place if one.place else None,
+        agree=len(others),
+        of=len(ranks) - 1,
+    )
+
+
+def _crime(one: Standing, others: Sequence[Standing]) -> tuple[HangKind, str]:
+    """What the accused does that holds the others up, as a kind and in words."""
+    name = f"rank {one.rank}"
+    if not one.frames:
+        return "unknown", f"{name} could not be looked into ({one.gap or 'no stack'})"
+    if one.wait is not None and not one.waits:
+        kind: HangKind = "data loader starved" if one.wait.kind == "data" else "stuck in I/O"
+        return kind, doing([one])
+    if one.waits:
+        kinds = {rank.wait.kind for rank in (one, *others) if rank.wait is not None}
+        if one.key == others[0].key:
+            return "unknown", f"{name} still computes{one.at}"
+        return "collective mismatch" if kinds == {"ranks"} else "unknown", doing([one])
+    if one.computes and one.in_python:
+        return "python spin", f"{name} computes on and on{one.at}"
+    return "unknown", f"{name} {'computes' if one.computes else 'stands still'}{one.at}"
+
+
+# ---------------------------------------------------------------------------------- small questions
+
+
+def _stands_apart(rank: Standing) -> bool:
+    return bool(rank.frames) and not rank.waits
+
+
+def _only(ranks: Sequence[Standing]) -> Standing | None:
+    return ranks[0] if len(ranks) == 1 else None
+
+
+def _busy(ranks: Sequence[Standing]) -> list[Standing]:
+    return [rank for rank in ranks if rank.busy]
+
+
+def _behind(ranks: Sequence[Standing]) -> list[Standing]:
+    """Those with the lowest step, where the steps of all are known."""
+    steps = [rank.step for rank in ranks if rank.step is not None]
+    known = bool(steps) and len(steps) == len(ranks)
+    return [rank for rank in ranks if rank.step == min(steps)] if known else []
+
+
+def _any_moved(ranks: Sequence[Standing]) -> bool:
+    return any(rank.moved for rank in ranks)
+
+
+def _sentence(said: str, others: Sequence[Standing]) -> str:
+    rest = ", ".join(map(doing, groups(others)))
+    return f"{said}, while {rest}" if rest else said

@@ -1,0 +1,177 @@
+"""What went wrong, as one value: for programs as JSON, for people as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from gpuops.core.diagnosis.culprit import Accusation, Group
+
+Kind = Literal[
+    "rank stopped",
+    "stuck in I/O",
+    "python spin",
+    "data loader starved",
+    "collective mismatch",
+    "peer died",
+    "gpu lost",
+    "out of memory (gpu)",
+    "out of memory (host)",
+    "nan",
+    "exception",
+    "disk full",
+    "signal",
+    "port taken",
+    "unknown",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+ADVICE: Mapping[Kind, str] = {
+    "rank stopped": "Let it go on with `kill -CONT PID`, or find out who stopped it.",
+    "stuck in I/O": "See that what it reads or calls answers: the disk, the network, the program.",
+    "python spin": "Look at the loop at that line: it does not end, or takes far too long.",
+    "data loader starved": "See that the data can be read, and that the loader's workers live.",
+    "collective mismatch": "All ranks must call the same collectives with the same shapes in the "
+    "same order: look for a condition that differs between ranks before that line.",
+    "peer died": "Look at the log of the rank that ended first: the others only noticed.",
+    "gpu lost": "Leave the card out with `--exclude-gpu` until it has been reset or looked at.",
+    "out of memory (gpu)": "Halve the micro-batch and double the accumulation, or shorten windows.",
+    "out of memory (host)": "Give the job more memory, or fewer loader workers.",
+    "nan": "Lower the learning rate, or look at the data of that step; go on from the last "
+    "checkpoint with `--resume`.",
+    "exception": "Mend what the traceback names, then launch with `--resume`.",
+    "disk full": "Make room where the run writes, then launch with `--resume`.",
+    "signal": "Find out who or what sent it; `--resume` goes on from the last checkpoint.",
+    "port taken": "Another job holds the port: launch again, or choose one with `--master-port`.",
+    "unknown": "Look at the logs of all ranks, and at the stacks where there are any.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why a job hangs or has ended. ``rank`` is ``None`` where it is no single one's doing.
+
+    ``place`` is the line of source, ``advice`` one sentence. Where it is not ``sure``, it is a
+    guess, and says so.
+    """
+
+    kind: Kind
+    rank: int | None
+    pid: int | None = None
+    gpu: int | None = None
+    place: str | None = None
+    why: str
+    advice: str
+    groups: tuple[Group, ...] = ()
+    evidence: tuple[str, ...] = ()
+    sure: bool
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether what the job waits for can never come: no need to wait with it."""
+        return self.sure and self.kind in {"collective mismatch", "peer died", "gpu lost"}
+
+
+def of_hang(
+    accusation: Accusation, gpus: Mapping[int, int] | None = None, evidence: Sequence[str] = ()
+) -> Diagnosis:
+    """The diagnosis of a job that hangs. ``gpus``: each rank's card; ``evidence``: more of it."""
+    culprit = accusation.culprit
+    advice = ADVICE[culprit.kind]
+    if culprit.pid is not None:
+        advice = advice.replace("PID", str(culprit.pid))
+    agreed = f"{culprit.agree} of {culprit.of} other ranks wait for it"
+    return Diagnosis(
+        kind=culprit.kind,
+        rank=culprit.rank,
+        pid=culprit.pid,
+        gpu=None if culprit.rank is None else (gpus or {}).get(culprit.rank),
+        place=culprit.place,
+        why=culprit.why,
+        advice=advice,
+        groups=accusation.groups,
+        evidence=(
+            *((agreed,) if culprit.rank is not None and culprit.of else ()),
+            *evidence,
+            *accusation.evidence,
+        ),
+        sure=culprit.sure,
+    )
+
+
+def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Its fields, as they go into a file."""
+    return asdict(diagnosis)
+
+
+def from_json(fields: Mapping[str, Any]) -> Diagnosis | None:
+    """A diagnosis from what a file holds; ``None`` where that is none."""
+    why, advice = fields.get("why"), fields.get("advice")
+    kind = next((kind for kind in KINDS if kind == fields.get("kind")), None)
+    if kind is None or not isinstance(why, str) or not isinstance(advice, str):
+        return None
+    groups = [group for group in _list(fields, "groups") if isinstance(group, dict)]
+    place = fields.get("place")
+    return Diagnosis(
+        kind=kind,
+        rank=_number(fields, "rank"),
+        pid=_number(fields, "pid"),
+        gpu=_number(fields, "gpu"),
+        place=place if isinstance(place, str) else None,
+        why=why,
+        advice=advice,
+        groups=tuple(
+            Group(
+                frames_key=tuple(map(str, _list(group, "frames_key"))),
+                ranks=tuple(rank for rank in _list(group, "ranks") if isinstance(rank, int)),
+                place=str(group.get("place", "")),
+                waits_for=str(group["waits_for"]) if group.get("waits_for") else None,
+            )
+            for group in groups
+        ),
+        evidence=tuple(map(str, _list(fields, "evidence"))),
+        sure=fields.get("sure") is True,
+    )
+
+
+def page(diagnosis: Diagnosis) -> str:
+    """The same for a person to read, as Markdown: what, why, what to do, and what speaks for it."""
+    lines = [f"# {title(diagnosis)}", "", diagnosis.why[:1].upper() + diagnosis.why[1:] + "."]
+    if not diagnosis.sure:
+        lines += ["", "This is not sure: the evidence below fits other causes as well."]
+    lines += ["", f"What to do: {diagnosis.advice}"]
+    if diagnosis.place:
+        lines += ["", f"Place: `{diagnosis.place}`"]
+    if diagnosis.groups:
+        lines += ["", "## Where the ranks stand"]
+    for group in diagnosis.groups:
+        ranks = ", ".join(map(str, group.ranks))
+        waits = f", waiting: {group.waits_for}" if group.waits_for else ""
+        lines += ["", f"Rank {ranks}{waits}", "", *(f"    {frame}" for frame in group.frames_key)]
+    if diagnosis.evidence:
+        lines += ["", "## Evidence", "", *(f"    {line}" for line in diagnosis.evidence)]
+    return "\n".join(lines) + "\n"
+
+
+def title(diagnosis: Diagnosis) -> str:
+    """``Python spin: rank 1 (GPU 1, PID 4715)``; with ``, unsure`` where it is."""
+    where = [
+        "" if diagnosis.gpu is None else f"GPU {diagnosis.gpu}",
+        "" if diagnosis.pid is None else f"PID {diagnosis.pid}",
+    ]
+    known = ", ".join(filter(None, where))
+    who = "" if diagnosis.rank is None else f": rank {diagnosis.rank}"
+    what = diagnosis.kind[0].upper() + diagnosis.kind[1:]
+    doubt = "" if diagnosis.sure else ", unsure"
+    return what + who + (f" ({known})" if known else "") + doubt
+
+
+def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
+    value = fields.get(name)
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _number(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,234 @@
+"""How one rank failed: by its own doing, or because another had failed before."""
+
+from __future__ import annotations
+
+import re
+import signal as signals
+from dataclasses import dataclass
+
+from gpuops.core.diagnosis import torchrun_failure
+from gpuops.core.diagnosis.diagnosis import Kind
+from gpuops.core.diagnosis.stderr_tail import LastWords, last_words
+from gpuops.errors import ExitCode
+
+ASKED = {signals.SIGTERM, signals.SIGINT, signals.SIGHUP}
+SHOWN_LENGTH = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankEnd:
+    """How a rank ended. ``exitcode`` is negative, or ``signal`` given, where a signal ended it.
+
+    ``stderr_tail`` is the end of what it said; ``ended_at`` of any one clock, in seconds.
+    """
+
+    rank: int
+    exitcode: int | None = None
+    signal: int | None = None
+    stderr_tail: str = ""
+    ended_at: float | None = None
+    pid: int | None = None
+    gpu: int | None = None
+
+    @property
+    def killed_by(self) -> int | None:
+        """The signal that ended it."""
+        if self.signal is None and self.exitcode is not None and self.exitcode < 0:
+            return -self.exitcode
+        return self.signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symptom:
+    """A text that gives a kind away. ``peer``: what is met when another rank has failed."""
+
+    kind: Kind
+    pattern: re.Pattern[str]
+    why: str
+    advice: str = ""
+    peer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """How one rank failed: ``why`` follows its name. ``consequence``: another had failed before."""
+
+    kind: Kind
+    why: str
+    advice: str = ""
+    end: RankEnd
+    words: LastWords
+    consequence: bool = False
+    sure: bool = True
+
+
+def _symptom(
+    kind: Kind, pattern: str, why: str, advice: str = "", *, peer: bool = False
+) -> Symptom:
+    return Symptom(kind=kind, pattern=re.compile(pattern), why=why, advice=advice, peer=peer)
+
+
+SYMPTOMS = (
+    _symptom(
+        "out of memory (gpu)",
+        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED",
+        "ran out of GPU memory",
+    ),
+    _symptom(
+        "out of memory (host)",
+        r"worker.* is killed by signal: Bus error|unable to (?:write to|open) file </?torch_"
+        r"|unable to mmap .*torch_|out of shared memory",
+        "ran out of shared memory (/dev/shm)",
+        "Give /dev/shm more room (`--shm-size` of a container), or take fewer loader workers.",
+    ),
+    _symptom(
+        "out of memory (host)",
+        r"\b(?:_Array)?MemoryError\b|DefaultCPUAllocator: |Cannot allocate memory"
+        r"|worker.* is killed by signal: Killed",
+        "ran out of host memory",
+    ),
+    _symptom(
+        "disk full",
+        r"No space left on device|Disk quota exceeded|StorageFull|File too large",
+        "could not write",
+    ),
+    _symptom("port taken", r"EADDRINUSE|[Aa]ddress already in use", "found its port taken"),
+    _symptom(
+        "gpu lost",
+        r"GPU is lost|fallen off the bus|[Uu]ncorrectable ECC error|CUDA error: (?:unknown error"
+        r"|hardware stack error|.*NVLink)",
+        "lost its GPU",
+    ),
+    _symptom(
+        "exception",
+        r"device-side assert triggered|illegal memory access|misaligned address",
+        "failed in a GPU kernel, often by an index out of range",
+        "Run it with CUDA_LAUNCH_BLOCKING=1, so that the traceback names the right line.",
+    ),
+    _symptom(
+        "collective mismatch",
+        r"collective mismatch|mismatch between collectives|op\.preamble\.length <= op\.nbytes",
+        "met another collective than its own, or other shapes",
+    ),
+    _symptom(
+        "unknown",
+        r"Watchdog caught collective operation timeout|[Tt]imed out waiting .*(?:recv|send|gloo)"
+        r"|gloo/.*[Tt]imeout|[Tt]imeout at NCCL|monitoredBarrier",
+        "waited for the other ranks until the collective's timeout",
+        "Launch it under gpuops, which looks at the stacks before the timeout and names the rank.",
+        peer=True,
+    ),
+    _symptom(
+        "peer died",
+        r"gloo/transport|NCCL error|NCCL communicator was aborted|nccl(?:Remote|System)Error"
+        r"|DistBackendError|DistStoreError|DistNetworkError|TCPStore|ProcessGroup(?:NCCL|Gloo)",
+        "lost its connection to the other ranks",
+        peer=True,
+    ),
+)
+NAN = _symptom(
+    "nan", r"(?i)\bnot finite\b|\bnon-?finite\b|\bnan\b", "met a value that is not finite"
+)
+_NAN_ON = re.compile(r"not finite on rank (\d+)$")
+_COLLECTIVES = "/torch/distributed/"
+_NATIVE = "It is native code that crashed: see which package the line calls, and its version."
+_MAPPED = "See that /dev/shm and the disk have room: a mapped file could not be read or written."
+_REFUSED = "Mend the command line or the setting that it names."
+
+
+def failing(end: RankEnd, *, host_oom: bool | None) -> Failing | None:
+    """What its words tell; else its signal, or its exit code. ``None``: it did not fail."""
+    if end.exitcode == 0:
+        return None
+    words = last_words(end.stderr_tail)
+    if end.killed_by == signals.SIGKILL:  # whatever it said before: that did not end it
+        return _killed(end, words, host_oom=host_oom)
+    return _by_words(end, words) or _by_signal(end, words) or _by_code(end, words)
+
+
+def symptom_of(words: LastWords) -> Symptom | None:
+    """What a text gives away. What is not finite only where it ended the program: logs say nan."""
+    ended = words.type is not None or words.sentence
+    known = (*SYMPTOMS, NAN) if ended else SYMPTOMS
+    return next((symptom for symptom in known if symptom.pattern.search(words.text)), None)
+
+
+def _speaks(end: RankEnd, words: LastWords) -> bool:
+    """Whether these were its last words, and not just the last lines of a log."""
+    return words.type is not None or words.sentence or end.killed_by is not None
+
+
+def _by_words(end: RankEnd, words: LastWords) -> Failing | None:
+    if words.type == "KeyboardInterrupt":
+        return _asked(end, words, signals.SIGINT)
+    if (symptom := symptom_of(words)) is not None:
+        return Failing(  # of two collectives that do not match, either may be the wrong one
+            kind=symptom.kind,
+            why=f"{symptom.why}: {short(words.said)}",
+            advice=words.hint or symptom.advice,
+            end=end,
+            words=words,
+            consequence=symptom.peer,
+            sure=_speaks(end, words) and symptom.kind != "collective mismatch",
+        )
+    if words.type is None:
+        return None
+    peer = bool(words.frames) and _COLLECTIVES in words.frames[0].file
+    return Failing(
+        kind="peer died" if peer else "exception",
+        why=f"raised {short(words.said)}",
+        end=end,
+        words=words,
+        consequence=peer,
+    )
+
+
+def _by_signal(end: RankEnd, words: LastWords) -> Failing | None:
+    if end.killed_by is None:
+        return None
+    if end.killed_by in ASKED:
+        return _asked(end, words, end.killed_by)
+    why = f"crashed with {torchrun_failure.signal_name(-end.killed_by)}"
+    advice = _MAPPED if end.killed_by == signals.SIGBUS else _NATIVE
+    return Failing(kind="signal", why=why, advice=advice, end=end, words=words)
+
+
+def _by_code(end: RankEnd, words: LastWords) -> Failing | None:
+    if end.exitcode is None:
+        return None
+    why = f"ended with exit code {end.exitcode}"
+    if words.sentence:
+        why += f": {short(words.said)}"
+    refused = end.exitcode == ExitCode.USAGE
+    known = words.sentence or refused
+    return Failing(
+        kind="exception" if known else "unknown",
+        why=why,
+        advice=words.hint or (_REFUSED if refused else ""),
+        end=end,
+        words=words,
+        sure=known,
+    )
+
+
+def _asked(end: RankEnd, words: LastWords, number: int) -> Failing:
+    why = f"was asked to end by {torchrun_failure.signal_name(-number)}"
+    return Failing(kind="signal", why=why, end=end, words=words, consequence=True)
+
+
+def _killed(end: RankEnd, words: LastWords, *, host_oom: bool | None) -> Failing:
+    if host_oom:
+        why = "was ended by the kernel (SIGKILL) for want of host memory"
+        return Failing(kind="out of memory (host)", why=why, end=end, words=words)
+    by = (
+        "perhaps by the kernel for want of memory, which cannot be told here"
+        if host_oom is None
+        else "and not by the kernel for want of memory"
+    )
+    why = f"was ended by SIGKILL from outside, {by}"
+    return Failing(kind="signal", why=why, end=end, words=words, sure=host_oom is False)
+
+
+def short(text: str) -> str:
+    """As much of it as fits into a sentence."""
+    return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 1] + "…"

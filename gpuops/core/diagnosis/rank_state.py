@@ -1,0 +1,195 @@
+"""Where a rank stands, from two looks at it: its frames, its process, its step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from gpuops.core.diagnosis.stack import Frame, Stack, ThreadStack, Wait, is_deep, path, wait
+from gpuops.core.hang.observation import RankVitals
+from gpuops.core.units import plural
+from gpuops.heartbeat import Beat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One rank. ``frames`` lead to where it stands at both looks, the outermost first.
+
+    ``stuck``: in state D at both looks. ``gone``: its process has ended. ``moved``: it is
+    elsewhere than it was. ``computes``: its main thread runs; ``in_python``: it holds the
+    interpreter. ``legible``: what its innermost call waits for can be read off, or is Python's own.
+    """
+
+    rank: int
+    pid: int | None = None
+    frames: tuple[Frame, ...] = ()
+    wait: Wait | None = None
+    state: str | None = None
+    stuck: bool = False
+    gone: bool = False
+    moved: bool = False
+    computes: bool = False
+    in_python: bool = False
+    legible: bool = False
+    step: int | None = None
+    cpu_s: float | None = None
+    gap: str | None = None
+
+    @property
+    def place(self) -> Frame | None:
+        """The person's own line."""
+        return self.frames[-1] if self.frames else None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Alike for ranks at the same place, waiting for the same."""
+        return (*((frame.file, frame.line) for frame in self.frames), self.wait)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other ranks, as far as its frames tell."""
+        return self.wait is not None and self.wait.kind in {"ranks", "gpu"}
+
+    @property
+    def busy(self) -> bool:
+        """Whether what it does is certainly not waiting for other ranks."""
+        return (self.computes and self.in_python) or (self.wait is not None and not self.waits)
+
+    @property
+    def at(self) -> str:
+        """`` at step (train.py:52)``; nothing where that is not known."""
+        return f" at {self.place.spot}" if self.place else ""
+
+
+def standings(
+    before: Sequence[Stack],
+    after: Sequence[Stack],
+    vitals_before: Sequence[RankVitals],
+    vitals_after: Sequence[RankVitals],
+    beats: Sequence[Beat],
+) -> list[Standing]:
+    """Every rank that anything is known of, by rank. One that has no process any more is gone."""
+    first, second = ({s.rank: s for s in stacks} for stacks in (before, after))
+    felt, feel = ({v.rank: v for v in vitals} for vitals in (vitals_before, vitals_after))
+    steps = {beat.rank: beat.step for beat in beats}
+    return [
+        _standing(
+            rank,
+            (first.get(rank), second.get(rank)),
+            (felt.get(rank), feel.get(rank)),
+            steps.get(rank),
+            watched=bool(feel),
+        )
+        for rank in sorted({*first, *second, *felt, *feel, *steps})
+    ]
+
+
+def _standing(
+    rank: int,
+    stacks: tuple[Stack | None, Stack | None],
+    vitals: tuple[RankVitals | None, RankVitals | None],
+    step: int | None,
+    *,
+    watched: bool,
+) -> Standing:
+    was, now = vitals
+    before, after = (stack.main if stack else None for stack in stacks)
+    state = now.state if now else None
+    gone = state in {"Z", "X"} or (watched and now is None and after is None)
+    frames = after.frames if after and not gone else ()
+    kept, moved = _kept(before.frames if before else frames, frames)
+    cpu_s = None
+    if was is not None and now is not None and was.cpu_s is not None and now.cpu_s is not None:
+        cpu_s = now.cpu_s - was.cpu_s
+    active = after.active if after else None
+    runs = state == "R" if active is None else active
+    return Standing(
+        rank=rank,
+        pid=next((known.pid for known in (stacks[1], now, stacks[0], was) if known), None),
+        frames=kept,
+        wait=None if moved else wait(frames),
+        state=state,
+        stuck=state == "D" and (was is None or was.state == "D"),
+        gone=gone,
+        moved=moved,
+        computes=runs and (cpu_s is None or cpu_s > 0),
+        in_python=_in_python(before, after),
+        legible=bool(frames) and _legible(frames[0]),
+        step=step,
+        cpu_s=cpu_s,
+        gap=stacks[1].gap if stacks[1] else None,
+    )
+
+
+def _kept(before: Sequence[Frame], after: Sequence[Frame]) -> tuple[tuple[Frame, ...], bool]:
+    """The way to where a rank stands as far as both looks agree, and whether it has moved on.
+
+    In the last function the line may differ, for a loop goes round; but not from wait to wait.
+    """
+    then, now = path(before), path(after)
+    kept: list[Frame] = []
+    for old, new in zip(then, now, strict=False):
+        if (old.file, old.function) != (new.file, new.function):
+            break
+        kept.append(new)
+        if old.line != new.line:
+            waits = wait(before) is not None or wait(after) is not None
+            return tuple(kept), waits or len(kept) < max(len(then), len(now))
+    return tuple(kept), len(kept) < max(len(then), len(now))
+
+
+def _in_python(before: ThreadStack | None, after: ThreadStack | None) -> bool:
+    """Whether its main thread holds the interpreter; a look in between may find another's turn."""
+    looks = [thread for thread in (before, after) if thread is not None]
+    known = [thread.has_gil for thread in looks if thread.has_gil is not None]
+    return any(known) if known else bool(looks) and not is_deep(looks[-1].frames[0])
+
+
+def _legible(innermost: Frame) -> bool:
+    return bool(innermost.text) or (is_deep(innermost) and not innermost.torch)
+
+
+def groups(ranks: Iterable[Standing]) -> list[list[Standing]]:
+    """Those whose place is known, by place; the largest group first."""
+    found: dict[tuple[object, ...], list[Standing]] = {}
+    for rank in ranks:
+        if rank.frames:
+            found.setdefault(rank.key, []).append(rank)
+    return sorted(found.values(), key=lambda group: (-len(group), group[0].rank))
+
+
+# ----------------------------------------------------------------------------------------- in words
+
+
+def told(rank: Standing) -> str:
+    """All that is known of it but its frames, in a line."""
+    if rank.gone:
+        return f"rank {rank.rank}: has ended"
+    parts = [
+        "" if rank.pid is None else f"PID {rank.pid}",
+        f"state {rank.state}" if rank.state else "",
+        "" if rank.cpu_s is None else f"{rank.cpu_s:.2f} s of CPU between the looks",
+        "" if rank.step is None else f"step {rank.step}",
+        "moved between the looks" if rank.moved else "",
+        f"no stack: {rank.gap}" if rank.gap else "",
+    ]
+    return f"rank {rank.rank}: {', '.join(filter(None, parts))}"
+
+
+def who(ranks: Sequence[Standing]) -> str:
+    """``rank 3``, ``ranks 0-2, 5``."""
+    numbers = sorted(rank.rank for rank in ranks)
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    spans = [[number for _, number in run] for _, run in runs]
+    shown = ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in spans)
+    return f"{plural(len(numbers), 'rank')} {shown}"
+
+
+def doing(group: Sequence[Standing]) -> str:
+    """What ranks at one place do: ``ranks 0, 2 wait in all_reduce at average (train.py:29)``."""
+    first, s = group[0], "s" if len(group) == 1 else ""
+    if first.wait is None:
+        return f"{who(group)} stand{s}{first.at}"
+    how = "in" if first.wait.kind == "ranks" else "for"
+    return f"{who(group)} wait{s} {how} {first.wait.name}{first.at}"

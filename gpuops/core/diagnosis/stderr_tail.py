@@ -1,0 +1,116 @@
+"""What a process said last: its traceback, its sentence, or the end of its log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from gpuops.core.diagnosis.stack import Frame, own
+
+TRAILING = 30  # lines that may follow a traceback which ended the process
+LAST = 15
+
+_NOISE = re.compile(r"^(?:\[\w+\]:)?\[rank\d+\]: ?|\x1b\[[0-9;]*m", re.MULTILINE)
+_HEADER = re.compile(r"(?:Original )?Traceback \(most recent call last\):")
+_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+),? in (?P<function>.+)')
+_RAISED = re.compile(r"(?P<type>[A-Za-z_][\w.]*)(?:: .*)?")
+_FATAL = re.compile(r"Fatal Python error: .+")
+_SENTENCE = re.compile(r"(?:[\w./-]+: )?error(?: \(rank \d+\))?: (?P<said>.+)", re.IGNORECASE)
+_HINT = re.compile(r"hint: (?P<said>.+)", re.IGNORECASE)
+_ACCIDENT = "During handling of the above exception"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastWords:
+    """``text`` may tell what happened; ``said`` is the line of it that matters.
+
+    ``type``: the exception that ended it; ``frames``: where, the innermost first; ``hint``: what
+    the program itself advises; ``sentence``: whether it ended with one of its own.
+    """
+
+    said: str = ""
+    text: str = ""
+    type: str | None = None
+    frames: tuple[Frame, ...] = ()
+    hint: str = ""
+    sentence: bool = False
+
+    @property
+    def place(self) -> Frame | None:
+        """The person's own line."""
+        return own(self.frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Traceback:
+    """One traceback, from its header to the line that names the exception."""
+
+    begin: int
+    end: int
+    type: str
+    frames: tuple[Frame, ...]
+
+
+def last_words(stderr: str) -> LastWords:
+    """What the end of a rank's stderr tells of its end."""
+    lines = [line.rstrip() for line in _NOISE.sub("", stderr).splitlines() if line.strip()]
+    root, after = _root(lines)
+    sentences = [n for n in range(after, len(lines)) if _SENTENCE.fullmatch(lines[n])]
+    if sentences and len(lines) - sentences[-1] <= LAST:
+        return _as_sentence(lines[sentences[-1] :])
+    if root is not None and len(lines) - after <= TRAILING:
+        said = lines[root.end]
+        return LastWords(said=said, text=said, type=root.type, frames=root.frames)
+    fatal = next((n for n, line in enumerate(lines) if _FATAL.fullmatch(line)), None)
+    said = lines[-1 if fatal is None else fatal] if lines else ""
+    frames = () if fatal is None else _frames(lines[fatal + 2 :])
+    return LastWords(said=said, text="\n".join(lines[-LAST:]), frames=frames)
+
+
+def _as_sentence(lines: Sequence[str]) -> LastWords:
+    match = _SENTENCE.fullmatch(lines[0])
+    hints = [hint["said"] for line in lines[1:] if (hint := _HINT.fullmatch(line))]
+    said = match["said"] if match else ""
+    return LastWords(said=said, text=said, hint=hints[0] if hints else "", sentence=True)
+
+
+def _root(lines: Sequence[str]) -> tuple[_Traceback | None, int]:
+    """The exception that began the last chain of them, and the line after the chain.
+
+    What was raised *from* another says it better than that one; what failed while another was
+    handled (by tearing down, mostly) does not.
+    """
+    root: _Traceback | None = None
+    after = 0
+    for traceback in _tracebacks(lines):
+        between = "\n".join(lines[after : traceback.begin])
+        if root is None or _ACCIDENT not in between:
+            root = traceback
+        after = traceback.end + 1
+    return root, after
+
+
+def _tracebacks(lines: Sequence[str]) -> list[_Traceback]:
+    found: list[_Traceback] = []
+    for begin, line in enumerate(lines):
+        if not _HEADER.fullmatch(line):
+            continue
+        indented = list(takewhile(lambda line: line.startswith(" "), lines[begin + 1 :]))
+        end = begin + 1 + len(indented)
+        raised = _RAISED.fullmatch(lines[end]) if end < len(lines) else None
+        if raised is not None:
+            frames = tuple(reversed(_frames(indented)))
+            found.append(_Traceback(begin=begin, end=end, type=raised["type"], frames=frames))
+    return found
+
+
+def _frames(lines: Sequence[str]) -> tuple[Frame, ...]:
+    """The frames of the indented lines at the beginning."""
+    indented = takewhile(lambda line: line.startswith(" "), lines)
+    return tuple(
+        Frame(function=match["function"], file=match["file"], line=int(match["line"]))
+        for line in indented
+        if (match := _FRAME.fullmatch(line))
+    )

@@ -1,0 +1,1 @@
+"""What a launch is: profile, choice of GPUs, plan, command."""

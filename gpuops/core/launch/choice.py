@@ -1,0 +1,297 @@
+"""Which cards a job takes, and why not the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gpuops.core.launch.profile import Gpus
+from gpuops.core.machine.device import Device, select
+from gpuops.core.machine.gpu_health import ills, unowned
+from gpuops.core.units import GIB
+from gpuops.errors import UsageError
+
+# A card of 80 GB shows 79.65 GiB, one of 48 GB with ECC 44.99: a share, not a difference.
+MEMORY_SHARE = 0.9
+
+Reason = Literal[
+    "excluded", "not asked for", "faulty", "mig", "model", "memory",
+    "claimed", "awaited", "busy", "unowned memory",
+]  # fmt: skip
+TAKEN: tuple[Reason, ...] = ("claimed", "awaited", "busy", "unowned memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The cards that somebody wants: how many, which, of what kind.
+
+    ``only`` and ``exclude`` are the command line's selectors, ``spared`` the profile's.
+    ``prefer`` are the UUIDs of cards that are ours already; ``share`` takes those too that somebody
+    uses. Cards from ``hot_c`` on are taken last.
+    """
+
+    count: int
+    model: str | None = None
+    memory_gib: float | None = None
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
+    hot_c: int = 85
+    prefer: tuple[str, ...] = ()
+    share: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A card that the job does not take. ``words`` go on from "GPU 3 ..."."""
+
+    device: Device
+    reason: Reason
+    words: str
+
+    @property
+    def passes(self) -> bool:
+        """Whether the reason may go away by itself: waiting helps."""
+        return self.reason in TAKEN
+
+    def __str__(self) -> str:
+        return f"{self.device.label} {self.words}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The cards taken, in bus order, and those refused. ``shared`` are taken though in use."""
+
+    wanted: int
+    devices: tuple[Device, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    shared: tuple[Refusal, ...] = ()
+
+    @property
+    def short(self) -> int:
+        """How many cards are missing."""
+        return max(0, self.wanted - len(self.devices))
+
+    @property
+    def waiting_helps(self) -> bool:
+        """Whether there would be enough if those who hold cards let go of them."""
+        return 0 < self.short <= sum(refusal.passes for refusal in self.refused)
+
+
+def choose(
+    wish: Wish, devices: Sequence[Device], *, awaited: Collection[str] = frozenset()
+) -> Choice:
+    """Take free cards: well ones, on one NUMA node where one has enough, else the first ones.
+
+    ``awaited`` are the UUIDs that somebody waits for who came before.
+
+    Raises:
+        UsageError: a selector matches no card, or more than one, or contradicts another.
+    """
+    boxed = tuple(devices)
+    only = _selected(boxed, wish.only, "--gpu")
+    excluded = _selected(boxed, wish.exclude, "--exclude-gpu")
+    if both := sorted(only & excluded):
+        raise UsageError(
+            f"--gpu and --exclude-gpu both name GPU {both[0]}.", "Leave one of them out."
+        )
+    spared = {device.index for selector in wish.spared for device in select(boxed, selector)}
+    refused: list[Refusal] = []
+    free: list[Device] = []
+    for device in boxed:
+        refusal = (
+            _not_meant(device, only, excluded, spared)
+            or _unsuited(device, wish)
+            or _taken(device, awaited)
+        )
+        if refusal is None:
+            free.append(device)
+        else:
+            refused.append(refusal)
+    ours = [device for device in free if device.uuid in wish.prefer]
+    enough = len(ours) >= wish.count
+    chosen = ours[: wish.count] if enough else _neighbours(_best(free, wish), wish.count)
+    shared: list[Refusal] = []
+    if wish.share:
+        taken = [refusal for refusal in refused if refusal.passes]
+        shared = taken[: wish.count - len(chosen)]
+        refused = [refusal for refusal in refused if refusal not in shared]
+    everything = [*chosen, *(refusal.device for refusal in shared)]
+    return Choice(
+        wanted=wish.count,
+        devices=tuple(sorted(everything, key=lambda device: device.index)),
+        refused=tuple(refused),
+        shared=tuple(shared),
+    )
+
+
+def reasons(refused: Sequence[Refusal]) -> str:
+    """``GPU 0 is excluded; GPU 2, 3 are held by run …``: cards with the same reason together."""
+    by_words: dict[str, list[int]] = {}
+    for refusal in refused:
+        by_words.setdefault(refusal.words, []).append(refusal.device.index)
+    named = [
+        f"GPU {', '.join(map(str, indices))} {words if len(indices) == 1 else _plural(words)}"
+        for words, indices in by_words.items()
+    ]
+    return "; ".join(named) or "there are no more cards"
+
+
+def _plural(words: str) -> str:
+    verb, _, rest = words.partition(" ")
+    several = {"is": "are", "has": "have", "was": "were", "goes": "go", "cannot": "cannot"}
+    return f"{several[verb]} {re.sub(r' it$', ' them', rest)}"
+
+
+def why_not_free(device: Device, awaited: Collection[str] = ()) -> str | None:
+    """Why no launch takes a card, to go on from "GPU 3 ..."; ``None`` where it is free."""
+    refusal = _unsuited(device, Wish(count=1)) or _taken(device, awaited)
+    return refusal.words if refusal else None
+
+
+def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ()) -> Wish:
+    """What a profile wants; the cards named on the command line say how many, unless told.
+
+    Raises:
+        UsageError: more are wanted than are named.
+    """
+    named = _split(only)
+    if named and count is not None and count > len(named):
+        raise UsageError(
+            f"--nproc-per-node {count} wants more cards than --gpu names: {len(named)}.",
+            "Leave one of them out, or name as many cards as ranks.",
+        )
+    return Wish(
+        count=count or len(named) or gpus.count,
+        model=gpus.model,
+        memory_gib=gpus.memory_gib,
+        only=named,
+        # Who names cards himself has looked: the profile's word is the weaker one.
+        spared=() if named else tuple(str(selector) for selector in gpus.exclude),
+    )
+
+
+def _not_meant(
+    device: Device, only: Collection[int], excluded: Collection[int], spared: Collection[int]
+) -> Refusal | None:
+    if device.index in excluded:
+        return Refusal(device=device, reason="excluded", words="is excluded")
+    if device.index in spared:
+        return Refusal(device=device, reason="excluded", words="is left alone by the profile")
+    if only and device.index not in only:
+        return Refusal(device=device, reason="not asked for", words="was not asked for")
+    return None
+
+
+def _unsuited(device: Device, wish: Wish) -> Refusal | None:
+    if device.fault is not None:
+        return Refusal(device=device, reason="faulty", words=f"cannot be used: {device.fault}")
+    if device.mig:
+        return Refusal(
+            device=device,
+            reason="mig",
+            words="is in MIG mode (`sudo nvidia-smi -i "
+            f"{device.index} -mig 0` makes it one card again)",
+        )
+    if wish.model is not None and not _is_model(device.name or "", wish.model):
+        return Refusal(
+            device=device, reason="model", words=f"is {device.name or 'of an unknown model'}"
+        )
+    has, wants = device.memory_total_bytes, wish.memory_gib
+    if wants is not None and has is not None and has < wants * GIB * MEMORY_SHARE:
+        return Refusal(device=device, reason="memory", words=f"has {has / GIB:.0f} GiB of memory")
+    return None
+
+
+def _taken(device: Device, awaited: Collection[str]) -> Refusal | None:
+    if device.claim is not None:
+        holder = device.claim
+        run = f"run {holder.run_id}" if holder.run_id else "another gpuops run"
+        user = f" of {holder.user}" if holder.user else ""
+        return Refusal(device=device, reason="claimed", words=f"is held by {run}{user}")
+    if device.busy:
+        return Refusal(device=device, reason="busy", words=f"is used by {_users(device)}")
+    if (words := unowned(device)) is not None:
+        return Refusal(device=device, reason="unowned memory", words=f"has {words}")
+    if device.uuid in awaited:
+        return Refusal(device=device, reason="awaited", words="goes to a launch that waits for it")
+    return None
+
+
+def _users(device: Device) -> str:
+    return ", ".join(
+        f"{process.user or 'an unknown user'} ({process.command or 'unknown command'}, "
+        f"pid {process.pid}"
+        + (f", {process.memory_bytes / GIB:.1f} GiB" if process.memory_bytes is not None else "")
+        + ")"
+        for process in device.computing
+    )
+
+
+def _best(free: Sequence[Device], wish: Wish) -> list[Device]:
+    """The well cards, in bus order; where they are not enough, the next best after them."""
+    weights = [max((w for w, _ in ills(device, wish.hot_c)), default=0) for device in free]
+    ranked = sorted(zip(weights, free, strict=True), key=lambda one: (one[0], one[1].index))
+    worst = ranked[: wish.count][-1][0] if ranked else 0
+    return [device for weight, device in ranked if weight <= worst]
+
+
+def _neighbours(free: Sequence[Device], count: int) -> list[Device]:
+    nodes: dict[int, list[Device]] = {}
+    for device in free:
+        if device.numa_node is not None:
+            nodes.setdefault(device.numa_node, []).append(device)
+    enough = [cards for cards in nodes.values() if len(cards) >= count]
+    return enough[0][:count] if enough else list(free[:count])
+
+
+def _selected(devices: tuple[Device, ...], selectors: Sequence[str], flag: str) -> frozenset[int]:
+    chosen: list[int] = []
+    for selector in _split(selectors):
+        matches = select(devices, selector)
+        nameless = [device for device in devices if device.uuid is None]
+        if flag == "--exclude-gpu" and not matches and nameless and _is_uuid(selector):
+            continue  # a lost card tells no UUID: who left it alone may go on doing so
+        if len(matches) != 1 and devices:
+            raise _mismatch(flag, selector, matches, devices)
+        chosen += [device.index for device in matches]
+    if flag == "--gpu" and (twice := [index for index in chosen if chosen.count(index) > 1]):
+        raise UsageError(f"--gpu names GPU {twice[0]} twice.", "Name each card once.")
+    return frozenset(chosen)
+
+
+def _mismatch(
+    flag: str, selector: str, matches: Sequence[Device], devices: Sequence[Device]
+) -> UsageError:
+    there = ", ".join(str(device.index) for device in matches or devices)
+    if matches:
+        return UsageError(
+            f"{flag} {selector} matches the GPUs {there}: one is meant.",
+            "Write more of the UUID, or the index; `gpuops gpus` lists them.",
+        )
+    nameless = [
+        f" {device.label} does not tell its UUID: {device.fault or 'nobody knows why'}."
+        for device in devices
+        if device.uuid is None and _is_uuid(selector)
+    ]
+    return UsageError(
+        f"{flag} {selector or repr(selector)} matches no GPU of this machine.",
+        f"There are the GPUs {there}; `gpuops gpus` lists their UUIDs; several are named as 1,2,3."
+        f"{''.join(nameless)}",
+    )
+
+
+def _is_uuid(selector: str) -> bool:
+    return selector.lower().startswith("gpu-")
+
+
+def _split(selectors: Sequence[str]) -> tuple[str, ...]:
+    """``--gpu 1,2`` is ``--gpu 1 --gpu 2``."""
+    return tuple(part.strip() for selector in selectors for part in selector.split(","))
+
+
+def _is_model(name: str, model: str) -> bool:
+    """Whether a card is of a model: whole words, for an H200 is no H20."""
+    return re.search(rf"(?<!\w){re.escape(model)}(?!\w)", name, re.IGNORECASE) is not None

@@ -1,0 +1,168 @@
+"""A profile written for a box, from what its driver shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gpuops.core.launch.choice import choose, wish_of
+from gpuops.core.launch.profile import NAME, Gpus, Torchrun
+from gpuops.core.machine.device import Box, Device
+from gpuops.core.text import printable
+from gpuops.core.units import GIB, MIB, many
+from gpuops.errors import MachineError
+
+# A display server holds a few MiB of every card; of the one that shows its picture, more.
+DISPLAY_BYTES = 32 * MIB
+CPU_WORKERS = 2
+LONGEST = 2000
+
+_MAKER = re.compile(r"^(NVIDIA\s+)?((GeForce|Tesla)\s+)?")
+# Where a card's name turns from its model to its memory, its plug or its cooling.
+_MORE = re.compile(
+    r"[\s-]+(\d+\s?GB|HBM\w*|SXM\w*|PCIE|Generation|GPU|(with\s)?Max-Q|Workstation|Server)\b.*",
+    re.IGNORECASE,
+)
+_PLAIN = re.compile(r"(\d+ )?[A-Za-z]\w*([ .+-]\w+)*")
+_NOT_TEXT = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+
+
+def model_of(name: str) -> str:
+    """A card's model as people write it: ``H100`` of ``NVIDIA H100 80GB HBM3``."""
+    return _MORE.sub("", _MAKER.sub("", name)) or name
+
+
+def detect(box: Box, *, hostname: str, cores: int, name: str | None = None) -> str:
+    """The text of a profile for a box: its cards, or its cores where it has no cards.
+
+    Of two models the one with more cards is taken. Cards that cannot be used, and one that drives
+    a display beside others, are left alone; comments say why.
+
+    Raises:
+        MachineError: it has cards, and none of them can be used.
+    """
+    if box.devices:
+        body, summary = _cards(box.devices, cores)
+    else:
+        body, summary = _cpu(box, cores)
+    head = [
+        f"# What `gpuops profiles detect` found on {_line(hostname)}.",
+        f"name: {_quoted(name or _as_name(hostname))}",
+        f"summary: {_quoted(summary)}",
+    ]
+    return "\n".join([*head, *body]) + "\n"
+
+
+def _cpu(box: Box, cores: int) -> tuple[list[str], str]:
+    workers = max(1, min(CPU_WORKERS, cores))
+    why = _line(box.gaps.get("gpus", "the driver shows none"))
+    body = [
+        f"device: cpu  # no GPU: {why}",
+        f"workers: {workers}",
+        *_torchrun(),
+        "environment:",
+        _threads(cores, workers),
+    ]
+    return body, f"{workers} CPU workers"
+
+
+def _cards(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
+    left_alone = {device.index: why for device in devices if (why := _unusable(device))}
+    usable = [device for device in devices if device.index not in left_alone]
+    if not usable:
+        named = "; ".join(f"GPU {index} {why}" for index, why in left_alone.items())
+        raise MachineError(
+            f"none of the {len(devices)} GPUs can be used: {named}.",
+            "Check them with `nvidia-smi`; `--profile cpu` runs without a GPU.",
+        )
+    model, cards = _largest(usable)
+    shown = {device.index: why for device in cards if (why := _display(device))}
+    if len(shown) < len(cards):
+        left_alone |= shown
+        cards = [device for device in cards if device.index not in shown]
+        shown = {}
+    gpus = Gpus(count=len(cards), model=model, memory_gib=_least_gib(cards))
+    # A name may hold another one's words: an RTX 4090 D is found by `RTX 4090` as well.
+    alike = choose(replace(wish_of(gpus, count=len(devices)), share=True), devices).devices
+    left_alone |= {
+        device.index: f"is {_line(device.name or 'nameless')}"
+        for device in alike
+        if device in usable and device not in cards and device.index not in left_alone
+    }
+    others = [d for d in usable if d not in cards and d.index not in left_alone]
+    body = [
+        *(f"# GPU {d.index} is not taken: it is {_line(d.name or 'nameless')}." for d in others),
+        *(f"# GPU {index} is taken, although it {why}: all do." for index, why in shown.items()),
+        "device: cuda",
+        "gpus:",
+        f"  count: {gpus.count}",
+        *([f"  model: {_quoted(gpus.model)}"] if gpus.model else []),
+        *([f"  memory_gib: {gpus.memory_gib:.0f}"] if gpus.memory_gib else []),
+        *(["  exclude:"] if left_alone else []),
+        *(f"    - {index}  # {why}" for index, why in sorted(left_alone.items())),
+        *_torchrun(),
+        "environment:",
+        "  NCCL_DEBUG: WARN",
+        "  NCCL_SOCKET_IFNAME: ^docker0,lo",
+        _threads(cores, gpus.count),
+    ]
+    return body, f"{gpus.count} x {model or 'GPU'}"
+
+
+def _largest(usable: Sequence[Device]) -> tuple[str | None, list[Device]]:
+    """The model with the most cards; of equals the one with more memory."""
+    by_model: dict[str, list[Device]] = {}
+    for device in usable:
+        by_model.setdefault(model_of(_line(device.name or "")), []).append(device)
+    model, cards = max(
+        by_model.items(), key=lambda of: (len(of[1]), of[1][0].memory_total_bytes or 0)
+    )
+    return model or None, cards
+
+
+def _unusable(device: Device) -> str | None:
+    if device.fault is not None:
+        return f"cannot be used: {_line(device.fault)}"
+    return "is in MIG mode" if device.mig else None
+
+
+def _display(device: Device) -> str | None:
+    """What shows a picture on a card, if anything does."""
+    showing = [
+        process.command or f"pid {process.pid}"
+        for process in device.processes or ()
+        if process.kind == "graphics"
+        and (process.memory_bytes is None or process.memory_bytes >= DISPLAY_BYTES)
+    ]
+    return f"drives a display ({_line(', '.join(showing))})" if showing else None
+
+
+def _least_gib(cards: Sequence[Device]) -> float | None:
+    sizes = [d.memory_total_bytes for d in cards if d.memory_total_bytes is not None]
+    return float(round(min(sizes) / GIB)) or None if sizes else None
+
+
+def _torchrun() -> list[str]:
+    return [f"torchrun: {{master_port: {Torchrun().master_port}}}"]
+
+
+def _threads(cores: int, ranks: int) -> str:
+    each, sharing = max(1, cores // ranks), many(ranks, "rank")
+    return f'  OMP_NUM_THREADS: "{each}"  # {cores} cores, {sharing}'
+
+
+def _as_name(hostname: str) -> str:
+    words = re.sub(r"[^\w.+-]+", "-", hostname.partition(".")[0])
+    return words if re.match(NAME, words) else "this-box"
+
+
+def _quoted(text: str) -> str:
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _line(text: str) -> str:
+    """One line that can be printed: what a driver or a process says must not leave its comment."""
+    return printable(" ".join(text.split()), LONGEST)

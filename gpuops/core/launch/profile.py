@@ -1,0 +1,288 @@
+"""A hardware profile: what a box has, and how jobs are started on it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from gpuops.core.launch.validation import wanted
+from gpuops.errors import UsageError
+
+SHOWN = 5
+SCHEMA_FILE = "profile.schema.json"
+
+# What a pattern asks for, in words.
+PATTERNS = {
+    r"^\w[\w.+-]*$": "letters, digits and . _ + - are wanted, as in a file",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "letters, digits and _ are wanted",
+    r"^[A-Za-z_][A-Za-z0-9_.-]*$": "letters, digits and _ . - are wanted",
+    r"^([Gg][Pp][Uu]-[0-9A-Fa-f-]+|[0-9]+)$": "an index or a UUID (GPU-...) is wanted",
+    r"^[^\x00-\x1f\x7f]*$": "one line of plain text is wanted",
+    r"^[^\x00]*$": "text without NUL is wanted",
+}
+NAME, VARIABLE, SETTING, CARD, LINE, TEXT = PATTERNS
+WISH_WORDS = "text, a finite number, true or false, or a list of them is wanted"
+
+# Variables that a launch sets itself, whatever a profile says; and what has that effect.
+DECIDED = {
+    "CUDA_VISIBLE_DEVICES": "gpus.exclude leaves cards alone",
+    "CUDA_DEVICE_ORDER": "it is PCI_BUS_ID",
+    "MASTER_ADDR": "the ranks are on one machine",
+    "MASTER_PORT": "torchrun.master_port sets it",
+    "RANK": "torchrun sets it",
+    "LOCAL_RANK": "torchrun sets it",
+    "WORLD_SIZE": "gpus.count or workers sets it",
+    "LOCAL_WORLD_SIZE": "gpus.count or workers sets it",
+}
+
+
+def _not_decided(name: str) -> str:
+    if name in DECIDED or name.startswith("GPUOPS_"):
+        why = DECIDED.get(name, "names that begin so are gpuops' own")
+        raise ValueError(f"the launch decides it; {why}")
+    return name
+
+
+def _each_once(cards: list[int | str]) -> list[int | str]:
+    names = [str(card).lower() for card in cards]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is named twice")
+    return cards
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=100)]
+Line = Annotated[str, StringConstraints(pattern=LINE)]
+Text = Annotated[str, StringConstraints(pattern=TEXT)]
+Variable = Annotated[str, StringConstraints(pattern=VARIABLE), AfterValidator(_not_decided)]
+SettingName = Annotated[str, StringConstraints(pattern=SETTING)]
+Wish = Text | int | float | bool
+Card = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(pattern=CARD)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
+
+
+class Gpus(_Section):
+    """The cards that a job takes."""
+
+    count: int = Field(ge=1, le=1024, description="how many cards, so how many ranks")
+    model: Annotated[Line, StringConstraints(min_length=1)] | None = Field(
+        None,
+        description="only cards whose name holds these words, as the driver gives it: "
+        "`RTX 4090`; any card without it",
+    )
+    memory_gib: float | None = Field(
+        None, gt=0, description="only cards with this much memory, give or take a tenth"
+    )
+    exclude: Annotated[list[Card], AfterValidator(_each_once)] = Field(
+        [],
+        description="cards that are left alone: indices in PCI bus order, as nvidia-smi shows "
+        "them, or UUIDs or their beginnings",
+    )
+
+
+class Torchrun(_Section):
+    """How torchrun is called."""
+
+    master_port: int = Field(29501, ge=1, le=65535, description="port at which the ranks meet")
+
+
+class Stop(_Section):
+    """How long a job that was asked to stop may take for each rung of the ladder."""
+
+    save_s: float = Field(60.0, gt=0, description="time to save after the first stop signal")
+    terminate_s: float = Field(
+        10.0, gt=0, description="time between SIGTERM to torchrun and SIGKILL"
+    )
+
+
+class Hang(_Section):
+    """When a job that stands still is ended."""
+
+    timeout_s: float | None = Field(
+        None, gt=0, description="standing still as long is a hang, whatever the job's own pace"
+    )
+    observe: bool = Field(False, description="judge, diagnose and record hangs, but end nothing")
+
+
+class Restart(_Section):
+    """How often a job that failed is started again."""
+
+    max_restarts: int = Field(
+        5, ge=0, le=1000, description="restarts within an hour without a newer checkpoint"
+    )
+
+
+class Limits(_Section):
+    """Where preflight begins to warn."""
+
+    temperature_c: int = Field(85, ge=1, le=150, description="warn of a card that is as hot")
+    memory_headroom: float = Field(
+        0.1, ge=0, lt=1, description="share of a card's memory that a job should leave free"
+    )
+
+
+class Profile(_Section):
+    """A hardware profile. Either ``gpus`` or ``workers`` (a CPU box) says how many ranks run."""
+
+    name: Name = Field(description="what runs and messages call it; best the file's own name")
+    summary: Line = Field("", description="what lists say of it")
+    device: Literal["cuda", "cpu"] = Field(
+        "cuda", description="`cuda` goes with `gpus`, `cpu` with `workers`"
+    )
+    gpus: Gpus | None = Field(None, description="the cards that a job takes; with device cuda")
+    workers: int | None = Field(None, ge=1, le=1024, description="ranks; with device cpu")
+    torchrun: Torchrun = Field(Torchrun(), description="how torchrun is called")
+    environment: dict[Variable, Text] = Field(
+        {}, description="variables added for every rank; values are text, so numbers in quotes"
+    )
+    trainers: dict[SettingName, dict[SettingName, Wish | list[Wish]]] = Field(
+        {},
+        description="by trainer, the settings that this hardware wishes: weaker than a file or "
+        "a flag of the user",
+    )
+    limits: Limits = Field(Limits(), description="where preflight begins to warn")
+    hang: Hang = Field(Hang(), description="when a job that stands still is ended")
+    restart: Restart = Field(Restart(), description="how often a job that failed starts again")
+    stop: Stop = Field(Stop(), description="how long each rung of the stop ladder may take")
+
+    @property
+    def nproc_per_node(self) -> int:
+        """How many ranks run on the box."""
+        if self.device == "cpu":
+            return self.workers or 1
+        return self.gpus.count if self.gpus is not None else 1
+
+
+def parse(document: object, source: str, *, shown: int | None = SHOWN) -> Profile:
+    """Validate what a profile's file holds; every error names the dotted path of the key.
+
+    Of many mistakes so many are ``shown``, or all of them.
+
+    Raises:
+        UsageError: the document is no profile.
+    """
+    if not isinstance(document, Mapping):
+        raise UsageError(
+            f"{source} is not a profile: it must be a mapping of keys to values.",
+            "`gpuops profiles show cpu` prints one that works.",
+        )
+    try:
+        profile = Profile.model_validate(dict(document))
+    except ValidationError as problem:
+        wrong = _sentences(problem)
+        more = len(wrong[shown:]) if shown is not None else 0
+        raise UsageError(
+            f"{source} is not a valid profile: {'; '.join(wrong[:shown])}"
+            f"{f'; and {more} more' if more else ''}.",
+            (f"`gpuops profiles validate {source}` shows all. " if more else "")
+            + "`gpuops profiles show cpu` prints one that works; "
+            "docs/profiles.md explains the keys.",
+        ) from None
+    for device, needed, other, example in (
+        ("cuda", "gpus", "workers", "`gpus: {count: N}`, or `device: cpu` with `workers: N`"),
+        ("cpu", "workers", "gpus", "`workers: N`, or `device: cuda` with `gpus: {count: N}`"),
+    ):
+        if profile.device == device and getattr(profile, needed) is None:
+            raise UsageError(
+                f"{source} is not a valid profile: {needed} is missing (device is {device}).",
+                f"Add {example}.",
+            )
+        if profile.device == device and getattr(profile, other) is not None:
+            raise UsageError(
+                f"{source} is not a valid profile: {other} has no meaning (device is {device}).",
+                f"Leave it out, or write {example}.",
+            )
+    return profile
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a profile: an editor that knows it completes keys and marks mistakes."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Profile.model_json_schema(),
+        "oneOf": [
+            {"required": ["gpus"]},
+            {"required": ["device", "workers"], "properties": {"device": {"const": "cpu"}}},
+        ],
+    }
+
+
+def keys(section: type[BaseModel] = Profile, before: str = "") -> dict[str, str]:
+    """Every key by its dotted path, with what it means."""
+    found: dict[str, str] = {}
+    for name, field in section.model_fields.items():
+        inner = _section(section, name)
+        found[f"{before}{name}"] = field.description or ""
+        if inner is not None:
+            found |= keys(inner, f"{before}{name}.")
+    return found
+
+
+def _section(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The section that stands below a key, if one does."""
+    annotation = section.model_fields[name].annotation
+    kinds = (annotation, *getattr(annotation, "__args__", ()))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def _sentences(problem: ValidationError) -> list[str]:
+    """One sentence for each place; a union says the same of each of its kinds."""
+    by_path: dict[str, str] = {}
+    for error in problem.errors(include_url=False):
+        path = ".".join(_place(error["loc"]))
+        by_path.setdefault(path, _sentence(path or "the document", error))
+    return list(by_path.values())
+
+
+def _place(where: tuple[int | str, ...]) -> list[str]:
+    """The keys to a place as a person finds them in the file: no kinds, no value's inside."""
+    depth = 3 if where[:1] in {("gpus",), ("trainers",)} else 2
+    parts = [str(part)[:80] for part in where[:depth] if part != "[key]"]
+    return [part if part.isprintable() else repr(part) for part in parts]
+
+
+def _sentence(path: str, error: Any) -> str:
+    kind, where = error["type"], error["loc"]
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _keys_at(where[:-1]), n=1)
+        return f"{path} is not a key" + (f" (the nearest is {near[0]})" if near else "")
+    if kind == "missing":
+        return f"{path} is missing"
+    if where[-1:] == ("[key]",):
+        return f"{path} is not allowed: {_reason(error)}"
+    return f"{path} is {error['input']!r:.60}: {_reason(error)}"
+
+
+def _reason(error: Any) -> str:
+    kind, where = error["type"], error["loc"]
+    if where[:2] == ("gpus", "exclude") and len(where) > 2:  # one of several kinds: name them all
+        return PATTERNS[CARD]
+    if where[:1] == ("trainers",) and len(where) > 3 and where[-1] != "[key]":
+        return WISH_WORDS
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind == "string_pattern_mismatch":
+        return PATTERNS[error["ctx"]["pattern"]]
+    return wanted(error)
+
+
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] | None = Profile
+    for part in path:
+        section = _section(section, str(part)) if section is not None else None
+    return list(section.model_fields) if section is not None else []

@@ -1,0 +1,85 @@
+"""A plan as the command that runs it: argv, environment, and a line for a shell."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+
+from gpuops.core.launch.plan import LaunchPlan
+
+RAS_VARIABLE = "NCCL_RAS_ADDR"
+
+
+def argv(plan: LaunchPlan) -> list[str]:
+    """The torchrun command of a plan.
+
+    gpuops owns restarting, so torchrun's own is off (it hands stale addresses to the new ranks:
+    pytorch#135712). Each rank's output goes to its own files below the attempt's log folder.
+    """
+    return [
+        plan.python,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=1",
+        f"--nproc-per-node={plan.nproc_per_node}",
+        "--max-restarts=0",
+        "--master-addr=127.0.0.1",
+        f"--master-port={plan.master_port}",
+        f"--rdzv-id={plan.run_id}",
+        f"--log-dir={plan.log_dir}",
+        "--redirects=3",
+        *plan.target.entry_argv,
+        *plan.program_arguments,
+    ]
+
+
+def environment(plan: LaunchPlan, given: Collection[str] = ()) -> dict[str, str]:
+    """What the plan adds to the environment; ``given`` are the names that are there already.
+
+    Cards are named by UUID, so that a card that falls off the bus can never shift the others. NCCL
+    gets an address of the run's own to answer at, where nobody gave it another: by default all
+    jobs of a machine share one.
+    """
+    answers = {RAS_VARIABLE: f"127.0.0.1:{plan.ras_port}"} if plan.device == "cuda" else {}
+    own = {} if RAS_VARIABLE in given else answers
+    added = {**own, **plan.profile_environment, **_visible(_cards(plan))}
+    if plan.target.kind == "trainer":  # a folder of that name where somebody stands is another one
+        added["PYTHONSAFEPATH"] = "1"
+    if plan.import_path is not None:
+        added["PYTHONPATH"] = plan.import_path
+    added["GPUOPS_RUN_ID"] = plan.run_id
+    added["GPUOPS_RUN_DIR"] = plan.run_dir
+    added["GPUOPS_BEAT_DIR"] = f"{plan.state_dir}/beats"
+    return added
+
+
+def one_card(plan: LaunchPlan) -> dict[str, str]:
+    """What makes a program that needs one device take one of the plan's, and nobody else's."""
+    return _visible(_cards(plan)[:1])
+
+
+def _cards(plan: LaunchPlan) -> list[str]:
+    if plan.device == "cpu":
+        return []
+    named = len(plan.gpu_uuids) == len(plan.gpu_indices)
+    return list(plan.gpu_uuids) if named else [str(index) for index in plan.gpu_indices]
+
+
+def _visible(cards: list[str]) -> dict[str, str]:
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(cards)}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **visible} if cards else visible
+
+
+def as_shell(plan: LaunchPlan) -> str:
+    """One command that pastes into a shell: working folder, environment, torchrun."""
+    variables = [f"{key}={shlex.quote(value)}" for key, value in environment(plan).items()]
+    command = argv(plan)
+    program = len(command) - len(plan.target.entry_argv) - len(plan.program_arguments)
+    rows = [
+        f"cd {shlex.quote(plan.working_dir)} &&",
+        " ".join(variables),
+        shlex.join(command[:3]),
+        shlex.join(command[3:program]),
+        shlex.join(command[program:]),
+    ]
+    return " \\\n  ".join(rows)

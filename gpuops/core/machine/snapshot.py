@@ -1,0 +1,81 @@
+"""One look at the host: all that preflight may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gpuops.core.finding import Finding
+from gpuops.core.machine.device import Box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """The Python that will train; ``None`` for what it does not have."""
+
+    path: str
+    python: str | None
+    torch: str | None
+    cuda: str | None
+    nccl: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A network interface that is up and running, with its addresses in the kernel's order."""
+
+    name: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataCount:
+    """A data set as it lies on disk: whole samples per split, and those that cannot be used.
+
+    ``incomplete`` names the sample folders that lack a file; ``unreadable`` those with a file that
+    nobody can read, with the reason: ``train/a: pose.npy is empty``. ``places`` is the folder of
+    each split; ``opened`` how many files were opened, and not judged by name and size alone.
+    """
+
+    root: str
+    samples: Mapping[str, int]
+    folders: tuple[str, ...]
+    incomplete: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    opened: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSnapshot:
+    """One look at the machine, at ``now_s`` (seconds since the epoch).
+
+    Cores and memory are what this user's processes may have, which in a container is less than the
+    machine's. ``open_files`` and ``memlock_bytes`` are the limits of a process, infinite where
+    there is none. ``clock_skew_s`` is how far the disk of the output is ahead of this machine's
+    clock. ``environment`` holds the variables that NCCL and gloo will read. ``trainer_findings``
+    are the trainer's own. ``gaps`` names what could not be read, and why.
+    """
+
+    hostname: str
+    now_s: float | None = None
+    cpu_cores: int | None = None
+    memory_total_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    shm_free_bytes: int | None = None
+    disk_free_bytes: int | None = None
+    output_writable: bool | None = None
+    open_files: float | None = None
+    memlock_bytes: float | None = None
+    clock_skew_s: float | None = None
+    clock_synchronised: bool | None = None
+    interfaces: tuple[Interface, ...] | None = None
+    infiniband: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port_free: bool | None = None
+    next_free_port: int | None = None
+    interpreter: Interpreter | None = None
+    box: Box = field(default_factory=Box)
+    data: DataCount | None = None
+    trainer_findings: tuple[Finding, ...] = ()
+    gaps: Mapping[str, str] = field(default_factory=dict)

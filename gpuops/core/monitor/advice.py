@@ -1,0 +1,79 @@
+"""What could go better on a box that works: each piece of advice with the number that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpuops.core.monitor.frame import Advice, CardRow, JobRow
+
+ENOUGH_LOOKS = 15
+IDLE_PCT, HOT_C = 50, 80
+MEMORY_LEAST, MEMORY_MOST = 0.7, 0.9
+WAITS = 0.2
+
+
+def advice(jobs: Sequence[JobRow], cards: Sequence[CardRow]) -> tuple[Advice, ...]:
+    """Of our jobs that train, and of hot cards, whoever heats them."""
+    found: list[Advice] = []
+    for job in jobs:
+        trains = any(rank.phase == "train" for rank in job.ranks)
+        if job.ours and job.standing == "healthy" and trains:
+            held = {index for rank in job.ranks for index in rank.gpus}
+            mine = [card for card in cards if card.index in held]
+            found += [*_loading(job, mine), *_memory(job, mine)]
+    hot = [card for card in cards if (card.temperature_c or 0) > HOT_C]
+    if hot:
+        top = max(card.temperature_c or 0 for card in hot)
+        found.append(
+            Advice(
+                about=_gpus(hot),
+                words=f"{top} °C, over {HOT_C}: look at fans, filters and the room's air",
+            )
+        )
+    return tuple(found)
+
+
+def _loading(job: JobRow, cards: Sequence[CardRow]) -> list[Advice]:
+    """Cards that idle while their ranks train are mostly waiting for data."""
+    waits = [rank.data_wait for rank in job.ranks if rank.data_wait is not None]
+    share = max(waits, default=None)
+    waiting = "" if share is None else f", its ranks wait up to {share:.0%} of a step for data"
+    means = [mean for card in cards if (mean := _mean(card.history[-ENOUGH_LOOKS:])) is not None]
+    if means and sum(means) / len(means) < IDLE_PCT:
+        usual = sum(means) / len(means)
+        words = f"{usual:.0f} % utilisation, under {IDLE_PCT}{waiting}: look at data loading"
+        if share is not None and share < WAITS:
+            words = f"{usual:.0f} % utilisation, under {IDLE_PCT}{waiting}: try a larger batch"
+        return [Advice(about=job.name, words=words)]
+    if not cards and share is not None and share >= WAITS:
+        words = f"its ranks wait up to {share:.0%} of a step for data: look at data loading"
+        return [Advice(about=job.name, words=words)]
+    return []
+
+
+def _memory(job: JobRow, cards: Sequence[CardRow]) -> list[Advice]:
+    shares = [
+        card.memory_used_bytes / card.memory_total_bytes
+        for card in cards
+        if card.memory_used_bytes is not None and card.memory_total_bytes
+    ]
+    if not shares:
+        return []
+    most = max(shares)
+    if most < MEMORY_LEAST:
+        words = f"{most:.0%} of its memory used, under {MEMORY_LEAST:.0%}: try a larger batch"
+        return [Advice(about=job.name, words=words)]
+    if most > MEMORY_MOST:
+        words = f"{most:.0%} of a card's memory used, over {MEMORY_MOST:.0%}: it may run out"
+        return [Advice(about=job.name, words=words)]
+    return []
+
+
+def _mean(readings: Sequence[int | None]) -> float | None:
+    """Of enough readings; a moment says nothing."""
+    known = [reading for reading in readings if reading is not None]
+    return sum(known) / len(known) if len(known) >= ENOUGH_LOOKS else None
+
+
+def _gpus(cards: Sequence[CardRow]) -> str:
+    return f"GPU {', '.join(str(card.index) for card in cards)}"

@@ -1,0 +1,123 @@
+"""The rows of the cards: one for each that was ever seen, whatever has become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from gpuops.core.machine.device import DENIED, Box, Device, select
+from gpuops.core.machine.gpu_health import unowned, why_slow
+from gpuops.core.monitor.frame import CardRow, CardState
+from gpuops.core.monitor.sample import JobSample
+
+HISTORY = 150  # looks: five minutes of one every two seconds
+
+
+def card_rows(
+    box: Box,
+    jobs: Sequence[JobSample],
+    before: Sequence[CardRow],
+    passed_s: float,
+    between: Collection[str] = (),
+) -> tuple[CardRow, ...]:
+    """A row a card, in bus order. Cards that the driver no longer shows keep theirs.
+
+    ``between``: the folders of runs of ours that are about to start again, and hold their cards.
+    """
+    known = {row.index: row for row in before}
+    ours = {*between, *(job.job.run_dir for job in jobs if job.job.ours)}
+    owners = _owners(jobs)
+    excluded = {
+        device.index
+        for job in jobs
+        if job.job.ours
+        for selector in job.facts.exclude_gpus
+        for device in select(box.devices, selector)
+    }
+    rows: dict[int, CardRow] = {}
+    for device in box.devices:
+        owner = owners.get(device.index) or _claimed(device, ours)
+        row = _row(device, owner, device.index in excluded)
+        rows[device.index] = _aged(row, known.get(device.index), passed_s)
+    fault = box.gaps.get("gpus", "the driver does not show it any more")
+    for index, row in known.items():
+        if index not in rows:
+            gone = CardRow(
+                index=index, name=row.name, uuid=row.uuid, state="unreadable", fault=fault
+            )
+            rows[index] = _aged(gone, row, passed_s)
+    return tuple(rows[index] for index in sorted(rows))
+
+
+def _row(device: Device, owner: str | None, excluded: bool) -> CardRow:  # noqa: FBT001 - a fact of it
+    state, fault = _state(device, owner, excluded=excluded)
+    return CardRow(
+        index=device.index,
+        name=device.name,
+        uuid=device.uuid,
+        state=state,
+        fault=fault,
+        utilization_pct=device.utilization_pct,
+        memory_used_bytes=device.memory_used_bytes,
+        memory_total_bytes=device.memory_total_bytes,
+        temperature_c=device.temperature_c,
+        power_w=device.power_w,
+        power_limit_w=device.power_limit_w,
+        clock_mhz=device.clock_mhz,
+        clock_max_mhz=device.clock_max_mhz,
+        slow=why_slow(device),
+        holder=owner or _stranger(device),
+    )
+
+
+def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[CardState, str | None]:
+    if device.state != "ok":
+        return device.state, device.fault
+    if owner is not None:
+        return "ok", None
+    if device.processes is None and device.processes_gap == DENIED:
+        return "no permission", device.processes_gap
+    if device.computing or device.claim is not None or unowned(device) is not None:
+        return "busy-other", None
+    return ("excluded" if excluded else "ok"), None
+
+
+def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
+    """Which job of ours is on which card, with its ranks there."""
+    found: dict[int, list[str]] = {}
+    for sample in jobs:
+        if not sample.job.ours:
+            continue
+        for rank in sample.job.ranks:
+            for index in sample.cards(rank):
+                found.setdefault(index, []).append(f"{sample.name} rank {rank.rank}")
+    return {index: ", ".join(names) for index, names in found.items()}
+
+
+def _claimed(device: Device, ours: Collection[str | None]) -> str | None:
+    """The run of ours that has claimed it, and is not on it yet or not any more."""
+    claim = device.claim
+    return claim.run_id if claim is not None and claim.run_dir in ours else None
+
+
+def _stranger(device: Device) -> str | None:
+    """Who of those that are none of our jobs has it."""
+    claim = device.claim
+    if claim is not None:
+        return f"{claim.run_id or 'a launch'}{f' of {claim.user}' if claim.user else ''}"
+    first, *others = device.computing or (None,)
+    if first is None:
+        return unowned(device)
+    who = f"{first.user or first.whose}: {first.command or f'pid {first.pid}'}"
+    return f"{who} and {len(others)} more" if others else who
+
+
+def _aged(row: CardRow, before: CardRow | None, passed_s: float) -> CardRow:
+    """With its past: how long it has been so, and how busy it was."""
+    past = before.history if before is not None else ()
+    same = before is not None and before.state == row.state
+    return replace(
+        row,
+        state_age_s=before.state_age_s + passed_s if before is not None and same else 0.0,
+        history=(*past[1 - HISTORY :], row.utilization_pct),
+    )

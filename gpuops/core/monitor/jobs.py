@@ -1,0 +1,307 @@
+"""The training jobs of a machine, put together from its processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gpuops.core.machine.device import Box
+
+Launcher = Literal["torchrun", "lost", "unknown"]
+
+# What a process is asked of its environment; the rest is nobody's business.
+VARIABLES = (
+    "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT",
+    "GPUOPS_RUN_ID", "GPUOPS_BEAT_DIR",
+)  # fmt: skip
+_SHARED = VARIABLES[2:]
+_AGENTS = {"torch.distributed.run", "torch.distributed.launch"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process; ``pid`` and ``start_ticks`` together name it for good.
+
+    ``state`` is the kernel's letter (R S D T t). ``ours``: it is this user's. ``python``: the
+    program is one, whatever it calls itself. ``environment`` holds those of ``VARIABLES`` that it
+    was started with; ``None`` where that may not be read. ``gpus`` are the indices of the cards
+    that list it, with the memory that it holds there.
+    """
+
+    pid: int
+    start_ticks: int
+    parent_pid: int
+    state: str
+    user: str | None
+    ours: bool
+    argv: tuple[str, ...]
+    python: bool
+    environment: Mapping[str, str] | None = field(default_factory=dict)
+    started_at_s: float | None = None
+    gpus: tuple[int, ...] = ()
+    gpu_memory_bytes: int | None = None
+
+    @property
+    def rank(self) -> int | None:
+        """The rank that it is, or that started it."""
+        return self.number("RANK")
+
+    def said(self, name: str) -> str | None:
+        """A variable that it was started with."""
+        return (self.environment or {}).get(name)
+
+    def number(self, name: str) -> int | None:
+        """A variable that counts something."""
+        value = self.said(name) or ""
+        return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One launch as it runs: torchrun, its ranks, and what these started (data loaders).
+
+    ``launcher`` is ``lost`` where torchrun has died and its ranks live on: nobody will end them.
+    It is ``unknown`` where something else has started them. ``run_id``, ``run_dir``, ``attempt``
+    say which gpuops run it is; ``reaper`` and ``supervisor_pid`` who of gpuops still cares for it.
+    """
+
+    user: str | None
+    ours: bool
+    launcher: Launcher
+    ranks: tuple[Process, ...]
+    children: tuple[Process, ...] = ()
+    agent: Process | None = None
+    reaper: Process | None = None
+    supervisor_pid: int | None = None
+    run_id: str | None = None
+    run_dir: str | None = None
+    attempt: int | None = None
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """All of it but gpuops' own: the ranks first, torchrun last."""
+        return (*self.ranks, *self.children, *([self.agent] if self.agent else []))
+
+    @property
+    def gpus(self) -> tuple[int, ...]:
+        """The cards that list it."""
+        return tuple(sorted({index for process in self.processes for index in process.gpus}))
+
+    @property
+    def gpu_memory_bytes(self) -> int | None:
+        """What it holds on them; ``None`` where the driver does not tell."""
+        held = [process.gpu_memory_bytes for process in self.processes]
+        return None if None in held else sum(size for size in held if size is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """All processes by pid; and of these gpuops' reapers, the torchruns, the ranks and theirs.
+
+    ``teams``: the torchruns by what all processes of their jobs share.
+    """
+
+    processes: Mapping[int, Process]
+    reapers: Mapping[int, Process]
+    agents: Mapping[int, Process]
+    marked: Mapping[int, Process]
+    teams: Mapping[tuple[str | None, ...], Sequence[Process]]
+
+    def parent(self, process: Process) -> Process | None:
+        return self.processes.get(process.parent_pid)
+
+
+def gather(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
+    """The training jobs among all processes of a machine, the oldest first."""
+    machine = _sort(processes)
+    families: dict[int, list[Process]] = {}  # a rank's, by its pid: itself and what it started
+    for process in machine.marked.values():
+        families.setdefault(_head(process, machine.marked).pid, []).append(process)
+    teams: dict[int, list[Process]] = {pid: [] for pid in machine.agents}
+    strays: dict[tuple[Launcher, tuple[str | None, ...], int], list[Process]] = {}
+    helpers: dict[int, list[Process]] = {}
+    for pid, family in families.items():
+        head = machine.marked[pid]
+        if head.parent_pid in teams:
+            teams[head.parent_pid].append(head)
+        elif (agent := _helped(head, machine)) is not None:
+            helpers.setdefault(agent.pid, []).extend(family)
+        elif (launcher := _launcher(head, machine)) is not None:
+            strays.setdefault((launcher, _key(head), head.parent_pid), []).append(head)
+    jobs = [
+        _job(machine, "torchrun", ranks, families, machine.agents[pid], helpers.get(pid, []))
+        for pid, ranks in teams.items()
+        if ranks or _is_torchrun(machine.agents[pid])
+    ]
+    jobs += [_job(machine, name[0], ranks, families) for name, ranks in strays.items()]
+    return tuple(sorted(jobs, key=lambda job: min(map(_age, job.processes))))
+
+
+Place = tuple[tuple[int, ...], int | None]
+"""The cards that list a process, and the memory that it holds there.
+
+Zero where all cards could be read and none lists it; ``None`` where that cannot be told.
+"""
+
+
+def places(box: Box | None) -> tuple[Mapping[int, Place], Place]:
+    """The place of each process that a card lists, by pid; and that of all others."""
+    devices = box.devices if box is not None else ()
+    readable = bool(devices) and all(device.processes is not None for device in devices)
+    listed: dict[int, list[tuple[int, int | None]]] = {}
+    for device in devices:
+        for process in device.processes or ():
+            listed.setdefault(process.pid, []).append((device.index, process.memory_bytes))
+    found: dict[int, Place] = {}
+    for pid, held in listed.items():
+        sizes = [size for _, size in held if size is not None]
+        known = readable and len(sizes) == len(held)
+        found[pid] = tuple(dict.fromkeys(index for index, _ in held)), sum(sizes) if known else None
+    return found, ((), 0 if readable else None)
+
+
+def on_cards(box: Box | None, pid: int) -> Place:
+    """The place of one process."""
+    found, elsewhere = places(box)
+    return found.get(pid, elsewhere)
+
+
+def program(argv: Sequence[str]) -> str | None:
+    """What a Python runs: a module's name or a script's path; ``None`` for any other command."""
+    if not argv or not argv[0].rpartition("/")[2].startswith(("python", "pypy")):
+        return None
+    words = iter(argv[1:])
+    for word in words:
+        if not word.startswith("-"):
+            return word
+        if word in {"-W", "-X", "--check-hash-based-pycs"}:
+            next(words, None)
+        elif not word.startswith(("--", "-W", "-X")):
+            flags, given, module = word.partition("m")
+            if "c" in flags:
+                return None
+            if given:
+                return module or next(words, None)
+    return None
+
+
+def _sort(processes: Iterable[Process]) -> _Machine:
+    everybody = {process.pid: process for process in sorted(processes, key=_age)}
+    reapers = {p.pid: p for p in everybody.values() if _is_reaper(p)}
+    agents = {p.pid: p for p in everybody.values() if _is_agent(p, reapers)}
+    others = (p for p in everybody.values() if p.pid not in agents and p.pid not in reapers)
+    marked = {p.pid: p for p in others if _is_marked(p, agents)}
+    teams: dict[tuple[str | None, ...], list[Process]] = {}
+    for rank in marked.values():
+        agent, shared = agents.get(rank.parent_pid), _key(rank)
+        if agent is not None and any(shared) and agent not in teams.setdefault(shared, []):
+            teams[shared].append(agent)
+    return _Machine(everybody, reapers, agents, marked, teams)
+
+
+def _is_reaper(process: Process) -> bool:
+    return (program(process.argv) or "").endswith("gpuops/reaper.py")
+
+
+def _is_torchrun(process: Process) -> bool:
+    runs = program(process.argv) or ""
+    return runs in _AGENTS or runs.rpartition("/")[2] == "torchrun"
+
+
+def _is_agent(process: Process, reapers: Mapping[int, Process]) -> bool:
+    """By its command; or as what a reaper has started, and not adopted."""
+    return _is_torchrun(process) or (process.parent_pid in reapers and process.rank is None)
+
+
+def _is_marked(process: Process, agents: Mapping[int, Process]) -> bool:
+    """Whether it is a rank or was started by one. A RANK alone some clusters give to everybody."""
+    if process.parent_pid in agents:
+        return process.environment is None or process.rank is not None
+    return process.rank is not None and process.number("LOCAL_RANK") is not None
+
+
+def _head(process: Process, marked: Mapping[int, Process]) -> Process:
+    """The rank that a process is, or that it comes from."""
+    parent = marked.get(process.parent_pid)
+    # Never to a younger one: that has been given the pid of a parent since, and may lead back here.
+    while parent is not None and _age(parent) < _age(process):
+        process, parent = parent, marked.get(parent.parent_pid)
+    return process
+
+
+def _age(process: Process) -> tuple[int, int]:
+    return process.start_ticks, process.pid
+
+
+def _helped(head: Process, machine: _Machine) -> Process | None:
+    """The torchrun for whose living job a process works that has left its parents.
+
+    A tool that rank 0 started and that went into the background; but not what is older than
+    that torchrun: the one before has left it behind.
+    """
+    for agent in machine.teams.get(_key(head), ()):
+        if agent.user == head.user and head.start_ticks >= agent.start_ticks:
+            return agent
+    return None
+
+
+def _launcher(head: Process, machine: _Machine) -> Launcher | None:
+    """Whether a rank without a torchrun has lost it; ``None`` where it is no rank at all.
+
+    Its parent is then whoever adopts orphans: pid 1, a reaper, an init of the session. torchrun
+    is a Python, under whatever name; so of a parent that is one, nobody can say that it is not it.
+    """
+    parent = machine.parent(head)
+    if parent is None:
+        adopted = head.parent_pid == 1  # not to be seen: others' processes may be hidden
+    else:
+        adopted = parent.pid in machine.reapers or not (parent.python or not parent.argv)
+    if not adopted or not (head.said("TORCHELASTIC_RUN_ID") or head.said("GPUOPS_RUN_ID")):
+        return "unknown"
+    # Else it is a tool that has outlived its job and harms nobody: one that uploads, say.
+    return "lost" if head.python or head.gpu_memory_bytes else None
+
+
+def _job(
+    machine: _Machine,
+    launcher: Launcher,
+    ranks: Sequence[Process],
+    families: Mapping[int, Sequence[Process]],
+    agent: Process | None = None,
+    helpers: Sequence[Process] = (),
+) -> TrainingJob:
+    first = agent or ranks[0]
+    reaper = machine.reapers.get(first.parent_pid)
+    boss = machine.parent(reaper) if reaper else None
+    children = [child for rank in ranks for child in families[rank.pid] if child is not rank]
+    everybody = (*ranks, first)
+    beats = _first_said(everybody, "GPUOPS_BEAT_DIR") or ""
+    run_dir, _, attempt = beats.removesuffix("/beats").rpartition("/state/attempt-")
+    return TrainingJob(
+        user=first.user,
+        ours=first.ours,
+        launcher=launcher,
+        ranks=tuple(sorted(ranks, key=lambda rank: -1 if rank.rank is None else rank.rank)),
+        children=(*children, *helpers),
+        agent=agent,
+        reaper=reaper,
+        supervisor_pid=boss.pid if boss and _is_gpuops(boss) else None,
+        run_id=_first_said(everybody, "GPUOPS_RUN_ID"),
+        run_dir=run_dir or None,
+        attempt=int(attempt) if attempt.isascii() and attempt.isdecimal() else None,
+    )
+
+
+def _is_gpuops(process: Process) -> bool:
+    runs = program(process.argv) or ""
+    return runs == "gpuops.__main__" or runs.rpartition("/")[2] == "gpuops"
+
+
+def _key(process: Process) -> tuple[str | None, ...]:
+    """What all processes of one launch share."""
+    return tuple(process.said(name) for name in _SHARED)
+
+
+def _first_said(processes: Iterable[Process], name: str) -> str | None:
+    return next((value for process in processes if (value := process.said(name))), None)

@@ -1,0 +1,100 @@
+"""Whether the job gets the cards that it wants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gpuops.core.finding import Finding, error, ok, warning
+from gpuops.core.launch.choice import Choice, reasons
+from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.preflight.requirements import Requirements
+
+
+def check_gpus(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+    """Enough usable cards, and none of somebody else's."""
+    choice, there = needs.choice, len(node.box.devices)
+    if profile.device == "cpu" or choice is None:
+        return None
+    if "gpus" in node.box.gaps:
+        blind = error(
+            "gpus",
+            f"the GPUs cannot be read: {node.box.gaps['gpus']}",
+            "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
+        )
+        return replace(blind, forcible=False)
+    finding = _chosen(choice, there, needs, profile)
+    return replace(finding, measured=len(choice.devices), wanted=choice.wanted)
+
+
+def check_claims(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+    """Whether other users of the machine will see which cards are ours."""
+    if profile.device == "cpu" or "claims" not in node.box.gaps:
+        return None
+    return warning(
+        "claims",
+        node.box.gaps["claims"],
+        "Without claims two launches may take the same card; docs/gpus.md says what they need.",
+    )
+
+
+def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -> Finding:
+    unread = [device for device in choice.devices if device.busy is None]
+    if choice.short and not (needs.shrink and choice.devices):
+        if needs.wait and choice.waiting_helps:
+            return warning("gpus", _too_few(choice, profile), "It queues until they are free.")
+        hint = _ways_out(choice, there, keeps_batch=needs.keeps_batch)
+        # What is in use can be shared; what is not there nobody can bring.
+        return replace(
+            error("gpus", _too_few(choice, profile), hint), forcible=choice.waiting_helps
+        )
+    if choice.short:
+        summary = f"{_cards(choice)} instead of {choice.wanted}: {reasons(choice.refused)}"
+        hint = (
+            "its steps see the same samples"
+            if needs.keeps_batch
+            else "its global batch shrinks with it"
+        )
+        return warning("gpus", summary, f"The job is shrunk to what is there; {hint}.")
+    if choice.shared:
+        summary = f"{_cards(choice)}, shared: {reasons(choice.shared)}"
+        hint = "Both jobs will be slower, and either may run out of memory."
+        return warning("gpus", summary, hint)
+    if unread:
+        unseen = ", ".join(str(device.index) for device in unread)
+        why = unread[0].processes_gap or "the driver does not list them"
+        summary = f"{_cards(choice)}; who uses {unseen} cannot be seen: {why}"
+        return warning("gpus", summary, "`sudo nvidia-smi` may show it.")
+    return ok("gpus", f"{_cards(choice)} of {there}, all free")
+
+
+def _cards(choice: Choice) -> str:
+    return f"GPU {', '.join(str(device.index) for device in choice.devices) or '—'}"
+
+
+def _too_few(choice: Choice, profile: Profile) -> str:
+    model = f" {profile.gpus.model}" if profile.gpus and profile.gpus.model else ""
+    there = len(choice.devices)
+    return (
+        f"{choice.wanted}{model} wanted, {there or 'none'} free"
+        f"{f' ({_cards(choice)})' if there else ''}: {reasons(choice.refused)}"
+    )
+
+
+def _ways_out(choice: Choice, there: int, *, keeps_batch: bool) -> str:
+    ways: list[str] = []
+    if choice.waiting_helps:
+        ways.append("`--wait` queues until they are free")
+    if choice.devices:
+        same = " with the same global batch" if keeps_batch else ""
+        ways.append(f"`--shrink` starts on {len(choice.devices)}{same}")
+    if choice.waiting_helps:
+        ways.append("`--force gpus` shares cards that are in use")
+    if not ways:
+        ways.append(
+            "`gpuops gpus` lists the cards; `--profile cpu` runs without"
+            if there
+            else "`--profile cpu` runs without a GPU"
+        )
+    text = "; ".join(ways)
+    return f"{text[0].upper()}{text[1:]}." if text[0].isalpha() else f"{text}."

@@ -1,0 +1,231 @@
+"""Checks of the machine around the cards."""
+
+from __future__ import annotations
+
+from gpuops.core.finding import Finding, error, ok, warning
+from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.preflight.network import setting
+from gpuops.core.preflight.requirements import Requirements
+from gpuops.core.units import GIB, MIB, many
+
+# Docker gives 64 MiB; a batch on its way and the buffers of a few NCCL rings take more.
+SHM_BYTES = GIB // 4
+# A file's time may be this far from the machine's without anybody being misled.
+SKEW_S = 2.0
+CROWD = 4  # CPU ranks a core: from here on hardly anything moves
+
+
+def check_memory(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+    """Workers that want more memory than there is are killed."""
+    total, available = node.memory_total_bytes, node.memory_available_bytes
+    if total is None or available is None:
+        return warning("memory", "the host memory could not be read", "See /proc/meminfo.")
+    each = needs.memory_per_worker_bytes
+    wanted = needs.workers * each
+    measured, want = f"{available / GIB:.1f} GiB", f"{wanted / GIB:.1f} GiB"
+    if wanted > available:
+        fits = available // each
+        if profile.device == "cpu" and node.cpu_cores is not None:
+            fits = min(fits, node.cpu_cores)
+        return error(
+            "memory",
+            f"{_workers(needs)} need about {want} of memory, {measured} are available",
+            f"Use `--nproc-per-node {fits}` or fewer."
+            if fits > 0
+            else "Free some memory: not even one worker fits.",
+            measured=measured,
+            wanted=want,
+        )
+    return ok(
+        "memory",
+        f"{available / GIB:.1f} of {total / GIB:.1f} GiB available, about {want} wanted",
+        measured=measured,
+        wanted=want,
+    )
+
+
+def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+    """Each rank keeps a core busy, and so does each process that reads data for it."""
+    cores, loaders = node.cpu_cores, needs.loader_workers
+    if cores is None:
+        return None
+    wanted = needs.workers * (1 + loaders)
+    if node.box.simulated is not None and wanted > cores:
+        return warning(
+            "cores",
+            f"{wanted} processes would share {many(cores, 'core')} of this machine, "
+            f"not of {node.box.simulated}",
+            "Look there: each rank keeps a core busy, and each process that reads data another.",
+            measured=cores,
+            wanted=wanted,
+        )
+    if profile.device == "cpu" and needs.workers > CROWD * cores:
+        return error(
+            "cores",
+            f"{_workers(needs)} on {many(cores, 'core')} would hardly move",
+            f"Use `--nproc-per-node {cores}` or fewer.",
+            measured=cores,
+            wanted=wanted,
+        )
+    if needs.workers > cores:
+        return warning(
+            "cores",
+            f"{_workers(needs)} share {many(cores, 'core')}",
+            f"`--nproc-per-node {cores}` is as fast."
+            if profile.device == "cpu"
+            else "The cards will wait for them: ask for more cores, or take fewer cards.",
+            measured=cores,
+            wanted=wanted,
+        )
+    if wanted > cores:
+        return warning(
+            "cores",
+            f"{_workers(needs)} with {loaders} reading data for each share {many(cores, 'core')}",
+            f"`--num-workers {cores // needs.workers - 1}` leaves each a core.",
+            measured=cores,
+            wanted=wanted,
+        )
+    readers = f" and {wanted - needs.workers} that read data" if loaders else ""
+    said = f"{many(cores, 'core')} for {_workers(needs)}{readers}"
+    return ok("cores", said, measured=cores, wanted=wanted)
+
+
+def check_shm(node: NodeSnapshot, _profile: Profile, _needs: Requirements) -> Finding | None:
+    """Data loaders hand batches over through /dev/shm, and NCCL its rings."""
+    free = node.shm_free_bytes
+    if free is None:
+        return None
+    measured, want = f"{free / GIB:.2f} GiB", f"{SHM_BYTES / GIB:.2f} GiB"
+    if free < SHM_BYTES:
+        return warning(
+            "shm",
+            f"/dev/shm has only {measured} free, {want} are safe",
+            "Enlarge it (Docker: `--shm-size 8g`), or keep `--num-workers 0`.",
+            measured=measured,
+            wanted=want,
+        )
+    return ok("shm", f"/dev/shm has {free / GIB:.1f} GiB free", measured=measured, wanted=want)
+
+
+def check_open_files(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """A rank holds a descriptor for each tensor that its loaders have ready, and for its peers.
+
+    The limit is one of each process. A loader has two batches ready, of up to 16 tensors; torch,
+    CUDA and the libraries hold the first few hundred.
+    """
+    if node.open_files is None:
+        return None
+    wanted = 256 + 16 * needs.workers + 32 * needs.loader_workers
+    measured = "no limit" if node.open_files == float("inf") else int(node.open_files)
+    if node.open_files < wanted:
+        return warning(
+            "open-files",
+            f"a process may open {measured} files, a rank of this job may want {wanted}",
+            "`ulimit -n 65536` before the launch (more than the hard limit: limits.conf).",
+            measured=measured,
+            wanted=wanted,
+        )
+    return ok("open-files", f"{measured} for each process", measured=measured, wanted=wanted)
+
+
+def check_memlock(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+    """InfiniBand reads and writes memory that is locked in place."""
+    if (
+        profile.device == "cpu"
+        or not node.infiniband
+        or node.memlock_bytes is None
+        or setting(node, profile, "NCCL_IB_DISABLE") == "1"
+    ):
+        return None
+    cards = ", ".join(node.infiniband)
+    if node.memlock_bytes != float("inf"):
+        measured = f"{node.memlock_bytes / MIB:.0f} MiB"
+        return warning(
+            "memlock",
+            f"a process may lock {measured} of memory, InfiniBand ({cards}) wants no limit",
+            "`ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`), "
+            "or `NCCL_IB_DISABLE=1`.",
+            measured=measured,
+            wanted="no limit",
+        )
+    return ok(
+        "memlock",
+        f"no limit on locked memory, as InfiniBand ({cards}) wants it",
+        measured="no limit",
+        wanted="no limit",
+    )
+
+
+def check_output(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """The run folder must be writable, and have room for the checkpoints."""
+    if node.output_writable is False:
+        return error(
+            "output",
+            f"{needs.output_dir} cannot be written: {node.gaps.get('output', 'no permission')}",
+            "Choose another folder with `--runs-dir DIR` or the trainer's `--out-dir DIR`.",
+        )
+    if node.disk_free_bytes is None:
+        return warning("output", f"free space at {needs.output_dir} is unknown", "Look with `df`.")
+    measured, want = f"{node.disk_free_bytes / GIB:.1f} GiB", f"{needs.disk_bytes / GIB:.1f} GiB"
+    if node.disk_free_bytes < needs.disk_bytes:
+        return error(
+            "output",
+            f"{needs.output_dir} has {node.disk_free_bytes / GIB:.2f} GiB free, "
+            f"the checkpoints want {needs.disk_bytes / GIB:.2f} GiB",
+            "Make room, or choose another disk with `--runs-dir DIR`.",
+            measured=measured,
+            wanted=want,
+        )
+    return ok(
+        "output",
+        f"{needs.output_dir}: {measured} free, about {want} wanted",
+        measured=measured,
+        wanted=want,
+    )
+
+
+def check_clock(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """Ages of files are told wrongly where another machine's clock dates them."""
+    skew = node.clock_skew_s
+    if skew is None:
+        return None
+    adrift = "; no time server keeps ours" if node.clock_synchronised is False else ""
+    measured, want = f"{skew:+.1f} s", f"within {SKEW_S:.0f} s"
+    if abs(skew) > SKEW_S:
+        way = "ahead of" if skew > 0 else "behind"
+        return warning(
+            "clock",
+            f"the disk of {needs.output_dir} is {abs(skew):.1f} s {way} our clock{adrift}",
+            "Set both clocks by one time server (`timedatectl set-ntp true`), "
+            "or keep runs on a local disk with `--runs-dir DIR`.",
+            measured=measured,
+            wanted=want,
+        )
+    said = f"our clock and the disk of {needs.output_dir} agree{adrift}"
+    return ok("clock", said, measured=measured, wanted=want)
+
+
+def check_port(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """Torchrun's rendezvous needs its port."""
+    if node.port_free is None:
+        return None
+    if not node.port_free:
+        free, why = node.next_free_port, node.gaps.get("port", "in use")
+        return error(
+            "port",
+            f"port {needs.master_port} is {why}",
+            f"Another job may run: `gpuops runs list`. Port {free} is free: `--master-port {free}`."
+            if free
+            else "Another job may run: `gpuops runs list`. Choose one with `--master-port P`.",
+            measured=why,
+            wanted="free",
+        )
+    instead = needs.usual_port not in {None, needs.master_port}
+    said = f"rendezvous port {needs.master_port} is free"
+    said += f" ({needs.usual_port} is not)" if instead else ""
+    return ok("port", said, measured="free", wanted="free")
+
+
+def _workers(needs: Requirements) -> str:
+    return many(needs.workers, "worker")

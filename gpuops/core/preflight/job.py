@@ -1,0 +1,170 @@
+"""Checks of what will run: the interpreter, the driver below it, the data, the checkpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gpuops.core.finding import Finding, error, ok, warning
+from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.snapshot import DataCount, NodeSnapshot
+from gpuops.core.preflight.requirements import Requirements
+
+NAMED = 3
+# The oldest Linux driver for any CUDA of a major version: the release notes of the CUDA toolkit.
+LEAST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
+
+
+def check_torch(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+    """Torch must be in the interpreter that will train, with CUDA where the profile has GPUs."""
+    found = node.interpreter
+    if found is None or found.python is None:
+        path = found.path if found else "the interpreter"
+        return error(
+            "torch",
+            f"{path} does not run as a Python interpreter",
+            "Give another with `--python PATH`.",
+            wanted="torch",
+        )
+    if found.torch is None:
+        return error(
+            "torch",
+            f"torch is not installed in {found.path}",
+            f"Install it there (`{found.path} -m pip install torch`), "
+            "or give an interpreter that has it with `--python PATH`.",
+            measured=f"Python {found.python}",
+            wanted="torch",
+        )
+    versions = f"Python {found.python}, torch {found.torch}"
+    if profile.device == "cuda" and found.cuda is None:
+        said = f"{versions} of {found.path} is built without CUDA"
+        if node.box.simulated is not None:
+            return warning(
+                "torch",
+                f"{said}: this machine's, not that of {node.box.simulated}",
+                "There a CUDA build of torch is needed.",
+                measured=found.torch,
+                wanted="a CUDA build",
+            )
+        return error(
+            "torch",
+            said,
+            "Install a CUDA build of torch, or use `--profile cpu`.",
+            measured=found.torch,
+            wanted="a CUDA build",
+        )
+    versions += f", CUDA {found.cuda}" if found.cuda else ""
+    versions += f", NCCL {found.nccl}" if found.nccl else ""
+    return ok("torch", versions, measured=found.torch)
+
+
+def check_driver(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+    """A driver runs every CUDA of its own major version, and all older ones."""
+    driver, cuda = node.box.driver, node.box.cuda
+    if profile.device == "cpu" or driver is None:
+        return None
+    runs = f"NVIDIA driver {driver}" + (f" (CUDA {cuda[0]}.{cuda[1]})" if cuda else "")
+    built = node.interpreter.cuda if node.interpreter else None
+    wants = _numbers(built or "")[:2]
+    if not wants:
+        return ok("driver", runs, measured=driver)
+    least = LEAST_DRIVER.get(wants[0])
+    wanted = f">= {least}" if least else f"one for CUDA {wants[0]}"
+    if _too_old(driver, cuda, wants[0]):
+        newest = f"CUDA {cuda[0]}" if cuda else "an older CUDA"
+        return error(
+            "driver",
+            f"{runs} does not run torch's CUDA {built}: {wanted.removeprefix('>= ')} "
+            f"{'or newer ' if least else ''}is needed",
+            f"Update the driver, or install a torch that is built for {newest}.",
+            measured=driver,
+            wanted=wanted,
+        )
+    bridged = cuda is not None and wants[0] == cuda[0] and wants > cuda
+    how = ", by CUDA's minor version compatibility" if bridged else ""
+    return ok("driver", f"{runs} runs torch's CUDA {built}{how}", measured=driver, wanted=wanted)
+
+
+def check_data(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """The data set must be there, with every split that training reads."""
+    if needs.data_built_in is not None:
+        return ok("data", f"built-in data ({needs.data_built_in})")
+    if needs.data_root is None:
+        return None
+    found = node.data
+    if found is None:
+        return error(
+            "data",
+            node.gaps.get("data", f"{needs.data_root} is not a data set"),
+            "`--data synthetic` trains without files; `gpuops data import --help` brings yours in.",
+        )
+    whole = f"{sum(found.samples.values())} samples"
+    for split in needs.data_splits:
+        if not found.samples.get(split):
+            there = f"it holds: {', '.join(found.folders) or 'nothing'}"
+            faults = _faults(found, below=f"{found.places.get(split, split)}/")
+            return error(
+                "data",
+                f"there is no folder {split}/ in {found.root} ({there})"
+                if split not in found.samples
+                else f"{found.root} has no samples in its {split} split ({faults or there})",
+                f"Samples belong in {found.root}/{split}/<sample>/.",
+                measured=whole,
+                wanted=f"samples in {', '.join(needs.data_splits)}",
+            )
+    counts = ", ".join(f"{count} {split}" for split, count in found.samples.items())
+    if found.incomplete or found.unreadable:
+        return warning(
+            "data",
+            f"{found.root}: {counts}; {_faults(found)}",
+            "Training stops at an unreadable sample: mend it, or move its folder away."
+            if found.unreadable
+            else "A sample that lacks a file is left out: mend it, or move its folder away.",
+            measured=f"{len(found.incomplete) + len(found.unreadable)} broken samples",
+            wanted="none",
+        )
+    opened = f" (by name and size; {found.opened} opened)" if found.opened else ""
+    return ok("data", f"{found.root}: {counts}{opened}", measured=whole)
+
+
+def check_resume(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """Whether there is anything to go on from; where the trainer itself has looked, it says so."""
+    looked = any(found.check == "checkpoint" for found in node.trainer_findings)
+    if needs.resume is None or looked:
+        return None
+    if needs.resume_checkpoint is None:
+        return warning(
+            "resume",
+            f"{needs.resume} has no checkpoint: it begins anew",
+            "`gpuops runs show RUN` lists what a run keeps.",
+            measured="none",
+            wanted="a checkpoint",
+        )
+    said = f"goes on from {needs.resume_checkpoint}"
+    return ok("resume", said, measured=needs.resume_checkpoint)
+
+
+def _too_old(driver: str, cuda: tuple[int, int] | None, major: int) -> bool:
+    """Whether a driver cannot run any CUDA of a major version; unknown is not too old."""
+    if cuda is not None:
+        return major > cuda[0]
+    least = LEAST_DRIVER.get(major)
+    return least is not None and _numbers(driver) < _numbers(least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _faults(found: DataCount, below: str = "") -> str:
+    """``incomplete: train/a; unreadable: train/b: pose.npy is empty``, of a folder or of all."""
+    named = {
+        "incomplete": [name for name in found.incomplete if name.startswith(below)],
+        "unreadable": [name for name in found.unreadable if name.startswith(below)],
+    }
+    return "; ".join(f"{fault}: {_few(names)}" for fault, names in named.items() if names)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"

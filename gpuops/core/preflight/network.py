@@ -1,0 +1,135 @@
+"""Which network interface the ranks will talk over, by the rules of NCCL and of gloo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gpuops.core.finding import Finding, error, ok
+from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.snapshot import Interface, NodeSnapshot
+from gpuops.core.preflight.requirements import Requirements
+
+# What NCCL tries in turn where nobody tells it: https://docs.nvidia.com/deeplearning/nccl, "env".
+NCCL_PREFERS = ("ib", "^docker,lo,virbr", "docker", "lo", "virbr")
+LAST_RESORTS = ("docker", "lo", "virbr")
+FAMILIES = ("AF_INET", "AF_INET6")
+
+
+def check_network(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+    """Even ranks of one machine find each other over an interface."""
+    if node.interfaces is None:
+        return None
+    if profile.device == "cpu":
+        return _gloo(node, profile)
+    return _nccl(node, profile, needs)
+
+
+def setting(node: NodeSnapshot, profile: Profile, name: str) -> str:
+    """A variable as the ranks will see it: the profile's word counts more than the shell's."""
+    return profile.environment.get(name, node.environment.get(name, ""))
+
+
+def nccl_interfaces(
+    interfaces: Sequence[Interface], ifname: str = "", family: str = ""
+) -> list[Interface]:
+    """The interfaces that NCCL takes, the first of them to begin with; none where it would fail.
+
+    ``ifname`` and ``family`` are NCCL_SOCKET_IFNAME and NCCL_SOCKET_FAMILY: a list of prefixes, of
+    exact names after ``=``, of those to leave out after ``^``. A value of one letter counts as
+    none, and blanks count as part of a name.
+    """
+    usable = [interface for interface in interfaces if _address(interface, family)]
+    for rule in [ifname] if len(ifname) > 1 else NCCL_PREFERS:
+        if found := [interface for interface in usable if _matches(interface.name, rule)]:
+            return found
+    return []
+
+
+def _matches(name: str, rule: str) -> bool:
+    without = rule.startswith("^")
+    rule = rule.removeprefix("^")
+    exact = rule.startswith("=")
+    # A port may follow a name; NCCL looks at it for a fixed port only.
+    entries = [entry.partition(":")[0] for entry in rule.removeprefix("=").split(",")]
+    entries = [entry for entry in entries if entry]
+    found = not entries or any(
+        name == entry if exact else name.startswith(entry) for entry in entries
+    )
+    return found != without
+
+
+def _address(interface: Interface, family: str) -> str | None:
+    """The address that NCCL would use: never IPv6's loopback, only of the family if one is set."""
+    for address in interface.addresses:
+        own = FAMILIES[":" in address]
+        if address != "::1" and (family == own or family not in FAMILIES):
+            return address
+    return None
+
+
+def _nccl(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding:
+    ifname = setting(node, profile, "NCCL_SOCKET_IFNAME")
+    family = setting(node, profile, "NCCL_SOCKET_FAMILY")
+    interfaces = node.interfaces or ()
+    chosen = nccl_interfaces(interfaces, ifname, family)
+    if chosen:
+        named = " and ".join(f"{one.name} ({_address(one, family)})" for one in chosen)
+        resort = not ifname and chosen[0].name.startswith(LAST_RESORTS)
+        return ok(
+            "network",
+            f"NCCL talks over {named}{', for want of another' if resort else ''}",
+            measured=", ".join(one.name for one in chosen),
+            wanted=ifname or "any",
+        )
+    there = ", ".join(interface.name for interface in interfaces) or "none"
+    said = (
+        f"NCCL_SOCKET_IFNAME={ifname} ({_where(profile, 'NCCL_SOCKET_IFNAME')}) leaves NCCL no "
+        f"interface (up and with an address: {there})"
+        if len(ifname) > 1
+        else f"NCCL finds no interface (up and with an address: {there})"
+    )
+    found = error(
+        "network",
+        said,
+        _way_out(profile, "NCCL_SOCKET_IFNAME", nccl_interfaces(interfaces, "", family)),
+        measured="none",
+        wanted=ifname or "any",
+    )
+    # With one rank NCCL may never be asked.
+    return found if needs.workers > 1 else replace(found, severity="warning")
+
+
+def _gloo(node: NodeSnapshot, profile: Profile) -> Finding | None:
+    """Gloo takes names as they are written: neither prefixes nor signs."""
+    ifname = setting(node, profile, "GLOO_SOCKET_IFNAME")
+    if len(ifname) <= 1:
+        return None  # the address of the machine's own name, or else the loopback
+    interfaces = node.interfaces or ()
+    names = [name for name in ifname.split(",") if name]
+    there = {interface.name for interface in interfaces}
+    if all(name in there for name in names):
+        return ok("network", f"gloo talks over {', '.join(names)}", measured=ifname, wanted=ifname)
+    return error(
+        "network",
+        f"GLOO_SOCKET_IFNAME={ifname} ({_where(profile, 'GLOO_SOCKET_IFNAME')}) must name "
+        f"interfaces as they are, and there are: {', '.join(sorted(there)) or 'none'}",
+        _way_out(profile, "GLOO_SOCKET_IFNAME", nccl_interfaces(interfaces)),
+        measured=", ".join(sorted(there)) or "none",
+        wanted=ifname,
+    )
+
+
+def _where(profile: Profile, name: str) -> str:
+    return f"of profile {profile.name}" if name in profile.environment else "of the environment"
+
+
+def _way_out(profile: Profile, name: str, usable: Sequence[Interface]) -> str:
+    if not usable:
+        return "`ip address` shows the interfaces; `sudo ip link set lo up` starts the loopback."
+    if name in profile.environment:
+        return (
+            f"Write `{name}: {usable[0].name}` under `environment` in a profile of your own: "
+            f"`gpuops profiles show {profile.name}` prints this one."
+        )
+    return f"`unset {name}`, or `export {name}={usable[0].name}`."

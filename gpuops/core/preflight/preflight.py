@@ -1,0 +1,71 @@
+"""What would go wrong, before it does."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from gpuops.core.finding import Finding
+from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.preflight import gpu_health, gpus, host, job, network
+from gpuops.core.preflight.requirements import Requirements
+from gpuops.errors import UsageError
+
+Check = Callable[[NodeSnapshot, Profile, Requirements], Finding | Sequence[Finding] | None]
+
+CHECKS: tuple[Check, ...] = (
+    job.check_torch,
+    job.check_driver,
+    gpus.check_gpus,
+    gpus.check_claims,
+    gpu_health.check_cards,
+    host.check_memory,
+    host.check_cores,
+    host.check_shm,
+    host.check_open_files,
+    host.check_memlock,
+    host.check_output,
+    host.check_clock,
+    network.check_network,
+    host.check_port,
+    job.check_data,
+    job.check_resume,
+)
+
+# What --force may name, whether or not it is found today: a script says it once for all days.
+NAMES = (
+    "torch", "driver", "gpus", "claims", "cards", "temperature", "ecc", "remap", "xid", "throttle",
+    "pcie", "nvlink", "persistence", "headroom", "topology", "others", "memory", "cores", "shm",
+    "open-files", "memlock", "output", "clock", "network", "port", "data", "resume",
+)  # fmt: skip
+
+
+def preflight(node: NodeSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
+    """Every check's findings, in the order in which a person would look; the trainer's own last."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        found = check(node, profile, needs)
+        if isinstance(found, Finding):
+            findings.append(found)
+        elif found is not None:
+            findings.extend(found)
+    return [*findings, *node.trainer_findings]
+
+
+def stopping(findings: Sequence[Finding], force: Sequence[str] = ()) -> list[Finding]:
+    """The errors that stop a launch: that nobody overruled by name, or that nobody can.
+
+    Raises:
+        UsageError: a name overrules nothing.
+    """
+    known = dict.fromkeys((*NAMES, *(found.check for found in findings)))
+    for name in force:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"--force {name} names no check{f'; did you mean {near[0]}?' if near else '.'}",
+                f"The checks: {', '.join(known)}.",
+            )
+    errors = [found for found in findings if found.severity == "error"]
+    return [found for found in errors if found.check not in force or not found.forcible]

@@ -1,0 +1,33 @@
+"""What a job needs of its host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpuops.core.launch.choice import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What the job needs of its host. ``data_root`` is ``None`` where it needs no files.
+
+    ``loader_workers`` are the processes that read data for each worker. ``usual_port`` is the one
+    that the profile names, where another is taken.
+    """
+
+    workers: int
+    loader_workers: int = 0
+    master_port: int
+    usual_port: int | None = None
+    output_dir: str
+    memory_per_worker_bytes: int
+    disk_bytes: int
+    choice: Choice | None = None
+    shrink: bool = False
+    wait: bool = False
+    keeps_batch: bool = False
+    data_root: str | None = None
+    data_splits: tuple[str, ...] = ()
+    data_built_in: str | None = None
+    resume: str | None = None
+    resume_checkpoint: str | None = None

@@ -1,0 +1,84 @@
+"""Recent Xid errors of the chosen GPUs, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from gpuops.core.finding import Finding, ok, warning
+from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.device import Device, Xid
+from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.machine.xids import MEANINGS, REMEDIES, UNKNOWN, Remedy
+from gpuops.core.preflight.requirements import Requirements
+
+DAY_S = 86_400.0
+# A program's mistake tells little of the card, and less every day.
+RECENT_S: dict[Remedy, float] = {"none": DAY_S, "look": 7 * DAY_S}
+
+
+def check_xid(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """Recent errors of the chosen cards; programs' own mistakes are told, not warned about."""
+    cards = needs.choice.devices if needs.choice else ()
+    ill = [card for card in cards if _recent(card, node.now_s)]
+    if not ill:
+        return None
+    said = "; ".join(f"GPU {card.index}: {_told(card, node.now_s)}" for card in ill)
+    codes = sorted({xid.code for card in ill for xid in _recent(card, node.now_s)})
+    measured = ", ".join(f"Xid {code}" for code in codes)
+    worst = max((_remedy(code) for code in codes), key=REMEDIES.index)
+    if worst == "none":
+        return ok("xid", said, measured=measured)
+    sick = [
+        str(card.index)
+        for card in ill
+        if any(_remedy(xid.code) == worst for xid in _recent(card, node.now_s))
+    ]
+    return warning("xid", said, _hint(worst, ",".join(sick)), measured=measured, wanted="none")
+
+
+def _hint(worst: Remedy, cards: str) -> str:
+    if worst == "restart":
+        return (
+            "Switch the machine off and on before you trust it; if it falls off again, "
+            f"reseat or replace it. Until then: `--exclude-gpu {cards}`."
+        )
+    if worst == "reset":
+        return (
+            f"Reset it before you trust it: `sudo nvidia-smi --gpu-reset -i {cards}`, "
+            f"with nothing running on it. Until then: `--exclude-gpu {cards}`."
+        )
+    return f"`nvidia-smi -q -d ECC,ROW_REMAPPER -i {cards}` shows the state of its memory."
+
+
+def _told(card: Device, now_s: float | None) -> str:
+    """Each code once: how often, what it means, when last."""
+    recent = _recent(card, now_s)
+    times = Counter(xid.code for xid in recent)
+    return ", ".join(
+        f"Xid {code}{f' ({count} times)' if count > 1 else ''}, "
+        f"{MEANINGS.get(code, UNKNOWN)[0]}{_ago(recent, code, now_s)}"
+        for code, count in times.items()
+    )
+
+
+def _recent(card: Device, now_s: float | None) -> list[Xid]:
+    return [
+        xid
+        for xid in card.xids or ()
+        if now_s is None or now_s - xid.at_s <= RECENT_S.get(_remedy(xid.code), RECENT_S["look"])
+    ]
+
+
+def _remedy(code: int) -> Remedy:
+    return MEANINGS.get(code, UNKNOWN)[1]
+
+
+def _ago(xids: Iterable[Xid], code: int, now_s: float | None) -> str:
+    if now_s is None:
+        return ""
+    passed = max(0.0, now_s - max(xid.at_s for xid in xids if xid.code == code))
+    for unit, seconds in (("d", DAY_S), ("h", 3600.0), ("min", 60.0)):
+        if passed >= seconds:
+            return f" ({passed // seconds:.0f} {unit} ago)"
+    return " (just now)"

@@ -1,0 +1,157 @@
+"""The pictures of a run: from a trainer's own figures, and from what was seen of the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeGuard
+
+from gpuops.core.report.curves import Chart, Curve, curve
+from gpuops.core.report.history import Life
+from gpuops.core.run.telemetry import CardSample, Recording, Sample
+from gpuops.core.units import GIB
+
+Row = Mapping[str, Any]
+NOT_FIGURES = {
+    "step", "total_steps", "time", "split", "seconds", "epoch", "steps_per_s", "data_wait",
+}  # fmt: skip
+TITLES = {"loss": "Loss", "lr": "Learning rate"}
+MOST_FIGURES = 24
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a JSON file is a number; true and false are none."""
+    return type(value) is float or type(value) is int
+
+
+def of_figures(rows: Sequence[Row]) -> tuple[Chart, ...]:
+    """A picture of each figure that a trainer logged, a curve a split; the loss comes first."""
+    points: dict[str, dict[str, list[tuple[float, float | None]]]] = {}
+    for row in rows:
+        step = row.get("step")
+        if not is_number(step):
+            continue
+        own = points.setdefault(str(row.get("split", "train")), {})
+        for name, value in row.items():
+            if value is None or is_number(value):
+                own.setdefault(name, []).append((step, value))
+    names = dict.fromkeys(
+        name for own in points.values() for name in own if name not in NOT_FIGURES
+    )
+    shown = sorted(names, key=lambda name: (name != "loss", name != "lr"))[:MOST_FIGURES]
+    return _shown(
+        Chart(
+            title=TITLES.get(name, name),
+            unit="",
+            over="steps",
+            curves=tuple(curve(split, own[name]) for split, own in points.items() if name in own),
+            floor=0.0 if name == "lr" else None,
+        )
+        for name in shown
+    )
+
+
+def of_losses(samples: Sequence[Sample]) -> tuple[Chart, ...]:
+    """The loss as the ranks said it, where the program logs no figures of its own."""
+    points = [(s.step, s.loss) for s in samples if s.step is not None and s.loss is not None]
+    loss = Chart(title="Loss", unit="", over="steps", curves=(curve("train", points),))
+    return _shown((loss,))
+
+
+def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ...]:
+    """What the supervisor saw, over the time that the run really ran."""
+    samples, every_s = recording.samples, recording.every_s
+    indices = sorted({index for sample in samples for index in sample.gpus})
+
+    def job(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
+        line = curve("all ranks", _over_time(found, samples, value))
+        return _seen(title, unit, line, floor=0.0)
+
+    def steps(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
+        stepping = [sample for sample in samples if sample.step_s is not None]
+        line = curve("all ranks", _over_time(found, stepping, value, 5 * every_s))
+        return _seen(title, unit, line, floor=0.0)
+
+    def cards(
+        title: str,
+        unit: str,
+        value: Callable[[CardSample], float | None],
+        floor: float | None = 0.0,
+        ceiling: float | None = None,
+    ) -> Chart:
+        def of(index: int) -> Callable[[Sample], float | None]:
+            return lambda sample: value(sample.gpus[index]) if index in sample.gpus else None
+
+        lines = [curve(f"GPU {i}", _over_time(found, samples, of(i))) for i in indices]
+        return _seen(title, unit, *lines, floor=floor, ceiling=ceiling)
+
+    return _shown(
+        (
+            replace(job("Progress", "steps", lambda one: one.step), varies=False),
+            steps("Step time", "ms", lambda one: _times(one.step_s, 1000)),
+            steps("Waiting for data", "% of a step", lambda one: _times(one.data_wait, 100)),
+            cards("GPU utilisation", "%", lambda card: card.utilization_pct, ceiling=100.0),
+            cards("GPU memory", "GiB", lambda card: _times(card.memory_used_bytes, 1 / GIB)),
+            cards("GPU temperature", "°C", lambda card: card.temperature_c, floor=None),
+            cards("GPU power", "W", lambda card: card.power_w),
+            job("CPU", "cores", lambda one: one.cpu_cores),
+            job("Host memory", "GiB", lambda one: _times(one.memory_bytes, 1 / GIB)),
+        )
+    )
+
+
+def _seen(
+    title: str,
+    unit: str,
+    *curves: Curve,
+    floor: float | None = None,
+    ceiling: float | None = None,
+) -> Chart:
+    return Chart(
+        title=title,
+        unit=unit,
+        over="time",
+        curves=curves,
+        floor=floor,
+        ceiling=ceiling,
+        varies=True,
+    )
+
+
+def _over_time(
+    found: Sequence[Life],
+    samples: Iterable[Sample],
+    value: Callable[[Sample], float | None],
+    pause_s: float = math.inf,
+) -> Iterator[tuple[float, float | None]]:
+    """A value over the running time; nothing joins two attempts, or the sides of a pause.
+
+    Ten steps without a sample are a pause, if they last longer than ``pause_s``.
+    """
+    by_number = {life.number: life for life in found}
+    before: Sample | None = None
+    for sample in samples:
+        life = by_number.get(sample.attempt)
+        if life is None:
+            continue
+        running_s = life.running_s(sample.at_s)
+        if before is not None:
+            paused = sample.at_s - before.at_s > max(pause_s, 10 * (sample.step_s or 0))
+            if paused or sample.attempt != before.attempt:
+                yield running_s, None
+        before = sample
+        yield running_s, value(sample)
+
+
+def _shown(charts: Iterable[Chart]) -> tuple[Chart, ...]:
+    """Those with something in them, without curves that have nothing."""
+    filled = (
+        replace(chart, curves=tuple(line for line in chart.curves if line.pieces))
+        for chart in charts
+    )
+    return tuple(chart for chart in filled if chart.curves)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor

@@ -1,0 +1,187 @@
+"""What happened to a run, in order: its attempts, what went wrong, and when it ran at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from gpuops.core.diagnosis.diagnosis import Diagnosis, page, title
+from gpuops.core.run.record import Attempt
+from gpuops.core.run.telemetry import LAST_S, Sample
+
+Event = Mapping[str, Any]
+Number = TypeVar("Number", int, float)
+DECISIONS = {"restart": "again", "replan": "planned anew", "giveup": "given up"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """An attempt: when it ran (seconds since the epoch), how far it came, what became of it.
+
+    ``begun_s`` is the running time of the run before it, ``follows`` what was decided after it.
+    """
+
+    number: int
+    started_at: float
+    ended_at: float
+    begun_s: float
+    first_step: int | None
+    last_step: int | None
+    ending: str
+    follows: str | None
+
+    @property
+    def duration_s(self) -> float:
+        """How long it ran."""
+        return self.ended_at - self.started_at
+
+    def running_s(self, at_s: float) -> float:
+        """A moment in the running time of the run."""
+        return self.begun_s + min(max(0.0, at_s - self.started_at), self.duration_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that went wrong, or seemed to: ``what`` is suspected, hung or crashed.
+
+    ``text`` is its whole diagnosis, where that is kept.
+    """
+
+    attempt: int
+    at_s: float
+    what: str
+    title: str
+    why: str
+    advice: str | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A place in the pictures: in the running time, and at a step where it has one."""
+
+    running_s: float
+    step: int | None
+    kind: str
+    words: str
+
+
+def lives(
+    attempts: Sequence[Attempt], events: Sequence[Event], samples: Sequence[Sample], now_s: float
+) -> tuple[Life, ...]:
+    """All attempts of which it is known when they began; one that lasts, lasts until now."""
+    found: list[Life] = []
+    for attempt in attempts:
+        own = [event for event in events if event.get("attempt") == attempt.number]
+        seen = [sample for sample in samples if sample.attempt == attempt.number]
+        times = [time for time in map(_time, own) if time is not None]
+        told = _time({"time": attempt.started_at})
+        started_at = _first(told, *times[:1], *(s.at_s for s in seen[:1]))
+        if started_at is None:
+            continue
+        known = [*times[-1:], *(sample.at_s for sample in seen[-1:]), started_at]
+        ended_at = (
+            _first(_time({"time": attempt.ended_at}), now_s if attempt.alive else max(known))
+            or started_at
+        )
+        ended = next((e for e in reversed(own) if e.get("event") == "attempt_ended"), {})
+        steps = [sample.step for sample in seen if sample.step is not None]
+        found.append(
+            Life(
+                number=attempt.number,
+                started_at=started_at,
+                ended_at=max(started_at, ended_at),
+                begun_s=found[-1].begun_s + found[-1].duration_s if found else 0.0,
+                first_step=_first(_whole(ended.get("first_step")), min(steps, default=None)),
+                last_step=_first(_whole(ended.get("step")), max(steps, default=None)),
+                ending=_ending(attempt, ended),
+                follows=_follows(own),
+            )
+        )
+    return tuple(found)
+
+
+def troubles(
+    events: Sequence[Event], diagnoses: Mapping[tuple[int, str], Diagnosis]
+) -> tuple[Trouble, ...]:
+    """What was diagnosed, in order; the text is kept of the newest of a kind and attempt."""
+    found: list[Trouble] = []
+    kept = dict(diagnoses)
+    for event in reversed(events):
+        attempt, what, time = _whole(event.get("attempt")), event.get("what"), _time(event)
+        if event.get("event") != "diagnosis" or attempt is None or time is None:
+            continue
+        whole = kept.pop((attempt, str(what)), None)
+        found.append(
+            Trouble(
+                attempt=attempt,
+                at_s=time,
+                what=str(what),
+                title=title(whole) if whole else str(event.get("kind") or "unknown").capitalize(),
+                why=str(whole.why if whole else event.get("why") or ""),
+                advice=whole.advice if whole else None,
+                text=page(whole) if whole else None,
+            )
+        )
+    return tuple(reversed(found))
+
+
+def marks(found: Sequence[Life], wrong: Sequence[Trouble]) -> tuple[Mark, ...]:
+    """Where the pictures are marked: where an attempt follows another, and what went wrong."""
+    by_number = {life.number: life for life in found}
+    marked = [
+        Mark(
+            running_s=life.running_s(trouble.at_s),
+            step=life.last_step,
+            kind=trouble.what,
+            words=f"attempt {life.number} {trouble.what}: {trouble.title}",
+        )
+        for trouble in wrong
+        if (life := by_number.get(trouble.attempt)) is not None
+    ]
+    marked += [
+        Mark(
+            running_s=after.begun_s,
+            step=after.first_step,
+            kind="attempt",
+            words=f"attempt {after.number}" + (f": {before.follows}" if before.follows else ""),
+        )
+        for before, after in pairwise(found)
+    ]
+    return tuple(sorted(marked, key=lambda mark: (mark.kind != "attempt", mark.running_s)))
+
+
+def _ending(attempt: Attempt, ended: Event) -> str:
+    if attempt.alive:
+        return "running"
+    outcome = ended.get("outcome")
+    if isinstance(outcome, str):
+        return outcome
+    if attempt.returncode is None:
+        return "lost"
+    return "failed" if attempt.returncode else "finished"
+
+
+def _follows(own: Sequence[Event]) -> str | None:
+    for event in reversed(own):
+        decided = DECISIONS.get(str(event.get("event")))
+        if decided is not None:
+            return f"{decided}, {event.get('why')}"
+    return None
+
+
+def _time(event: Event) -> float | None:
+    time: Any = event.get("time")
+    number = isinstance(time, (int, float)) and not isinstance(time, bool)
+    return float(time) if number and 0 < time < LAST_S else None
+
+
+def _whole(value: Any) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value < 2**63 else None
+
+
+def _first(*values: Number | None) -> Number | None:
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,203 @@
+"""How a run went, as one value: what is shown on one page, and printed for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, TypeGuard
+
+from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.report import charts
+from gpuops.core.report.curves import Chart, Spread, fits, spread
+from gpuops.core.report.history import Event, Life, Mark, Trouble, lives, marks, troubles
+from gpuops.core.run.record import RunRecord
+from gpuops.core.run.telemetry import CardSample, Recording, Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardUse:
+    """How a card was used."""
+
+    index: int
+    utilization_pct: Spread | None
+    memory_used_bytes: Spread | None
+    temperature_c: Spread | None
+    power_w: Spread | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A part of the running time that was spent in one phase; ``None`` where none was said.
+
+    ``hang`` is what was left of an attempt that hung after its last step.
+    """
+
+    phase: str | None
+    begin_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A run from its beginning to now. Times are seconds since the epoch, ``running_s`` of running.
+
+    ``loss`` are the first, the lowest and the last one; ``validation`` the last figures of it;
+    ``not_finite`` counts what was logged as a loss and is no number.
+    """
+
+    run: RunRecord
+    made_at: float
+    command: str
+    running_s: float
+    loss: tuple[float, float, float] | None
+    validation: Mapping[str, float]
+    not_finite: int
+    steps_per_s: float | None
+    data_wait: Spread | None
+    cpu_cores: Spread | None
+    memory_bytes: Spread | None
+    cards: tuple[CardUse, ...]
+    lives: tuple[Life, ...]
+    troubles: tuple[Trouble, ...]
+    phases: tuple[Stretch, ...]
+    marks: tuple[Mark, ...]
+    charts: tuple[Chart, ...]
+    configuration: Mapping[str, str]
+    environment: Mapping[str, Any]
+
+    @property
+    def step(self) -> int | None:
+        """How far it came: as its ranks say, or as was recorded."""
+        steps = [life.last_step for life in self.lives if life.last_step is not None]
+        return self.run.step if self.run.step is not None else max(steps, default=None)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the running time that each phase took; none where no phase was said."""
+        known = [stretch for stretch in self.phases if stretch.phase is not None]
+        whole = sum(stretch.end_s - stretch.begin_s for stretch in known)
+        found: dict[str, float] = {}
+        for stretch in known if whole else []:
+            name = stretch.phase or ""
+            found[name] = found.get(name, 0.0) + (stretch.end_s - stretch.begin_s) / whole
+        return found
+
+
+def report(
+    *,
+    run: RunRecord,
+    command: str,
+    events: Sequence[Event],
+    recording: Recording,
+    figures: Sequence[charts.Row],
+    diagnoses: Mapping[tuple[int, str], Diagnosis],
+    configuration: Mapping[str, str],
+    environment: Mapping[str, Any],
+    now_s: float,
+) -> Report:
+    """All that a run's folder tells. ``diagnoses`` are by attempt and by what they are of."""
+    samples = recording.samples
+    training = [sample for sample in samples if sample.phase == "train"] or samples
+    found = lives(run.attempts, events, samples, now_s)
+    wrong = troubles(events, diagnoses)
+    logged = charts.of_figures(figures)
+    losses = [chart for chart in logged if chart.title == "Loss"] or charts.of_losses(samples)
+    others = [chart for chart in logged if chart.title != "Loss"]
+    return Report(
+        run=run,
+        made_at=now_s,
+        command=command,
+        running_s=sum(life.duration_s for life in found),
+        loss=_loss(losses),
+        validation=_validation(figures),
+        not_finite=sum("loss" in row and not _is_finite(row["loss"]) for row in figures),
+        steps_per_s=_steps_per_s(figures, samples),
+        data_wait=spread(s.data_wait for s in samples if s.data_wait is not None),
+        cpu_cores=spread(s.cpu_cores for s in training if s.cpu_cores is not None),
+        memory_bytes=spread(s.memory_bytes for s in training if s.memory_bytes is not None),
+        cards=_cards(training),
+        lives=found,
+        troubles=wrong,
+        phases=_phases(found, samples, {one.attempt for one in wrong if one.what == "hung"}),
+        marks=marks(found, wrong),
+        charts=(*losses, *charts.of_telemetry(found, recording), *others),
+        configuration=configuration,
+        environment=environment,
+    )
+
+
+def _loss(drawn: Sequence[Chart]) -> tuple[float, float, float] | None:
+    """The first, the lowest and the last of the curve of training, or of the only one."""
+    curves = [line for chart in drawn for line in chart.curves]
+    line = next((line for line in curves if line.name == "train"), curves[0] if curves else None)
+    values = line.values if line else []
+    return (values[0], min(values), values[-1]) if values else None
+
+
+def _validation(figures: Sequence[charts.Row]) -> dict[str, float]:
+    rows = [row for row in figures if row.get("split") == "val"]
+    return {
+        name: value
+        for name, value in (rows[-1].items() if rows else ())
+        if name not in charts.NOT_FIGURES and _is_finite(value)
+    }
+
+
+def _steps_per_s(figures: Sequence[charts.Row], samples: Sequence[Sample]) -> float | None:
+    """What the trainer measured, or the usual time of a step as it was seen."""
+    said = spread(row["steps_per_s"] for row in figures if _is_finite(row.get("steps_per_s")))
+    seen = spread(sample.step_s for sample in samples if sample.step_s)
+    if said is not None:
+        return said.median
+    return 1 / seen.median if seen is not None else None
+
+
+def _cards(samples: Sequence[Sample]) -> tuple[CardUse, ...]:
+    uses: dict[int, list[CardSample]] = {}
+    for sample in samples:
+        for index, card in sample.gpus.items():
+            uses.setdefault(index, []).append(card)
+    return tuple(
+        CardUse(
+            index=index,
+            utilization_pct=spread(_known(card.utilization_pct for card in seen)),
+            memory_used_bytes=spread(_known(card.memory_used_bytes for card in seen)),
+            temperature_c=spread(_known(card.temperature_c for card in seen)),
+            power_w=spread(_known(card.power_w for card in seen)),
+        )
+        for index, seen in sorted(uses.items())
+    )
+
+
+def _phases(
+    found: Sequence[Life], samples: Sequence[Sample], hung: Collection[int]
+) -> tuple[Stretch, ...]:
+    """The phases as they followed each other; before the first beat a job starts."""
+    stretches: list[Stretch] = []
+    for life in found:
+        begin_s = life.begun_s
+        seen = [sample for sample in samples if sample.attempt == life.number]
+        speaks = any(sample.phase is not None for sample in seen)
+        moves = [now.at_s for before, now in pairwise(seen) if now.step != before.step]
+        still_s = moves[-1] if life.number in hung and moves else math.inf
+        for sample in seen:
+            end_s = life.running_s(sample.at_s)
+            phase = (sample.phase or "start") if speaks else None
+            phase = "hang" if sample.at_s > still_s else phase
+            last = stretches[-1] if stretches and stretches[-1].end_s == begin_s else None
+            if last is not None and last.phase == phase and last.begin_s >= life.begun_s:
+                stretches[-1] = replace(last, end_s=end_s)
+            elif end_s > begin_s:
+                stretches.append(Stretch(phase=phase, begin_s=begin_s, end_s=end_s))
+            begin_s = end_s
+    return tuple(stretches)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and fits(value)]
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return charts.is_number(value) and fits(value)

@@ -1,0 +1,93 @@
+"""From values to places in a picture, and the round numbers beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gpuops.core.report.curves import Chart
+
+ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
+ROUND_S = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(60.0 * n for n in (1, 2, 5, 10, 15, 30)),
+    *(3600.0 * n for n in (1, 2, 3, 6, 12)),
+    *(86400.0 * n for n in (1, 2, 5, 10, 20, 50, 100)),
+)
+MARGIN = 0.06
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """An axis from ``low`` to ``high``; straight, or by orders of magnitude."""
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    def place(self, value: float) -> float:
+        """Where a value lies: 0 at the low end, 1 at the high one."""
+        low, high, value = map(self._bent, (self.low, self.high, value))
+        return (value - low) / (high - low) if high > low else 0.5
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round numbers on it."""
+        if not self.logarithmic:
+            return _multiples(self.low, self.high, _round_step((self.high - self.low) / about))
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        every = max(1, len(decades) // (about + 1))
+        found = [10.0**n for n in decades[::every]]
+        if len(decades) <= 3:
+            found = [digit * 10.0**n for n in decades for digit in (1, 2, 5)]
+        return [tick for tick in found if self.low <= tick <= self.high]
+
+    def times(self, about: int = 6) -> list[float]:
+        """Round times on it, which is in seconds."""
+        wanted_s = (self.high - self.low) / about
+        step_s = next((step for step in ROUND_S if step >= wanted_s), ROUND_S[-1])
+        return _multiples(self.low, self.high, step_s)
+
+    def _bent(self, value: float) -> float:
+        return math.log10(max(value, self.low)) if self.logarithmic else value
+
+
+def upright(chart: Chart) -> Scale:
+    """The axis of a chart's values, with some air above and below."""
+    values = [value for line in chart.curves for value in line.values]
+    if chart.logarithmic:
+        return Scale(low=min(values) / 1.15, high=max(values) * 1.15, logarithmic=True)
+    low = min([*values, *_known(chart.floor)])
+    high = max([*values, *_known(chart.ceiling)])
+    air = MARGIN * (high - low) or MARGIN * abs(high) or 1.0
+    return Scale(
+        low=low if low == chart.floor else low - air,
+        high=high if high == chart.ceiling else high + air,
+    )
+
+
+def along(charts: Sequence[Chart], end: float | None = None) -> Scale:
+    """The axis that charts over the same thing share; up to ``end`` where that is further."""
+    places = [
+        x for chart in charts for line in chart.curves for piece in line.pieces for x, _ in piece
+    ]
+    low, high = (0.0 if end is not None else min(places)), max([*places, *_known(end)])
+    return Scale(low=low, high=high if high > low else low + 1.0)
+
+
+def _round_step(least: float) -> float:
+    if least <= 0 or not math.isfinite(least):
+        return 1.0
+    size = 10.0 ** math.floor(math.log10(least))
+    return next(size * digit for digit in ROUND if size * digit >= least * 0.999)
+
+
+def _multiples(low: float, high: float, step: float) -> list[float]:
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, min(last, first + 50) + 1)]
+
+
+def _known(value: float | None) -> Iterator[float]:
+    if value is not None:
+        yield value

@@ -1,0 +1,172 @@
+"""What is recorded of a run while it lasts: a sample every now and then, and never too many.
+
+Nobody knows beforehand how long a run will last. So samples come a second apart at first; when
+there are too many of them, two become one, and the next come half as often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gpuops.core.hang.observation import Observation
+from gpuops.core.machine.device import Device
+from gpuops.heartbeat import PHASES, Beat
+
+FIRST_S = 1.0
+MOST_SAMPLES = 3000
+LAST_S = 253_402_214_400.0  # the end of the year 9999: no clock shows more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardSample:
+    """What a card was doing."""
+
+    utilization_pct: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    memory_used_bytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A run at one moment, in seconds since the epoch.
+
+    What belongs to a step (``loss``, ``step_s``, ``data_wait``) is ``None`` where there was none
+    since the sample before. ``step_s`` is the usual time of a step; ``cpu_cores`` and
+    ``memory_bytes`` are what all ranks use together; ``gpus`` are by index.
+    """
+
+    at_s: float
+    attempt: int
+    step: int | None = None
+    phase: str | None = None
+    loss: float | None = None
+    step_s: float | None = None
+    data_wait: float | None = None
+    cpu_cores: float | None = None
+    memory_bytes: float | None = None
+    gpus: Mapping[int, CardSample] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """The samples of a run, oldest first, and how often they come now."""
+
+    every_s: float = FIRST_S
+    samples: tuple[Sample, ...] = ()
+
+
+def sample(
+    *,
+    at_s: float,
+    attempt: int,
+    step_s: float | None,
+    seen: Observation,
+    before: Observation | None,
+    cards: Iterable[Device],
+) -> Sample:
+    """A sample of what is ``seen``; ``before`` is what was seen at the sample before this one."""
+    slowest = min((beat for beat in seen.beats if beat.step is not None), key=_step, default=None)
+    known = [beat.step for beat in before.beats if beat.step is not None] if before else []
+    moved = slowest is not None and slowest.step != min(known, default=None)
+    return Sample(
+        at_s=round(at_s, 3),
+        attempt=attempt,
+        step=slowest.step if slowest else None,
+        phase=slowest.phase if slowest and slowest.phase in PHASES else None,
+        loss=slowest.loss if slowest and moved else None,
+        step_s=step_s if moved else None,
+        data_wait=_mean([beat.data_wait for beat in seen.beats]) if moved else None,
+        cpu_cores=_cpu_cores(before, seen),
+        memory_bytes=_sum([vitals.memory_bytes for vitals in seen.vitals]),
+        gpus={
+            card.index: CardSample(
+                utilization_pct=card.utilization_pct,
+                temperature_c=card.temperature_c,
+                power_w=card.power_w,
+                memory_used_bytes=card.memory_used_bytes,
+            )
+            for card in cards
+        },
+    )
+
+
+def added(recording: Recording, sample: Sample) -> Recording:
+    """A recording with one sample more, thinned if those are too many."""
+    longer = replace(recording, samples=(*recording.samples, sample))
+    return longer if len(longer.samples) <= MOST_SAMPLES else thinned(longer)
+
+
+def thinned(recording: Recording) -> Recording:
+    """Of two samples one, half as often: means of what varies, the most of what is in use."""
+    samples = recording.samples
+    pairs = zip(samples[::2], samples[1::2], strict=False)
+    merged = tuple(_merged(earlier, later) for earlier, later in pairs)
+    return Recording(every_s=2 * recording.every_s, samples=merged + samples[2 * len(merged) :])
+
+
+def _merged(earlier: Sample, later: Sample) -> Sample:
+    if earlier.attempt != later.attempt:
+        return later
+    both = set(earlier.gpus) | set(later.gpus)
+    return Sample(
+        at_s=later.at_s,
+        attempt=later.attempt,
+        step=later.step,
+        phase=later.phase,
+        loss=_mean([earlier.loss, later.loss]),
+        step_s=_mean([earlier.step_s, later.step_s]),
+        data_wait=_mean([earlier.data_wait, later.data_wait]),
+        cpu_cores=_mean([earlier.cpu_cores, later.cpu_cores]),
+        memory_bytes=_most([earlier.memory_bytes, later.memory_bytes]),
+        gpus={
+            index: _card(earlier.gpus.get(index), later.gpus.get(index)) for index in sorted(both)
+        },
+    )
+
+
+def _card(earlier: CardSample | None, later: CardSample | None) -> CardSample:
+    both = [one for one in (earlier, later) if one is not None]
+    return CardSample(
+        utilization_pct=_mean([one.utilization_pct for one in both]),
+        temperature_c=_most([one.temperature_c for one in both]),
+        power_w=_mean([one.power_w for one in both]),
+        memory_used_bytes=_most([one.memory_used_bytes for one in both]),
+    )
+
+
+def _cpu_cores(before: Observation | None, seen: Observation) -> float | None:
+    """How many cores the ranks kept busy between two observations of the same processes."""
+    if before is None or seen.now_s <= before.now_s:
+        return None
+    then = {vitals.pid: vitals.cpu_s for vitals in before.vitals}
+    spent = [
+        None
+        if vitals.cpu_s is None or (was := then.get(vitals.pid)) is None
+        else vitals.cpu_s - was
+        for vitals in seen.vitals
+    ]
+    total = _sum(spent)
+    return None if total is None else max(0.0, total) / (seen.now_s - before.now_s)
+
+
+def _of(values: Sequence[float | None], what: Callable[[Sequence[float]], float]) -> float | None:
+    known = [value for value in values if value is not None]
+    return what(known) if known else None
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    return _of(values, sum)
+
+
+def _most(values: Sequence[float | None]) -> float | None:
+    return _of(values, max)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return _of(values, lambda known: sum(known) / len(known))
+
+
+def _step(beat: Beat) -> int:
+    return beat.step or 0

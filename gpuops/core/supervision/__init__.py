@@ -1,0 +1,1 @@
+"""What happens to an attempt, and what follows it."""

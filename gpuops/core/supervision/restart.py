@@ -1,0 +1,243 @@
+"""Whether a job that ended is started again: as it was, differently, or not at all."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gpuops.core.diagnosis.diagnosis import Diagnosis, Kind
+from gpuops.core.diagnosis.traceback_key import REFUSED
+from gpuops.errors import ExitCode
+
+# Failures that the code or its data bring about: they come back where they came from.
+OF_THE_CODE: set[Kind] = {"exception", "nan", "collective mismatch", "python spin"}
+OF_THE_CODE |= {"signal", "unknown"}  # some of them
+OWN_SIGNALS = {
+    -number
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+}
+# What no second start mends.
+NEVER: set[Kind] = {"out of memory (host)", "disk full"}
+# What a network or a file system raises that is away for a while.
+OUTSIDE = {
+    "OSError", "TimeoutError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError",
+    "ConnectionAbortedError", "BrokenPipeError", "URLError", "gaierror",
+    "DistNetworkError", "DistStoreError", "DistBackendError",
+}  # fmt: skip
+UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "TabError"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An attempt that has ended, otherwise than by finishing. Times are of one clock, any.
+
+    ``first_step`` and ``last_step`` are those that its ranks said, ``None`` where they said none;
+    ``checkpoint_step`` is the newest checkpoint that validates now; ``exitcode`` is that of the
+    rank which failed first. ``stopped``: a person asked for the end. ``held_gpus`` are cards on
+    which a process sits that could not be killed.
+    """
+
+    number: int
+    started_s: float
+    ended_s: float
+    first_step: int | None
+    last_step: int | None
+    diagnosis: Diagnosis
+    traceback_key: str | None
+    checkpoint_step: int | None = None
+    exitcode: int | None = None
+    stopped: bool = False
+    held_gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """How often a job is started again that leaves no newer checkpoint behind.
+
+    ``max_restarts`` within ``window_s`` (0: never), ``max_fruitless`` in a row however far apart;
+    a newer checkpoint clears both counts. ``backoff_s`` are the pauses, the last for all after it.
+    ``max_halvings``: how often the batch is halved for want of GPU memory.
+    """
+
+    max_restarts: int = 5
+    window_s: float = 3600.0
+    backoff_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)
+    max_fruitless: int = 20
+    max_halvings: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """Start the same plan again, ``after_s`` seconds from now."""
+
+    after_s: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replan:
+    """Look at the machine anew and plan for what is there, ``after_s`` seconds from now.
+
+    ``without_gpus`` are all the cards to leave alone from now on, as ``--exclude-gpu`` takes them.
+    ``halve_batch``: halve the micro-batch of the plan that has just failed, double its passes.
+    """
+
+    after_s: float
+    why: str
+    without_gpus: tuple[str, ...] = ()
+    halve_batch: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """Leave it: ``advice`` is what a person can do."""
+
+    why: str
+    advice: str
+
+
+def decide(
+    attempts: Sequence[Ended], policy: RestartPolicy, now_s: float
+) -> Restart | Replan | GiveUp:
+    """What follows the last of ``attempts``: all that ended since a person launched the run."""
+    last = attempts[-1]
+    fruitless = _fruitless(attempts)
+    recent = [attempt for attempt in fruitless if now_s - attempt.ended_s <= policy.window_s]
+    over = _hopeless(attempts) or _spent(last, policy, recent=len(recent), all_=len(fruitless))
+    if over is not None:
+        return over
+    pause_s = _pause(policy, len(recent), waited_s=now_s - last.ended_s)
+    how = _count(last, policy, len(recent))
+    cards = tuple(dict.fromkeys(_lost(attempts)))
+    halvings = sum(attempt.diagnosis.kind == "out of memory (gpu)" for attempt in attempts)
+    match last.diagnosis.kind:
+        case "out of memory (gpu)" if halvings <= policy.max_halvings:
+            why = f"with half the micro-batch; {how}"
+            return Replan(after_s=pause_s, why=why, without_gpus=cards, halve_batch=True)
+        case "out of memory (gpu)" if fruitless:
+            return GiveUp(
+                why=f"not even a micro-batch halved {halvings - 1} x fits: {last.diagnosis.why}",
+                advice="Take a smaller model or shorter samples, or cards with more memory.",
+            )
+        case kind if kind == "gpu lost" or last.held_gpus:
+            where = f"without GPU {', '.join(cards)}" if cards else "on the cards that answer"
+            return Replan(after_s=pause_s, why=f"{where}; {how}", without_gpus=cards)
+        case "port taken":
+            why = f"another port is looked for; {how}"
+            return Replan(after_s=pause_s, why=why, without_gpus=cards)
+        case _:
+            return Restart(after_s=pause_s, why=how)
+
+
+def _fruitless(attempts: Sequence[Ended]) -> list[Ended]:
+    """The attempts since one last left a checkpoint that is newer than all before it.
+
+    What was there before the first of them is not known: its own are newer than its first step.
+    """
+    newest = attempts[0].first_step
+    since: list[Ended] = []
+    for attempt in attempts:
+        kept = attempt.checkpoint_step
+        got_on = kept is not None and newest is not None and kept > newest
+        since = [] if got_on else [*since, attempt]
+        newest = max(-1 if newest is None else newest, -1 if kept is None else kept)
+    return since
+
+
+def _hopeless(attempts: Sequence[Ended]) -> GiveUp | None:
+    """Whether it makes no sense to try again, however few times it was tried."""
+    last = attempts[-1]
+    cause = last.diagnosis
+    if any(attempt.stopped for attempt in attempts):
+        return GiveUp(
+            why="somebody stopped it", advice="`gpuops launch --resume RUN` goes on with it."
+        )
+    if cause.kind in NEVER:
+        return GiveUp(why=cause.why, advice=cause.advice)
+    if _refused(attempts):
+        return GiveUp(why=f"it cannot begin: {cause.why}", advice=cause.advice)
+    if (twin := _twin(attempts)) is not None:
+        where = "before its first step" if last.last_step is None else f"at step {last.last_step}"
+        return GiveUp(
+            why=f"the same failure {where} in attempts {twin.number} and {last.number}: it would "
+            f"come back every time: {cause.why}",
+            advice=cause.advice,
+        )
+    return None
+
+
+def _refused(attempts: Sequence[Ended]) -> bool:
+    """Whether the program will not even load, or does not take its settings."""
+    last = attempts[-1]
+    unloadable = _raised(last.traceback_key or "") in {*UNLOADABLE, REFUSED}
+    trained = any(attempt.last_step not in {None, attempt.first_step} for attempt in attempts)
+    return (unloadable or last.exitcode == ExitCode.USAGE) and not trained
+
+
+def _twin(attempts: Sequence[Ended]) -> Ended | None:
+    """An earlier attempt that failed in the same way, with none between them that got further."""
+    last = attempts[-1]
+    mark = _mark(last)
+    for earlier in reversed(attempts[:-1]) if mark is not None else ():
+        if _mark(earlier) == mark:
+            return earlier
+        if _reached(earlier) > _reached(last):
+            return None
+    return None
+
+
+def _mark(attempt: Ended) -> tuple[str, int] | None:
+    """What two ends of one defect have in common; ``None`` for what chance may bring about."""
+    kind, key, code = attempt.diagnosis.kind, attempt.traceback_key, attempt.exitcode or 0
+    if kind not in OF_THE_CODE or (kind == "signal" and code not in OWN_SIGNALS):
+        return None
+    if key is not None:
+        return None if _raised(key) in OUTSIDE else (key, _reached(attempt))
+    unclear = attempt.last_step is None or (kind == "unknown" and code <= 0)
+    return None if unclear else (kind, _reached(attempt))
+
+
+def _raised(key: str) -> str:
+    """The exception's type, without its module."""
+    return key.partition(" ")[0].rpartition(".")[2]
+
+
+def _reached(attempt: Ended) -> int:
+    return -1 if attempt.last_step is None else attempt.last_step
+
+
+def _spent(last: Ended, policy: RestartPolicy, *, recent: int, all_: int) -> GiveUp | None:
+    cause = last.diagnosis
+    if not policy.max_restarts:
+        why = f"it is to be started once only: {cause.why}"
+    elif recent > policy.max_restarts:
+        span = f"{policy.window_s / 60:.0f} min"
+        why = f"it ended {recent} times within {span} without a newer checkpoint: {cause.why}"
+    elif all_ > max(policy.max_fruitless, policy.max_restarts):
+        why = f"it ended {all_} times in a row without a newer checkpoint: {cause.why}"
+    else:
+        return None
+    return GiveUp(why=why, advice=cause.advice)
+
+
+def _pause(policy: RestartPolicy, tries: int, *, waited_s: float) -> float:
+    """None after an attempt that got on; else the longer, the more of them did not."""
+    if not tries or not policy.backoff_s:
+        return 0.0
+    pause_s = policy.backoff_s[min(tries, len(policy.backoff_s)) - 1]
+    return min(pause_s, max(0.0, pause_s - waited_s))
+
+
+def _count(last: Ended, policy: RestartPolicy, tries: int) -> str:
+    if not tries and last.checkpoint_step is not None:
+        return f"from the checkpoint of step {last.checkpoint_step}"
+    return f"restart {max(1, tries)} of {policy.max_restarts} without a newer checkpoint"
+
+
+def _lost(attempts: Sequence[Ended]) -> Iterator[str]:
+    """The cards that are of no use any more."""
+    for attempt in attempts:
+        if attempt.diagnosis.kind == "gpu lost" and attempt.diagnosis.gpu is not None:
+            yield str(attempt.diagnosis.gpu)
+        yield from (str(card) for card in attempt.held_gpus)

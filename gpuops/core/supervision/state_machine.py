@@ -1,0 +1,175 @@
+"""The life of one attempt as a state machine: ``step(state, event) -> (state, actions)``.
+
+It decides; ``gpuops.supervise.supervisor`` owns the clock and the hands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal
+
+from gpuops.core.hang.detector import Hung, Suspect, Verdict
+
+KILL_AGAIN_S = 1.0
+
+
+class Phase(Enum):
+    """Where an attempt is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPolicy:
+    """How long each rung of the stop ladder may take, in seconds.
+
+    ``hung_s`` is what a job that hangs gets to save, before it is killed: most of them cannot.
+    Who only observes judges, inspects and records, and ends nothing.
+    """
+
+    save_s: float
+    terminate_s: float
+    hung_s: float = 1.0
+    observe: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """What is known of the attempt. ``rung`` is the next rung of the stop ladder, due then.
+
+    ``suspected`` is the verdict that was last inspected, until the job moves again; ``hung`` says
+    that it is being ended because it hangs.
+    """
+
+    policy: StopPolicy
+    phase: Phase = Phase.STARTING
+    stop_signal: int | None = None
+    asked_s: float | None = None
+    rung: Literal["terminate", "kill"] | None = None
+    rung_due_s: float | None = None
+    returncode: int | None = None
+    suspected: Suspect | Hung | None = None
+    hung: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A worker has said that it trains; or, of a script that says nothing, has been started."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Somebody wants the job to stop: Ctrl-C, SIGTERM, SIGHUP."""
+
+    signal: int
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Somebody has looked whether the job moves."""
+
+    verdict: Verdict
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """torchrun has ended; a negative code is the signal that ended it."""
+
+    returncode: int
+
+
+Event = Begun | StopRequested | Judged | Tick | Exited
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Gather the evidence, before anything is ended: stacks of all ranks, the culprit."""
+
+    verdict: Suspect | Hung
+
+
+@dataclass(frozen=True, slots=True)
+class AskWorkers:
+    """SIGTERM to every worker (to torchrun, where there is none yet): who can, saves and leaves.
+
+    A worker that is stopped is let go on, so that it can too.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateAgent:
+    """SIGTERM to torchrun, which ends its workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL to torchrun and all its workers."""
+
+
+Action = Inspect | AskWorkers | TerminateAgent | Kill
+
+
+def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
+    """What an event changes, and what is to be done about it."""
+    if state.phase is Phase.DONE:
+        return state, []
+    match event:
+        case Exited(returncode=code):
+            return replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None), []
+        case Begun():
+            starting = state.phase is Phase.STARTING
+            return (replace(state, phase=Phase.RUNNING) if starting else state), []
+        case StopRequested(signal=number, now_s=now):
+            return _stop(state, number, now)
+        case Judged(verdict=verdict, now_s=now):
+            return _judged(state, verdict, now)
+        case Tick(now_s=now):
+            due = state.rung_due_s is not None and now >= state.rung_due_s
+            return _climb(state, now) if due else (state, [])
+
+
+def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, list[Action]]:
+    """Asked once: gently, on the first rung. Asked twice: at once."""
+    if state.phase is Phase.STOPPING:
+        wanted = replace(state, stop_signal=state.stop_signal or number)
+        return replace(wanted, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]
+    asked = replace(state, phase=Phase.STOPPING, stop_signal=number, asked_s=now_s)
+    return replace(asked, rung="terminate", rung_due_s=now_s + state.policy.save_s), [AskWorkers()]
+
+
+def _judged(state: Supervision, verdict: Verdict, now_s: float) -> tuple[Supervision, list[Action]]:
+    """Evidence first; then the ladder, if the job is to be ended at all."""
+    if state.phase not in {Phase.STARTING, Phase.RUNNING}:
+        return state, []
+    if not isinstance(verdict, (Suspect, Hung)):
+        return replace(state, suspected=None), []
+    if type(verdict) is type(state.suspected):
+        return state, []
+    suspected = replace(state, suspected=verdict)
+    if isinstance(verdict, Suspect) or state.policy.observe:
+        return suspected, [Inspect(verdict)]
+    ended = replace(suspected, phase=Phase.STOPPING, hung=True, asked_s=now_s)
+    due = now_s + state.policy.hung_s
+    return replace(ended, rung="kill", rung_due_s=due), [Inspect(verdict), AskWorkers()]
+
+
+def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
+    """The rung below did not do it in its time."""
+    if state.rung == "terminate":
+        due = now_s + state.policy.terminate_s
+        return replace(state, rung="kill", rung_due_s=due), [TerminateAgent()]
+    # Again and again: a job that is just starting may not be there yet to be killed.
+    return replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]

@@ -1,0 +1,232 @@
+"""The evidence of an attempt that hangs or has crashed: in the run folder, before anything ends."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from gpuops import heartbeat
+from gpuops.core.diagnosis import diagnosis as diagnoses
+from gpuops.core.diagnosis import gpu_loss, power
+from gpuops.core.diagnosis import nccl_ras as ras
+from gpuops.core.diagnosis.crash import Crash, ends, explain
+from gpuops.core.diagnosis.culprit import Accusation, accuse
+from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.diagnosis.nccl_ras import Report
+from gpuops.core.hang.detector import Hung, Suspect
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.machine.device import Device, Xid
+from gpuops.core.machine.oom_kills import OomKills
+from gpuops.errors import GpuopsError
+from gpuops.system import files
+from gpuops.system.gpus import nvml
+from gpuops.system.gpus.gpu_processes import in_container
+from gpuops.system.host import cgroups
+from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
+from gpuops.system.processes import nccl_ras, stacks, vitals
+from gpuops.system.processes.identity import Identity, agent_identity
+from gpuops.system.processes.process import Job
+from gpuops.system.runs import run_dir, telemetry
+
+BETWEEN_S = 1.0
+DUMP_S = 5.0
+CLOCKS_DIFFER_S = 5.0
+CARDS_S = 5.0
+# A card fails before its job falls silent; a job ends half an hour after that at the latest.
+FORE_S, LATELY_S = 60.0, 1800.0
+
+
+def inspect(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
+    """What holds a run up is found out, written down and given back."""
+    found = examine(plan, job, verdict.idle_s, (verdict.why,))
+    _keep(plan, "suspected" if isinstance(verdict, Suspect) else "hung", found)
+    return found
+
+
+def examine(
+    plan: LaunchPlan, job: Job, idle_s: float | None = None, evidence: Sequence[str] = ()
+) -> Diagnosis:
+    """What holds a run up: the stacks of its ranks and, meanwhile, what its cards and NCCL say.
+
+    Errors of cards count from before it fell silent, ``idle_s`` ago.
+    """
+    ranks, gpus = job.ranks(), dict(enumerate(plan.gpu_indices))
+    pids = {rank: one.pid for rank, one in ranks.items()}
+    logs = _stderr_logs(plan) if plan.target.kind == "trainer" else {}
+    since_s = time.time() - (LATELY_S if idle_s is None else idle_s + FORE_S)
+    with ThreadPoolExecutor() as side:
+        cards, report = side.submit(_cards, plan, since_s), side.submit(_nccl, plan, ranks)
+        accusation = _accused(ranks, Path(plan.state_dir, "beats"), logs)
+        drawn = power.told(cards.result(), _usual_w(plan, time.time() - (idle_s or 0.0)))
+        accusation = ras.weigh(accusation, report.result(), pids)
+        found = diagnoses.of_hang(accusation, gpus, (*evidence, *drawn))
+        return gpu_loss.weigh(found, cards.result(), pids)
+
+
+def look(
+    ranks: Mapping[int, Identity],
+    beats: Path | None,
+    *,
+    gpus: Mapping[int, int] | None = None,
+    logs: Mapping[int, Path] | None = None,
+    evidence: Sequence[str] = (),
+) -> Diagnosis:
+    """What holds some processes up, from two looks at them, a second apart."""
+    return diagnoses.of_hang(_accused(ranks, beats, logs or {}), gpus, evidence)
+
+
+def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
+    """Why an attempt ended by itself, from what it left behind and what the kernel says."""
+    found = _explained(plan, returncode, kernel_log)
+    _keep(plan, "crashed", found)
+    return found
+
+
+def why_gone(plan: LaunchPlan, returncode: int, evidence: Diagnosis) -> Diagnosis:
+    """Why a rank had ended for which the others waited; the same evidence where it did not say."""
+    found = _explained(plan, returncode)
+    if found.rank != evidence.rank or found.kind in {"peer died", "unknown"}:
+        return evidence
+    _keep(plan, "crashed", found)
+    return found
+
+
+def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
+    root = Path(plan.run_dir)
+    agent = files.tail(Path(plan.log_dir, "agent.log"))
+    said = {
+        rank: files.tail(run_dir.rank_log(root, plan.attempt, rank, "stderr"))
+        for rank in run_dir.ranks_with_logs(root, plan.attempt)
+    }
+    ended = ends(agent, said, dict(enumerate(plan.gpu_indices)))
+    torchrun = agent_identity(Path(plan.state_dir))
+    ended_s = _ended_s(plan)
+    with closing(KernelLog(kernel_log)) as log:
+        crash = Crash(
+            returncode=returncode,
+            ranks=ended,
+            xids=_xids(plan, log, ended_s - LATELY_S, ended_s + CLOCKS_DIFFER_S),
+            oom=_oom_kills(plan, log),
+            agent_pid=torchrun.pid if torchrun else None,
+            agent_tail=agent,
+        )
+    return explain(crash)
+
+
+def newest(root: Path) -> Diagnosis | None:
+    """What was last found out about a run."""
+    for event in reversed(run_dir.events(root)):
+        name = f"attempt-{event.get('attempt')}-{event.get('what')}.json"
+        if event.get("event") == "diagnosis":
+            return diagnoses.from_json(files.read_json(root / "diagnosis" / name) or {})
+    return None
+
+
+def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
+    """As JSON and as a page; a disk that is full must not keep a hung job from being ended."""
+    folder = Path(plan.run_dir, "diagnosis")
+    name = f"attempt-{plan.attempt}-{what}"
+    try:
+        folder.mkdir(exist_ok=True)
+        files.write_json(folder / f"{name}.json", diagnoses.to_json(found))
+        files.write_text(folder / f"{name}.md", diagnoses.page(found))
+    except (OSError, GpuopsError):
+        pass
+    run_dir.record(
+        Path(plan.run_dir),
+        "diagnosis",
+        attempt=plan.attempt,
+        what=what,
+        kind=found.kind,
+        rank=found.rank,
+        sure=found.sure,
+        why=found.why,
+    )
+
+
+def _accused(
+    ranks: Mapping[int, Identity], beats: Path | None, logs: Mapping[int, Path]
+) -> Accusation:
+    targets = sorted(ranks.items())
+    before = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
+    time.sleep(BETWEEN_S)  # what moves is elsewhere by then
+    after = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
+    said = heartbeat.read_all(beats) if beats is not None else ()
+    return accuse(before[0], after[0], before[1], after[1], said)
+
+
+def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> Report:
+    """What NCCL says of the job, where its ranks have it and it answers within some seconds."""
+    found = (nccl_ras.address(rank) for rank in ranks.values()) if plan.device == "cuda" else ()
+    where = next((address for address in found if address is not None), None)
+    return ras.parse(nccl_ras.ask(where) or "") if where is not None else Report()
+
+
+def _cards(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
+    """Each rank's card now; a driver that does not answer is waited for some seconds."""
+    if plan.device == "cpu":
+        return {}
+    with nvml.Reader(start_timeout_s=CARDS_S) as reader, closing(KernelLog()) as log:
+        return gpu_loss.seen(plan, reader.read(), _xids(plan, log, since_s))
+
+
+def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
+    """What the attempt's cards drew before it fell silent, as its supervisor recorded it."""
+    if plan.device == "cpu":
+        return {}
+    samples = telemetry.read(Path(plan.run_dir)).samples
+    return power.usual(s for s in samples if s.attempt == plan.attempt and s.at_s < until_s)
+
+
+def _xids(
+    plan: LaunchPlan, log: KernelLog, since_s: float, until_s: float = math.inf
+) -> dict[int, tuple[Xid, ...]]:
+    """The errors of the run's cards in that time, but not of attempts before."""
+    found, since_s = log.xids() or {}, max(since_s, _began_s(plan))
+    places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans do not tell
+    theirs = {index: found.get(slot(bus_id or "") or "", ()) for index, bus_id in places}
+    return {
+        index: tuple(x for x in xids if since_s <= x.at_s <= until_s)
+        for index, xids in theirs.items()
+    }
+
+
+def _oom_kills(plan: LaunchPlan, log: KernelLog) -> OomKills:
+    """Whom the kernel ended since then: by pid, or at least how many of the job's group."""
+    since_s, begun = _began_s(plan), _attempt_started(plan)
+    group, before = begun.get("memory_group"), begun.get("oom_kills")
+    now = cgroups.oom_kills(Path(group)) if isinstance(group, str) else None
+    counted = now - before if now is not None and isinstance(before, int) else None
+    if in_container():  # its pids are not those of the log
+        return OomKills(counted=counted)
+    told = tuple(kill for kill in log.oom_kills() if kill.at_s >= since_s)
+    return OomKills(told=told, all_told=log.reaches(since_s), counted=counted)
+
+
+def _began_s(plan: LaunchPlan) -> float:
+    """When the attempt began, on the clock of the kernel's log, which may be a little off."""
+    begun_s = _attempt_started(plan).get("time")
+    return begun_s - CLOCKS_DIFFER_S if isinstance(begun_s, (int, float)) else math.inf
+
+
+def _ended_s(plan: LaunchPlan) -> float:
+    """When the attempt ended: what its cards suffer later is another's."""
+    ended_s = (files.read_json(Path(plan.state_dir, "exit.json")) or {}).get("ended_at")
+    return ended_s if isinstance(ended_s, (int, float)) else time.time()
+
+
+def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:
+    told = run_dir.events(Path(plan.run_dir))
+    wanted = ("attempt_started", plan.attempt)
+    return next((e for e in reversed(told) if (e.get("event"), e.get("attempt")) == wanted), {})
+
+
+def _stderr_logs(plan: LaunchPlan) -> dict[int, Path]:
+    root = Path(plan.run_dir)
+    ranks = range(plan.nproc_per_node)
+    return {rank: run_dir.rank_log(root, plan.attempt, rank, "stderr") for rank in ranks}

@@ -1,0 +1,257 @@
+"""A drill: launch a small job as a person would, harm it, and see what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gpuops.core.drill import RANKS, STEPS, Injection, Seen, Step
+from gpuops.errors import GpuopsError
+from gpuops.system import files, leases
+from gpuops.system.runs import run_dir, supervisor_lock
+
+WORKER = Path(__file__).with_name("worker.py")
+HANG_TIMEOUT_S = 4.0
+"""Standing still so long counts as a hang. Steps take 0.05 s; a person's job gets more time."""
+TOO_LONG_S = 240.0
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yard:
+    """Where a drill takes place: everything is written below ``folder``."""
+
+    folder: Path
+    python: str
+    seed: int = 0
+    steps: int = STEPS
+
+
+class Scene:
+    """One run of the drill's job, in a folder of its own."""
+
+    def __init__(self, yard: Yard, name: str) -> None:
+        self._yard = yard
+        self._folder = yard.folder / name
+        self.runs, self.notes = self._folder / "runs", self._folder / "notes"
+        self.screen, self.temporary = self._folder / "screen.log", self._folder / "tmp"
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Scene:
+        """Make its folders."""
+        for folder in (self.notes, self.temporary):
+            folder.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """End whatever is left: a drill that is broken off leaves nothing behind."""
+        for child in self._children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def launch(self, faults: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the job; ``faults`` are those that it commits on itself: ``1:23:kill``."""
+        words = (word for fault in faults for word in ("--fault", fault))
+        return self.gpuops(
+            "launch", str(WORKER), "--profile", "cpu", "--nproc-per-node", str(RANKS),
+            "--python", self._yard.python, "--hang-timeout", f"{HANG_TIMEOUT_S:g}s",
+            "--", "--notes", str(self.notes), "--steps", str(self._yard.steps),
+            "--seed", str(self._yard.seed), *words,
+        )  # fmt: skip
+
+    def gpuops(self, *words: str) -> subprocess.Popen[bytes]:
+        """Type a command. What it says goes to a file, like every run's."""
+        places = {run_dir.RUNS_VARIABLE: str(self.runs), "TMPDIR": str(self.temporary)}
+        with self.screen.open("ab") as screen:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "gpuops", *words],
+                env={**os.environ, **places},
+                stdin=subprocess.DEVNULL,
+                stdout=screen,
+                stderr=screen,
+                start_new_session=True,  # Ctrl-C is for the drill: it ends them in order
+            )
+        self._children.append(child)
+        return child
+
+    @property
+    def root(self) -> Path | None:
+        """The run's folder, once there is a plan in it."""
+        return next((plan.parent for plan in self.runs.glob("*/plan.json")), None)
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """The plan of its newest attempt."""
+        return files.read_json(self.root / "plan.json") if self.root is not None else None
+
+    def happened(self, fault: str) -> dict[str, Any] | None:
+        """When, and in which attempt, a fault happened, if it has."""
+        return files.read_json(self._mark(fault))
+
+    def happens(self, fault: str, attempt: int) -> None:
+        """Note a fault that is committed from outside."""
+        files.write_json(self._mark(fault), {"time": time.time(), "attempt": f"attempt-{attempt}"})
+
+    def _mark(self, fault: str) -> Path:
+        return self.notes / f"fault-{fault.replace(':', '-')}.json"
+
+    def steps(self) -> tuple[Step, ...]:
+        """Every step that was trained so far."""
+        return tuple(
+            Step(at_s=line["time"], attempt=line["attempt"], number=line["step"])
+            for line in run_dir.json_lines(self.notes / "steps.jsonl")
+        )
+
+    def weights(self) -> tuple[str, ...]:
+        """The checksum of each rank's final weights."""
+        found = (files.read_json(path) for path in sorted(self.notes.glob("final-*.json")))
+        return tuple(json.dumps(one, sort_keys=True) for one in found if one)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that descend from what was typed: they have its folder for temporary files."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get("TMPDIR") == str(self.temporary)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def left(self) -> Iterator[str]:
+        """What should have gone with the run, and has not."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                yield f"process {process.pid} ({process.name()})"
+        for name, claim in leases.holders().items():
+            if claim.run_dir == str(self.root):
+                yield f"the claim on {name}"
+        for path in sorted(self.runs.rglob(".*")):
+            if not path.name.startswith(".broken-"):
+                yield f"the file {path.relative_to(self.runs)}"
+        for path in sorted(self.temporary.iterdir()):
+            if not path.name.startswith("torchinductor_"):  # torch's cache, which is meant to stay
+                yield f"the temporary file {path.name}"
+
+    def seen(
+        self, exit_code: int, resumed: int | None, fault_s: float | None, begun_s: float
+    ) -> Seen:
+        """What the run left behind."""
+        if self.root is None:
+            said = self.screen.read_text(errors="replace").strip().splitlines()
+            raise GpuopsError(
+                f"the drill's job did not start: {said[-1] if said else 'nothing was said'}",
+                "`gpuops preflight --profile cpu` looks at the machine.",
+            )
+        return Seen(
+            exit_code=exit_code,
+            resumed=resumed,
+            fault_s=fault_s,
+            steps=self.steps(),
+            events=run_dir.events(self.root),
+            weights=self.weights(),
+            left=tuple(self.left()),
+            begun_s=begun_s,
+            took_s=time.time() - begun_s,
+        )
+
+
+def undisturbed(yard: Yard) -> Seen:
+    """The run that all others are compared with.
+
+    Raises:
+        GpuopsError: not even that one comes to its end.
+    """
+    begun_s = time.time()
+    with Scene(yard, "undisturbed") as scene:
+        code = end(scene.launch())
+        seen = scene.seen(code, None, None, begun_s)
+        if code or len(seen.weights) != RANKS:
+            raise GpuopsError(
+                f"the undisturbed run ended with exit code {code}: a drill shows nothing here.",
+                f"`gpuops drill --keep`, then see {scene.screen.name} in the folder it names.",
+            )
+    return seen
+
+
+def struck(yard: Yard, injection: Injection) -> Seen:
+    """Run the job, let the fault happen, and do what a person would who is asked to."""
+    name, begun_s = injection.fault.name, time.time()
+    with Scene(yard, name) as scene:
+        child = scene.launch(injection.words)
+        with _thief(scene, child, injection) if name == "port" else contextlib.nullcontext():
+            if name == "supervisor":
+                child = _adopted(scene, child, injection)
+            code = end(child)
+        resumed = None
+        if injection.fault.then == "given up" and scene.root is not None:
+            resumed = end(scene.gpuops("launch", "--resume", str(scene.root)))
+        marks = [scene.happened(word) for word in injection.words]
+        fault_s = marks[-1]["time"] if marks[-1] is not None else None
+        return scene.seen(code, resumed, fault_s, begun_s)
+
+
+def _adopted(
+    scene: Scene, child: subprocess.Popen[bytes], injection: Injection
+) -> subprocess.Popen[bytes]:
+    """Kill the supervisor once the job trains; somebody else takes its place."""
+    while child.poll() is None and not scene.happened(injection.words[0]):
+        time.sleep(POLL_S)
+    child.kill()
+    child.wait()
+    adopter = scene.gpuops("supervise", str(scene.root))
+    while adopter.poll() is None and scene.root and supervisor_lock.of(scene.root) is None:
+        time.sleep(POLL_S)
+    files.write_json(scene.notes / "adopted.json", {"time": time.time()})
+    return adopter
+
+
+@contextlib.contextmanager
+def _thief(scene: Scene, child: subprocess.Popen[bytes], injection: Injection) -> Iterator[None]:
+    """Take the port that was planned, before torchrun gets to it."""
+    while child.poll() is None and scene.root is None:
+        time.sleep(POLL_S / 10)
+    plan = scene.plan
+    with contextlib.ExitStack() as until_the_end:
+        if plan is not None and (taken := steal(plan["master_port"])) is not None:
+            until_the_end.enter_context(taken)
+            scene.happens(injection.words[0], plan["attempt"])
+        yield
+
+
+def steal(port: int) -> socket.socket | None:
+    """Listen at a port; ``None`` where somebody was faster."""
+    taken = socket.socket()
+    # Connections of the run before may still be closing.
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+    except OSError:
+        taken.close()
+        return None
+    return taken
+
+
+def end(child: subprocess.Popen[bytes]) -> int:
+    """How it ends; what does not end is killed."""
+    try:
+        return child.wait(TOO_LONG_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait() or -signal.SIGKILL

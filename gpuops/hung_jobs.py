@@ -1,0 +1,234 @@
+"""Hung jobs, whoever started them: found, watched, looked into; ended, and seen to be gone.
+
+What is to be ended is decided in ``core.cleanup`` and by a person; here is how.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpuops import heartbeat
+from gpuops.core.diagnosis.diagnosis import Diagnosis, title
+from gpuops.core.hang import detector
+from gpuops.core.hang.detector import Blind, HangPolicy, Healthy, Hung, Suspect, Verdict, Warming
+from gpuops.core.machine.device import Box
+from gpuops.core.monitor.hung_jobs import Ruling, rule, unreleased
+from gpuops.core.monitor.jobs import Process, TrainingJob
+from gpuops.diagnose import look
+from gpuops.errors import GpuopsError
+from gpuops.heartbeat import Beat
+from gpuops.system.processes import jobs, vitals
+from gpuops.system.processes.identity import Identity
+from gpuops.system.runs import plan_file, run_dir, supervisor_lock
+
+WATCH_S = 6.0
+LOOK_S = 0.5
+TERMINATE_S = KILL_S = RELEASE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A job and what is to be done about it; ``verdict`` is ``None`` where nobody watched it.
+
+    ``beats`` are the last that were heard of it, ``heard_s`` when that was on CLOCK_MONOTONIC.
+    """
+
+    ruling: Ruling
+    verdict: Verdict | None = None
+    diagnosis: Diagnosis | None = None
+    beats: tuple[Beat, ...] = ()
+    heard_s: float = 0.0
+    supervisor: Identity | None = None
+
+    @property
+    def hung(self) -> bool:
+        """Whether there is something to be ended, or something that cannot be."""
+        unkillable = any(refusal.reason == "unkillable" for refusal in self.ruling.refused)
+        return bool(self.ruling.stop) or unkillable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """What has become of the jobs that were to be ended.
+
+    ``moving`` are those that went on in the meantime, and were left alone. ``left`` outlasted
+    SIGKILL; ``unreleased`` says what the cards still hold for processes that have gone.
+    """
+
+    ended: tuple[Process, ...] = ()
+    moving: tuple[TrainingJob, ...] = ()
+    left: tuple[Process, ...] = ()
+    unreleased: tuple[str, ...] = ()
+
+
+def examine(found: Sequence[TrainingJob], watch_s: float) -> tuple[Case, ...]:
+    """Watch our jobs for some seconds and look into those that stand still. Nothing is touched."""
+    with ExitStack() as stack:
+        watched = {
+            number: stack.enter_context(_Watched(job))
+            for number, job in enumerate(found)
+            if job.ours and job.launcher != "lost"
+        }
+        until_s = time.monotonic() + watch_s
+        while watched:
+            for one in watched.values():
+                one.look()
+            if (left_s := until_s - time.monotonic()) <= 0:
+                break
+            time.sleep(min(LOOK_S, left_s))
+        return tuple(
+            watched[number].case() if number in watched else _case(job)
+            for number, job in enumerate(found)
+        )
+
+
+def end(cases: Sequence[Case], see: Callable[[], Box]) -> Cleaned:
+    """End what was ruled to be; but not a job that has begun to move since.
+
+    A living supervisor is asked first: it would start its run again. ``see`` reads the cards.
+    """
+    moving = tuple(case.ruling.job for case in cases if _moves(case))
+    cases = [case for case in cases if case.ruling.job not in moving]
+    meant = tuple(process for case in cases for process in case.ruling.stop)
+    for case in cases:
+        _record(case)
+    asked = [case.supervisor for case in cases if case.supervisor is not None]
+    supervisor_lock.retire(asked, now=True, within_s=TERMINATE_S)  # the rest are ended either way
+    left = jobs.end(meant, terminate_s=TERMINATE_S, kill_s=KILL_S)
+    ended = tuple(process for process in meant if process not in left)
+    return Cleaned(ended=ended, moving=moving, left=left, unreleased=_unreleased(ended, see))
+
+
+class _Watched:
+    """A job under observation."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self._job = job
+        self._ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
+        self._beat_dir = _attempt_dir(job, "state") / "beats" if job.run_dir else None
+        self._first = self._beats = self._heard()
+        # What a beat says of the time before we came, counts: a job may hang since yesterday.
+        oldest_s = min((beat.monotonic_s for beat in self._beats), default=None)
+        self._watch = detector.Watch(most_s=float("inf"), looked_s=oldest_s)
+        self._began_s = self._looked_s = time.monotonic()
+
+    def __enter__(self) -> _Watched:
+        self._logs = vitals.FolderSize(_attempt_dir(self._job, "logs")) if self._beat_dir else None
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._logs is not None:
+            self._logs.__exit__()
+
+    def look(self) -> None:
+        """Take in what there is to see now."""
+        self._beats, self._looked_s = self._heard(), time.monotonic()
+        seen = detector.Observation(
+            now_s=self._looked_s,
+            beats=self._beats,
+            vitals=vitals.read(sorted(self._ranks.items())),
+            # Of one that says its steps, the first look at its log would pass for a sign of life.
+            log_bytes=self._logs.bytes if self._logs is not None and not self._trains else None,
+        )
+        self._watch = replace(detector.look(self._watch, seen), most_s=2.0)
+
+    def case(self) -> Case:
+        """What it has come to; with a look at the stacks, unless it moves."""
+        verdict, found = self._verdict(), None
+        silent = self._beats == self._first
+        if self._ranks and (silent or isinstance(verdict, (Suspect, Hung))):
+            found = look(self._ranks, self._beat_dir, gpus=_cards(self._job))
+            if found.hopeless and isinstance(verdict, Suspect):
+                verdict = detector.as_hung(verdict)  # what it waits for can never come
+            elif found.hopeless and not isinstance(verdict, Hung):
+                verdict = self._stuck(found)
+        return replace(_case(self._job, verdict, found), beats=self._beats, heard_s=self._looked_s)
+
+    def _verdict(self) -> Verdict:
+        verdict = detector.judge(self._watch, self._policy())
+        if isinstance(verdict, Warming) and self._trains:
+            return Healthy()  # it was at work before we came
+        if isinstance(verdict, Warming) and not self._beats:
+            watched_s = self._looked_s - self._began_s
+            return Blind(
+                why=f"it does not beat, and {watched_s:.0f} s of watching are too few to tell"
+            )
+        return verdict
+
+    def _stuck(self, found: Diagnosis) -> Suspect:
+        """Too short a silence for a verdict, if it were not for the stacks."""
+        idle_s = self._looked_s - self._began_s
+        ranks = tuple(sorted(self._ranks))
+        why = f"nothing heard of it for {idle_s:.0f} s, and {found.why}"
+        return Suspect(ranks=ranks, phase="unknown", idle_s=idle_s, why=why)
+
+    def _policy(self) -> HangPolicy:
+        """As its own supervisor judges it; no step was seen, but it may have said one."""
+        try:
+            plan = plan_file.load(Path(self._job.run_dir or ""))
+        except GpuopsError:
+            return HangPolicy()
+        timeout_s = plan.hang_timeout_s
+        policy = detector.policy_of(plan.target.kind, timeout_s)
+        if timeout_s is None or not self._trains:
+            return policy
+        return replace(policy, start_s=timeout_s)
+
+    @property
+    def _trains(self) -> bool:
+        return any(beat.step is not None and beat.phase != "start" for beat in self._beats)
+
+    def _heard(self) -> tuple[Beat, ...]:
+        beats = heartbeat.read_all(self._beat_dir) if self._beat_dir is not None else ()
+        return tuple(beat for beat in beats if beat.rank in self._ranks)  # of the living
+
+
+def _case(job: TrainingJob, verdict: Verdict | None = None, found: Diagnosis | None = None) -> Case:
+    stacks = f"{title(found)}: {found.why}" if found is not None else None
+    return Case(
+        ruling=rule(job, verdict, jobs.look_again([job]), stacks),
+        verdict=verdict,
+        diagnosis=found,
+        supervisor=supervisor_lock.of(Path(job.run_dir)) if job.ours and job.run_dir else None,
+    )
+
+
+def _attempt_dir(job: TrainingJob, folder: str) -> Path:
+    return Path(job.run_dir or "", folder, f"attempt-{job.attempt}")
+
+
+def _cards(job: TrainingJob) -> dict[int, int]:
+    """Each rank's card, as far as the driver lists them."""
+    return {rank.rank: rank.gpus[0] for rank in job.ranks if rank.rank is not None and rank.gpus}
+
+
+def _moves(case: Case) -> bool:
+    """Whether one of those that stood still has beaten since: a person took time to answer."""
+    if not isinstance(case.verdict, (Suspect, Hung)) or not case.ruling.job.run_dir:
+        return False
+    beats = heartbeat.read_all(_attempt_dir(case.ruling.job, "state") / "beats")
+    ranks = case.verdict.ranks
+    return any(beat.rank in ranks and beat.monotonic_s > case.heard_s for beat in beats)
+
+
+def _record(case: Case) -> None:
+    """In the run's own book, so that nobody has to guess in the morning."""
+    job = case.ruling.job
+    if job.run_dir is not None:
+        pids = [process.pid for process in case.ruling.stop]
+        why = "; ".join(case.ruling.evidence)
+        run_dir.record(Path(job.run_dir), "kill_hung", attempt=job.attempt, pids=pids, why=why)
+
+
+def _unreleased(ended: Sequence[Process], see: Callable[[], Box]) -> tuple[str, ...]:
+    """What is not given back within some seconds; where they held nothing, nobody has to look."""
+    if not any(process.gpus for process in ended):
+        return ()
+    until_s = time.monotonic() + RELEASE_S
+    while (held := unreleased(ended, see())) and time.monotonic() < until_s:
+        time.sleep(LOOK_S)
+    return held

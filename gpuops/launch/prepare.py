@@ -1,0 +1,316 @@
+"""From an order to a plan, and what preflight found of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gpuops import __version__
+from gpuops.core.finding import Finding
+from gpuops.core.launch.choice import Choice, Wish, choose
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.plan_launch import LaunchRequest, plan, wish
+from gpuops.core.launch.profile import Gpus, Profile
+from gpuops.core.launch.queue import Ticket, awaited
+from gpuops.core.machine import environment
+from gpuops.core.machine.device import Box
+from gpuops.core.machine.environment import Environment
+from gpuops.core.preflight.preflight import preflight, stopping
+from gpuops.core.preflight.requirements import Requirements
+from gpuops.core.units import GIB
+from gpuops.errors import GpuopsError, MachineError, UsageError
+from gpuops.launch.inventory import look, others_claims
+from gpuops.launch.request import Order, flag, request
+from gpuops.system import leases, profiles
+from gpuops.system.host import host, interpreters
+from gpuops.system.runs import run_dir
+from gpuops.system.trainers import check, manifests, settings
+
+WHAT_IS_FREE = "what-is-free"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A plan, what was found on the machine, and what the trainer makes of its settings."""
+
+    plan: LaunchPlan
+    profile: Profile
+    choice: Choice | None
+    box: Box
+    findings: tuple[Finding, ...]
+    manifest: Manifest | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether there are too few cards for the plan: it can be looked at, and not be run."""
+        return self.choice is not None and self.choice.short > 0 and not self.shrunk
+
+    @property
+    def shrunk(self) -> bool:
+        """Whether it runs on fewer cards than were wanted."""
+        return 0 < self.plan.nproc_per_node < self.plan.ranks_wanted
+
+    @property
+    def out_dir(self) -> Path:
+        """Where the trainer writes."""
+        name = self.manifest.out_dir_setting if self.manifest else ""
+        given = self.settings.get(name)
+        return Path(self.plan.working_dir, given) if given else Path(self.plan.run_dir)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoints lie, as far as that is known."""
+        return self.out_dir / (self.manifest.checkpoints if self.manifest else "checkpoints")
+
+    @property
+    def metrics_file(self) -> Path | None:
+        """Where the trainer logs its figures."""
+        return self.out_dir / self.manifest.metrics_file if self.manifest else None
+
+
+def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
+    """Look at the machine and decide what would be run; ``ticket`` is our place in the line.
+
+    Raises:
+        GpuopsError: what was asked for does not exist, or does not fit the machine.
+    """
+    manifest, asked = request(order)
+    box = look(order.simulate, own=asked.run_dir)
+    profile, choice = _choose(order, asked, box, ticket)
+    usual, claimed = profile.torchrun.master_port, _claimed_ports(asked.run_dir)
+    launch = plan(profile, choice, asked, host.next_free_port(usual - 1, claimed))
+    interpreter = interpreters.read(launch.python)
+    can_ask = manifest is not None and interpreter.torch is not None
+    try:
+        resolved = _resolve(launch, manifest) if can_ask else {}
+    except UsageError:
+        if manifest is not None:  # the profile's mistake is not to be blamed on who typed
+            settings.insist_on_wishes(
+                launch.profile, profile, manifest, launch.python, launch.working_dir
+            )
+        raise
+    keeps_batch = manifest is not None and _is_fixed(manifest, resolved)
+    short = choice is not None and choice.short > 0
+    if order.batch_divisor > 1 or (short and not keeps_batch):
+        fitted = _fitted(launch, manifest, resolved, order.batch_divisor)
+        keeps_batch = fitted is not None
+        if fitted is not None and (order.shrink or not short):
+            launch, resolved = fitted
+    ready = Prepared(
+        plan=launch,
+        profile=profile,
+        choice=choice,
+        box=box,
+        findings=(),
+        manifest=manifest,
+        settings=resolved,
+    )
+    needs = replace(_requirements(ready, order), keeps_batch=keeps_batch)
+    node = host.snapshot(
+        needs,
+        interpreter=interpreter,
+        layout=manifest.data if manifest else None,
+        box=box,
+        trainer_findings=_its_own(launch, manifest, resolved),
+        # A port that we chose ourselves is claimed next, or another one chosen.
+        claimed_ports=claimed if launch.port_asked else claimed - {launch.master_port},
+    )
+    findings = preflight(node, profile, needs)
+    return replace(
+        ready,
+        findings=tuple(findings),
+        environment=environment.of(node, launch.gpu_indices, __version__),
+    )
+
+
+def recall(launch: LaunchPlan) -> Prepared:
+    """What there is to know of a run that was launched before: its plan, and what it makes of it.
+
+    Raises:
+        GpuopsError: its trainer is no more, or does not answer.
+    """
+    manifest = manifests.load(launch.target.name) if launch.target.kind == "trainer" else None
+    return Prepared(
+        plan=launch,
+        profile=Profile(name=launch.profile, device="cpu", workers=1),
+        choice=None,
+        box=Box(),
+        findings=(),
+        manifest=manifest,
+        settings=_resolve(launch, manifest),
+    )
+
+
+def chosen(order: Order, box: Box, ticket: Ticket | None = None) -> Choice | None:
+    """The cards that a launch would take of a box, and nothing else: what a wait asks for."""
+    _, asked = request(order)
+    return _choose(order, asked, box, ticket)[1]
+
+
+def insist(findings: Sequence[Finding], force: Sequence[str]) -> None:
+    """Stop at the errors that nobody overruled by name.
+
+    ``--force gpus`` shares cards in use; those that are not there it cannot bring.
+
+    Raises:
+        GpuopsError: there are such errors.
+        UsageError: a name overrules nothing.
+    """
+    left = stopping(findings, force)
+    if left:
+        count = "an error" if len(left) == 1 else f"{len(left)} errors"
+        forced = " ".join(f"--force {found.check}" for found in left)
+        forcible = all(found.forcible for found in left)
+        way = f", or launch in spite of it with `{forced}`" if forcible else ""
+        raise GpuopsError(
+            f"preflight found {count}, nothing was started: "
+            f"{', '.join(found.check for found in left)}.",
+            f"Mend what it says above{way}.",
+        )
+
+
+def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[str, str]]:
+    """Flags handed to a script that look like a gpuops option typed wrongly."""
+    flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    found = [(flag, difflib.get_close_matches(flag, options, n=1, cutoff=0.8)) for flag in flags]
+    return [(flag, near[0]) for flag, near in found if near]
+
+
+def _choose(
+    order: Order, asked: LaunchRequest, box: Box, ticket: Ticket | None
+) -> tuple[Profile, Choice | None]:
+    name = order.profile or asked.profile
+    kept = awaited(leases.line(), ticket) if box.devices and order.simulate is None else frozenset()
+    profile = _what_is_free(box, kept) if name in {None, WHAT_IS_FREE} else profiles.load(name)
+    if profile.device == "cuda" and "gpus" in box.gaps:
+        raise MachineError(
+            f"profile {profile.name} wants GPUs, but {box.gaps['gpus'].rstrip('.')}.",
+            "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU, "
+            "`--simulate 8x4090` plans for a machine that is not here.",
+        )
+    wanted = wish(profile, asked)
+    return profile, choose(wanted, box.devices, awaited=kept) if wanted is not None else None
+
+
+def _what_is_free(box: Box, kept: frozenset[str]) -> Profile:
+    """No profile was asked for: every free card, or the CPU profile where there is none at all."""
+    if "gpus" in box.gaps and not box.absent:  # not a laptop: a job must not slip onto the CPU
+        raise MachineError(
+            f"the GPUs of this machine cannot be used: {box.gaps['gpus'].rstrip('.')}.",
+            "`--profile cpu` runs without a GPU.",
+        )
+    if not box.devices:
+        return profiles.load("cpu")
+    free = choose(Wish(count=len(box.devices)), box.devices, awaited=kept).devices
+    models = [device.name for device in free]
+    model = max(models, key=models.count, default=None)  # a job is as fast as its slowest card
+    mixed = len(set(models)) > 1
+    gpus = Gpus(count=max(1, models.count(model)), model=model if mixed else None)
+    return Profile(name=WHAT_IS_FREE, gpus=gpus)
+
+
+def _claimed_ports(own: str) -> frozenset[int]:
+    """The ports that other launches have, or are about to have."""
+    numbers = [name.partition(leases.port(0)[:-1])[2] for name in others_claims(own)]
+    return frozenset(int(number) for number in numbers if number.isdecimal())
+
+
+def _resolve(launch: LaunchPlan, manifest: Manifest | None) -> Mapping[str, Any]:
+    if manifest is None:
+        return {}
+    answer = settings.resolve(
+        launch.python, manifest.config, launch.program_arguments, launch.working_dir
+    )
+    return answer or {}
+
+
+def _is_fixed(manifest: Manifest, resolved: Mapping[str, Any]) -> bool:
+    """Whether the settings fix the samples of a step, on however many ranks."""
+    return manifest.batch is not None and resolved.get(manifest.batch.total) is not None
+
+
+def _fitted(
+    launch: LaunchPlan, manifest: Manifest | None, resolved: Mapping[str, Any], divisor: int
+) -> tuple[LaunchPlan, Mapping[str, Any]] | None:
+    """The plan whose steps see what they would have seen, in more or smaller passes.
+
+    ``None`` where that cannot be had.
+    """
+    batch = manifest.batch if manifest else None
+    if batch is None:
+        return None
+    size, passes = resolved.get(batch.size), resolved.get(batch.accumulate, 1)
+    if not isinstance(size, int) or not isinstance(passes, int):
+        return None
+    fixed = {batch.size: max(1, size // divisor)} if divisor > 1 else {}
+    if resolved.get(batch.total) is None:
+        total = size * passes * launch.ranks_wanted
+        fixed |= {batch.accumulate: 1, batch.total: total}
+    words = tuple(word for name, value in fixed.items() for word in (flag(name), str(value)))
+    fitted = replace(launch, fit_arguments=words)
+    try:
+        return fitted, _resolve(fitted, manifest)
+    except UsageError:  # other settings make batches of which nobody knows the samples
+        return None
+
+
+def _its_own(
+    launch: LaunchPlan, manifest: Manifest | None, resolved: Mapping[str, Any]
+) -> tuple[Finding, ...]:
+    """What the trainer's own check finds, where it has one and something to look at."""
+    if manifest is None or manifest.check is None or not manifest.worth_checking(resolved):
+        return ()
+    return check.check(launch.python, manifest.check, launch.program_arguments, launch.working_dir)
+
+
+def _requirements(ready: Prepared, order: Order) -> Requirements:
+    manifest, launch = ready.manifest, ready.plan
+    data_root = built_in = None
+    splits: tuple[str, ...] = ()
+    if manifest is not None and manifest.data is not None:
+        value = ready.settings.get(manifest.data.setting)
+        splits = tuple(manifest.data.splits)
+        if value in manifest.data.built_in:
+            built_in = str(value)
+        elif value:
+            data_root = str(Path(launch.working_dir, str(value)))
+    memory = manifest.memory_per_worker_gib if manifest else 0.5
+    return Requirements(
+        workers=launch.nproc_per_node,
+        loader_workers=int(ready.settings.get("num_workers") or 0),
+        master_port=launch.master_port,
+        output_dir=_from_here(Path(launch.run_dir).parent if order.anything else ready.out_dir),
+        memory_per_worker_bytes=int(memory * GIB),
+        disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
+        data_root=data_root,
+        data_splits=splits,
+        data_built_in=built_in,
+        usual_port=None if launch.port_asked else ready.profile.torchrun.master_port,
+        choice=ready.choice,
+        shrink=order.shrink,
+        wait=order.wait_s is not None,
+        resume=(launch.run_id if launch.attempt > 1 else order.resume),
+        resume_checkpoint=_checkpoint(ready, order),
+    )
+
+
+def _from_here(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _checkpoint(ready: Prepared, order: Order) -> str | None:
+    """What a trainer will go on from, as far as names tell; it validates them itself."""
+    if order.resume is None:
+        return None
+    if ready.manifest is None:
+        return "where the script itself goes on"
+    if ready.plan.attempt == 1:
+        return order.resume
+    kept = run_dir.checkpoints(ready.out_dir / ready.manifest.checkpoints)
+    return kept[-1][0] if kept else None

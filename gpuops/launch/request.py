@@ -1,0 +1,197 @@
+"""From the words on a command line to the launch that they ask for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.plan import Target
+from gpuops.core.launch.plan_launch import LaunchRequest
+from gpuops.errors import UsageError
+from gpuops.system import files
+from gpuops.system.runs import plan_file, run_dir, supervisor_lock
+from gpuops.system.trainers import manifests, modules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What somebody typed."""
+
+    name: str | None = None
+    module: str | None = None
+    anything: bool = False  # preflight of the machine alone, whatever will run on it
+    profile: str | None = None
+    simulate: str | None = None
+    gpus: tuple[str, ...] = ()
+    exclude_gpus: tuple[str, ...] = ()
+    prefer_gpus: tuple[str, ...] = ()  # UUIDs of those that the run has already
+    nproc_per_node: int | None = None
+    master_port: int | None = None
+    python: str | None = None
+    runs_dir: Path | None = None
+    data: str | None = None
+    configs: tuple[str, ...] = ()
+    resume: str | None = None
+    arguments: tuple[str, ...] = ()
+    force: tuple[str, ...] = ()
+    shrink: bool = False
+    hang_timeout_s: float | None = None
+    observe: bool = False
+    max_restarts: int | None = None
+    on_hang: str | None = None
+    on_exit: str | None = None
+    batch_divisor: int = 1  # passes of so many parts of the batch: cards ran out of memory
+    wait_s: float | None = None  # math.inf: for ever
+
+
+def request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
+    """What an order means: the launch to plan, and the trainer's manifest where there is one.
+
+    Raises:
+        GpuopsError: what it names does not exist.
+        UsageError: it means nothing.
+    """
+    runs = run_dir.runs_dir(order.runs_dir)
+    again = _run_to_resume(order, runs)
+    if again is not None:
+        return _next_attempt(order, again)
+    python = _interpreter(order.python or sys.executable)
+    if order.anything:
+        target, manifest = Target(kind="script", name="any", entry="train.py"), None
+    else:
+        target, manifest = manifests.target(order.name, order.module)
+    run_id = run_dir.new_run_id(runs, target.name, time.time())
+    launch = LaunchRequest(
+        target=target,
+        run_id=run_id,
+        run_dir=str(runs / run_id),
+        python=python,
+        import_path=modules.import_path(python),
+        nproc_per_node=order.nproc_per_node,
+        master_port=order.master_port,
+        gpus=order.gpus,
+        exclude_gpus=order.exclude_gpus,
+        shrink=order.shrink,
+        force=order.force,
+        hang_timeout_s=order.hang_timeout_s,
+        observe=order.observe,
+        max_restarts=order.max_restarts,
+        on_hang=order.on_hang,
+        on_exit=order.on_exit,
+        profile=_lasting(order.profile),
+        defaults={manifest.out_dir_setting: str(runs / run_id)} if manifest else {},
+        arguments=(*_own_flags(order, manifest), *order.arguments),
+        resume_arguments=() if order.resume is None else (_resume_flag(manifest), order.resume),
+        working_dir=str(Path.cwd()),
+    )
+    return manifest, launch
+
+
+def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequest]:
+    """The same run again, from its newest checkpoint; what is typed now is added."""
+    before = plan_file.load(root)
+    target = before.target
+    if order.name not in {None, target.name, target.entry}:
+        raise UsageError(
+            f"run {before.run_id} is of {target.name}, not of {order.name}.",
+            f"`gpuops launch {target.name} --resume {before.run_id}`.",
+        )
+    lives = run_dir.attempts(root)
+    if lives and lives[-1].alive:
+        raise UsageError(
+            f"run {before.run_id} is still running.",
+            f"`gpuops logs {before.run_id} -f` follows it.",
+        )
+    if (keeper := supervisor_lock.of(root)) is not None and keeper.pid != os.getpid():
+        raise UsageError(
+            f"run {before.run_id} is between two attempts, and has a supervisor.",
+            f"`gpuops attach {before.run_id}` shows it, `gpuops stop {before.run_id}` ends it.",
+        )
+    manifest = manifests.load(target.name) if target.kind == "trainer" else None
+    own = {manifest.out_dir_setting} if manifest else set()
+    python = _interpreter(order.python) if order.python else before.python
+    # Who names cards now has looked now: what was typed then is another box's story.
+    named = bool(order.gpus or order.exclude_gpus)
+    anew = bool(order.profile or order.gpus)
+    launch = LaunchRequest(
+        target=target,
+        run_id=before.run_id,
+        run_dir=str(root),
+        python=python,
+        import_path=modules.import_path(python),
+        attempt=run_dir.next_attempt(root),
+        # As many as it was begun with: what it was shrunk to was one evening's need.
+        nproc_per_node=order.nproc_per_node
+        or (None if anew else before.ranks_wanted or before.nproc_per_node),
+        master_port=order.master_port or before.port_asked,
+        gpus=order.gpus if named else before.gpus,
+        exclude_gpus=order.exclude_gpus if named else before.exclude_gpus,
+        shrink=order.shrink,
+        prefer_gpus=order.prefer_gpus,
+        force=order.force,
+        hang_timeout_s=order.hang_timeout_s or before.hang_timeout_s,
+        observe=order.observe or before.observe,
+        max_restarts=before.max_restarts if order.max_restarts is None else order.max_restarts,
+        on_hang=order.on_hang or before.on_hang,
+        on_exit=order.on_exit or before.on_exit,
+        profile=_lasting(order.profile) or before.profile,
+        defaults={key: value for key, value in before.defaults.items() if key in own},
+        arguments=(*before.arguments, *_own_flags(order, manifest), *order.arguments),
+        # How a script goes on is its own matter: it is started again as it was.
+        resume_arguments=(_resume_flag(manifest), "auto") if manifest else (),
+        working_dir=before.working_dir,
+    )
+    return manifest, launch
+
+
+def _resume_flag(manifest: Manifest | None) -> str:
+    return flag(manifest.resume_setting if manifest else "resume")
+
+
+def flag(setting: str) -> str:
+    """How a setting is spelled on a command line."""
+    return "--" + setting.replace("_", "-")
+
+
+def _run_to_resume(order: Order, runs: Path) -> Path | None:
+    """The run that ``--resume`` names; ``None`` where it names a checkpoint, or is not given."""
+    if order.resume is None or order.resume in {"auto", "none"}:  # the trainer's own words
+        return None
+    given = Path(order.resume)
+    if files.is_file(given / "plan.json"):
+        return given.absolute()
+    if files.exists(given):
+        return None
+    return run_dir.find(runs, order.resume)
+
+
+def _own_flags(order: Order, manifest: Manifest | None) -> tuple[str, ...]:
+    """``--data`` and ``--config`` belong to the training program, whoever parses them first.
+
+    On a resumed run they are named from here, and it works elsewhere: so the whole path.
+    """
+    data = manifest.data.setting if manifest and manifest.data else "data"
+    pairs = [(data, order.data)] if order.data is not None else []
+    pairs += [(manifest.config_setting if manifest else "config", name) for name in order.configs]
+    if order.resume is not None:
+        pairs = [(flag, _whole(value)) for flag, value in pairs]
+    return tuple(word for flag, value in pairs for word in (f"--{flag}", value))
+
+
+def _whole(value: str) -> str:
+    return str(Path(value).absolute()) if files.exists(Path(value)) else value
+
+
+def _interpreter(given: str) -> str:
+    path = Path(given).expanduser().absolute() if os.sep in given else shutil.which(given) or given
+    return str(path)
+
+
+def _lasting(profile: str | None) -> str | None:
+    """A profile as it will still be found from another folder."""
+    return str(Path(profile).absolute()) if profile and Path(profile).suffix else profile

@@ -1,0 +1,50 @@
+"""What the monitor shows of a job when a key asks for it: its logs, and why it stands still."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gpuops.core.diagnosis.diagnosis import page
+from gpuops.core.monitor.frame import JobRow
+from gpuops.diagnose import newest
+from gpuops.system import files
+from gpuops.system.runs import run_dir
+
+NO_FOLDER = "It was not launched by gpuops, so nobody keeps its logs."
+
+
+def logs(job: JobRow) -> list[str]:
+    """The end of what each rank and torchrun said."""
+    if job.run_dir is None or job.attempt is None:
+        return [NO_FOLDER]
+    root = Path(job.run_dir)
+    said = {
+        f"rank {rank}, {stream}": files.tail(run_dir.rank_log(root, job.attempt, rank, stream))
+        for rank in run_dir.ranks_with_words(root, job.attempt)
+        for stream in ("stdout", "stderr")
+    }
+    said["torchrun"] = files.tail(root / "logs" / f"attempt-{job.attempt}" / "agent.log")
+    lines = [
+        line
+        for name, text in reversed(said.items())
+        if text
+        for line in ("", f"── {name} ──", *text.splitlines())
+    ]
+    return lines[1:] or ["It has said nothing yet."]
+
+
+def diagnosis(job: JobRow) -> list[str]:
+    """What the monitor makes of it, and the newest diagnosis of its supervisor."""
+    lines = [f"{job.why[:1].upper()}{job.why[1:]}."] if job.why is not None else []
+    found = newest(Path(job.run_dir)) if job.run_dir is not None else None
+    if found is not None:
+        holds = job.diagnosis is not None
+        head = [] if holds else ["", "── what was found out last; it has moved since ──", ""]
+        lines = [*lines, *([""] if lines and holds else head), *page(found).splitlines()]
+    which = f"`gpuops diagnose {job.run_id}`" if job.run_id else f"`gpuops diagnose {_pid(job)}`"
+    hint = f"{which} looks at the stacks of its ranks now."
+    return [*(lines or ["Nobody has found anything wrong with it."]), "", hint]
+
+
+def _pid(job: JobRow) -> str:
+    return str(next((rank.pid for rank in job.ranks if rank.pid is not None), "PID"))

@@ -1,0 +1,237 @@
+"""One look after the other at cards and jobs, in a thread of its own: a stuck driver stalls nobody.
+
+``cards and jobs -> core.sample.Sample -> core.monitor.follow -> Board``; whoever draws takes the
+newest board when it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gpuops import heartbeat
+from gpuops.core.hang.detector import Observation
+from gpuops.core.monitor import monitor
+from gpuops.core.monitor.frame import Board
+from gpuops.core.monitor.jobs import TrainingJob
+from gpuops.core.monitor.monitor import Monitor
+from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
+from gpuops.core.run.record import Status
+from gpuops.launch.inventory import with_claims
+from gpuops.system.gpus import nvml
+from gpuops.system.processes import jobs, vitals
+from gpuops.system.runs import run_dir, run_facts, supervisor_lock
+from gpuops.system.tail import Tail
+
+# A card that is asked for the first time, or a driver that starts, gets as long as that.
+WAKE_S = 3.0
+
+
+class Sampler:
+    """Takes the looks, one by one; for one thread alone."""
+
+    def __init__(self, interval_s: float, *, patient: bool = False) -> None:
+        """``patient``: give a driver and its cards all the time that they may need to wake."""
+        start_s = nvml.START_TIMEOUT_S if patient else WAKE_S
+        self._cards = nvml.Reader(start_timeout_s=start_s)
+        self._answer_s = nvml.READ_TIMEOUT_S if patient else min(1.0, interval_s / 2)
+        self._expected = nvml.on_the_bus()
+        self._census = jobs.Census()
+        self._books: dict[str, _Book] = {}
+        self._lives: dict[tuple[str, int | None], _Life] = {}
+        self._monitor = Monitor(interval_s=interval_s)
+
+    def __enter__(self) -> Sampler:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._cards.close()
+        for life in self._lives.values():
+            life.close()
+
+    def look(self) -> Board:
+        """Look at everything now, and say what it has come to."""
+        box = with_claims(self._cards.read(self._answer_s))
+        if box.absent and self._expected:  # its driver has gone: that is not to look well
+            box = replace(box, absent=False)
+        jobs_now = self._census.jobs(box)
+        for job in jobs_now:
+            if job.ours and job.run_dir is not None and job.run_dir not in self._books:
+                self._books[job.run_dir] = _Book(Path(job.run_dir))
+        noted = {path: book.noted() for path, book in self._books.items()}
+        found = tuple(self._job(job, noted) for job in jobs_now)
+        between, ended = self._without_a_job({job.job.run_dir for job in found})
+        sample = Sample(
+            at_s=time.time(),
+            clock_s=time.monotonic(),
+            box=box,
+            jobs=found,
+            between=between,
+            ended=ended,
+            noted=noted,
+        )
+        self._monitor = monitor.follow(self._monitor, sample)
+        return monitor.board(self._monitor)
+
+    def _job(self, job: TrainingJob, noted: Mapping[str, tuple[dict[str, Any], ...]]) -> JobSample:
+        """Into our own jobs it looks; others' are theirs."""
+        if not job.ours:
+            return JobSample(job=job)
+        ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
+        life = self._life(job)
+        beats = life.beats() if life is not None else []
+        seen = Observation(
+            now_s=time.monotonic(),
+            beats=tuple(beat for beat in beats if beat.rank in dict(ranks)),
+            # Who trains and beats is judged by that; what it reads and writes says no more.
+            vitals=vitals.read(ranks, with_io=not _trains(beats)),
+            # Of one that says its steps, the first look at its log would pass for a sign of life.
+            log_bytes=life.log_bytes() if life is not None and not _trains(beats) else None,
+            checkpoint_bytes=life.checkpoint_bytes() if life is not None else None,
+        )
+        if life is None or job.run_dir is None:
+            return JobSample(job=job, seen=seen)
+        return JobSample(
+            job=job,
+            seen=seen,
+            facts=life.facts,
+            supervised=life.supervised(),
+            noted=noted.get(job.run_dir, ()),
+        )
+
+    def _life(self, job: TrainingJob) -> _Life | None:
+        if job.run_dir is None:
+            return None
+        key = (job.run_dir, job.attempt)
+        if key not in self._lives:
+            self._lives[key] = _Life(Path(job.run_dir), job.attempt)
+        return self._lives[key]
+
+    def _without_a_job(self, living: set[str | None]) -> tuple[frozenset[str], dict[str, Status]]:
+        """The runs that may be started again, and how those ended of which nobody takes care."""
+        between: set[str] = set()
+        ended: dict[str, Status] = {}
+        for path in [path for path in self._books if path not in living]:
+            if supervisor_lock.of(Path(path)) is not None:
+                between.add(path)
+                continue
+            del self._books[path]
+            record = run_dir.load(Path(path))
+            if record is not None:
+                ended[path] = record.status
+        for key in [key for key in self._lives if key[0] not in living]:
+            self._lives.pop(key).close()
+        return frozenset(between), ended
+
+
+def _trains(beats: Sequence[heartbeat.Beat]) -> bool:
+    return any(beat.phase != "start" for beat in beats)
+
+
+class _Book:
+    """What a run notes, from its first attempt to its last. Its folder may be deleted under it."""
+
+    def __init__(self, root: Path) -> None:
+        self._events = Tail(root / "events.jsonl")
+
+    def noted(self) -> tuple[dict[str, Any], ...]:
+        """The events since the last look."""
+        return tuple(run_dir.parse_json_lines(self._events.lines()))
+
+
+class _Life:
+    """One attempt of a run, as its folder shows it while it runs."""
+
+    def __init__(self, root: Path, attempt: int | None) -> None:
+        self._root = root
+        self.facts: RunFacts = run_facts.read(root)
+        self._beats = root / "state" / f"attempt-{attempt}" / "beats"
+        self._checkpoints = vitals.FolderSize(root / "checkpoints")
+        self._log_folder = root / "logs" / f"attempt-{attempt}"
+        self._logs: vitals.FolderSize | None = None
+
+    def beats(self) -> list[heartbeat.Beat]:
+        return heartbeat.read_all(self._beats)
+
+    def supervised(self) -> bool | None:
+        """Whether somebody looks after it; ``None`` where its folder is not to be seen."""
+        return supervisor_lock.of(self._root) is not None if self._root.is_dir() else None
+
+    def checkpoint_bytes(self) -> int | None:
+        return self._checkpoints.bytes
+
+    def log_bytes(self) -> int | None:
+        """How much it has logged; measured only of jobs that do not say their steps."""
+        self._logs = self._logs or vitals.FolderSize(self._log_folder)
+        return self._logs.bytes
+
+    def close(self) -> None:
+        self._checkpoints.__exit__()
+        if self._logs is not None:
+            self._logs.__exit__()
+
+
+class Looks:
+    """A sampler at work in a thread of its own, every ``interval_s``; ``part`` of what it sees."""
+
+    def __init__(
+        self, interval_s: float, part: Callable[[Board], Board] = lambda board: board
+    ) -> None:
+        self._interval_s, self._part = interval_s, part
+        self._newest: Board | None = None
+        self._failed: BaseException | None = None
+        self._closed = threading.Event()
+        self._came = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._work, name="looks", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Looks:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._closed.set()  # not waited for long: it may wait for a driver
+        self._thread.join(timeout=0.2)
+
+    def fileno(self) -> int:
+        """What can be waited for: it becomes readable with each new board."""
+        return self._came
+
+    def newest(self) -> Board | None:
+        """The newest board; ``None`` before the first.
+
+        Raises:
+            BaseException: what the thread ended with: a defect.
+        """
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._came)
+        if self._failed is not None:
+            raise self._failed
+        return self._newest
+
+    def _work(self) -> None:
+        try:
+            with Sampler(self._interval_s) as sampler:
+                for _ in ticks(self._interval_s, self._closed):
+                    self._newest = self._part(sampler.look())
+                    os.eventfd_write(self._came, 1)
+        except BaseException as defect:  # noqa: BLE001 - whoever draws is to end with it
+            self._failed = defect
+            os.eventfd_write(self._came, 1)
+
+
+def ticks(interval_s: float, closed: threading.Event) -> Iterator[None]:
+    """The beginning of each look: they keep their distance, however long one takes."""
+    due_s = time.monotonic()
+    while not closed.is_set():
+        yield
+        due_s += interval_s
+        late_s = time.monotonic() - due_s
+        if late_s > 0:  # those that are overdue are left out
+            due_s += late_s // interval_s * interval_s
+        closed.wait(max(0.0, due_s - time.monotonic()))

@@ -1,0 +1,254 @@
+"""A run from its first attempt to its last: watch over each, and do what is decided to follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
+from gpuops.core.finding import Finding
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.queue import Waiting
+from gpuops.core.supervision.progress import Look
+from gpuops.core.supervision.restart import Ended, GiveUp, Replan, Restart, RestartPolicy, decide
+from gpuops.errors import GpuopsError
+from gpuops.launch.claim import secured
+from gpuops.launch.prepare import Prepared, insist, prepare
+from gpuops.launch.request import Order
+from gpuops.supervise.supervisor import Outcome, begin, watch
+from gpuops.system import files, hooks
+from gpuops.system.processes import process
+from gpuops.system.processes.process import Job, SignalQueue
+from gpuops.system.runs import checkpoints, run_dir
+from gpuops.system.runs.supervisor_lock import only_one
+
+
+class Screen(Protocol):
+    """Who is shown how it goes."""
+
+    def show(self, look: Look) -> None:
+        """A look at an attempt."""
+
+    def show_plan(self, launch: LaunchPlan, settings: Mapping[str, Any]) -> None:
+        """A plan that was made anew."""
+
+    def show_findings(self, found: Sequence[Finding]) -> None:
+        """What preflight found of it."""
+
+    def wait(self, waiting: Waiting) -> None:
+        """What is waited for."""
+
+    def tell(self, words: str) -> None:
+        """What was decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How a run ended: its last attempt, and why it was not started again, if it was not."""
+
+    prepared: Prepared
+    outcome: Outcome
+    given_up: GiveUp | None = None
+
+
+def keep(
+    order: Order,
+    prepared: Prepared,
+    screen: Screen,
+    *,
+    job: Job | None = None,
+    begun: Callable[[str], None] = lambda _run_id: None,
+) -> Kept:
+    """Keep a run going: from its first attempt, or from a ``job`` that somebody else started.
+
+    ``begun`` is called with the run's name once the job runs.
+
+    Raises:
+        GpuopsError: the first attempt cannot be started, or somebody supervises the run already.
+    """
+    ended: list[Ended] = []
+    with ExitStack() as claims, ExitStack() as alone:
+        descriptors: tuple[int, ...] = ()
+        new = job is None and prepared.plan.attempt == 1
+        alone.enter_context(nullcontext() if new else only_one(Path(prepared.plan.run_dir)))
+        if job is None:
+            planned = prepared
+            prepared, held = claims.enter_context(
+                secured(order, planned, screen.wait, screen.show_findings)
+            )
+            descriptors = held.descriptors
+            if prepared is not planned:  # it waited, or others were faster
+                screen.show_plan(prepared.plan, prepared.settings)
+        signals = alone.enter_context(process.SignalQueue())
+        while True:
+            started_s = time.monotonic()
+            if job is None:
+                job = begin(prepared.plan, prepared.out_dir, descriptors)
+                _remember(prepared)
+            if not ended:
+                alone.enter_context(only_one(Path(prepared.plan.run_dir)) if new else nullcontext())
+                begun(prepared.plan.run_id)
+            outcome = watch(
+                prepared.plan,
+                job,
+                prepared.checkpoints,
+                prepared.metrics_file,
+                screen.show,
+                signals,
+            )
+            job = None
+            kept, decision = _what_follows(prepared, outcome, ended, started_s)
+            if decision is None:
+                return _told(kept)
+            screen.tell(f"{_why(outcome)} {decision.why[:1].upper()}{decision.why[1:]}.")
+            number = _pause(signals, decision.after_s)
+            if number is not None:
+                stopped = replace(outcome, ending="stopped", stop_signal=number)
+                return _told(replace(kept, outcome=stopped))
+            try:
+                follows = _next(order, prepared, decision, ended)
+                before, prepared = prepared.plan, prepare(follows)
+                if not descriptors or _to_claim(prepared.plan) != _to_claim(before):
+                    claims.close()
+                    prepared, held = claims.enter_context(
+                        secured(follows, prepared, screen.wait, screen.show_findings)
+                    )
+                    descriptors = held.descriptors
+                    screen.show_plan(prepared.plan, prepared.settings)
+                insist(prepared.findings, follows.force)
+            except GpuopsError as problem:
+                given_up = GiveUp(why=problem.message.rstrip("."), advice=problem.hint)
+                return _told(replace(kept, given_up=given_up))
+
+
+def _remember(prepared: Prepared) -> None:
+    """Keep where it runs, and on what; a job that runs matters more."""
+    place = Path(prepared.plan.run_dir, "environment.json")
+    if prepared.environment is not None:
+        with suppress(GpuopsError):
+            files.write_json(place, asdict(prepared.environment))
+
+
+def _what_follows(
+    prepared: Prepared, outcome: Outcome, ended: list[Ended], started_s: float
+) -> tuple[Kept, Restart | Replan | None]:
+    kept = Kept(prepared=prepared, outcome=outcome)
+    if outcome.ending != "failed" or outcome.diagnosis is None:
+        return kept, None
+    ended.append(_ended(prepared, outcome, outcome.diagnosis, started_s))
+    policy = RestartPolicy(max_restarts=prepared.plan.max_restarts)
+    decision = decide(ended, policy, time.monotonic())
+    what = type(decision).__name__.lower()
+    fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
+    run_dir.record(Path(prepared.plan.run_dir), what, attempt=prepared.plan.attempt, **fields)
+    if isinstance(decision, GiveUp):
+        return replace(kept, given_up=decision), None
+    return kept, decision
+
+
+def _next(
+    order: Order, prepared: Prepared, decision: Restart | Replan, ended: Sequence[Ended]
+) -> Order:
+    """The same run again, on its own cards where they are there; on others, or fewer, if not.
+
+    What a person said of cards and port still holds.
+    """
+    plan = prepared.plan
+    lost = decision.without_gpus if isinstance(decision, Replan) and not plan.gpus else ()
+    return replace(
+        order,
+        name=None,
+        module=None,
+        profile=None,
+        data=None,
+        configs=(),
+        arguments=(),
+        resume=plan.run_dir,
+        wait_s=None,
+        shrink=True,
+        gpus=plan.gpus,
+        exclude_gpus=(*plan.exclude_gpus, *lost),
+        prefer_gpus=plan.gpu_uuids,
+        master_port=plan.port_asked,
+        batch_divisor=order.batch_divisor * 2 ** _halvings(ended),
+    )
+
+
+def _to_claim(plan: LaunchPlan) -> tuple[int, tuple[str, ...]]:
+    return plan.master_port, plan.gpu_uuids
+
+
+def _halvings(ended: Sequence[Ended]) -> int:
+    return sum(one.diagnosis.kind == "out of memory (gpu)" for one in ended)
+
+
+def _told(kept: Kept) -> Kept:
+    """Tell whoever wanted to be told of the end."""
+    plan, outcome = kept.prepared.plan, kept.outcome
+    if plan.on_exit is not None:
+        hooks.run(
+            plan.on_exit,
+            {
+                "event": "exit",
+                "run_id": plan.run_id,
+                "run_dir": plan.run_dir,
+                "ending": outcome.ending,
+                "attempts": plan.attempt,
+                "step": outcome.progress.step,
+                "given_up": kept.given_up.why if kept.given_up else None,
+                "diagnosis": outcome.diagnosis.why if outcome.diagnosis else None,
+            },
+        ).join(hooks.TIMEOUT_S)
+    return kept
+
+
+def _why(outcome: Outcome) -> str:
+    why = outcome.diagnosis.why if outcome.diagnosis else "it ended"
+    return f"{why[:1].upper()}{why[1:]}."
+
+
+def _pause(signals: SignalQueue, seconds: float) -> int | None:
+    """Wait; a stop signal that comes meanwhile ends the waiting, and the run."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        for number in signals.wait(None, left):
+            return number
+    return None
+
+
+def _ended(prepared: Prepared, outcome: Outcome, diagnosis: Diagnosis, started_s: float) -> Ended:
+    plan = prepared.plan
+    rank = diagnosis.rank if diagnosis.rank is not None else 0
+    log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, rank, "stderr")
+    try:
+        said = log.read_text(errors="replace")
+    except OSError:
+        said = ""
+    whole = [
+        name
+        for name, _ in run_dir.checkpoints(prepared.checkpoints)
+        if not checkpoints.aside(name) and checkpoints.damage(prepared.checkpoints / name) is None
+    ]
+    kept = [step for name in whole if (step := _step(name)) is not None]
+    return Ended(
+        number=plan.attempt,
+        started_s=started_s,
+        ended_s=time.monotonic(),
+        first_step=outcome.first_step,
+        last_step=outcome.progress.step,
+        diagnosis=diagnosis,
+        traceback_key=traceback_key(said) or refusal_key(said),
+        checkpoint_step=max(kept, default=None),
+        exitcode=outcome.failure.exitcode if outcome.failure else None,
+    )
+
+
+def _step(name: str) -> int | None:
+    """The step in a checkpoint's name, where it ends in one."""
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isascii() and digits.isdecimal() else None

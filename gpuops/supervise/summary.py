@@ -1,0 +1,135 @@
+"""From what an attempt left behind to its closing summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpuops.core.diagnosis import torchrun_failure
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.supervision.restart import GiveUp
+from gpuops.core.supervision.summary import Closing, Ended, next_commands
+from gpuops.errors import ExitCode
+from gpuops.launch.prepare import Prepared
+from gpuops.supervise.supervisor import Outcome
+from gpuops.system.runs import run_dir
+
+NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch"}
+KILLED = (
+    "Killed from outside: by somebody, or by the kernel for want of memory (`dmesg` tells of both)."
+)
+PORT_TAKEN = ("EADDRINUSE", "address already in use")
+
+
+def close(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = None) -> Closing:
+    """Gather what the attempt left behind."""
+    plan = prepared.plan
+    lines = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
+    begun_s = time.time() - outcome.duration_s  # what stands before is an earlier attempt's
+    figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
+    losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
+    evaluated = [row for row in figures if row.get("split") == "val"]
+    return Closing(
+        run_id=plan.run_id,
+        ending=outcome.ending,
+        exit_code=_exit_code(outcome, given_up, plan.max_restarts),
+        duration_s=outcome.duration_s,
+        step=outcome.progress.step,
+        total_steps=outcome.progress.total_steps,
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        validation=_numbers(evaluated[-1]) if evaluated else {},
+        places=_places(prepared),
+        next_commands=next_commands(
+            run=_reference(prepared.plan),
+            ending=outcome.ending,
+            trainer=prepared.manifest is not None,
+            evaluates=prepared.manifest is not None and "evaluate" in prepared.manifest.verbs,
+            kept=bool(_checkpoints(prepared)),
+            spoke=bool(run_dir.ranks_with_logs(Path(plan.run_dir), plan.attempt)),
+        ),
+        failure=_ended(prepared, outcome)
+        if outcome.ending == "failed" or outcome.failure is not None
+        else None,
+    )
+
+
+def _exit_code(outcome: Outcome, given_up: GiveUp | None, restarts: int) -> int:
+    if given_up is not None and restarts:
+        return int(ExitCode.GAVE_UP)
+    if outcome.stop_signal is not None:
+        return 128 + outcome.stop_signal
+    return 1 if outcome.ending == "failed" else 0
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
+    return {key: value for key, value in numbers.items() if key not in NOT_FIGURES}
+
+
+def _places(prepared: Prepared) -> dict[str, str]:
+    places = {"folder": prepared.plan.run_dir, "logs": prepared.plan.log_dir}
+    if prepared.manifest is not None and _checkpoints(prepared):
+        places["checkpoints"] = str(prepared.out_dir / prepared.manifest.checkpoints)
+        places["curves"] = str(prepared.out_dir / "tensorboard")
+    return places
+
+
+def _checkpoints(prepared: Prepared) -> list[tuple[str, str]]:
+    if prepared.manifest is None:
+        return []
+    return run_dir.checkpoints(prepared.out_dir / prepared.manifest.checkpoints)
+
+
+def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
+    plan, cause = prepared.plan, outcome.failure
+    agent_log = Path(plan.log_dir, "agent.log")
+    if cause is None:
+        said = _read(agent_log)
+        return Ended(
+            rank=None,
+            how=torchrun_failure.signal_name(outcome.returncode)
+            or f"exit code {outcome.returncode}",
+            last_words=tuple(torchrun_failure.last_words(said)),
+            log=str(agent_log),
+            hint=_why(prepared, said, there=agent_log.exists()),
+        )
+    log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, cause.rank, "stderr")
+    return Ended(
+        rank=cause.rank,
+        how=cause.signal_name or f"exit code {cause.exitcode}",
+        last_words=tuple(torchrun_failure.last_words(_read(log))),
+        log=str(log),
+        hint=KILLED if cause.signal_name == "SIGKILL" else "",
+    )
+
+
+def _why(prepared: Prepared, said: str, *, there: bool) -> str:
+    """What torchrun's end is known to mean."""
+    if not there:
+        return "The run's folder is gone: somebody removed it while the job ran."
+    overruled = any(f.check == "port" and f.severity == "error" for f in prepared.findings)
+    if any(words in said for words in PORT_TAKEN) and not overruled:
+        return (
+            f"Port {prepared.plan.master_port} was taken after preflight had looked: launch again, "
+            "or choose another with --master-port."
+        )
+    return ""
+
+
+def _read(log: Path) -> str:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _reference(plan: LaunchPlan) -> str:
+    """The run as it can be typed here: its name, or its folder where runs lie elsewhere."""
+    root = Path(plan.run_dir)
+    if root.parent == run_dir.runs_dir(None):
+        return plan.run_id
+    here = Path.cwd()
+    return str(root.relative_to(here) if root.is_relative_to(here) else root)

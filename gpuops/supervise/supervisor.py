@@ -1,0 +1,256 @@
+"""Observe, decide, act: one attempt from its start, or from where it is found, to its end.
+
+The one place where decisions (``core.supervision``) meet processes and the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gpuops.core.diagnosis import torchrun_failure as failure
+from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
+from gpuops.core.hang.detector import Hung, Suspect, as_hung, policy_of
+from gpuops.core.launch import torchrun
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.supervision.progress import Look, Progress
+from gpuops.core.supervision.state_machine import (
+    Action,
+    AskWorkers,
+    Begun,
+    Event,
+    Exited,
+    Inspect,
+    Judged,
+    Kill,
+    Phase,
+    StopPolicy,
+    StopRequested,
+    Supervision,
+    TerminateAgent,
+    Tick,
+    step,
+)
+from gpuops.diagnose import crashed, inspect, why_gone
+from gpuops.supervise.observer import Watching
+from gpuops.system import hooks
+from gpuops.system.host import cgroups
+from gpuops.system.processes import process
+from gpuops.system.processes.process import Job, SignalQueue
+from gpuops.system.runs import run_dir
+
+POLL_S = 0.2
+Ending = Literal["finished", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended. ``returncode`` is torchrun's; ``stop_signal`` what a person sent."""
+
+    ending: Ending
+    returncode: int
+    stop_signal: int | None
+    failure: failure.Failure | None
+    diagnosis: Diagnosis | None
+    progress: Progress
+    first_step: int | None
+    duration_s: float
+
+
+def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
+    """Make the run folder and start the job; ``claims`` are locks to last as long as it does.
+
+    Raises:
+        GpuopsError: the run folder cannot be made, or torchrun not be started.
+    """
+    root = Path(plan.run_dir)
+    run_dir.create(plan)
+    run_dir.link_outputs(root, out_dir)
+    group = cgroups.own()  # the job's as well: what it loses there is counted from here
+    run_dir.record(
+        root,
+        "attempt_started",
+        attempt=plan.attempt,
+        command=torchrun.argv(plan),
+        memory_group=str(group) if group else None,
+        oom_kills=cgroups.oom_kills(group) if group else None,
+    )
+    return process.start(
+        torchrun.argv(plan),
+        torchrun.environment(plan, os.environ),
+        plan.working_dir,
+        Path(plan.state_dir),
+        Path(plan.log_dir, "agent.log"),
+        claims,
+    )
+
+
+def watch(
+    plan: LaunchPlan,
+    job: Job,
+    checkpoints: Path,
+    metrics_file: Path | None,
+    show: Callable[[Look], None],
+    signals: SignalQueue,
+) -> Outcome:
+    """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
+    begun_s = time.monotonic()
+    policy = policy_of(plan.target.kind, plan.hang_timeout_s)
+    with Watching(plan, checkpoints, metrics_file, policy, record=True) as eyes:
+        try:
+            state, evidence = _until_the_end(plan, job, eyes, show, signals)
+        except BaseException:  # a defect of ours: the job is not to run on unwatched
+            _act(plan, job, AskWorkers())
+            raise
+        eyes.look(job)
+        return _close(plan, state, eyes, evidence, time.monotonic() - begun_s)
+
+
+def _until_the_end(
+    plan: LaunchPlan,
+    job: Job,
+    eyes: Watching,
+    show: Callable[[Look], None],
+    signals: SignalQueue,
+) -> tuple[Supervision, Diagnosis | None]:
+    state, evidence = Supervision(policy=_stop_policy(plan)), None
+    begun_s = time.monotonic()
+    while state.phase is not Phase.DONE:
+        received = list(signals.wait(job.pid, POLL_S))
+        eyes.look(job)
+        for event in _events(job, received, eyes, evidence):
+            state, actions = _take(plan, state, event)
+            for action in actions:
+                evidence = _act(plan, job, action) or evidence
+        if state.suspected is None and not state.hung:
+            evidence = None  # it moves again
+        show = _shown(show, eyes.shown(state, time.monotonic() - begun_s, evidence))
+    return state, evidence
+
+
+def _stop_policy(plan: LaunchPlan) -> StopPolicy:
+    return StopPolicy(
+        save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s, observe=plan.observe
+    )
+
+
+def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
+    """Decide on one event, and record what is decided."""
+    root, before = Path(plan.run_dir), state.phase
+    state, actions = step(state, event)
+    for action in actions:
+        run_dir.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
+    if state.phase is not before and state.phase is Phase.RUNNING:
+        run_dir.record(root, "training", attempt=plan.attempt)
+    return state, actions
+
+
+def _shown(show: Callable[[Look], None], look: Look) -> Callable[[Look], None]:
+    """Show a look; whose terminal has gone is shown nothing more, and the job goes on."""
+    try:
+        show(look)
+    except (OSError, SystemExit):  # SystemExit: what rich makes of a broken pipe
+        return lambda _look: None
+    return show
+
+
+def _events(
+    job: Job, received: list[int], eyes: Watching, evidence: Diagnosis | None
+) -> list[Event]:
+    now = time.monotonic()
+    events: list[Event] = [Begun()] if eyes.begun else []
+    events += [StopRequested(number, now) for number in received]
+    verdict = eyes.verdict
+    if verdict is not None:
+        events.append(Judged(verdict, now))
+        if isinstance(verdict, Suspect) and evidence is not None and evidence.hopeless:
+            events.append(Judged(as_hung(verdict), now))  # what it waits for can never come
+    events.append(Tick(now))
+    returncode = job.poll()
+    if returncode is not None:
+        events.append(Exited(returncode))
+    return events
+
+
+def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
+    """Do what was decided; give back the evidence, where that is what was asked for."""
+    agent, workers = job.agent, job.workers()
+    match action:
+        case Inspect(verdict=verdict):
+            return _inspected(plan, job, verdict)
+        case AskWorkers():
+            for worker in workers:
+                worker.send(signal.SIGTERM)
+                worker.send(signal.SIGCONT)  # one that is stopped would never hear of it
+            if not workers and agent:
+                agent.send(signal.SIGTERM)
+            elif not workers:
+                job.terminate()
+        case TerminateAgent():
+            if agent:
+                agent.send(signal.SIGTERM)
+        case Kill():
+            for process_ in (*([agent] if agent else []), *workers):
+                process_.send(signal.SIGKILL)
+    return None
+
+
+def _inspected(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
+    """The evidence; of a hang whoever wants to be told is told."""
+    found = inspect(plan, job, verdict)
+    if plan.on_hang is not None and isinstance(verdict, Hung):
+        about = {"event": "hang", "run_id": plan.run_id, "run_dir": plan.run_dir}
+        hooks.run(plan.on_hang, {**about, "attempt": plan.attempt, "diagnosis": to_json(found)})
+    return found
+
+
+def _close(
+    plan: LaunchPlan,
+    state: Supervision,
+    eyes: Watching,
+    evidence: Diagnosis | None,
+    duration_s: float,
+) -> Outcome:
+    root = Path(plan.run_dir)
+    run_dir.link_rank_logs(plan)
+    returncode = state.returncode or 0
+    ending: Ending = "finished" if returncode == 0 and not state.hung else "failed"
+    if state.stop_signal is not None:
+        ending = "stopped"
+    cause = None
+    if returncode != 0:
+        log = Path(plan.log_dir, "agent.log")
+        cause = failure.root_cause(log.read_text(errors="replace") if log.exists() else "")
+    if ending == "stopped" and cause is not None and cause.exitcode < 0:
+        cause = None  # ended by the signal that it was sent
+    diagnosis = None
+    if ending == "failed":
+        diagnosis = evidence if state.hung else crashed(plan, returncode)
+        if diagnosis is not None and diagnosis is evidence and diagnosis.kind == "peer died":
+            diagnosis = why_gone(plan, returncode, diagnosis)
+    run_dir.record(
+        root,
+        "attempt_ended",
+        attempt=plan.attempt,
+        outcome=ending,
+        returncode=returncode,
+        first_step=eyes.first_step,
+        step=eyes.progress.step,
+        rank=cause.rank if cause else None,
+        kind=diagnosis.kind if diagnosis else None,
+    )
+    return Outcome(
+        ending=ending,
+        returncode=returncode,
+        stop_signal=state.stop_signal,
+        failure=cause,
+        diagnosis=diagnosis,
+        progress=eyes.progress,
+        first_step=eyes.first_step,
+        duration_s=duration_s,
+    )

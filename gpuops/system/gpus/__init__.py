@@ -1,0 +1,1 @@
+"""GPUs and the processes on them, read through NVML."""

@@ -1,0 +1,111 @@
+"""Who a process on a card is, as far as can be seen from here."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from gpuops.core.machine.device import GpuProcess, Kind, Whose
+from gpuops.core.text import printable
+from gpuops.system.processes.identity import settled_before, stat
+
+COMMAND_LENGTH = 60
+MOST_KNOWN, GOOD_S = 4096, 10.0
+# The number that the kernel gives the machine's own PID namespace (PROC_PID_INIT_INO).
+MACHINES_OWN = 0xEFFFFFFC
+
+
+class Acquaintances:
+    """Processes as ``identify`` tells them; who is known is looked at again now and then."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+
+    def identify(
+        self, pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool
+    ) -> GpuProcess:
+        """Who it is, with what it holds now."""
+        now, known = time.monotonic(), self._known.pop(pid, None)
+        if known is None or now >= known.good_until_s:
+            seen = stat(pid)
+            who = (seen.start_ticks, seen.name) if seen is not None else None
+            if known is None or who is None or who != known.who:
+                found = identify(pid, kind=kind, memory_bytes=memory_bytes, contained=contained)
+                settled = seen is not None and seen.start_ticks < settled_before()
+                if who is None or not settled or found.whose != "known":
+                    return found
+                known = _Known(who, found, 0.0)
+            known = known._replace(good_until_s=now + GOOD_S)
+        self._known[pid] = known
+        if len(self._known) > MOST_KNOWN:  # who was asked for longest ago
+            del self._known[next(iter(self._known))]
+        return replace(known.found, kind=kind, memory_bytes=memory_bytes)
+
+
+class _Known(NamedTuple):
+    """A process by its start and its program's name, and what was found out of it."""
+
+    who: tuple[int, str]
+    found: GpuProcess
+    good_until_s: float
+
+
+def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool) -> GpuProcess:
+    """Look up a process that the driver lists; ``contained`` as ``in_container`` says."""
+    user = command = started_at_s = None
+    whose: Whose
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            # One that has ended, and that nobody waits for, can still hold memory.
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            user, started_at_s = process.username(), process.create_time()
+            command = _command(process, [process.name()] if ended else process.cmdline())
+        whose = "gone" if ended else "known"
+    except psutil.AccessDenied:
+        whose = "hidden"
+    except psutil.NoSuchProcess:
+        whose = "hidden" if _exists(pid) else "elsewhere" if contained or not pid else "gone"
+    return GpuProcess(
+        pid=pid,
+        user=user,
+        command=command,
+        memory_bytes=memory_bytes,
+        started_at_s=started_at_s,
+        whose=whose,
+        kind=kind,
+    )
+
+
+def in_container() -> bool:
+    """Whether we see the PIDs of a container only, not those of the machine."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino != MACHINES_OWN
+    except OSError:
+        return False
+
+
+def _exists(pid: int) -> bool:
+    """Whether the kernel knows it, although /proc may hide it (mounted with ``hidepid``)."""
+    if not pid:  # to kill, it would be we ourselves
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _command(process: psutil.Process, words: list[str]) -> str:
+    """Its command line, to be recognised by; without its interpreter's folder."""
+    words = words or [process.name()]
+    if " " not in words[0]:  # one that renamed itself has its title there
+        words[0] = words[0].rpartition("/")[2]
+    return printable(" ".join(" ".join(words).split()), COMMAND_LENGTH)

@@ -1,0 +1,210 @@
+"""The GPUs of this machine, through NVIDIA's library. What cannot be read is ``None``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gpuops.core.machine.device import DENIED, Box, Device, GpuProcess, Memory, Pcie, State, Xid
+from gpuops.core.units import MIB
+from gpuops.system.gpus import gpu_processes
+from gpuops.system.gpus.nvml_child import Card, Child, EndedError, NoDriverError
+from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
+
+# A driver without persistence mode wakes the cards when it is asked, one after the other.
+START_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 3.0
+# More than the driver needs for itself; the smallest program that computes takes more.
+UNREMARKABLE_BYTES = 256 * MIB
+DRIVERS_CARDS = Path("/proc/driver/nvidia/gpus")
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+NVIDIA, DISPLAYS = "0x10de", "0x03"
+
+NO_PERMISSION, LOST, RESET_REQUIRED = 4, 15, 16
+STATES: dict[int, State] = {LOST: "lost", NO_PERMISSION: "no permission"}
+WAYS_OUT = "`sudo dmesg | grep NVRM` may say why; a restart of the machine frees it"
+NOT_READ = {
+    LOST: "it has fallen off the bus (GPU is lost; a restart of the machine may bring it back)",
+    RESET_REQUIRED: "it needs a reset (`sudo nvidia-smi --gpu-reset -i INDEX`)",
+    NO_PERMISSION: "this user may not open it (`ls -l /dev/nvidia*` shows who may)",
+}
+
+
+def read(timeout_s: float = READ_TIMEOUT_S) -> Box:
+    """One look at every card, in PCI bus order; one that does not answer is there, and says so."""
+    with Reader() as reader:
+        return reader.read(timeout_s)
+
+
+class Reader:
+    """Looks at the cards as often as it is asked, through one child process.
+
+    A child that has ended is replaced at the next look. The kernel ends it together with the
+    thread that started it, so let one thread do the reading.
+    """
+
+    def __init__(
+        self, *, start_timeout_s: float = START_TIMEOUT_S, kernel_log: Path = KMSG
+    ) -> None:
+        self._start_timeout_s = start_timeout_s
+        self._log = KernelLog(kernel_log)
+        self._contained = gpu_processes.in_container()
+        self._acquaintances = gpu_processes.Acquaintances()
+        self._child: Child | None = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def read(self, timeout_s: float = READ_TIMEOUT_S) -> Box:
+        """Look at every card; one that has not answered by then is ``stuck``.
+
+        A driver that is starting, and a card that it has to wake, get the time for a start. A
+        card found stuck is not waited for again.
+        """
+        inherited = self._child is not None
+        try:
+            child = self._child = self._child or Child()
+            child.look(timeout_s, self._start_timeout_s)
+        except EndedError as error:
+            self._end()
+            # One that was killed since the last look says nothing of the driver.
+            if inherited:
+                return self.read(timeout_s)
+            return Box(absent=isinstance(error, NoDriverError), gaps={"gpus": str(error)})
+        now = time.monotonic()
+        if not child.started:
+            return Box(gaps={"gpus": silence(now - child.since)})
+        xids = self._log.xids()
+        addresses = bus_ids(len(child.cards))
+        devices = (
+            self._device(index, card, addresses[index], xids, now)
+            for index, card in enumerate(child.cards)
+        )
+        return Box(
+            driver=child.driver,
+            cuda=child.cuda,
+            devices=tuple(devices),
+            gaps={} if self._log.gap is None else {"xids": self._log.gap},
+        )
+
+    def close(self) -> None:
+        """End the child and let go of everything; nothing stuck is waited for."""
+        self._end()
+        self._log.close()
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _device(
+        self,
+        index: int,
+        card: Card,
+        address: str | None,
+        xids: Mapping[str, tuple[Xid, ...]] | None,
+        now: float,
+    ) -> Device:
+        """A card, with what was read of it earlier where it does not answer now."""
+        facts = {"bus_id": address, **card.facts}
+        place = slot(facts["bus_id"] or "")
+        if facts.get("numa_node") is None and place is not None:
+            facts["numa_node"] = _numa_node(PCI_DEVICES / place / "numa_node")
+        device = Device(
+            index=index,
+            **{**facts, "pcie": Pcie(**facts.get("pcie", {}))},
+            xids=None if xids is None or place is None else xids.get(place, ()),
+        )
+        if card.answer is None:
+            return replace(device, state="stuck", fault=silence(now - card.asked_at))
+        if "readings" not in card.answer:
+            code, words = card.answer["failed"], card.answer["words"]
+            state = STATES.get(code, "unreadable")
+            return replace(device, state=state, fault=failure(index, code, words))
+        return self._read(device, dict(card.answer["readings"]))
+
+    def _read(self, device: Device, readings: dict[str, Any]) -> Device:
+        slowed_by, links_down = readings.pop("slowed_by"), readings.pop("nvlinks_down", None)
+        found, denied = readings.pop("processes"), readings.pop("processes_failed", None)
+        pcie, memory = readings.pop("pcie"), readings.pop("memory")
+        read = replace(
+            device,
+            pcie=replace(device.pcie, **pcie),
+            memory=Memory(**memory),
+            slowed_by=None if slowed_by is None else tuple(slowed_by),
+            nvlinks_down=None if links_down is None else tuple(links_down),
+            processes=None if found is None else tuple(map(self._process, found)),
+            **readings,
+        )
+        return replace(read, processes_gap=self._gap(read, denied))
+
+    def _process(self, entry: tuple[int, int | None, Any]) -> GpuProcess:
+        pid, memory_bytes, kind = entry
+        return self._acquaintances.identify(
+            pid, kind=kind, memory_bytes=memory_bytes, contained=self._contained
+        )
+
+    def _gap(self, device: Device, denied: int | None) -> str | None:
+        if denied == NO_PERMISSION:
+            return DENIED
+        if device.processes is None:
+            return "the driver lists no processes of this card"
+        if self._contained and (device.unowned_bytes or 0) > UNREMARKABLE_BYTES:
+            return "processes of other containers are not shown here"
+        return None
+
+
+def bus_ids(count: int, folder: Path = DRIVERS_CARDS) -> list[str | None]:
+    """The cards' PCI addresses as the kernel's side of the driver lists them.
+
+    A lost card no longer tells its own, and the kernel's log knows it by nothing else.
+    """
+    try:
+        found = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        found = []
+    return [*found] if len(found) == count else [None] * count
+
+
+def on_the_bus(folder: Path = PCI_DEVICES) -> bool:
+    """Whether there are cards of NVIDIA's here, be there a driver for them or not."""
+    try:
+        devices = [*folder.iterdir()]
+    except OSError:
+        return False
+    return any(
+        _word(device / "vendor") == NVIDIA and _word(device / "class").startswith(DISPLAYS)
+        for device in devices
+    )
+
+
+def _word(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def failure(index: int, code: int | None, words: str = "") -> str:
+    """What is the matter with a card that answers with an error of NVML's."""
+    fault = NOT_READ.get(code or 0, f"the driver cannot read it ({words}; {WAYS_OUT})")
+    return fault.replace("INDEX", str(index))
+
+
+def silence(seconds: float) -> str:
+    """What is the matter with a card, or the driver, that has not answered for so long."""
+    return f"the driver has not answered for {max(1, round(seconds))} s ({WAYS_OUT})"
+
+
+def _numa_node(path: Path) -> int | None:
+    try:
+        node = int(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return node if node >= 0 else None

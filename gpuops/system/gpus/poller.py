@@ -1,0 +1,52 @@
+"""The cards of a job, looked at again and again without anybody waiting for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+
+from gpuops.core.machine.device import Device
+from gpuops.system.gpus.nvml import Reader
+
+EVERY_S = 10.0
+DENSER_S = 200.0  # the first minutes are what a short run has
+OVERDUE_S = 20.0  # a driver that wakes its cards, or is stuck, takes as long
+
+
+class Cards:
+    """The newest reading of some cards, by a thread of its own.
+
+    A thread, because a driver may take its time, and because the process that asks it ends with
+    the thread that started it. Without cards nothing is started.
+    """
+
+    def __init__(self, indices: Collection[int], every_s: float = EVERY_S) -> None:
+        self._indices = frozenset(indices)
+        self._every_s = every_s
+        self._newest: tuple[Device, ...] = ()
+        self._good_until_s = 0.0
+        self._closed = threading.Event()
+        if self._indices:
+            threading.Thread(target=self._read, name="the job's cards", daemon=True).start()
+
+    def __enter__(self) -> Cards:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._closed.set()  # and not waited for
+
+    @property
+    def newest(self) -> tuple[Device, ...]:
+        """The cards as they were last read; none before that, or where the next is overdue."""
+        return self._newest if time.monotonic() < self._good_until_s else ()
+
+    def _read(self) -> None:
+        begun_s, pause_s = time.monotonic(), 0.0
+        with Reader() as reader:
+            while not self._closed.wait(pause_s):
+                devices = reader.read().devices
+                now = time.monotonic()
+                pause_s = self._every_s * min(1.0, max(0.1, (now - begun_s) / DENSER_S))
+                self._newest = tuple(one for one in devices if one.index in self._indices)
+                self._good_until_s = now + pause_s + OVERDUE_S

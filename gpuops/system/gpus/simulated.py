@@ -1,0 +1,257 @@
+"""GPUs that are not here, as somebody describes them: to learn, to plan, to test."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gpuops.core.launch.validation import wanted
+from gpuops.core.machine.device import Box, Claim, Device, GpuProcess, Memory, Pcie, Xid
+from gpuops.core.units import GIB, MIB
+from gpuops.errors import UsageError
+from gpuops.system import files
+from gpuops.system.gpus import nvml
+from gpuops.system.yaml_files import read_yaml
+
+MOST_CARDS = 64
+SHOWN = 5
+DOCUMENT = "docs/simulate.md explains the keys."
+
+
+class Model(NamedTuple):
+    """A kind of card: its name and memory as the driver gives them, its limit, its links."""
+
+    name: str
+    memory_mib: int
+    power_w: float
+    nvlinks: int = 0
+
+
+MODELS = {
+    "t4": Model("Tesla T4", 15360, 70),
+    "l4": Model("NVIDIA L4", 23034, 72),
+    "l40s": Model("NVIDIA L40S", 46068, 350),
+    "a6000": Model("NVIDIA RTX A6000", 49140, 300),
+    "3090": Model("NVIDIA GeForce RTX 3090", 24576, 350),
+    "4090": Model("NVIDIA GeForce RTX 4090", 24564, 450),
+    "5090": Model("NVIDIA GeForce RTX 5090", 32607, 575),
+    "v100": Model("Tesla V100-SXM2-32GB", 32768, 300, 6),
+    "a100": Model("NVIDIA A100-SXM4-80GB", 81920, 400, 12),
+    "h20": Model("NVIDIA H20", 97871, 500, 18),
+    "h100": Model("NVIDIA H100 80GB HBM3", 81559, 700, 18),
+    "h200": Model("NVIDIA H200", 143771, 700, 18),
+    "b200": Model("NVIDIA B200", 183359, 1000, 18),
+}
+SOME = "`8x4090` and `4xh100+4xa100` are machines; a scenario file says more"
+
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+Gib = Annotated[float, Field(gt=0, le=1024)]
+Count = Annotated[int, Field(ge=0, le=1024)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
+
+
+class Busy(_Section):
+    """Somebody who computes on a card."""
+
+    user: Word
+    command: Word = "python train.py"
+    memory_gib: Gib = 4.0
+
+
+class Claimed(_Section):
+    """A run that holds a card through gpuops."""
+
+    user: Word
+    run: Word
+
+
+class Matter(_Section):
+    """What is the matter with a card; nothing, unless said."""
+
+    state: Literal["ok", "lost", "stuck", "unreadable"] = "ok"
+    busy: Busy | None = None
+    claimed: Claimed | None = None
+    unowned_gib: Gib | None = None
+    temperature_c: Annotated[int, Field(ge=1, le=150)] | None = None
+    slowed_by: list[Word] = []
+    mig: bool = False
+    persistence: bool = True
+    ecc_uncorrected: Count | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    pcie_width: Literal[1, 2, 4, 8, 16] = 16
+    nvlinks_down: list[Annotated[int, Field(ge=0, le=17)]] = []
+    xids: list[Count] = []
+    numa_node: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_one_word(cls, value: object) -> object:
+        return {"state": value} if isinstance(value, str) else value
+
+
+class Scenario(_Section):
+    """A machine: its cards, and what is the matter with some of them."""
+
+    cards: str
+    but: dict[int, Matter] = {}
+    driver: Word = "580.95.05"
+    cuda: Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$")] = "13.0"
+
+
+SECTIONS = (Scenario, Matter, Busy, Claimed)
+
+
+def read(spec: str) -> Box:
+    """The machine that ``8x4090``, ``4xh100+4xa100`` or the path of a scenario file describes.
+
+    Raises:
+        UsageError: it describes none.
+    """
+    if "/" not in spec and Path(spec).suffix not in {".yaml", ".yml"}:
+        return replace(_box(Scenario(cards=spec), "--simulate"), simulated=spec)
+    if not files.exists(Path(spec)):
+        raise UsageError(f"{spec} cannot be read: there is no such file.", f"{SOME}.")
+    return replace(_box(_parse(read_yaml(Path(spec)), spec), f"{spec}, cards:"), simulated=spec)
+
+
+def _parse(document: object, source: str) -> Scenario:
+    if not isinstance(document, Mapping):
+        raise UsageError(
+            f"{source} is not a scenario: it must be a mapping of keys to values.",
+            f"`cards: 8x4090` is the smallest one; {DOCUMENT}",
+        )
+    try:
+        scenario = Scenario.model_validate(dict(document))
+    except ValidationError as problem:
+        wrong = [_sentence(error) for error in problem.errors(include_url=False)]
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise UsageError(
+            f"{source} is not a scenario: {'; '.join(wrong[:SHOWN])}{more}.", DOCUMENT
+        ) from None
+    return scenario
+
+
+def _sentence(error: Any) -> str:
+    where = [str(part) for part in error["loc"] if part != "[key]"]
+    path = ".".join(part if part.isprintable() else repr(part) for part in where)[:80]
+    if error["type"] == "extra_forbidden":
+        known = {name for section in SECTIONS for name in section.model_fields}
+        near = difflib.get_close_matches(where[-1], known, n=1)
+        return f"{path} is not a key" + (f" (the nearest is {near[0]})" if near else "")
+    if error["type"] == "missing":
+        return f"{path} is missing"
+    if where[:1] == ["but"] and error["loc"][-1] == "[key]":
+        return f"{path} is no card: an index is wanted"
+    return f"{path} is {error['input']!r:.60}: {wanted(error)}"
+
+
+def _box(scenario: Scenario, source: str) -> Box:
+    models = _models(scenario.cards, source)
+    strangers = [index for index in scenario.but if not 0 <= index < len(models)]
+    if strangers:
+        raise UsageError(
+            f"{source} {scenario.cards} has no card {strangers[0]}, of which `but` speaks.",
+            f"There are the cards 0 to {len(models) - 1}.",
+        )
+    # Up to four cards hang on one socket, more on two.
+    sockets = 1 if len(models) <= 4 else 2
+    devices = (
+        _device(index, model, scenario.but.get(index, Matter()), index * sockets // len(models))
+        for index, model in enumerate(models)
+    )
+    major, minor = scenario.cuda.split(".")
+    return Box(driver=scenario.driver, cuda=(int(major), int(minor)), devices=tuple(devices))
+
+
+def _models(cards: str, source: str) -> list[Model]:
+    found: list[Model] = []
+    for part in cards.lower().split("+"):
+        match = re.fullmatch(r"\s*([0-9]{1,3})\s*x\s*(?:rtx)?\s*([a-z0-9]+)\s*", part)
+        if match is None:
+            raise UsageError(
+                f"{source} {cards!r:.60} describes no machine.",
+                f"{SOME}. Models: {', '.join(MODELS)}.",
+            )
+        count, name = int(match[1]), match[2]
+        if name not in MODELS:
+            near = difflib.get_close_matches(name, MODELS, n=1)
+            raise UsageError(
+                f"{source} {cards}: {name} is no model that can be simulated"
+                + (f"; did you mean {near[0]}?" if near else "."),
+                f"Models: {', '.join(MODELS)}.",
+            )
+        if not count or len(found) + count > MOST_CARDS:
+            raise UsageError(
+                f"{source} {cards}: a machine has 1 to {MOST_CARDS} cards.", f"{SOME}."
+            )
+        found += [MODELS[name]] * count
+    return found
+
+
+def _device(index: int, model: Model, matter: Matter, node: int) -> Device:
+    identity = Device(
+        index=index,
+        uuid=f"GPU-5130{index:04d}-0000-4000-8000-000000000000",
+        name=model.name,
+        bus_id=f"{index // 8:08X}:{index % 8 * 0x20 + 1:02X}:00.0",
+        numa_node=node if matter.numa_node is None else matter.numa_node,
+        memory_total_bytes=model.memory_mib * MIB,
+        claim=_claim(matter.claimed),
+        xids=tuple(Xid(code=code, at_s=time.time(), text="simulated") for code in matter.xids),
+    )
+    if matter.state != "ok":
+        return replace(identity, state=matter.state, fault=_fault(matter.state, index))
+    busy, unowned = matter.busy, int((matter.unowned_gib or 0) * GIB)
+    held = int(busy.memory_gib * GIB) if busy else 0
+    process = busy and GpuProcess(
+        pid=4000 + index, user=busy.user, command=busy.command, memory_bytes=held
+    )
+    links = set(range(model.nvlinks))
+    return replace(
+        identity,
+        memory_used_bytes=held + unowned,
+        utilization_pct=97 if busy else 0,
+        temperature_c=matter.temperature_c or (64 if busy else 34),
+        power_w=model.power_w * (0.8 if busy else 0.1),
+        power_limit_w=model.power_w,
+        slowed_by=tuple(matter.slowed_by),
+        memory=Memory(
+            ecc_enabled=bool(links) or None,
+            ecc_uncorrected=0
+            if links and matter.ecc_uncorrected is None
+            else matter.ecc_uncorrected,
+            remap_pending=matter.remap_pending,
+            remap_failed=matter.remap_failed,
+        ),
+        pcie=Pcie(generation=4, generation_max=4, width=matter.pcie_width, width_max=16),
+        nvlinks_up=len(links - set(matter.nvlinks_down)) if links else None,
+        nvlinks_down=tuple(sorted(links & set(matter.nvlinks_down))) if links else None,
+        persistence=matter.persistence,
+        mig=matter.mig,
+        processes=(process,) if process else (),
+    )
+
+
+def _claim(claimed: Claimed | None) -> Claim | None:
+    return None if claimed is None else Claim(user=claimed.user, run_id=claimed.run)
+
+
+def _fault(state: str, index: int) -> str:
+    return {
+        "lost": nvml.failure(index, nvml.LOST),
+        "stuck": nvml.silence(nvml.READ_TIMEOUT_S),
+        "unreadable": nvml.failure(index, nvml.RESET_REQUIRED),
+    }[state]

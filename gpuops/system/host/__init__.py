@@ -1,0 +1,1 @@
+"""The host: memory, cgroups, network, kernel log, interpreters."""

@@ -1,0 +1,165 @@
+"""The machine around the GPUs: memory, disk, limits, clock, ports."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import shutil
+import socket
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import psutil
+
+from gpuops.core.finding import Finding
+from gpuops.core.launch.manifest import DataLayout
+from gpuops.core.machine.device import Box
+from gpuops.core.machine.snapshot import DataCount, Interpreter, NodeSnapshot
+from gpuops.core.preflight.requirements import Requirements
+from gpuops.errors import GpuopsError
+from gpuops.system import files
+from gpuops.system.host import cgroups, network
+from gpuops.system.trainers import datasets
+
+TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+
+
+def snapshot(
+    needs: Requirements,
+    *,
+    interpreter: Interpreter,
+    layout: DataLayout | None,
+    box: Box,
+    trainer_findings: Sequence[Finding] = (),
+    claimed_ports: Collection[int] = (),
+) -> NodeSnapshot:
+    """One look at the machine, as far as the job needs it.
+
+    ``claimed_ports`` are those that other launches have claimed, and perhaps do not use yet.
+    """
+    unread: dict[str, str] = {}
+    total, available = _memory()
+    port = needs.master_port
+    claimed = "claimed by another launch" if port in claimed_ports else None
+    port_problem = why_port_unusable(port) or claimed
+    if port_problem:
+        unread["port"] = port_problem
+    output_gap, skew_s = _try_to_write(Path(needs.output_dir))
+    if output_gap:
+        unread["output"] = output_gap
+    data: DataCount | None = None
+    if needs.data_root is not None and layout is not None:
+        try:
+            data = datasets.count(Path(needs.data_root), layout)
+        except GpuopsError as error:
+            unread["data"] = error.message.rstrip(".")
+    return NodeSnapshot(
+        hostname=socket.gethostname(),
+        now_s=time.time(),
+        cpu_cores=_cores(),
+        memory_total_bytes=total,
+        memory_available_bytes=available,
+        shm_free_bytes=_disk_free(Path("/dev/shm")),  # noqa: S108 - looked at, not written
+        disk_free_bytes=_disk_free(_existing(Path(needs.output_dir))),
+        output_writable=output_gap is None,
+        open_files=_limit(resource.RLIMIT_NOFILE),
+        memlock_bytes=_limit(resource.RLIMIT_MEMLOCK),
+        clock_skew_s=skew_s,
+        clock_synchronised=_clock_synchronised(),
+        interfaces=network.interfaces(),
+        infiniband=network.infiniband(),
+        environment=network.settings(),
+        port_free=port_problem is None,
+        next_free_port=next_free_port(port, claimed_ports) if port_problem else None,
+        interpreter=interpreter,
+        box=box,
+        data=data,
+        trainer_findings=tuple(trainer_findings),
+        gaps=unread,
+    )
+
+
+def why_port_unusable(port: int) -> str | None:
+    """Why no server could listen on the port of every address, as torchrun's store does."""
+    for family in (socket.AF_INET6, socket.AF_INET):
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "in use"
+            if error.errno == errno.EACCES:
+                return "not allowed for this user"
+            continue  # the family is switched off here
+    return None
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on the port."""
+    return why_port_unusable(port) is None
+
+
+def next_free_port(port: int, claimed: Collection[int] = ()) -> int | None:
+    """The first port above one that is free, and that nobody is about to use."""
+    above = range(port + 1, min(port + 1000, 65536))
+    return next((p for p in above if p not in claimed and is_port_free(p)), None)
+
+
+def _memory() -> tuple[int, int]:
+    """Total and available bytes, of the machine or of the container."""
+    memory = psutil.virtual_memory()
+    limit, left = cgroups.memory_limit_bytes(), cgroups.memory_left_bytes()
+    total = memory.total if limit is None else min(memory.total, limit)
+    return total, memory.available if left is None else min(memory.available, left)
+
+
+def _cores() -> int:
+    allowed, quota = len(os.sched_getaffinity(0)), cgroups.cores()
+    return allowed if quota is None else min(allowed, quota)
+
+
+def _limit(which: int) -> float:
+    soft, _ = resource.getrlimit(which)
+    return float("inf") if soft == resource.RLIM_INFINITY else soft
+
+
+def _clock_synchronised() -> bool | None:
+    """Whether a time server keeps the clock, as the kernel sees it."""
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # asks, sets nothing
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != TIME_ERROR
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    while not files.exists(path):
+        path = path.parent
+    return path
+
+
+def _disk_free(path: Path) -> int | None:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
+def _try_to_write(path: Path) -> tuple[str | None, float | None]:
+    """Why a folder cannot be written, or how far its disk's clock is ahead of ours, in seconds."""
+    place = _existing(path)
+    if not place.is_dir():
+        return f"{place} is a file", None
+    probe = place / f".gpuops-probe-{os.getpid()}"
+    try:  # os.access lies on network file systems and to root
+        probe.touch(exist_ok=False)
+        skew_s = probe.stat().st_mtime - time.time()
+        probe.unlink()
+    except OSError as error:
+        return error.strerror or str(error), None
+    return None, skew_s

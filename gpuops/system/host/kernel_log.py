@@ -1,0 +1,122 @@
+"""The kernel's log: the Xid errors of each card, and whom the kernel ended for want of memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gpuops.core.machine.device import Xid
+from gpuops.core.machine.oom_kills import OomKill
+
+KMSG = Path("/dev/kmsg")
+RECORD_BYTES = 8192  # no record is longer
+TEXT_LENGTH = 200
+MOST_XIDS = 200  # of a card, the newest: one that is dying logs without an end
+
+_RECORD = re.compile(r"\d+,\d+,(?P<microseconds>\d+),[^;]*;(?P<text>.*)")
+_XID = re.compile(
+    r"NVRM: Xid \((?:PCI:)?(?P<bus_id>[0-9A-Fa-f:.]+)[^)]*\): (?P<code>\d+),? *(?P<text>.*)"
+)
+# Of one kill there are several lines; a process may choose its name, but not what stands around it.
+_OOM_KILL = re.compile(
+    r"(?:(?:Memory cgroup out|Out) of memory[^:]*: )?Kill(?:ed)? process (?P<pid>\d+) "
+    r"|oom-kill:.*,pid=(?P<victim>\d+),uid=\d+$"
+)
+_BUS_ID = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})(?:\.[0-7])?", re.IGNORECASE)
+
+
+class KernelLog:
+    """The kernel's log since boot, as far as it is still kept; each look takes up what is new.
+
+    ``gap`` says why it cannot be read, where that is so.
+    """
+
+    def __init__(self, path: Path = KMSG) -> None:
+        self.gap: str | None = None
+        self._xids: dict[str, deque[Xid]] = {}
+        self._oom_kills: dict[int, OomKill] = {}
+        self._begins_s: float | None = None
+        self._rest = b""
+        self._file: int | None = None
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:
+            self.gap = "this user may not read the kernel's log (`sudo dmesg | grep Xid` shows it)"
+        except OSError as error:
+            self.gap = f"the kernel's log cannot be read here: {error.strerror}"
+
+    def xids(self) -> Mapping[str, tuple[Xid, ...]] | None:
+        """The Xids of each card by its ``slot``, oldest first; ``None`` where there is a gap."""
+        if self._file is None:
+            return None
+        self._take_up(self._file)
+        return {card: tuple(found) for card, found in self._xids.items()}
+
+    def oom_kills(self) -> tuple[OomKill, ...]:
+        """The processes that the kernel ended for want of memory, by the machine's own pids."""
+        if self._file is not None:
+            self._take_up(self._file)
+        return tuple(self._oom_kills.values())
+
+    def reaches(self, since_s: float) -> bool:
+        """Whether what was written since then is all there: the log is a ring."""
+        if self._file is not None:
+            self._take_up(self._file)
+        return self._begins_s is not None and self._begins_s <= since_s
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _take_up(self, file: int) -> None:
+        """Sort what is new."""
+        # The records' clock is no more adjusted than this one, and counts from boot too.
+        booted_at_s = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+        for line in self._new_records(file):
+            record = _RECORD.match(line.decode(errors="replace"))
+            if record is None:
+                continue
+            at_s = booted_at_s + int(record["microseconds"]) / 1e6
+            if self._begins_s is None:
+                self._begins_s = at_s
+            self._sort(record["text"], at_s)
+
+    def _sort(self, text: str, at_s: float) -> None:
+        if (xid := _XID.search(text)) and (card := slot(xid["bus_id"])):
+            found = Xid(code=int(xid["code"]), at_s=at_s, text=xid["text"][:TEXT_LENGTH])
+            self._xids.setdefault(card, deque(maxlen=MOST_XIDS)).append(found)
+        elif kill := _OOM_KILL.match(text):
+            pid = int(kill["pid"] or kill["victim"])
+            self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])
+
+    def _new_records(self, file: int) -> Iterator[bytes]:
+        """Each read of the device is one record; of a file, as much as fits."""
+        while True:
+            try:
+                piece = os.read(file, RECORD_BYTES)
+            except BrokenPipeError:  # overwritten before it was read: the next one is there
+                continue
+            except OSError:  # none left for now
+                return
+            if not piece:
+                return
+            *records, self._rest = (self._rest + piece).split(b"\n")
+            yield from records
+
+
+def slot(bus_id: str) -> str | None:
+    """A PCI address as /sys spells it, ``0000:c1:00.0``; ``None`` where it is none.
+
+    NVML writes ``00000000:C1:00.0``, the kernel's log ``0000:c1:00``.
+    """
+    match = _BUS_ID.fullmatch(bus_id)
+    if match is None:
+        return None
+    domain, bus, device = (int(part or "0", 16) for part in match.groups())
+    return f"{domain:04x}:{bus:02x}:{device:02x}.0"

@@ -1,0 +1,61 @@
+"""The network interfaces of this machine, and what NCCL and gloo are told about them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+from gpuops.core.machine.snapshot import Interface
+
+INFINIBAND = Path("/sys/class/infiniband")
+NCCL_CONF = Path("/etc/nccl.conf")
+
+
+def interfaces() -> tuple[Interface, ...] | None:
+    """Those that are up and running and have an address; ``None`` where they cannot be listed."""
+    try:
+        running = {name for name, state in psutil.net_if_stats().items() if state.isup}
+        addresses = psutil.net_if_addrs()
+    except (OSError, psutil.Error):
+        return None
+    found = (
+        Interface(
+            name=name,
+            addresses=tuple(
+                entry.address.partition("%")[0]
+                for entry in entries
+                if entry.family in {socket.AF_INET, socket.AF_INET6}
+            ),
+        )
+        for name, entries in addresses.items()
+        if name in running
+    )
+    return tuple(interface for interface in found if interface.addresses)
+
+
+def infiniband(root: Path = INFINIBAND) -> tuple[str, ...]:
+    """The InfiniBand cards, RoCE ones among them."""
+    try:
+        return tuple(sorted(entry.name for entry in root.iterdir()))
+    except OSError:
+        return ()
+
+
+def settings() -> dict[str, str]:
+    """The variables that NCCL and gloo read: the environment's, and NCCL's own files below it."""
+    own = os.environ.get("NCCL_CONF_FILE")
+    user = Path(own) if own else Path(os.path.expanduser("~/.nccl.conf"))  # noqa: PTH111 - no HOME
+    told = {**_conf(NCCL_CONF), **_conf(user), **os.environ}
+    return {name: told[name] for name in told if name.startswith(("NCCL_", "GLOO_"))}
+
+
+def _conf(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,1 @@
+"""Processes: started, identified, signalled, read."""

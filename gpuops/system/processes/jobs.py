@@ -1,0 +1,195 @@
+"""The training jobs that run on this machine: found by what they are, ended by identity."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import psutil
+
+from gpuops.core.machine.device import Box
+from gpuops.core.monitor.hung_jobs import Seen
+from gpuops.core.monitor.jobs import VARIABLES, Place, Process, TrainingJob, gather, places
+from gpuops.system.processes.identity import Identity, settled_before, stat
+
+EVERYBODY_EVERY = 16  # looks
+
+
+def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
+    """Every user's training jobs, the oldest first; ``box`` says what they hold on its cards.
+
+    The job that this process itself belongs to is left out.
+    """
+    return Census().jobs(box)
+
+
+class _Known(NamedTuple):
+    """A process that was read, by its start and the name of its program."""
+
+    start_ticks: int
+    name: str
+    process: Process | None
+
+
+class Census:
+    """The processes of the machine, again and again; who was read once is asked only for its state.
+
+    A process keeps its command, its user and its environment once it has settled: until then it
+    may be a fork that is about to become another program. Another start time is another process.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+        self._lively: set[int] = set()  # those of jobs, and those that have not settled
+        self._looks = 0
+        self._us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+
+    def jobs(self, box: Box | None = None) -> tuple[TrainingJob, ...]:
+        """The training jobs now; those that this process itself belongs to are left out."""
+        young = settled_before()
+        # Of all others it does not matter now how they do; but a pid may be given anew.
+        everybody = self._looks % EVERYBODY_EVERY == 0
+        self._looks += 1
+        seen = {
+            pid: self._look(pid, young)
+            if everybody or pid in self._lively or pid not in self._known
+            else self._known[pid]
+            for pid in psutil.pids()
+        }
+        listed, elsewhere = places(box)
+        self._known = {pid: one for pid, one in seen.items() if one is not None}
+        for pid, one in self._known.items():
+            if one.process is not None:
+                placed = _placed(one.process, listed.get(pid, elsewhere))
+                self._known[pid] = one._replace(process=placed)
+        found = gather(one.process for one in self._known.values() if one.process is not None)
+        self._lively = {pid for pid, one in self._known.items() if one.start_ticks > young}
+        self._lively |= {process.pid for job in found for process in job.processes}
+        return tuple(
+            job for job in found if self._us.isdisjoint(process.pid for process in job.processes)
+        )
+
+    def _look(self, pid: int, young: float) -> _Known | None:
+        """Who it is, and what it is, unless it is none that could be of a job."""
+        seen = stat(pid)
+        if seen is None:
+            return None
+        then = self._known.get(pid)
+        same = then is not None and (then.start_ticks, then.name) == (seen.start_ticks, seen.name)
+        if then is None or not same or seen.start_ticks > young:
+            return _Known(seen.start_ticks, seen.name, _read(pid))
+        known = then.process
+        if known is not None and (known.state, known.parent_pid) != (seen.state, seen.parent_pid):
+            known = replace(known, state=seen.state, parent_pid=seen.parent_pid)
+            return then._replace(process=known)
+        return then
+
+
+def identity(process: Process) -> Identity:
+    """Who a process is, so that it can be signalled and nobody else in its place."""
+    return Identity(process.pid, process.start_ticks)
+
+
+def look_again(jobs: Iterable[TrainingJob]) -> dict[int, Seen]:
+    """Who has the jobs' pids now, and in which state; a pid that nobody has is not in it."""
+    found: dict[int, Seen] = {}
+    for job in jobs:
+        for process in job.processes:
+            now = stat(process.pid)
+            if now is not None:
+                found[process.pid] = Seen(start_ticks=now.start_ticks, state=now.state)
+    return found
+
+
+def end(processes: Sequence[Process], *, terminate_s: float, kill_s: float) -> tuple[Process, ...]:
+    """SIGTERM, and to those that are left after ``terminate_s`` SIGKILL; return who outlasts both.
+
+    Takes no longer than the two times together, and as long as it must.
+    """
+    left = tuple(processes)
+    for number, timeout_s in ((signal.SIGTERM, terminate_s), (signal.SIGKILL, kill_s)):
+        for process in left:
+            identity(process).send(number)
+        left = _outlast(left, timeout_s)
+    return left
+
+
+def _outlast(processes: Sequence[Process], timeout_s: float) -> tuple[Process, ...]:
+    deadline = time.monotonic() + timeout_s
+    with contextlib.ExitStack() as handles:
+        poller = select.poll()
+        for process in processes:
+            with contextlib.suppress(OSError):
+                handle = os.pidfd_open(process.pid)
+                handles.callback(os.close, handle)
+                poller.register(handle, select.POLLIN)
+        while left := tuple(process for process in processes if identity(process).alive):
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                break
+            for handle, _ in poller.poll(remaining_s * 1000):
+                poller.unregister(handle)
+    return left
+
+
+def _read(pid: int) -> Process | None:
+    seen = stat(pid)
+    if seen is None:
+        return None
+    state, parent_pid, start_ticks, _ = seen
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            argv = process.cmdline()
+            ours = process.uids().real == os.getuid()
+            user, started_at_s = process.username(), process.create_time()
+    except psutil.Error:  # gone, or hidden
+        return None
+    if not argv and pid != 1:  # the kernel's own
+        return None
+    found = Process(
+        pid=pid,
+        start_ticks=start_ticks,
+        parent_pid=parent_pid,
+        state=state,
+        user=user,
+        ours=ours,
+        argv=tuple(argv),
+        python=_is_python(process, argv),
+        environment=_environment(process),
+        started_at_s=started_at_s,
+    )
+    again = stat(pid)  # a pid that was given anew in between would be a mixture of two
+    return found if again is not None and again.start_ticks == start_ticks else None
+
+
+def _placed(process: Process, place: Place) -> Process:
+    """With the cards that list it, and what it holds there."""
+    gpus, memory_bytes = place
+    if (process.gpus, process.gpu_memory_bytes) == place:
+        return process
+    return replace(process, gpus=gpus, gpu_memory_bytes=memory_bytes)
+
+
+def _is_python(process: psutil.Process, argv: Sequence[str]) -> bool:
+    """By the program that the kernel runs, as far as it says; a process can rename itself."""
+    try:
+        path = process.exe()
+    except psutil.Error:
+        path = ""
+    name = (path or "".join(argv[:1])).rpartition("/")[2]
+    return name.startswith(("python", "pypy"))
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str] | None:
+    try:
+        environment = process.environ()
+    except psutil.Error:
+        return None
+    return {name: environment[name] for name in VARIABLES if name in environment}

@@ -1,0 +1,74 @@
+"""Asks NCCL itself about a job: its RAS subsystem, which listens for clients from NCCL 2.24 on.
+
+The protocol is lines of text over TCP, as the ``ncclras`` client that comes with NCCL speaks it.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import psutil
+
+from gpuops.core.launch.torchrun import RAS_VARIABLE
+from gpuops.system.processes.identity import Identity
+
+ASK_S, GREET_S = 6.0, 1.0
+COLLECT_S = 3  # what NCCL may wait for ranks that do not answer it
+MOST_BYTES = 1 << 20
+GREETING = b"CLIENT PROTOCOL 2\nTIMEOUT %d\n" % COLLECT_S
+GREETED = b"SERVER PROTOCOL "
+
+
+def address(rank: Identity) -> tuple[str, int] | None:
+    """Where a rank's NCCL listens, as its environment says; ``None`` where it says nothing."""
+    try:
+        value = psutil.Process(rank.pid).environ().get(RAS_VARIABLE, "") if rank.alive else ""
+    except psutil.Error:
+        return None
+    host, _, port = value.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
+
+
+def ask(where: tuple[str, int], within_s: float = ASK_S) -> str | None:
+    """NCCL's report, as far as it came in time; ``None`` where nobody answers as NCCL does.
+
+    All ranks listen at one address, and the kernel picks one: who does not greet may be the one
+    that is stopped, and another is tried.
+    """
+    until_s = time.monotonic() + within_s
+    while time.monotonic() < until_s:
+        try:
+            with socket.create_connection(where, GREET_S) as server:
+                server.sendall(GREETING)
+                if not _greeted(server):
+                    return None
+                server.sendall(b"VERBOSE STATUS\n")
+                return _read(server, until_s)
+        except TimeoutError:
+            continue
+        except OSError:  # nobody is there
+            return None
+    return None
+
+
+def _greeted(server: socket.socket) -> bool:
+    """Whether both lines were answered as NCCL answers them."""
+    said = b""
+    while said.count(b"\n") < 2 and len(said) < 100 and (piece := server.recv(100)):
+        said += piece
+    return said.startswith(GREETED) and b"\nOK\n" in said
+
+
+def _read(server: socket.socket, until_s: float) -> str:
+    said = b""
+    try:
+        while len(said) < MOST_BYTES and (left_s := until_s - time.monotonic()) > 0:
+            server.settimeout(left_s)
+            piece = server.recv(65536)
+            if not piece:
+                break
+            said += piece
+    except OSError:
+        pass  # what has come, has come
+    return said.decode("utf-8", "replace")

@@ -1,0 +1,199 @@
+"""The processes of a job: started in their own session, found, signalled by identity."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from gpuops import reaper
+from gpuops.errors import GpuopsError
+from gpuops.system.files import read_json
+from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity
+
+LOST = -signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A running attempt, seen from its supervisor: the reaper, and torchrun below it.
+
+    ``child`` is the reaper where this process started it; an adopted job has none.
+    """
+
+    state_dir: Path
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The reaper's pid, to wait for."""
+        if self.child is not None:
+            return self.child.pid
+        reaper_ = reaper_identity(self.state_dir)
+        return reaper_.pid if reaper_ else None
+
+    @property
+    def agent(self) -> Identity | None:
+        """The torchrun process, once the reaper has started it."""
+        return agent_identity(self.state_dir)
+
+    def workers(self) -> list[Identity]:
+        """One process a rank: torchrun's children that carry a RANK."""
+        return list(self.ranks().values())
+
+    def ranks(self) -> dict[int, Identity]:
+        """The same, by rank."""
+        agent = self.agent
+        return ranks_of(agent) if agent else {}
+
+    def terminate(self) -> None:
+        """Ask a job that is just starting: the reaper hands it on."""
+        reaper_ = reaper_identity(self.state_dir)
+        if self.child is not None:
+            self.child.send_signal(signal.SIGTERM)
+        elif reaper_ is not None:
+            reaper_.send(signal.SIGTERM)
+
+    def poll(self) -> int | None:
+        """How torchrun ended (negative: by which signal), or ``None`` while it runs.
+
+        Where the reaper itself was killed nobody knows: as if torchrun had been.
+        """
+        if self.child is not None:
+            code = self.child.poll()
+            if code is None:
+                return None
+        else:
+            reaper_, code = reaper_identity(self.state_dir), LOST
+            if reaper_ is not None and reaper_.alive:
+                return None
+        record = read_json(self.state_dir / "exit.json")
+        return int(record["returncode"]) if record else code
+
+
+def start(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: str,
+    state_dir: Path,
+    log: Path,
+    claims: Sequence[int] = (),
+) -> Job:
+    """Start a command under a reaper, in sessions of their own.
+
+    The reaper inherits the descriptors of ``claims``, and nobody below it: the locks last as long
+    as the job does, and not as long as a process that a worker left behind.
+
+    Raises:
+        GpuopsError: it cannot be started.
+    """
+    command = [
+        sys.executable,
+        "-I",
+        reaper.__file__,
+        str(state_dir),
+        str(log),
+        "--",
+        *argv,
+    ]
+    try:
+        with log.open("ab") as stderr:
+            child = subprocess.Popen(
+                command,
+                env={**os.environ, **environment},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+                pass_fds=claims,
+            )
+    except OSError as error:
+        what = error.filename or argv[0]
+        raise GpuopsError(
+            f"the job cannot be started: {what}: {error.strerror}.",
+            "Launch it anew where its files are now.",
+        ) from error
+    return Job(state_dir, child)
+
+
+def adopt(state_dir: Path) -> Job | None:
+    """A job that somebody else started, if it runs or has left how it ended."""
+    return Job(state_dir) if reaper_identity(state_dir) else None
+
+
+def ranks_of(agent: Identity) -> dict[int, Identity]:
+    """The worker processes of a torchrun: its children that carry a RANK, by rank."""
+    found: dict[int, Identity] = {}
+    with contextlib.suppress(psutil.Error):
+        for pid in _children(agent.pid):
+            with contextlib.suppress(psutil.Error, ValueError):
+                named, rank = reaper.identity(pid), psutil.Process(pid).environ().get("RANK")
+                if named and rank is not None:
+                    found[int(rank)] = Identity(**named)
+    return found if agent.alive else {}
+
+
+def _children(pid: int) -> list[int]:
+    """The children of a process; the kernel keeps a list, where it was built to."""
+    try:
+        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        lists = []
+    if lists:
+        return [int(child) for text in lists for child in text.split()]
+    return [child.pid for child in psutil.Process(pid).children()]
+
+
+class SignalQueue:
+    """Stop signals as they come in, to be waited for together with a child process."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._received: list[int] = []
+
+    def __enter__(self) -> SignalQueue:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._reader.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._before = {
+            number: signal.signal(number, lambda number, _frame: self._received.append(number))
+            for number in self.SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup, or a shell's background
+        }
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        self._reader.close()
+        self._writer.close()
+
+    def wait(self, pid: int | None, timeout_s: float) -> Iterator[int]:
+        """Wait for a signal, the end of a process, or the time; yield the signals received."""
+        poller = select.poll()
+        poller.register(self._reader, select.POLLIN)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ProcessLookupError):
+                if pid is not None:
+                    handle = os.pidfd_open(pid)
+                    stack.callback(os.close, handle)
+                    poller.register(handle, select.POLLIN)
+            poller.poll(timeout_s * 1000)
+        with contextlib.suppress(BlockingIOError):
+            while self._reader.recv(64):
+                pass
+        while self._received:
+            yield self._received.pop(0)

@@ -1,0 +1,327 @@
+"""The Python stacks of running ranks: as py-spy reads them, else as the rank itself writes them.
+
+py-spy reads a process's memory without stopping it, and so also one that is stopped or stuck. Where
+it may not, a rank that has given SIGUSR2 to ``faulthandler`` is asked. Where neither works, what
+the kernel says of its threads goes into the ``gap``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import linecache
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpuops.core.diagnosis.stack import Frame, Stack, ThreadStack, is_deep
+from gpuops.system.processes.identity import Identity
+
+SPY_SHARE = 0.7  # of the time; the rest is for asking the ranks that it could not read
+QUIET_S = 0.05
+SOURCE_S = 0.5
+
+_THREAD = re.compile(
+    r"(?P<current>Current thread|Thread) 0x[0-9a-f]+(?: \[(?P<name>.*)\])? "
+    r"\(most recent call first\):"
+)
+_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+|\?+) in (?P<function>.+)')
+
+Found = tuple[ThreadStack, ...] | str  # or why there is none
+
+
+def dump(
+    targets: Sequence[tuple[int, Identity]],
+    timeout_s: float = 5.0,
+    stderr_logs: Mapping[int, Path] | None = None,
+) -> tuple[Stack, ...]:
+    """The stacks of (rank, process), all at once, within ``timeout_s`` and a little.
+
+    ``stderr_logs``: where the ranks write that are known to have given SIGUSR2 to faulthandler
+    (all trainers of the engine do); nobody else is ever sent that signal.
+    """
+    begin = time.monotonic()
+    found = _spied(targets, begin + SPY_SHARE * timeout_s)
+    unread = [(rank, process) for rank, process in targets if isinstance(found[rank], str)]
+    found |= _asked(unread, stderr_logs or {}, begin + timeout_s)
+    host = socket.gethostname()
+    return _with_source([_stack(rank, process, found[rank], host) for rank, process in targets])
+
+
+def _stack(rank: int, process: Identity, found: Found, host: str) -> Stack:
+    if not process.alive:  # and what was read may be somebody else's
+        return Stack(rank=rank, pid=process.pid, host=host, gap="its process has ended")
+    if isinstance(found, str):
+        gap = "; ".join(filter(None, (found, _in_kernel(process.pid))))
+        return Stack(rank=rank, pid=process.pid, host=host, gap=gap)
+    return Stack(rank=rank, pid=process.pid, host=host, threads=found)
+
+
+# ------------------------------------------------------------------------------------------- py-spy
+
+
+@dataclass(frozen=True, slots=True)
+class _Spy:
+    """A py-spy at work on one process. It writes to memory: the disk may be what hangs."""
+
+    child: subprocess.Popen[bytes]
+    said: int
+    complained: int
+    was_stopped: bool
+
+
+def _spied(targets: Sequence[tuple[int, Identity]], until_s: float) -> dict[int, Found]:
+    program = _py_spy()
+    if program is None:
+        return dict.fromkeys((rank for rank, _ in targets), "py-spy is not installed")
+    spies: dict[int, _Spy] = {}
+    found: dict[int, Found] = {}
+    with contextlib.ExitStack() as files:
+        for rank, process in targets:
+            try:
+                spies[rank] = _start(program, process, files)
+            except OSError as error:
+                found[rank] = f"py-spy cannot be started: {error.strerror}"
+        _wait([spy.child for spy in spies.values()], until_s)
+        late = {rank for rank, spy in spies.items() if spy.child.poll() is None}
+        for rank in late:
+            spies[rank].child.kill()
+        _wait([spies[rank].child for rank in late], time.monotonic() + QUIET_S)
+        for rank, process in targets:
+            if rank in late:
+                spies[rank].child.poll()  # reap it
+                found[rank] = "py-spy did not end in its time"
+                _continue(process, was_stopped=spies[rank].was_stopped)
+            elif rank in spies:
+                found[rank] = _result(spies[rank], process.pid)
+    return found
+
+
+def _py_spy() -> str | None:
+    beside = Path(sys.executable).with_name("py-spy")
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which("py-spy")
+
+
+def _start(program: str, process: Identity, files: contextlib.ExitStack) -> _Spy:
+    files.callback(os.close, said := os.memfd_create("said"))
+    files.callback(os.close, complained := os.memfd_create("complained"))
+    was_stopped = _state(process.pid) in {"T", "t"}
+    child = subprocess.Popen(
+        # Without --nonblocking it stops the process, and fails on one that is stopped already.
+        [program, "dump", "--nonblocking", "--json", "--pid", str(process.pid)],
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=complained,
+        start_new_session=True,  # a Ctrl-C is for the job
+    )
+    return _Spy(child, said, complained, was_stopped)
+
+
+def _wait(children: Iterable[subprocess.Popen[bytes]], until_s: float) -> None:
+    """Wait until all have ended, or for the time."""
+    poller, left = select.poll(), set()
+    with contextlib.ExitStack() as stack:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(child.pid)
+                stack.callback(os.close, handle)
+                poller.register(handle, select.POLLIN)
+                left.add(handle)
+        while left and (rest_s := until_s - time.monotonic()) > 0:
+            for handle, _ in poller.poll(rest_s * 1000):
+                poller.unregister(handle)
+                left.discard(handle)
+    # What has ended is reaped by its own poll().
+
+
+def _continue(process: Identity, *, was_stopped: bool) -> None:
+    """Let a rank go on that a py-spy has left stopped; never one that somebody else had stopped.
+
+    Only after one that was killed: in this mode it does not stop anybody, so that a rank found
+    stopped after one that ended in order was stopped by somebody, just now.
+    """
+    if not was_stopped and _state(process.pid) == "T":
+        process.send(signal.SIGCONT)
+
+
+def _result(spy: _Spy, pid: int) -> Found:
+    if spy.child.returncode != 0:
+        return _complaint(_all_of(spy.complained).decode(errors="replace"))
+    try:
+        threads = tuple(_thread(thread, pid) for thread in json.loads(_all_of(spy.said)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return "py-spy said what cannot be understood"
+    return threads or "py-spy found no Python threads"
+
+
+def _all_of(file: int) -> bytes:
+    return os.pread(file, os.fstat(file).st_size, 0)
+
+
+def _thread(said: Mapping[str, object], pid: int) -> ThreadStack:
+    frames = said["frames"]
+    if not isinstance(frames, list):
+        raise TypeError
+    name = str(said.get("thread_name") or "")
+    return ThreadStack(
+        name=name,
+        frames=tuple(
+            Frame(function=str(f["name"]), file=str(f["filename"]), line=int(f["line"]))
+            for f in frames
+        ),
+        is_main=said.get("os_thread_id") == pid or name == "MainThread",
+        active=bool(said["active"]),
+        has_gil=bool(said["owns_gil"]),
+    )
+
+
+def _complaint(text: str) -> str:
+    """Its sentence, of all that it says."""
+    if "permission denied" in text.lower() or "not permitted" in text.lower():
+        return "py-spy may not look into it: permission denied"
+    first = text.strip().partition("\n")[0].removeprefix("Error: ").rstrip(".")
+    return f"py-spy: {first}" if first else "py-spy failed and did not say why"
+
+
+# ------------------------------------------------------------------------------------- faulthandler
+
+
+def _asked(
+    targets: Sequence[tuple[int, Identity]], logs: Mapping[int, Path], until_s: float
+) -> dict[int, Found]:
+    """What those ranks write who can be asked; nothing of the others."""
+    waiting: dict[int, tuple[Path, int]] = {}
+    for rank, process in targets:
+        log = logs.get(rank)
+        with contextlib.suppress(OSError):
+            # A signal without a handler would end it; one that is stopped could not answer.
+            if log is not None and _handles(process, signal.SIGUSR2):
+                waiting[rank] = (log, log.stat().st_size)
+                process.send(signal.SIGUSR2)
+    answers = dict.fromkeys(waiting, b"")
+    quiet_since_s = time.monotonic()
+    while waiting and (now_s := time.monotonic()) < until_s:
+        before = answers
+        answers = {rank: _read_from(*where) for rank, where in waiting.items()}
+        if answers != before or not all(answers.values()):
+            quiet_since_s = now_s
+        elif now_s - quiet_since_s > QUIET_S:
+            break
+        time.sleep(QUIET_S / 5)
+    parsed = {rank: parse(text.decode(errors="replace")) for rank, text in answers.items()}
+    return {rank: threads for rank, threads in parsed.items() if threads}
+
+
+def _handles(process: Identity, number: int) -> bool:
+    """Whether this very process has a handler for a signal, and can run it now."""
+    status = Path(f"/proc/{process.pid}/status").read_text(errors="replace")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    bit = 1 << (number - 1)
+    caught, blocked = (int(fields.get(name, "0"), 16) for name in ("SigCgt", "SigBlk"))
+    can_run = fields.get("State", "T")[0] in "RS"
+    return bool(caught & bit) and not blocked & bit and can_run and process.alive
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except OSError:
+        return b""
+
+
+def parse(text: str) -> tuple[ThreadStack, ...]:
+    """The threads of what faulthandler wrote. The one that took the signal is the main one."""
+    threads: list[ThreadStack] = []
+    for line in text.splitlines():
+        if header := _THREAD.fullmatch(line.rstrip()):
+            current = header["current"] == "Current thread"
+            threads.append(ThreadStack(name=header["name"] or "", frames=(), is_main=current))
+        elif threads and (match := _FRAME.fullmatch(line.rstrip())):
+            number = int(match["line"]) if match["line"].isdecimal() else 0
+            frame = Frame(function=match["function"], file=match["file"], line=number)
+            threads[-1] = replace(threads[-1], frames=(*threads[-1].frames, frame))
+    return tuple(threads)
+
+
+# --------------------------------------------------------------------------- the kernel, the source
+
+
+def _in_kernel(pid: int) -> str:
+    """``in the kernel: S in futex_wait_queue (3 threads), R``; empty where nothing can be read."""
+    seen: Counter[str] = Counter()
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            seen[_doing(thread)] += 1
+    parts = [
+        words if count == 1 else f"{words} ({count} threads)"
+        for words, count in seen.most_common()
+        if words
+    ]
+    return f"in the kernel: {', '.join(parts)}" if parts else ""
+
+
+def _doing(thread: Path) -> str:
+    """A thread's state, and what it waits in: the kernel's function, or the number of the call."""
+    try:
+        state = (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+    with contextlib.suppress(OSError):
+        function = (thread / "wchan").read_text().strip("0\n")
+        call = (thread / "syscall").read_text().split()[0]
+        where = function or (f"system call {call}" if call.isdecimal() else "")
+        return f"{state} in {where}" if where else state
+    return state
+
+
+def _state(pid: int) -> str | None:
+    """R, S, D, T, t or Z; ``None`` where it has gone."""
+    with contextlib.suppress(OSError, IndexError):
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return stat.rpartition(")")[2].split()[0]
+    return None
+
+
+def _with_source(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
+    """The same with the text of the lines, of what is not Python's or torch's own.
+
+    In a thread that is left behind after a while: the program may lie on the very disk that hangs.
+    """
+    wanted = {
+        (frame.file, frame.line)
+        for stack in stacks
+        for thread in stack.threads
+        for frame in thread.frames
+        if not is_deep(frame)
+    }
+    texts: dict[tuple[str, int], str] = {}
+
+    def read() -> None:
+        for file in sorted({file for file, _ in wanted}):
+            linecache.checkcache(file)
+        for file, line in wanted:
+            texts[file, line] = linecache.getline(file, line).strip()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(SOURCE_S)
+    known = dict(texts)
+
+    def told(thread: ThreadStack) -> ThreadStack:
+        frames = (replace(f, text=known.get((f.file, f.line), "")) for f in thread.frames)
+        return replace(thread, frames=tuple(frames))
+
+    return tuple(replace(stack, threads=tuple(map(told, stack.threads))) for stack in stacks)

@@ -1,0 +1,32 @@
+"""A run's plan, read back from its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.errors import GpuopsError
+
+
+def load(root: Path) -> LaunchPlan:
+    """The plan that a run was last started with.
+
+    Raises:
+        GpuopsError: it is missing or broken.
+    """
+    path = root / "plan.json"
+    try:
+        # Not pydantic's JSON: an argument that is no UTF-8 is a lone surrogate, which it refuses.
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(LaunchPlan).validate_python(document)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'].lower()}"
+    except (ValueError, RecursionError):
+        reason = "it is not JSON"
+    raise GpuopsError(f"{path} cannot be used: {reason}.", "Launch it anew without --resume.")

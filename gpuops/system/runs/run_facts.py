@@ -1,0 +1,33 @@
+"""What a run's folder says of a running job, without the models that a launch needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gpuops.core.hang.detector import policy_of
+from gpuops.core.monitor.sample import RunFacts
+from gpuops.system import files
+
+
+def read(root: Path) -> RunFacts:
+    """The facts of a run; what the folder does not say, or says in no known way, is left out."""
+    plan = files.read_json(root / "plan.json") or {}
+    target = plan.get("target")
+    named: dict[str, Any] = target if isinstance(target, dict) else {}
+    excluded, gpus = plan.get("exclude_gpus"), plan.get("gpu_indices")
+    timeout_s = plan.get("hang_timeout_s")
+    return RunFacts(
+        target=_word(named.get("name")),
+        profile=_word(plan.get("profile")),
+        policy=policy_of(
+            _word(named.get("kind")),
+            float(timeout_s) if isinstance(timeout_s, (int, float)) else None,
+        ),
+        gpus=tuple(one for one in gpus if isinstance(one, int)) if isinstance(gpus, list) else (),
+        exclude_gpus=tuple(map(str, excluded)) if isinstance(excluded, list) else (),
+    )
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,88 @@
+"""Who supervises a run: one process at a time, found by a lock that the kernel frees."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from gpuops import reaper
+from gpuops.errors import GpuopsError
+from gpuops.system.processes.identity import Identity
+
+AGAIN_S = 0.5  # two signals at once would be one
+POLL_S = 0.02
+LOOKERS = 5  # looks, of several monitors, that may come one after the other
+
+
+class SupervisedError(GpuopsError):
+    """Somebody else supervises the run already."""
+
+
+@contextlib.contextmanager
+def only_one(root: Path) -> Iterator[None]:
+    """Be the supervisor of a run.
+
+    Raises:
+        SupervisedError: somebody else is.
+    """
+    path = root / "supervisor.lock"
+    with path.open("a+") as file:
+        if not _locked(file):
+            raise SupervisedError(
+                f"run {root.name} has a supervisor already.",
+                f"`gpuops attach {root.name}` shows it, `gpuops stop {root.name}` ends it.",
+            )
+        file.truncate(0)
+        file.write(json.dumps(reaper.identity(os.getpid())))
+        file.flush()
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock; who only looks whether somebody has it holds it for a moment."""
+    for patience in reversed(range(LOOKERS)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if patience:
+                time.sleep(POLL_S)
+        else:
+            return True
+    return False
+
+
+def of(root: Path) -> Identity | None:
+    """The process that supervises a run; ``None`` where nobody does."""
+    try:
+        with (root / "supervisor.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                said = json.loads(file.read())
+                return Identity(said["pid"], said["start_ticks"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def retire(asked: Sequence[Identity], *, now: bool, within_s: float = math.inf) -> None:
+    """Let supervisors end their runs, and wait until they have gone, or the time has passed.
+
+    Asked once they let a run save; who is to end it ``now`` asks again and again.
+    """
+    until_s = time.monotonic() + within_s
+    again_s = 0.0
+    while (alive := [one for one in asked if one.alive]) and time.monotonic() < until_s:
+        if time.monotonic() >= again_s:
+            for supervisor in alive:
+                supervisor.send(signal.SIGTERM)
+            again_s = time.monotonic() + AGAIN_S if now else math.inf
+        time.sleep(POLL_S)

@@ -1,0 +1,1 @@
+"""Trainers: their manifests, and what they answer."""

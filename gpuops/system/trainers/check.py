@@ -1,0 +1,67 @@
+"""A trainer's own check, run by the interpreter that will train."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from gpuops.core.finding import Finding, warning
+from gpuops.core.text import printable
+from gpuops.system.trainers import modules
+
+TIMEOUT_S = 60.0
+CHECK = "trainer"  # the name under which a check that went wrong is shown
+MOST = 50
+LONGEST = 2000
+
+
+def check(python: str, module: str, arguments: Sequence[str], cwd: str) -> tuple[Finding, ...]:
+    """What the trainer finds for the arguments that it will be given.
+
+    A check that does not end, crashes or prints something else is one warning: it must not stop
+    a training that may well run.
+    """
+    try:
+        answer = subprocess.run(
+            [python, "-m", module, *arguments],
+            cwd=cwd,
+            env=modules.environment(python),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return _went_wrong(module, f"did not end within {TIMEOUT_S:.0f} s")
+    except OSError as error:
+        return _went_wrong(module, f"does not run with {python}: {error.strerror}")
+    if answer.returncode != 0:
+        said = answer.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        why = next((line for line in said if line.startswith("error: ")), said[-1])
+        return _went_wrong(module, f"ended with exit code {answer.returncode}: {why}")
+    try:
+        found = TypeAdapter(Annotated[list[Finding], Field(max_length=MOST)]).validate_json(
+            answer.stdout, strict=True
+        )
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its output"
+        return _went_wrong(module, f"did not print findings: {where}: {first['msg'].lower()}")
+    return tuple(
+        replace(one, check=_line(one.check), summary=_line(one.summary), hint=_line(one.hint))
+        for one in found
+    )
+
+
+def _went_wrong(module: str, words: str) -> tuple[Finding, ...]:
+    hint = f"The job may run all the same; `python -m {module}` shows more."
+    return (warning(CHECK, _line(f"{module} {words}"), hint),)
+
+
+def _line(text: str) -> str:
+    """One line that can be printed, whatever the module said."""
+    return printable(" ".join(text.split()), LONGEST)

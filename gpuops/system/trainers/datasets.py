@@ -1,0 +1,165 @@
+"""Data sets as they lie on disk: counted by a trainer's layout, without reading them."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from gpuops.core.launch.manifest import DataLayout
+from gpuops.core.machine.snapshot import DataCount
+from gpuops.errors import GpuopsError
+from gpuops.system.trainers import npy_files
+
+TELL_EVERY = 1000
+MOST_OPENED = 256
+MISSING = "is missing"
+_READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+
+
+def count(
+    root: Path, layout: DataLayout, *, tell: Callable[[int], None] | None = None
+) -> DataCount:
+    """Count the samples of every split of a layout; ``tell`` hears now and then how many.
+
+    A sample is judged by what ``stat`` says of its files; no list is kept. Only the NumPy files
+    that were written last are opened, for their length: there it is that a copy has broken off.
+
+    Raises:
+        GpuopsError: the root is missing, not a folder, or empty.
+    """
+    folders = sorted(entry.name for entry in _entries(root) if _is_folder(entry))
+    if not folders:
+        raise GpuopsError(f"{root} holds no folders, so no data set.", "Check the path.")
+    found = {
+        split: next((name for name in names if name in folders), None)
+        for split, names in layout.splits.items()
+    }
+    places = {split: there for split, there in found.items() if there is not None}
+    samples = dict.fromkeys(places, 0)
+    incomplete: list[str] = []
+    unreadable: list[str] = []
+    newest = _Newest(root, layout)
+    for seen, (split, name, fault, changed_ns) in enumerate(_samples(root, places, layout), 1):
+        sample = f"{places[split]}/{name}"
+        if fault is None:
+            samples[split] += 1
+            newest.offer(changed_ns, split, sample)
+        elif fault.endswith(MISSING):
+            incomplete.append(_shown(sample))
+        else:
+            unreadable.append(_shown(f"{sample}: {fault}"))
+        if tell is not None and seen % TELL_EVERY == 0:
+            tell(seen)
+    for split, sample, fault in newest.cut_off():
+        samples[split] -= 1
+        unreadable.append(_shown(f"{sample}: {fault}"))
+    return DataCount(
+        root=str(root),
+        samples=samples,
+        folders=tuple(_shown(name) for name in folders),
+        incomplete=tuple(sorted(incomplete)),
+        unreadable=tuple(sorted(unreadable)),
+        places={split: _shown(place) for split, place in places.items()},
+        opened=newest.files,
+    )
+
+
+class _Newest:
+    """The samples whose files were written last: as many as have ``MOST_OPENED`` NumPy files."""
+
+    def __init__(self, root: Path, layout: DataLayout) -> None:
+        self._root = root
+        self._names = [name for name in layout.sample_files if name.endswith(".npy")]
+        self._most = MOST_OPENED // len(self._names) if self._names else 0
+        self._heap: list[tuple[int, str, str]] = []
+
+    @property
+    def files(self) -> int:
+        """How many files that is."""
+        return len(self._heap) * len(self._names)
+
+    def offer(self, changed_ns: int, split: str, sample: str) -> None:
+        """Keep a sample if it is newer than the oldest one kept, or there is room."""
+        if len(self._heap) < self._most:
+            heapq.heappush(self._heap, (changed_ns, split, sample))
+        elif self._most and changed_ns > self._heap[0][0]:
+            heapq.heapreplace(self._heap, (changed_ns, split, sample))
+
+    def cut_off(self) -> Iterator[tuple[str, str, str]]:
+        """Split, sample and fault of those with a file that ends too early."""
+        for _, split, sample in self._heap:
+            for name in self._names:
+                short = npy_files.cut_off(f"{self._root}/{sample}/{name}")
+                if short is not None:
+                    yield split, sample, f"{name} is cut off ({short})"
+                    break
+
+
+def _samples(
+    root: Path, places: Mapping[str, str], layout: DataLayout
+) -> Iterator[tuple[str, str, str | None, int]]:
+    """Split, name and fault of each sample, and when its files were changed (ns)."""
+    for split, there in places.items():
+        for entry in _entries(root / there):
+            if _is_folder(entry):
+                yield split, entry.name, *_look(entry.path, layout.sample_files)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - many
+                yield split, entry.name, "it is a link that leads nowhere", 0
+
+
+def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder, one by one, in no order."""
+    try:
+        with os.scandir(root) as entries:
+            yield from entries
+    except FileNotFoundError as error:
+        raise GpuopsError(f"there is no data set at {root}.", "Check the path.") from error
+    except NotADirectoryError as error:
+        raise GpuopsError(
+            f"{root} cannot be read: it is no folder.", "Give the folder that holds the splits."
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or "no path looks like that"
+        raise GpuopsError(f"{root} cannot be read: {reason}.", "Check the path.") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.name[0] != "." and entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _look(folder: str, names: list[str]) -> tuple[str | None, int]:
+    """What is wrong with the first of a sample's files that cannot be used; else their age."""
+    changed_ns = 0
+    for name in names:
+        path = f"{folder}/{name}"
+        try:
+            found = os.stat(path)  # noqa: PTH116 - as often as there are samples
+        except FileNotFoundError:
+            nowhere = os.path.islink(path)  # noqa: PTH114
+            return f"{name} {'is a link that leads nowhere' if nowhere else MISSING}", 0
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}", 0
+        if not stat.S_ISREG(found.st_mode):
+            return f"{name} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'no file'}", 0
+        if not found.st_size:
+            return f"{name} is empty", 0
+        # Only where the mode leaves it open is the kernel asked who we are.
+        if found.st_mode & _READABLE_BY_ALL != _READABLE_BY_ALL and not _may_read(path):
+            return f"{name} cannot be read: permission denied", 0
+        changed_ns = max(changed_ns, found.st_ctime_ns)
+    return None, changed_ns
+
+
+def _may_read(path: str) -> bool:
+    return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _shown(name: str) -> str:
+    """A name that can be printed: one that is no UTF-8 has no other form."""
+    return os.fsencode(name).decode(errors="backslashreplace")

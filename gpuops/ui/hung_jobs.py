@@ -1,0 +1,90 @@
+"""Hung jobs on the screen: what speaks against each, what would be ended, what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gpuops.core.monitor.jobs import Process, TrainingJob, program
+from gpuops.core.text import printable
+from gpuops.core.units import many
+from gpuops.hung_jobs import Case, Cleaned
+
+PROGRAM_LENGTH = 60
+
+
+def cases(found: Sequence[Case]) -> RenderableType:
+    """Every job with the evidence, what would be ended of it, and what is left alone, and why."""
+    if not found:
+        return Text("No training job runs here.", style="dim")
+    return Group(*(_case(case) for case in found))
+
+
+def cleaned(done: Cleaned) -> RenderableType:
+    """What has ended, and what has not."""
+    rows = [Text(f"{name(job)} moves again: it was left alone.", "green") for job in done.moving]
+    if done.ended:
+        rows.append(Text(f"ended: {_processes(done.ended)}", style="green"))
+    if done.left:
+        rows.append(
+            Text(
+                f"outlasted SIGKILL: {_processes(done.left)}; each waits in the kernel, for a disk "
+                "or a driver, and ends when that answers",
+                style="red",
+            )
+        )
+    rows += [Text(words, style="red") for words in done.unreleased]
+    if done.ended and not done.unreleased and any(process.gpus for process in done.ended):
+        rows.append(Text("the GPU memory is released", style="green"))
+    return Group(*rows)
+
+
+def name(job: TrainingJob) -> str:
+    """What a person knows a job by."""
+    return job.run_id or f"the job of pid {job.processes[0].pid}"
+
+
+def _case(case: Case) -> RenderableType:
+    ruling, job = case.ruling, case.ruling.job
+    state, colour = _state(case)
+    rows = [
+        Text.assemble((f"{state:<9}", f"bold {colour}"), (f" {name(job)}", "bold"), _about(job))
+    ]
+    rows += [Text(f"  {words}", style=colour) for words in ruling.evidence]
+    if ruling.stop:
+        rows.append(Text(f"  to be ended: {_processes(ruling.stop)}", style="bold"))
+        if case.supervisor is not None:
+            pid = case.supervisor.pid
+            rows.append(Text(f"  its supervisor (pid {pid}) is stopped first, so that it stays so"))
+    for refusal in ruling.refused:
+        pids = ", ".join(map(str, refusal.pids))
+        who = "it" if len(refusal.pids) == len(job.processes) else f"pid {pids}"
+        rows.append(Text(f"  left alone: {who} {refusal.words}", style="dim"))
+    return Group(*rows)
+
+
+def _state(case: Case) -> tuple[str, str]:
+    ruling = case.ruling
+    if not case.hung:
+        reason = ruling.refused[0].reason if ruling.refused else "gone"
+        return reason, "green" if reason == "healthy" else "yellow"
+    if ruling.job.launcher == "lost":
+        return "abandoned", "red"
+    return ("hung", "red") if ruling.sure else ("suspect", "yellow")
+
+
+def _about(job: TrainingJob) -> str:
+    first = job.ranks[0] if job.ranks else job.processes[0]
+    runs = printable(program(first.argv) or (first.argv or ("?",))[0], PROGRAM_LENGTH)
+    cards = f" on GPU {', '.join(map(str, job.gpus))}" if job.gpus else ""
+    count = many(len(job.ranks), "rank")
+    return f"  {runs} of {job.user or 'another user'}, {count}{cards}"
+
+
+def _processes(some: Sequence[Process]) -> str:
+    """``rank 0 (pid 12), rank 1 (pid 13), pid 11``."""
+    return ", ".join(
+        f"pid {one.pid}" if one.rank is None else f"rank {one.rank} (pid {one.pid})" for one in some
+    )

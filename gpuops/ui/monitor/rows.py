@@ -1,0 +1,231 @@
+"""What the monitor says of a card, a rank and a process: a row of cells each."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from gpuops.core.monitor.frame import CardRow, CardState, JobRow, RankRow, Standing, StrangerRow
+from gpuops.core.units import GIB
+from gpuops.ui import words
+from gpuops.ui.monitor.grid import DASH, DIM, Cell, Column, clean
+
+# Badges bring their own background: they can be read on a dark terminal and on a light one.
+BAD = "bold white on red"
+DOUBT = "bold black on yellow"
+RED = "bold red"
+WARM = "dark_orange3"  # a yellow that can be read on white
+GOOD = "green"
+OURS = "cyan"
+OTHERS = "magenta"
+
+BARS = "▁▂▃▄▅▆▇█"
+HISTORY_SHOWN = 120
+SLOW_PCT = 80
+
+CARDS = (
+    Column(head="GPU", keep=0),
+    Column(head="state", keep=1, right=False, least=9),
+    Column(head="use", keep=2),
+    Column(head="mem GiB", keep=3),
+    Column(head="temp", keep=5),
+    Column(head="power W", keep=6),
+    Column(head="MHz", keep=9),
+    Column(head="lately", keep=8, least=8, newest=True),
+    Column(head="holder", keep=4, right=False, least=16),
+    Column(head="why slow", keep=7, right=False, least=8),
+    Column(head="model", keep=10, right=False),
+)
+STATES: dict[CardState, tuple[str, str]] = {
+    "ok": ("OK", ""),
+    "busy-other": ("BUSY-OTHER", OTHERS),
+    "excluded": ("EXCLUDED", WARM),
+    "stuck": ("STUCK", BAD),
+    "lost": ("LOST", BAD),
+    "no permission": ("NO PERMISSION", WARM),
+    "unreadable": ("UNREADABLE", WARM),
+}
+
+RANKS = (
+    Column(head="", keep=0),
+    Column(head="rank", keep=0),
+    Column(head="PID", keep=7),
+    Column(head="GPU", keep=5),
+    Column(head="step", keep=1),
+    Column(head="speed", keep=3),
+    Column(head="usual", keep=4),
+    Column(head="loss", keep=9),
+    Column(head="ETA", keep=8),
+    Column(head="data", keep=11),
+    Column(head="moved", keep=2),
+    Column(head="beat", keep=6),
+    Column(head="doing", keep=10, right=False, least=7),
+    Column(head="run", keep=12, right=False),
+)
+PROCESS = {
+    "T": "stopped (T)",
+    "t": "traced (t)",
+    "D": "in kernel (D)",
+    "Z": "ended (Z)",
+    "X": "ended (X)",
+}
+
+STANDINGS: dict[Standing, tuple[str, str]] = {
+    "starting": ("starting", OURS),
+    "healthy": ("healthy", GOOD),
+    "suspect": ("HUNG?", DOUBT),
+    "hung": ("HUNG", BAD),
+    "blind": ("BLIND", DOUBT),
+    "left alone": ("left alone", DIM),
+}
+
+STRANGERS = (
+    Column(head="", keep=0, right=False),
+    Column(head="GPU", keep=0),
+    Column(head="user", keep=1, right=False, least=4),
+    Column(head="GiB", keep=2),
+    Column(head="since", keep=3, right=False),
+    Column(head="PID", keep=5),
+    Column(head="command", keep=4, right=False, least=6),
+)
+WHOSE = {
+    "hidden": "not to be seen by this user",
+    "elsewhere": "in a container",
+    "gone": "has ended, and is listed still",
+}
+
+
+def card(row: CardRow, *, model: bool) -> list[Cell]:
+    """A card's cells, as ``CARDS`` has them; ``model`` where not all are the same."""
+    name, style = STATES[row.state]
+    if row.state == "stuck" and row.state_age_s >= 1:
+        name = f"{name} {words.brief(row.state_age_s)}"
+    if row.idle:
+        style = GOOD
+    return [
+        (str(row.index), "bold"),
+        (name, style),
+        _number(row.utilization_pct, "%"),
+        _memory(row),
+        _number(row.temperature_c, "°C"),
+        _of(row.power_w, row.power_limit_w),
+        _of(row.clock_mhz, row.clock_max_mhz),
+        (sparkline(row.history), DIM),
+        _holder(row),
+        (clean(", ".join(row.slow)), WARM),
+        (short_model(row.name) if model else "", DIM),
+    ]
+
+
+def short_model(name: str | None) -> str:
+    """``RTX 4090``."""
+    return clean(name or DASH).removeprefix("NVIDIA ").removeprefix("GeForce ")
+
+
+def sparkline(history: Sequence[int | None]) -> str:
+    """One bar a look, the lowest for 0 % alone; a dot where nothing could be read."""
+    return "".join(
+        "·" if pct is None else BARS[min(7, max(0, -(-pct * 7 // 100)))]
+        for pct in history[-HISTORY_SHOWN:]
+    )
+
+
+def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
+    """A rank's cells, as ``RANKS`` has them.
+
+    ``run``: with its run's name, for those who pick lines out of a pipe. ``total``: with the steps
+    that there are to be.
+    """
+    late = RED if row.accused and job.standing in {"suspect", "hung"} else ""
+    share = None
+    if row.steps_per_s is not None and row.usual_steps_per_s:
+        share = round(100 * row.steps_per_s / row.usual_steps_per_s)
+    doing = PROCESS.get(row.process or "")
+    return [
+        ("!", RED) if row.accused else (" ", ""),
+        (_known(row.rank), "bold"),
+        (_known(row.pid), ""),
+        (",".join(map(str, row.gpus)) or DASH, ""),
+        (words.steps(row.step, row.total_steps if total else None), late),
+        _speed(row.steps_per_s),
+        (DASH, DIM) if share is None else (f"{share}%", WARM if share < SLOW_PCT else ""),
+        _loss(row.loss),
+        _age(row.eta_s, tenths=False),
+        (DASH, DIM) if row.data_wait is None else (f"{row.data_wait:.0%}", ""),
+        _age(row.progress_age_s, late),
+        _age(row.beat_age_s),
+        (doing, RED) if doing else (clean(row.phase or DASH), "" if row.phase else DIM),
+        (clean(job.name) if run else "", DIM),
+    ]
+
+
+def stranger(row: StrangerRow, now_s: float, label: str) -> list[Cell]:
+    """A process's cells, as ``STRANGERS`` has them."""
+    told = row.command or WHOSE.get(row.whose, DASH)
+    return [
+        (label, DIM),
+        (str(row.gpu), "bold"),
+        (clean(row.user or DASH), OTHERS),
+        (DASH if row.memory_bytes is None else f"{row.memory_bytes / GIB:.1f}", ""),
+        (since(row.started_at_s, now_s), ""),
+        (str(row.pid), ""),
+        (clean(told), "" if row.command else DIM),
+    ]
+
+
+def since(then_s: float | None, now_s: float) -> str:
+    """``23:02``; with the day where that is not today's or last night's."""
+    if then_s is None:
+        return DASH
+    form = "%H:%M" if now_s - then_s < 20 * 3600 else "%d %b"
+    return time.strftime(form, time.localtime(then_s))
+
+
+def _memory(row: CardRow) -> Cell:
+    used, total = row.memory_used_bytes, row.memory_total_bytes
+    if used is None and total is None:
+        return DASH, DIM
+    shown = DASH if used is None else f"{used / GIB:.1f}"
+    return f"{shown}/{DASH if total is None else f'{total / GIB:.0f}'}", ""
+
+
+def _holder(row: CardRow) -> Cell:
+    said = [clean(each) for each in (row.fault, row.holder) if each]
+    if row.idle and not said:
+        return "idle", GOOD
+    style = WARM if row.fault else STATES[row.state][1] if row.state == "busy-other" else ""
+    return (" · ".join(said), style) if said else (DASH, DIM)
+
+
+def _known(value: int | None) -> str:
+    return DASH if value is None else str(value)
+
+
+def _number(value: int | None, unit: str) -> Cell:
+    return (DASH, DIM) if value is None else (f"{value}{unit}", "")
+
+
+def _of(value: float | None, most: float | None) -> Cell:
+    if value is None:
+        return DASH, DIM
+    return (f"{value:.0f}" if most is None else f"{value:.0f}/{most:.0f}"), ""
+
+
+def _speed(per_s: float | None) -> Cell:
+    if per_s is None:
+        return DASH, DIM
+    digits = 0 if per_s >= 99.5 else 1 if per_s >= 0.95 else 2
+    return f"{per_s:.{digits}f}/s", ""
+
+
+def _loss(loss: float | None) -> Cell:
+    if loss is None:
+        return DASH, DIM
+    return words.figure(loss), "" if math.isfinite(loss) else RED
+
+
+def _age(seconds: float | None, style: str = "", *, tenths: bool = True) -> Cell:
+    if seconds is None:
+        return DASH, DIM
+    return words.brief(seconds, tenths=tenths), style

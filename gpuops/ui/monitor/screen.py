@@ -1,0 +1,343 @@
+"""The monitor's screen: a board in, lines out. It has no clock and no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rich.text import Text
+
+from gpuops.core.monitor.frame import Board, Health
+from gpuops.core.units import many
+from gpuops.ui import words
+from gpuops.ui.monitor import grid
+from gpuops.ui.monitor.gpus import SEVERITY, Sort, cards, numbers
+from gpuops.ui.monitor.grid import DIM, Cell, clean
+from gpuops.ui.monitor.jobs import Jobs, wanted
+from gpuops.ui.monitor.rows import (
+    BAD,
+    DOUBT,
+    GOOD,
+    OTHERS,
+    OURS,
+    STATES,
+    STRANGERS,
+    WARM,
+    short_model,
+    stranger,
+)
+
+PLAIN_WIDTH = 200
+JOBS_LEAST = 8
+HEADER_LEAST = 24
+ABOUT_LEAST = 2
+TAIL_LEAST = 3
+
+HEALTHS: dict[Health, Cell] = {
+    "fine": (" FINE ", f"bold {GOOD}"),
+    "degraded": (" DEGRADED ", DOUBT),
+    "hung": (" HUNG ", BAD),
+    "no driver": (" NO DRIVER ", DIM),
+}
+LEVELS = {"info": "", "good": GOOD, "warning": WARM, "bad": "bold red"}
+
+HELP = """\
+q  Ctrl-C     leave; nothing that is shown is touched
+↑ ↓  k j      another run; of one run alone, the hidden ranks
+PgUp PgDn     the hidden ranks of the selected run
+l  Enter      its log
+d             why it stands still, in full
+e             processes of others, events, advice, what could not be read
+s             sort: as numbered, by use, by memory, by age
+p             pause the screen; the jobs and the looking go on
+Ctrl-L  Esc   draw the screen anew; back
+
+OK            idle, or at work for a run of gpuops
+BUSY-OTHER    somebody else computes on it
+EXCLUDED      a living run was told to leave it alone
+STUCK  LOST   the driver has not answered for so long; it has gone from the bus
+
+speed  usual  steps a second now, and as a share of its own median
+data          the share of a step that it waits for data
+moved         since its last new step or phase
+beat          since its last sign of life, which is no progress
+!             what is thought of the run is this rank's doing
+—             not available; it is never zero""".splitlines()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A text over the screen, from its line ``top`` on; ``None``: its end."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    top: int | None = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How somebody looks at a board.
+
+    ``height``: ``None`` is as long as it takes. ``selected`` is the key of a job, ``scroll`` how
+    many of its ranks are scrolled past. ``late_s``: how long a new board is overdue.
+    """
+
+    width: int = 80
+    height: int | None = 24
+    sort: Sort = "order"
+    paused: bool = False
+    selected: str | None = None
+    scroll: int = 0
+    interval_s: float | None = None
+    message: str | None = None
+    late_s: float | None = None
+    page: Page | None = None
+
+
+def draw(board: Board, view: View) -> list[Text]:
+    """One line each, none wider than the view; as many as it is high."""
+    return _page(view.page, view)[0] if view.page else _screen(board, view)[0]
+
+
+def plain(board: Board, width: int | None = None) -> list[str]:
+    """All of it as lines for a pipe; wide, so that a row stays on its line for ``grep``."""
+    view = View(width=width or PLAIN_WIDTH, height=None)
+    return [line.plain.rstrip() for line in draw(board, view)]
+
+
+def scrolled(board: Board, view: View, by: int) -> View:
+    """The view moved by so many lines, within what there is."""
+    if view.page is not None:
+        most = _page(view.page, view)[1]
+        top = most if view.page.top is None else min(view.page.top, most)
+        top = min(max(0, top + by), most)
+        at_end = top == most and by > 0
+        return replace(view, page=replace(view.page, top=None if at_end else top))
+    most = _screen(board, view)[1]
+    return replace(view, scroll=min(max(0, min(view.scroll, most) + by), most))
+
+
+def rest(board: Board, width: int) -> list[str]:
+    """What may have had no room: processes of others, events, advice, gaps."""
+    lines = [
+        line.plain.rstrip()
+        for section in _tail(board, width).values()
+        for line in (*section, Text())
+    ]
+    return lines or ["Nothing has happened, and nobody else is here."]
+
+
+# ------------------------------------------------------------------------------------- the screen
+
+
+def _screen(board: Board, view: View) -> tuple[list[Text], int]:
+    """The lines, and how far the selected run's ranks can be scrolled."""
+    width, height = view.width, view.height
+    head = _header(board, view)
+    tail = _tail(board, width)
+    if height is None:
+        rows = cards(board, width=width, room=None)
+        jobs = Jobs(board, width=width, room=None, piped=True)
+        return _spaced([head, rows, jobs.lines, *tail.values()], None), 0
+    head = head[: max(1, height // 4)]
+    room = height - len(head) - 1
+    most = max(1, room // 2, room - min(wanted(board), JOBS_LEAST))
+    rows = cards(board, width=width, room=most, sort=view.sort)
+    left = room - len(rows)
+    jobs = Jobs(
+        board,
+        width=width,
+        room=left,
+        selected=view.selected,
+        scroll=view.scroll,
+        by_age=view.sort == "age",
+    )
+    shown, hidden = _tail_in(tail, left - len(jobs.lines))
+    body = _spaced([head, rows, jobs.lines, *shown], height - 1)[: height - 1]
+    blank = [Text()] * (height - 1 - len(body))
+    foot = [_footer(board, view, hidden)] if height > 1 else []
+    return [*(body or head[:1]), *blank, *foot], jobs.most_scroll
+
+
+def _spaced(sections: Sequence[list[Text]], height: int | None) -> list[Text]:
+    """Sections below each other; with a blank line between two as long as there is room."""
+    filled = [section for section in sections if section]
+    spare = len(filled) if height is None else height - sum(map(len, filled))
+    # Where lines are scarce the jobs are set off first: cards and jobs are the two that count.
+    first = [1, 2, 0, *range(3, len(filled))][: max(0, min(spare, len(filled) - 1))]
+    lines: list[Text] = []
+    for place, section in enumerate(filled):
+        lines += section
+        if place in first and place < len(filled) - 1:
+            lines.append(Text())
+    return lines
+
+
+def _header(board: Board, view: View) -> list[Text]:
+    """``HUNG  8 GPUs: 3 idle (0 2 5) · 4 ours · 1 other   driver 550 · CUDA 12.4   03:12:45``."""
+    badge = HEALTHS[board.health]
+    counts, about = _counts(board), _about(board, view)
+    right: list[Cell] = [(words.clock(board.at_s), "bold")]
+    if view.late_s is not None:
+        right[:0] = [(f" no reading for {words.brief(view.late_s)} ", BAD), (" ", "")]
+    indent = len(badge[0]) + 1
+    first = view.width - indent - sum(grid.width_of(piece) for piece, _ in right) - 2
+    if first < HEADER_LEAST:
+        lines = grid.flowed([*counts, *about], view.width)
+        top = grid.beside([badge], right, view.width)
+        return [top, *(grid.trimmed(each, view.width) for each in lines)]
+    for shown in (len(about), ABOUT_LEAST):  # what is said of the driver is worth a second line
+        lines = grid.flowed([*counts, *about[:shown]], view.width - indent, first)
+        if len(lines) <= 2:
+            break
+    top = grid.beside([badge, (" ", ""), *lines[0]], right, view.width)
+    return [top, *(grid.trimmed([(" " * indent, ""), *each], view.width) for each in lines[1:])]
+
+
+def _counts(board: Board) -> list[Cell]:
+    there = board.cards
+    if not there:
+        return [("no GPUs", "")]
+    idle = [row.index for row in there if row.idle]
+    total = f"{many(len(there), 'GPU')}: "
+    which = f" ({numbers(idle)})" if idle else ""
+    parts: list[Cell] = [(f"{total}{len(idle)} idle{which}", GOOD if idle else "")]
+    ours = sum(row.state == "ok" and not row.idle for row in there)
+    if ours:
+        parts.append((f"{ours} ours", OURS))
+    for state in ("busy-other", *SEVERITY[:-2]):
+        name, style = STATES[state]
+        those = [row.index for row in there if row.state == state]
+        if state == "busy-other" and those:
+            parts.append((f"{len(those)} other", OTHERS))
+        elif those:
+            parts.append((f"{len(those)} {name.lower()} ({numbers(those)})", style))
+    return parts
+
+
+def _about(board: Board, view: View) -> list[Cell]:
+    models = {short_model(row.name) for row in board.cards if row.name}
+    parts = [
+        board.driver and f"driver {clean(board.driver)}",
+        board.cuda and f"CUDA {board.cuda[0]}.{board.cuda[1]}",
+        models.pop() if len(models) == 1 else None,
+        view.interval_s and f"every {view.interval_s:g} s",
+    ]
+    return [(part, DIM) for part in parts if part]
+
+
+# ------------------------------------------------------------------------------------ what is left
+
+
+def _tail(board: Board, width: int) -> dict[str, list[Text]]:
+    """Processes of others, events, advice, gaps: each section's lines."""
+    happened = [
+        (f"{words.clock(one.at_s)}  ", one.words, LEVELS[one.level])
+        for one in sorted(board.happenings, key=lambda one: -one.at_s)
+    ]
+    advice = [(f"{one.about}: ", one.words, "") for one in board.advice]
+    gaps = [(f"{name}: ", why, DIM) for name, why in board.gaps.items() if name != "gpus"]
+    sections = {
+        "others": _strangers(board, width),
+        "events": _labelled("events", happened, width),
+        "advice": _labelled("advice", advice, width),
+        "unread": _labelled("unread", gaps, width),
+    }
+    return {label: lines for label, lines in sections.items() if lines}
+
+
+def _strangers(board: Board, width: int) -> list[Text]:
+    if not board.strangers:
+        return []
+    cells = [
+        stranger(row, board.at_s, "others" if place == 0 else "")
+        for place, row in enumerate(board.strangers)
+    ]
+    widths = grid.fitted(STRANGERS, cells, width)
+    return [grid.line(STRANGERS, widths, row, width) for row in cells]
+
+
+def _labelled(label: str, rows: Sequence[tuple[str, str, str]], width: int) -> list[Text]:
+    return [
+        grid.trimmed(
+            [
+                (f"{label if place == 0 else '':<7}", DIM),
+                (clean(about), DIM),
+                (clean(said), style),
+            ],
+            width,
+        )
+        for place, (about, said, style) in enumerate(rows)
+    ]
+
+
+def _tail_in(
+    sections: Mapping[str, list[Text]], room: int
+) -> tuple[list[list[Text]], dict[str, int]]:
+    """As many of the lines as fit, each section's first ones first; and how many do not."""
+    room = max(0, room)
+    takes = dict.fromkeys(sections, 0)
+    for most in (1, TAIL_LEAST, room):
+        for label, lines in sections.items():
+            more = max(0, min(len(lines), most, takes[label] + room) - takes[label])
+            takes[label] += more
+            room -= more
+    shown = [lines[: takes[label]] for label, lines in sections.items()]
+    hidden = {label: len(lines) - takes[label] for label, lines in sections.items()}
+    return shown, {label: count for label, count in hidden.items() if count}
+
+
+# ------------------------------------------------------------------------------ footer and pages
+
+
+def _footer(board: Board, view: View, hidden: Mapping[str, int]) -> Text:
+    """The keys, as many as there is room for; before them what is to be said."""
+    said: list[Cell] = []
+    if view.paused:
+        said += [(f" PAUSED at {words.clock(board.at_s)} ", DOUBT), ("  ", "")]
+    if view.message:
+        said += [(clean(view.message), WARM), ("  ", "")]
+    keys = [("q", "quit"), ("h", "help")]
+    if hidden:
+        keys.insert(0, ("e", _hidden(hidden, view.width)))
+    keys += [("l", "log"), ("d", "why")] if board.jobs else []
+    keys.insert(0 if view.paused else len(keys), ("p", "go on" if view.paused else "pause"))
+    keys.append(("s", f"sort ({view.sort})"))
+    keys += [("↑↓", "run")] if len(board.jobs) > 1 else []
+    return _keys(said, keys, view.width)
+
+
+def _hidden(hidden: Mapping[str, int], width: int) -> str:
+    """``2 others, 1 event, 2 advice``; where that is too long ``5 more``."""
+    named = ", ".join(
+        f"{count} {label.removesuffix('s') if count == 1 else label}"
+        for label, count in hidden.items()
+    )
+    return named if 2 * len(named) < width else f"{sum(hidden.values())} more"
+
+
+def _keys(said: Sequence[Cell], keys: Sequence[tuple[str, str]], width: int) -> Text:
+    pieces = list(said)
+    room = width - sum(grid.width_of(piece) for piece, _ in pieces)
+    for key, does in keys:
+        if (takes := len(key) + len(does) + 3) > room + 2:
+            continue
+        pieces += [(key, "bold"), (f" {does}  ", DIM)]
+        room -= takes
+    if pieces:
+        pieces[-1] = (pieces[-1][0].rstrip(), pieces[-1][1])
+    return grid.trimmed(pieces, width)
+
+
+def _page(page: Page, view: View) -> tuple[list[Text], int]:
+    """The lines of a page, and how far it can be scrolled."""
+    lines = [part for line in page.lines for part in grid.folded(line, view.width)]
+    room = len(lines) if view.height is None else max(0, view.height - 2)
+    most = max(0, len(lines) - room)
+    top = most if page.top is None else min(page.top, most)
+    seen = [grid.joined([(line, "")]) for line in lines[top : top + room]]
+    place = f"{top + 1}-{top + len(seen)} of {len(lines)}" if most else ""
+    title = grid.beside([(clean(page.title), "bold")], [(place, DIM)], view.width)
+    foot = _keys([], [("Esc", "back"), ("↑↓ PgUp PgDn", "scroll"), ("q", "quit")], view.width)
+    blank = [Text()] * (room - len(seen))
+    return [title, *seen, *blank, foot][: view.height], most

@@ -1,0 +1,160 @@
+"""Charts as HTML: lines in SVG that stretch with the page, words beside them that do not.
+
+A line's points are whole numbers on a square of 10,000: the script of the page reads the values
+back from there, so that nothing is said twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from gpuops.core.report.curves import Chart, Curve, thinned
+from gpuops.core.report.history import Mark
+from gpuops.core.report.scale import Scale, upright
+
+SIDE = 10_000
+COLOURS = 8
+USUAL = {"train": 0, "val": 1}  # a split has its colour in every picture
+FEW = 40  # so few points are shown as such
+MOST_POINTS = 4_800  # in one picture
+
+
+def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str = "") -> str:
+    """A chart with its legend, its axes and what happened meanwhile."""
+    scale = upright(drawn)
+    most = max(100, MOST_POINTS // len(drawn.curves))
+    curves = [thinned(curve, most) for curve in drawn.curves]
+    places = [
+        (place, mark)
+        for mark in marks
+        if (at := mark.running_s if drawn.over == "time" else mark.step) is not None
+        and 0 <= (place := along.place(at)) <= 1
+    ]
+    data = {
+        "over": drawn.over,
+        "x": f"{along.low!r},{along.high!r}",
+        "y": f"{scale.low!r},{scale.high!r},{int(scale.logarithmic)}",
+    }
+    attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
+    about = (drawn.unit, "medians" * drawn.varies, "logarithmic" * scale.logarithmic)
+    unit = f'<span class="unit">{escape(", ".join(filter(None, about)))}</span>'
+    return (
+        f'<figure class="chart {size}" {attributes}><figcaption><h3>{escape(drawn.title)}</h3>'
+        f'{unit}<span class="where"></span>{_legend(drawn, curves)}</figcaption><div class="plot">'
+        f"{_labels(drawn, along, scale)}"
+        f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(_said(drawn))}">{_grid(scale)}'
+        + "".join(f'<path class="mark {_kind(m)}" d="M{_int(x)} 0V{SIDE}"/>' for x, m in places)
+        + "".join(_line(number, curve, along, scale) for number, curve in enumerate(curves))
+        + "</svg>"
+        + "".join(
+            f'<i class="flag {_kind(m)}" style="left:{100 * x:.2f}%" title="{escape(m.words)}"></i>'
+            for x, m in places
+        )
+        + "</div></figure>"
+    )
+
+
+def time_label(seconds: float) -> str:
+    """A round time, as it stands at an axis."""
+    if seconds < 60:
+        return f"{seconds:g} s" if seconds else "0"
+    if seconds < 3600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes}:{rest:02} min" if rest else f"{minutes} min"
+    if seconds < 86400:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours}:{minutes:02} h" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def _legend(drawn: Chart, curves: Sequence[Curve]) -> str:
+    whole = [curve.values for curve in drawn.curves]
+    tell = [sorted(of)[len(of) // 2] if drawn.varies else of[-1] for of in whole]
+    entries = [
+        f'<li style="--line:var(--c{_colour(number, curve)})">{escape(curve.name)} '
+        f"<output>{figure(told)}</output></li>"
+        for number, (curve, told) in enumerate(zip(curves, tell, strict=True))
+    ]
+    return f"<ul>{''.join(entries)}</ul>"
+
+
+def _labels(drawn: Chart, along: Scale, scale: Scale) -> str:
+    over_time = drawn.over == "time"
+    up = [
+        f'<span class="y" style="bottom:{100 * scale.place(tick):.2f}%">{figure(tick)}</span>'
+        for tick in scale.ticks()
+    ]
+    ticks = along.times() if over_time else along.ticks(6)
+    out = [
+        f'<span class="x" style="left:{100 * along.place(tick):.2f}%">'
+        f"{time_label(tick) if over_time else _step_label(tick)}</span>"
+        for tick in ticks
+    ]
+    return "".join((*up, *out))
+
+
+def figure(value: float) -> str:
+    """A value with four digits, as the page's script shows it too."""
+    if value and not 1e-4 <= abs(value) < 1e5:
+        return f"{value:.2e}"
+    return f"{float(f'{value:.4g}'):.10g}"
+
+
+def _step_label(step: float) -> str:
+    """A step with as few digits as tell it: ``2.5k``."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if step >= 10 * size or (step >= size and step % (size / 10) == 0):
+            return f"{step / size:g}{letter}"
+    return f"{step:g}"
+
+
+def _grid(scale: Scale) -> str:
+    lines = "".join(f"M0 {_int(1 - scale.place(tick))}H{SIDE}" for tick in scale.ticks())
+    return f'<path class="grid" d="{lines}"/>'
+
+
+def _line(number: int, curve: Curve, along: Scale, scale: Scale) -> str:
+    pieces = [
+        [(_int(along.place(x)), _int(1 - scale.place(y))) for x, y in piece]
+        for piece in curve.pieces
+    ]
+    style = f'style="--line:var(--c{_colour(number, curve)})"'
+    drawn = f'<path class="line" {style} d="{"".join(map(_path, pieces))}"/>'
+    if sum(map(len, pieces)) <= FEW:
+        points = "".join(f"M{x} {y}h0" for piece in pieces for x, y in piece)
+        drawn += f'<path class="points" {style} d="{points}"/>'
+    return drawn
+
+
+def _path(piece: Sequence[tuple[int, int]]) -> str:
+    """A piece of a line; a single point is a line to itself, which is drawn as a dot."""
+    x, y = piece[0]
+    steps = []
+    for next_x, next_y in piece[1:]:
+        steps.append(f"{next_x - x} {next_y - y}")
+        x, y = next_x, next_y
+    return f"M{piece[0][0]} {piece[0][1]}l{' '.join(steps or ['0 0'])}"
+
+
+def _colour(number: int, curve: Curve) -> int:
+    return USUAL.get(curve.name, number % COLOURS)
+
+
+def _int(place: float) -> int:
+    return round(SIDE * place)
+
+
+def _kind(mark: Mark) -> str:
+    return mark.kind if mark.kind in {"hung", "crashed", "suspected", "attempt"} else "other"
+
+
+def _said(drawn: Chart) -> str:
+    """A chart in words, for those who do not see it."""
+    ends = [
+        f"{curve.name} from {figure(curve.values[0])} to {figure(curve.values[-1])}"
+        for curve in drawn.curves
+    ]
+    return f"{drawn.title} {drawn.unit}: {'; '.join(ends)}"

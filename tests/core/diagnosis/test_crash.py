@@ -1,0 +1,490 @@
+"""Why a job crashed, from what ranks and torchrun write when they end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuops.core.diagnosis.crash import Crash, ends, explain
+from gpuops.core.diagnosis.diagnosis import KINDS
+from gpuops.core.diagnosis.rank_failure import RankEnd
+from gpuops.core.machine.device import Xid
+from gpuops.core.machine.oom_kills import OomKill, OomKills
+
+TORCH = "/venv/lib/python3.11/site-packages/torch"
+
+# Written by torch 2.13 in jobs of two ranks over gloo: rank 1 raised, and rank 0 was in a
+# collective. torchrun ended rank 0 before it could exit.
+RAISED = """\
+[rank1]: Traceback (most recent call last):
+[rank1]:   File "/home/ada/train.py", line 13, in <module>
+[rank1]:     x = load(step)
+[rank1]:         ^^^^^^^^^^
+[rank1]:   File "/home/ada/train.py", line 6, in load
+[rank1]:     raise ValueError(f"frame {step} of take-7.bvh has 62 joints, not 63")
+[rank1]: ValueError: frame 3 of take-7.bvh has 62 joints, not 63
+"""
+PEER_CLOSED = f"""\
+[rank0]: Traceback (most recent call last):
+[rank0]:   File "/home/ada/train.py", line 14, in <module>
+[rank0]:     dist.all_reduce(x)
+[rank0]:   File "{TORCH}/distributed/c10d_logger.py", line 83, in wrapper
+[rank0]:     return func(*args, **kwargs)
+[rank0]:            ^^^^^^^^^^^^^^^^^^^^^
+[rank0]:   File "{TORCH}/distributed/distributed_c10d.py", line 3252, in all_reduce
+[rank0]:     work.wait()
+[rank0]: RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection \
+closed by peer [127.0.0.1]:19096. This is typically caused by a remote worker crashing. Check the \
+logs of the remote worker before reporting an error. GLHF! \U0001f3d6\ufe0f
+"""
+REPORT = """\
+W1121 10:09:02.195000 27046 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process \
+27048 closing signal SIGTERM
+E1121 10:09:02.381000 27046 torch/distributed/elastic/multiprocessing/api.py:1002] failed \
+(exitcode: 1) local_rank: 1 (pid: 27049) of binary: /venv/bin/python
+Traceback (most recent call last):
+  File "/venv/torch/distributed/launcher/api.py", line 383, in launch_agent
+    raise ChildFailedError(
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+train.py FAILED
+------------------------------------------------------------
+Failures:
+[1]:
+  time      : 2026-11-21_10:09:02
+  host      : localhost
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 27048)  (SIGTERM)
+  error_file: <N/A>
+  traceback : Signal 15 (SIGTERM) received by PID 27048
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-21_10:09:02
+  host      : localhost
+  rank      : 1 (local_rank: 1)
+  exitcode  : 1 (pid: 27049)
+  error_file: <N/A>
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+============================================================
+"""
+MISMATCH = """\
+terminate called after throwing an instance of 'gloo::EnforceNotMet'
+  what():  [enforce fail at /pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:456] \
+op.preamble.length <= op.nbytes. 668 vs 4. Received data size doesn't match expected size. Is \
+there a distributed collective mismatch in your code?
+"""
+PORT = f"""\
+Traceback (most recent call last):
+  File "{TORCH}/distributed/elastic/rendezvous/static_tcp.py", line 67, in next_rendezvous
+    self._store = TCPStore(  # type: ignore[call-arg]
+                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+torch.distributed.DistNetworkError: The server socket has failed to listen on any local network \
+address. port: 29878, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use
+"""
+# As ProcessGroupNCCL.cpp of torch 2.x words it; nothing here has run on GPUs.
+WATCHDOG = """\
+[rank0]:[E1121 06:22:01.123 ProcessGroupNCCL.cpp:685] [Rank 0] Watchdog caught collective \
+operation timeout: WorkNCCL(SeqNum=42, OpType=ALLREDUCE, NumelIn=9, Timeout(ms)=600000) ran for \
+600029 milliseconds before timing out.
+terminate called after throwing an instance of 'c10::DistBackendError'
+  what():  NCCL operation ALLREDUCE timed out in ProcessGroupNCCL
+"""
+NCCL_REMOTE = f"""\
+Traceback (most recent call last):
+  File "/home/ada/train.py", line 14, in <module>
+    dist.all_reduce(x)
+  File "{TORCH}/distributed/distributed_c10d.py", line 3252, in all_reduce
+    work = group.allreduce([tensor], opts)
+torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:2051, remote process \
+exited or there was a network error, NCCL version 2.27.5
+ncclRemoteError: A call failed possibly due to a network error or a remote process exiting.
+"""
+NAN = """\
+error (rank 0): step 812: recon, commit are not finite on rank 1
+hint: nothing was saved since the last checkpoint; try a lower --lr, or look at the data
+"""
+
+
+def raised(line):
+    """A traceback of the person's own code that ends in a line."""
+    return (
+        'Traceback (most recent call last):\n  File "/home/ada/train.py", line 31, in step\n'
+        f"    x = y()\n        ^^^\n{line}\n"
+    )
+
+
+def end(rank, said="", *, code=1, at=100.0, gpu=None):
+    return RankEnd(
+        rank=rank, exitcode=code, stderr_tail=said, ended_at=at, pid=4700 + rank, gpu=gpu
+    )
+
+
+def crash(*ranks, returncode=1, **known):
+    return Crash(returncode=returncode, ranks=ranks, **known)
+
+
+ASKED = end(0, PEER_CLOSED, code=-15)
+KILLED = OomKill(pid=4701, at_s=90.0, text="Out of memory: Killed process 4701 (python)")
+SPARED = OomKills(all_told=True)
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total"
+CASES = {
+    "killed from outside": (
+        crash(end(1, code=-9), ASKED, oom=SPARED),
+        ("signal", 1, True, "was ended by SIGKILL from outside, and not by the kernel"),
+    ),
+    "killed by the kernel": (
+        crash(end(1, code=-9), ASKED, oom=OomKills(told=(KILLED,))),
+        ("out of memory (host)", 1, True, "ended by the kernel (SIGKILL) for want of host memory"),
+    ),
+    "killed while the kernel ended another process": (
+        crash(end(2, code=-9), oom=OomKills(told=(KILLED,), all_told=True, counted=1)),
+        ("signal", 2, True, "and not by the kernel"),
+    ),
+    "killed while the kernel ended one of its group": (
+        crash(end(2, code=-9), oom=OomKills(counted=1)),
+        ("signal", 2, False, "perhaps by the kernel for want of memory"),
+    ),
+    "killed while the kernel ended none of its group": (
+        crash(end(2, code=-9), oom=OomKills(counted=0)),
+        ("signal", 2, True, "and not by the kernel"),
+    ),
+    "killed, and the log no longer tells of so long ago": (
+        crash(end(2, code=-9), oom=OomKills(told=(KILLED,))),
+        ("signal", 2, False, "which cannot be told here"),
+    ),
+    "killed, by whom nobody knows": (
+        crash(end(1, code=-9), ASKED),
+        ("signal", 1, False, "perhaps by the kernel for want of memory"),
+    ),
+    "killed, after it had logged an error": (
+        crash(end(1, raised("ValueError: ill; tried again"), code=-9), oom=SPARED),
+        ("signal", 1, True, "ended by SIGKILL"),
+    ),
+    "a crash of native code": (
+        crash(end(1, code=-11), ASKED),
+        ("signal", 1, True, "rank 1 crashed with SIGSEGV"),
+    ),
+    "a bus error": (crash(end(1, code=-7)), ("signal", 1, True, "crashed with SIGBUS")),
+    "a signal given apart": (
+        crash(RankEnd(rank=0, signal=11)),
+        ("signal", 0, True, "crashed with SIGSEGV"),
+    ),
+    "an exception": (
+        crash(end(1, RAISED), ASKED),
+        ("exception", 1, True, "rank 1 raised ValueError: frame 3 of take-7.bvh has 62 joints"),
+    ),
+    "an exception, the peer's error seen before": (
+        crash(end(0, PEER_CLOSED, at=99.0), end(1, RAISED, code=-15)),
+        ("exception", 1, True, "ValueError: frame 3"),
+    ),
+    "an exception of the earliest": (
+        crash(end(0, raised("KeyError: 'b'"), at=101.0), end(1, raised("KeyError: 'a'"))),
+        ("exception", 1, True, "rank 1 raised KeyError: 'a' at step (train.py:31)"),
+    ),
+    "an exception, torn down badly": (
+        crash(
+            end(
+                0,
+                raised("ValueError: ill")
+                + "\nDuring handling of the above exception, another exception occurred:\n\n"
+                + PEER_CLOSED,
+            )
+        ),
+        ("exception", 0, True, "raised ValueError: ill"),
+    ),
+    "an exception, said better by another": (
+        crash(
+            end(
+                0,
+                raised("KeyError: 'w'")
+                + "\nThe above exception was the direct cause of the following exception:\n\n"
+                + raised("ValueError: the model has no weight 'w'"),
+            )
+        ),
+        ("exception", 0, True, "raised ValueError: the model has no weight 'w'"),
+    ),
+    "an exception of a loader's worker": (
+        crash(
+            end(
+                0,
+                raised("ValueError: Caught ValueError in DataLoader worker process 0.")
+                + "Original "
+                + RAISED.replace("[rank1]: ", ""),
+            )
+        ),
+        ("exception", 0, True, "frame 3 of take-7.bvh has 62 joints, not 63 at load (train.py:6)"),
+    ),
+    "out of GPU memory": (
+        crash(end(1, raised(OOM)), ASKED),
+        ("out of memory (gpu)", 1, True, "ran out of GPU memory: torch.OutOfMemoryError"),
+    ),
+    "out of shared memory": (
+        crash(
+            end(
+                0,
+                raised(
+                    "RuntimeError: DataLoader worker (pid 9) is killed by signal: Bus error. It is "
+                    "possible that dataloader's workers are out of shared memory."
+                ),
+            )
+        ),
+        ("out of memory (host)", 0, True, "ran out of shared memory (/dev/shm)"),
+    ),
+    "a loader's worker killed": (
+        crash(
+            end(0, raised("RuntimeError: DataLoader worker (pid 9) is killed by signal: Killed."))
+        ),
+        ("out of memory (host)", 0, True, "ran out of host memory"),
+    ),
+    "an array too large": (
+        crash(
+            end(0, raised("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9 TiB"))
+        ),
+        ("out of memory (host)", 0, True, "ran out of host memory"),
+    ),
+    "nan": (crash(end(0, NAN), end(1, NAN)), ("nan", 1, True, "recon, commit are not finite")),
+    "nan of a script": (
+        crash(end(0, raised("ValueError: loss is nan at step 3"))),
+        ("nan", 0, True, "loss is nan"),
+    ),
+    "nan in a log only": (
+        crash(end(0, "step 3 loss nan\nstep 4 loss nan\n", code=3)),
+        ("unknown", 0, False, "ended with exit code 3"),
+    ),
+    "disk full": (
+        crash(end(0, raised("OSError: [Errno 28] No space left on device: '/data/ckpt.pt'"))),
+        ("disk full", 0, True, "could not write: OSError: [Errno 28]"),
+    ),
+    "disk full, in a sentence": (
+        crash(
+            end(0, "error: /data/run cannot be written: No space left on device\nhint: make room")
+        ),
+        ("disk full", 0, True, "/data/run cannot be written"),
+    ),
+    "port taken": (
+        crash(agent_tail=PORT),
+        ("port taken", None, True, "torchrun found its port taken: torch.distributed.DistNetwork"),
+    ),
+    "port taken, says a rank": (
+        crash(end(0, "error: rank 0 of 2 cannot reach the other ranks: EADDRINUSE")),
+        ("port taken", 0, True, "cannot reach the other ranks"),
+    ),
+    "gpu lost": (
+        crash(
+            end(0, WATCHDOG, code=-6, gpu=2),
+            end(1, raised("RuntimeError: CUDA error: unspecified launch failure"), gpu=5),
+            xids={5: (Xid(code=79, at_s=1.0, text="pid=4701, GPU has fallen off the bus."),)},
+        ),
+        ("gpu lost", 1, True, "GPU 5 failed: Xid 79, it fell off the bus"),
+    ),
+    "another's gpu lost": (
+        crash(end(1, RAISED, gpu=0), xids={5: (Xid(code=79, at_s=1.0, text=""),)}),
+        ("exception", 1, True, "ValueError"),
+    ),
+    "a program's own Xid": (
+        crash(
+            end(0, raised("RuntimeError: CUDA error: device-side assert triggered"), gpu=0),
+            xids={0: (Xid(code=13, at_s=1.0, text=""), Xid(code=4711, at_s=1.0, text=""))},
+        ),
+        ("exception", 0, True, "failed in a GPU kernel, often by an index out of range"),
+    ),
+    "collectives that do not match": (
+        crash(end(0, MISMATCH, code=-6), end(1, PEER_CLOSED)),
+        ("collective mismatch", 0, False, "met another collective than its own"),
+    ),
+    "refused settings": (
+        crash(end(0, "usage: train.py\ntrain.py: error: unrecognized arguments: --foo\n", code=2)),
+        ("exception", 0, True, "exit code 2: unrecognized arguments: --foo"),
+    ),
+    "refused without a word": (crash(end(0, code=2)), ("exception", 0, True, "exit code 2")),
+    "a sentence of the program": (
+        crash(end(1, "error (rank 1): the data is empty\nhint: give another --data\n")),
+        ("exception", 1, True, "the data is empty"),
+    ),
+    "left without a word": (
+        crash(end(1, code=7), ASKED),
+        ("unknown", 1, False, "ended with exit code 7"),
+    ),
+    "torchrun killed": (
+        crash(end(0, PEER_CLOSED, code=None), end(1, code=-15), returncode=-9, oom=SPARED),
+        ("signal", None, True, "torchrun itself was ended by SIGKILL"),
+    ),
+    "torchrun killed by the kernel": (
+        crash(returncode=-9, agent_pid=4701, oom=OomKills(told=(KILLED,))),
+        ("out of memory (host)", None, True, "torchrun itself was ended by the kernel"),
+    ),
+    "torchrun asked to end": (
+        crash(end(0, code=-15), end(1, code=-15)),
+        ("signal", None, True, "the job was asked to end by SIGTERM from outside"),
+    ),
+    "a Ctrl-C": (
+        crash(end(0, raised("KeyboardInterrupt"))),
+        ("signal", None, True, "the job was asked to end by SIGINT from outside"),
+    ),
+    "torchrun's own defect": (
+        crash(agent_tail=raised("ModuleNotFoundError: No module named 'torch'")),
+        ("exception", None, True, "torchrun raised ModuleNotFoundError"),
+    ),
+    "a collective's timeout": (
+        crash(end(0, WATCHDOG, code=-6), end(1, code=-15), end(2, WATCHDOG, code=-6)),
+        ("unknown", 1, False, "rank 0 waited for the other ranks until the collective's timeout"),
+    ),
+    "peers that lost each other": (
+        crash(end(0, PEER_CLOSED), end(1, NCCL_REMOTE)),
+        ("peer died", None, False, "rank 0 lost its connection to the other ranks"),
+    ),
+    "a peer that says nothing": (
+        crash(end(0, PEER_CLOSED), end(1, code=None)),
+        ("peer died", 1, False, "; rank 1 said nothing of the kind"),
+    ),
+    "nobody says anything": (crash(), ("unknown", None, False, "torchrun ended with code 1")),
+    "all ended well": (
+        crash(end(0, PEER_CLOSED, code=0)),
+        ("unknown", None, False, "nobody said why"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("what", "expected"), CASES.values(), ids=CASES)
+def test_the_root_cause_is_named(what, expected):
+    """The kind, the rank, how sure, and a sentence; always with advice."""
+    found = explain(what)
+    kind, rank, sure, why = expected
+
+    assert (kind, rank, sure) == (found.kind, found.rank, found.sure)
+    assert why in found.why
+    assert found.advice.rstrip().endswith((".", "data", "room"))
+
+
+def test_a_diagnosis_leads_to_the_line():
+    """The person's own code, not torch's; who it was, on which card; and what it said."""
+    found = explain(crash(end(1, RAISED, gpu=3), ASKED))
+
+    assert "/home/ada/train.py:6 in load" == found.place
+    assert (4701, 3) == (found.pid, found.gpu)
+    assert "[rank1]: ValueError: frame 3 of take-7.bvh has 62 joints, not 63" in found.evidence
+    assert found.evidence[-1].startswith("rank 0 lost its connection to the other ranks: ")
+    assert found.evidence[-1].endswith("(a consequence)")
+
+
+def test_what_the_kernel_says_is_evidence():
+    """Of the process that it ended, and of the card that it ran on."""
+    xid = Xid(code=31, at_s=90.0, text="MMU fault")
+    found = explain(crash(end(1, code=-9, gpu=3), oom=OomKills(told=(KILLED,)), xids={3: (xid,)}))
+
+    assert (
+        "kernel: Out of memory: Killed process 4701 (python)",
+        "Xid 31, a program reached outside its memory: MMU fault",
+    ) == found.evidence
+
+
+def test_a_crash_of_native_code_leads_to_the_line_too():
+    """Where Python wrote its stacks while it crashed."""
+    said = (
+        "Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n"
+        '  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at\n'
+        '  File "/home/ada/train.py", line 9 in load\n\nExtension modules: numpy (total: 1)\n'
+    )
+
+    assert "/home/ada/train.py:9 in load" == explain(crash(end(1, said, code=-11))).place
+
+
+@pytest.mark.parametrize(
+    ("case", "advice"),
+    [
+        ("nan", "nothing was saved since the last checkpoint; try a lower --lr"),
+        ("out of shared memory", "--shm-size"),
+        ("gpu lost", "--exclude-gpu 5"),
+        ("port taken", "--master-port"),
+        ("refused settings", "Mend the command line"),
+        ("a sentence of the program", "give another --data"),
+        ("a program's own Xid", "CUDA_LAUNCH_BLOCKING=1"),
+        ("out of GPU memory", "micro-batch"),
+    ],
+)
+def test_advice_fits_the_case(case, advice):
+    """The program's own hint first; else what is known of the kind."""
+    assert advice in explain(CASES[case][0]).advice
+
+
+def test_a_logged_error_that_was_survived_is_no_cause():
+    """Many lines after a traceback the job was still at work."""
+    said = raised("ValueError: ill; tried again") + "step 4\n" * 60
+
+    assert "exit code 5" in explain(crash(end(0, said, code=5))).why
+
+
+def test_the_ends_of_the_ranks_are_read_off_torchruns_report():
+    """Its first observed failure first; with exit code, pid and time; then who is not in it."""
+    found = ends(REPORT, {0: PEER_CLOSED, 1: RAISED, 2: "hm"}, {1: 6})
+
+    assert [(1, 1, 27049), (0, -15, 27048), (2, None, None)] == [
+        (rank.rank, rank.exitcode, rank.pid) for rank in found
+    ]
+    assert found[0].ended_at == found[1].ended_at
+    assert (RAISED, 6, None) == (found[0].stderr_tail, found[0].gpu, found[1].gpu)
+    diagnosis = explain(Crash(returncode=1, ranks=found, agent_tail=REPORT))
+    assert ("exception", 1, 27049) == (diagnosis.kind, diagnosis.rank, diagnosis.pid)
+
+
+@pytest.mark.parametrize("log", ["", "Root Cause (first observed failure):", REPORT[:-420], "\0"])
+def test_a_report_that_is_not_there_tells_of_nobody(log):
+    """What the ranks said is kept all the same."""
+    assert [(0, None, "a")] == [(e.rank, e.exitcode, e.stderr_tail) for e in ends(log, {0: "a"})]
+
+
+words = st.sampled_from(
+    [
+        RAISED,
+        PEER_CLOSED,
+        MISMATCH,
+        WATCHDOG,
+        NCCL_REMOTE,
+        NAN,
+        PORT,
+        REPORT,
+        "",
+        raised("KeyError"),
+    ]
+)
+texts = st.lists(words | st.text(max_size=30), max_size=3).map("".join)
+codes = st.none() | st.integers(-70, 255)
+any_end = st.builds(
+    RankEnd,
+    rank=st.integers(0, 3),
+    exitcode=codes,
+    signal=st.none() | st.integers(1, 70),
+    stderr_tail=texts,
+    ended_at=st.none() | st.floats(0, 9),
+    gpu=st.none() | st.integers(0, 3),
+)
+any_xid = st.builds(Xid, code=st.integers(1, 160), at_s=st.just(1.0), text=st.text(max_size=3))
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    st.builds(
+        Crash,
+        returncode=st.integers(-70, 255),
+        ranks=st.lists(any_end, max_size=4).map(tuple),
+        xids=st.dictionaries(st.integers(0, 3), st.lists(any_xid, max_size=2).map(tuple)),
+        oom=st.builds(OomKills, all_told=st.booleans(), counted=st.none() | st.integers(0, 2)),
+        agent_tail=texts,
+    )
+)
+def test_whatever_is_left_is_explained(what):
+    """Nothing raises; there is a kind, a sentence and advice."""
+    found = explain(what)
+
+    assert found.kind in KINDS
+    assert found.why
+    assert found.advice
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.text(max_size=80) | st.lists(st.sampled_from(REPORT.splitlines())).map("\n".join))
+def test_any_log_has_ends(log):
+    """Whatever torchrun wrote, or half of it."""
+    assert all(isinstance(found, RankEnd) for found in ends(log, {}))

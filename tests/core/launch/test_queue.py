@@ -1,0 +1,26 @@
+"""First come, first served."""
+
+from __future__ import annotations
+
+from gpuops.core.launch.queue import Ticket, awaited
+from gpuops.core.machine.device import Claim
+
+
+def ticket(number, *uuids):
+    """Somebody who waits."""
+    return Ticket(number=number, uuids=uuids, count=1, claim=Claim())
+
+
+def test_a_newcomer_leaves_alone_what_anybody_waits_for():
+    """Who does not stand in the line is behind all of it."""
+    assert {"a", "b", "c"} == awaited([ticket(1, "a", "b"), ticket(2, "b", "c")])
+
+
+def test_who_waits_is_behind_those_before_and_before_those_behind():
+    """The second may take what the first does not want."""
+    first, second, third = ticket(1, "a"), ticket(2, "a", "b"), ticket(3, "b", "c")
+    line = [first, second, third]
+
+    assert set() == awaited(line, first)
+    assert {"a"} == awaited(line, second)
+    assert {"a", "b"} == awaited(line, third)

@@ -1,0 +1,30 @@
+"""From a plan to claims."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from gpuops.launch import claim
+from gpuops.launch.prepare import prepare
+from gpuops.launch.request import Order
+from gpuops.system import leases
+from gpuops.system.processes.process import SignalQueue
+
+
+def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
+    monkeypatch, tmp_path, own_port, workers
+):
+    """Who does not wait for cards is not ended by it: a run between two attempts is stopped."""
+    assert own_port
+    monkeypatch.chdir(tmp_path)
+    order = Order(name=str(workers / "beats.py"), profile="cpu")
+    hold = leases.hold
+
+    def hold_and_be_asked(*things):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return hold(*things)
+
+    monkeypatch.setattr(leases, "hold", hold_and_be_asked)
+    with SignalQueue() as signals, claim.secured(order, prepare(order), print, print):
+        assert list(signals.wait(None, 1)) == [signal.SIGTERM]

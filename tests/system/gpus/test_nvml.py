@@ -1,0 +1,497 @@
+"""Reading the GPUs: the real client of the driver's library, on a mock of the driver."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gpuops.core.machine.device import Memory, Pcie
+from gpuops.system.gpus import nvml
+
+EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
+ONE = ["gpu 0 model=h100"]
+MIB = 1024**2
+GONE = 4_194_305  # above every pid that Linux gives
+
+
+@pytest.fixture(name="driver")
+def _driver(mock_driver, monkeypatch):
+    """The mock as the driver of this machine; nothing that asked it is left over."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(mock_driver.lib))
+    monkeypatch.setenv("MOCK_NVML_STATE", str(mock_driver.state))
+    yield mock_driver
+    mock_driver.set([])  # what is stuck wakes
+    wait_until(lambda: not readers())
+
+
+@pytest.fixture(name="log")
+def _log(tmp_path):
+    """A kernel's log that says nothing."""
+    path = tmp_path / "kmsg"
+    path.touch()
+    return path
+
+
+@pytest.fixture(name="reader")
+def _reader(driver, log):
+    """A reader of the mock's cards, closed at the end."""
+    assert driver
+    with nvml.Reader(kernel_log=log, start_timeout_s=0.6) as reader:
+        yield reader
+
+
+@pytest.fixture(name="trainer")
+def _trainer():
+    """A process that could be training."""
+    command = [sys.executable, "-c", "print(flush=True); input()", "--lr", "3e-4"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        yield child
+
+
+def wait_until(true, timeout_s=10.0):
+    """Look until it is so."""
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.005)
+
+
+def readers():
+    """The children of ours, which are those that ask the library."""
+    return psutil.Process().children()
+
+
+def open_files():
+    return sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+
+
+def look(driver, lines):
+    driver.set(lines)
+    return nvml.read()
+
+
+def states(box):
+    return [device.state for device in box.devices]
+
+
+def test_all_is_read_of_a_card(driver, reader):
+    """Name, UUID, place, memory, heat, power, clocks, and the driver that told them."""
+    driver.set([*EIGHT, "gpu 3 used=2048 util=37 temp=61 power=210 clk=2520 numa=1"])
+    box = reader.read()
+    card = box.devices[3]
+
+    assert (box.driver, box.cuda, box.gaps) == ("580.95.05", (13, 0), {})
+    assert [device.index for device in box.devices] == list(range(8))
+    assert card.name == "NVIDIA GeForce RTX 4090"
+    assert card.uuid.startswith("GPU-")
+    assert card.bus_id == "00000000:61:00.0"
+    assert card.numa_node == 1
+    assert (card.memory_used_bytes, card.memory_total_bytes) == (2048 * MIB, 24564 * MIB)
+    assert (card.utilization_pct, card.temperature_c) == (37, 61)
+    assert (card.power_w, card.power_limit_w) == (210, 450)
+    assert (card.clock_mhz, card.clock_max_mhz) == (2520, 3105)
+    assert (card.slowed_by, card.xids, card.processes, card.claim) == ((), (), (), None)
+
+
+def test_who_is_busy_is_named(driver, trainer):
+    """A real process: its user, what it runs, since when, how much memory."""
+    box = look(driver, [*EIGHT, f"proc gpu=0 pid={trainer.pid} mem=18432 type=C"])
+    process = box.devices[0].processes[0]
+
+    assert [device.busy for device in box.devices] == [True] + 7 * [False]
+    assert process.user == pwd.getpwuid(os.getuid()).pw_name
+    assert process.command.startswith("python")
+    assert process.command.endswith("input() --lr 3e-4")
+    assert process.memory_bytes == 18432 * MIB
+    assert process.started_at_s == pytest.approx(time.time(), abs=30)
+    assert (process.whose, process.kind) == ("known", "compute")
+    assert box.devices[0].unowned_bytes == pytest.approx(0, abs=2 * MIB)
+
+
+@pytest.mark.parametrize("how", ["lost 3", "lost 3 handle=ok"])
+def test_a_lost_card_keeps_its_row(driver, how):
+    """The others keep their numbers, and are read."""
+    box = look(driver, [*EIGHT, how])
+
+    assert ["ok", "ok", "ok", "lost", "ok", "ok", "ok", "ok"] == states(box)
+    assert "fallen off the bus" in box.devices[3].fault
+    assert box.devices[3].temperature_c is None
+    assert all(device.uuid for device in box.devices if device.state == "ok")
+
+
+def test_a_card_lost_under_way_keeps_its_name(driver, reader):
+    """What was read of it before tells which one to pull; when it is back, it is read again."""
+    driver.set(EIGHT)
+    before = reader.read().devices[3]
+    driver.set([*EIGHT, "lost 3"])
+    lost = reader.read().devices[3]
+    driver.set(EIGHT)
+
+    assert (lost.state, lost.uuid, lost.name) == ("lost", before.uuid, before.name)
+    assert lost.memory_used_bytes is None
+    assert reader.read().devices[3] == before
+
+
+def test_a_stuck_card_is_told_and_recovers(driver, reader):
+    """The driver never returns for card 5, in state D; the others answer, and later it does too."""
+    driver.set([*EIGHT, "hang 5 * 60 D"])
+    stuck = reader.read(0.2)
+    threads = [*Path(f"/proc/{readers()[0].pid}/task").iterdir()]
+
+    assert ["ok"] * 5 + ["stuck"] + ["ok"] * 2 == states(stuck)
+    assert "has not answered for 1 s" in stuck.devices[5].fault
+    wait_until(lambda: any(") D " in (thread / "stat").read_text() for thread in threads))
+    driver.set(EIGHT)
+    wait_until(lambda: states(reader.read(0.2)) == ["ok"] * 8)
+
+
+def test_a_card_that_gets_stuck_keeps_its_name(driver, reader):
+    """It was read before; and it is waited for once, not at every look."""
+    driver.set(EIGHT)
+    before = reader.read().devices[5]
+    driver.set([*EIGHT, "hang 5 *Temperature* 60 D"])
+    first = reader.read(0.3)
+    begin = time.monotonic()
+    second = reader.read(0.3)
+
+    assert time.monotonic() - begin < 0.3
+    assert "stuck" == first.devices[5].state == second.devices[5].state
+    assert first.devices[5].uuid == before.uuid
+    assert first.devices[5].temperature_c is None
+
+
+def test_a_driver_that_does_not_start_is_a_gap(driver, reader):
+    """Neither the look nor the end waits for it."""
+    driver.set([*EIGHT, "hang * nvmlInit* 60 D"])
+    box = reader.read(0.2)
+    begin = time.monotonic()
+    again = reader.read(0.2)
+    reader.close()
+
+    assert "the driver has not answered for 1 s" in box.gaps["gpus"]
+    assert box.devices == again.devices == ()
+    assert time.monotonic() - begin < 1.5
+
+
+def test_cards_that_wake_slowly_are_waited_for(driver, log):
+    """Without persistence mode each takes its time, more than a reading may."""
+    driver.set(["gpu 0-3 model=h100", "latency * nvmlDeviceGetHandleByIndex* 250000"])
+    with nvml.Reader(kernel_log=log) as reader:
+        assert ["ok"] * 4 == states(reader.read(0.15))
+
+
+def test_a_driver_that_starts_late_is_read_then(driver, reader):
+    """The same reader, and the same child."""
+    driver.set([*ONE, "hang * nvmlInit* 60"])
+    assert "gpus" in reader.read(0.1).gaps
+    driver.set(ONE)
+
+    wait_until(lambda: states(reader.read(0.1)) == ["ok"])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("DRIVER_NOT_LOADED", "the NVIDIA driver is not loaded"),
+        ("LIBRARY_NOT_FOUND", "no NVIDIA driver is installed"),
+        ("LIB_RM_VERSION_MISMATCH", "the driver was updated"),
+        ("NO_PERMISSION", "this user may not open the driver's files"),
+        ("UNKNOWN", "does not start (Unknown Error)"),
+    ],
+)
+def test_why_there_is_no_driver_is_told(driver, error, words):
+    """Each cause in its own sentence part, which can be gone on from."""
+    box = look(driver, [f"init {error}"])
+
+    assert words in box.gaps["gpus"]
+    assert not box.gaps["gpus"].endswith(".")
+    assert box.devices == ()
+
+
+def test_a_library_that_is_none_is_as_good_as_missing(driver, tmp_path, monkeypatch):
+    """What cannot be loaded is not there."""
+    assert driver
+    (tmp_path / "libnvidia-ml.so.1").touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+
+    assert "no NVIDIA driver is installed" in nvml.read().gaps["gpus"]
+
+
+def test_a_library_that_crashes_is_a_gap(driver, tmp_path, monkeypatch):
+    """It takes the child down, not us."""
+    assert driver
+    (tmp_path / "crash.c").write_text(
+        "#include <stdlib.h>\nint nvmlInitWithFlags(unsigned flags) { (void)flags; abort(); }\n"
+    )
+    library = tmp_path / "libnvidia-ml.so.1"
+    subprocess.run(["gcc", "-shared", "-o", library, tmp_path / "crash.c"], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+
+    assert nvml.read().gaps["gpus"].endswith("ended with signal 6 (Aborted)")
+
+
+def test_a_card_that_may_not_be_opened_is_unreadable(driver):
+    """And so is one of which the driver says nothing that makes sense."""
+    box = look(
+        driver,
+        [
+            *EIGHT,
+            "fault 1 nvmlDeviceGetHandleByIndex* NO_PERMISSION",
+            "fault 2 nvmlDeviceGetHandleByIndex* UNKNOWN",
+            "fault 4 nvmlDeviceGetMemoryInfo* UNKNOWN",
+            "fault 6 nvmlDeviceGetTemperature RESET_REQUIRED",
+            "fault 7 nvmlDeviceGetUtilizationRates UNKNOWN",
+        ],
+    )
+
+    bad = {device.index: device.fault for device in box.devices if device.fault is not None}
+    assert [1, 2, 4, 6] == list(bad)
+    assert ["no permission", *3 * ["unreadable"]] == [box.devices[index].state for index in bad]
+    assert "may not open it" in bad[1]
+    assert "Unknown Error" in bad[2]
+    assert "Unknown Error" in bad[4]
+    assert "--gpu-reset -i 6" in bad[6]
+    assert (box.devices[7].state, box.devices[7].utilization_pct) == ("ok", None)
+
+
+def test_three_ways_not_to_know_whose_memory_it_is(driver, reader):
+    """A process that has gone, no permission, a container: each is told apart."""
+    held = [*ONE, f"proc gpu=0 pid={GONE} mem=9000 keep"]
+    driver.set(held)
+    ghost = reader.read().devices[0]
+    driver.set([*held, "fault * *RunningProcesses* NO_PERMISSION"])
+    denied = reader.read().devices[0]
+    reader._contained = True
+    driver.set(held)
+    elsewhere = reader.read().devices[0]
+    driver.set([*ONE, "gpu 0 used=9000"])
+    hidden = reader.read().devices[0]
+
+    assert [process.whose for process in ghost.processes] == ["gone"]
+    assert (denied.processes, denied.busy) == (None, None)
+    assert denied.processes_gap == "the driver lets this user see no processes"
+    assert [process.whose for process in elsewhere.processes] == ["elsewhere"]
+    assert (hidden.processes, hidden.unowned_bytes) == ((), 9000 * MIB)
+    assert hidden.processes_gap == "processes of other containers are not shown here"
+    assert ghost.processes_gap is None
+
+
+def test_memory_without_an_owner_has_none(driver):
+    """Nothing is made up for it, on a machine whose PIDs we all see."""
+    card = look(driver, [*EIGHT, "gpu 2 used=9000"]).devices[2]
+
+    assert (card.processes, card.busy, card.unowned_bytes) == ((), False, 9000 * MIB)
+
+
+@pytest.mark.parametrize("count", [0, 1, 16])
+def test_a_machine_has_as_many_cards_as_it_has(driver, count):
+    """None is no gap; sixteen stand in the order of the bus."""
+    lines = [f"gpu 0-{count - 1} model=h20"] if count else ["driver 580.95.05"]
+    box = look(driver, lines)
+
+    assert (len(box.devices), box.driver) == (count, "580.95.05")
+    assert "gpus" not in box.gaps
+    assert [device.bus_id for device in box.devices] == sorted(d.bus_id for d in box.devices)
+
+
+@pytest.mark.parametrize(
+    ("lines", "field", "value"),
+    [
+        (["gpu 0 temp=93"], "temperature_c", 93),
+        (["gpu 0 temp=93"], "slowed_by", ("heat (braked by the hardware)",)),
+        (["gpu 0 throttle=0"], "slowed_by", ()),
+        (["gpu 0 throttle=0x103"], "slowed_by", ()),
+        (["gpu 0 throttle=0x24"], "slowed_by", ("the power limit", "heat")),
+        (["gpu 0 throttle=0x88"], "slowed_by", ("the power supply's brake",)),
+        (["gpu 0 throttle=0x8"], "slowed_by", ("the hardware",)),
+        (["gpu 0 throttle=na"], "slowed_by", None),
+        (["gpu 0 mig=1"], "mig", True),
+        (["gpu 0 mig=0"], "mig", False),
+        (["gpu 0 mig=na"], "mig", None),
+        (["gpu 0 persist=0"], "persistence", False),
+        (["gpu 0 ecc=0"], "memory", Memory(ecc_enabled=False, remap_pending=False,
+                                           remap_failed=False, retired_pending=False)),
+        (["gpu 0 eccvu=3 rmpend=1 rmfail=1 retpend=1"], "memory",
+         Memory(ecc_enabled=True, ecc_uncorrected=3, remap_pending=True, remap_failed=True,
+                retired_pending=True)),
+        (["gpu 0 ecc=na rmcorr=na"], "memory", Memory()),
+        (["gpu 0 pciewidth=8 pciegen=3"], "pcie",
+         Pcie(generation=3, generation_max=5, width=8, width_max=16)),
+        (["nvlink 0 0-17 up", "nvlink 0 4,7 down"], "nvlinks_down", (4, 7)),
+        (["nvlink 0 0-17 up", "nvlink 0 4,7 down"], "nvlinks_up", 16),
+        ([], "nvlinks_up", None),
+        ([], "nvlinks_down", None),
+        (["gpu 0 power=na"], "power_w", None),
+        (["gpu 0 util=na"], "utilization_pct", None),
+        (["gpu 0 mem=na"], "memory_total_bytes", None),
+        (["gpu 0 used=100"], "memory_used_bytes", 100 * MIB),
+        # An older driver counts what it keeps for itself as used.
+        (["gpu 0 used=100", "fault 0 nvmlDeviceGetMemoryInfo_v2 FUNCTION_NOT_FOUND"],
+         "memory_used_bytes", 670 * MIB),
+        (["fault 0 *RunningProcesses NOT_SUPPORTED", "fault 0 *Processes_v* NOT_SUPPORTED"],
+         "processes_gap", "the driver lists no processes of this card"),
+    ],
+)  # fmt: skip
+def test_what_the_driver_tells_of_a_card(driver, reader, lines, field, value):
+    """Each reading as it is; what is not available is None."""
+    driver.set([*ONE, *lines])
+    card = reader.read().devices[0]
+
+    assert (card.state, getattr(card, field)) == ("ok", value)
+
+
+@pytest.mark.parametrize(
+    ("entries", "lines", "listed"),
+    [
+        (["type=G mem=300"], [], [("graphics", 300)]),
+        (["type=C+G mem=300"], [], [("compute", 300)]),
+        (["type=M mem=300"], [], [("compute", 300)]),
+        (["type=C mem=na"], [], [("compute", None)]),
+        (["type=C mem=300"], ["fault 0 *Processes_v3 FUNCTION_NOT_FOUND"], [("compute", 300)]),
+    ],
+)
+def test_what_the_driver_tells_of_a_process(driver, entries, lines, listed):
+    """Those that draw are no work; those of MPS are; an older driver is asked its own way."""
+    processes = [f"proc gpu=0 pid={os.getpid()} {entry}" for entry in entries]
+    card = look(driver, [*ONE, *processes, *lines]).devices[0]
+
+    assert listed == [
+        (found.kind, found.memory_bytes and found.memory_bytes // MIB) for found in card.processes
+    ]
+    assert card.busy is (listed[0][0] == "compute")
+
+
+def test_xids_find_their_card(driver, reader, log):
+    """The kernel's log names a card by its slot, and spells it its own way."""
+    driver.set([*EIGHT, "lost 3 handle=ok"])
+    record = "4,1,5000000,-;NVRM: Xid (PCI:0000:61:00): 79, GPU has fallen off the bus.\n"
+    log.write_text(record)
+    assert reader.read().devices[3].xids is None  # it was never read, so its slot is not known
+    driver.set(EIGHT)
+    box = reader.read()
+
+    assert [[xid.code for xid in device.xids] for device in box.devices] == [
+        [], [], [], [79], [], [], [], [],
+    ]  # fmt: skip
+
+
+def test_the_kernels_side_knows_where_a_lost_card_is(tmp_path):
+    """As long as it lists as many cards as the library counts."""
+    for name in ("0000:61:00.0", "0000:01:00.0"):
+        (tmp_path / name).mkdir()
+
+    assert ["0000:01:00.0", "0000:61:00.0"] == nvml.bus_ids(2, tmp_path)
+    assert [None] * 3 == nvml.bus_ids(3, tmp_path)
+    assert [None] == nvml.bus_ids(1, tmp_path / "nothing")
+
+
+def test_a_log_that_may_not_be_read_is_a_gap(driver, tmp_path):
+    """The Xids are then unknown, and not none."""
+    driver.set(ONE)
+    with nvml.Reader(kernel_log=tmp_path / "nothing") as reader:
+        box = reader.read()
+
+    assert box.devices[0].xids is None
+    assert "kernel's log" in box.gaps["xids"]
+
+
+def test_a_child_killed_between_two_looks_is_replaced(driver, reader):
+    """Whoever killed it, the next look is a look."""
+    driver.set(EIGHT)
+    before = reader.read()
+    readers()[0].kill()
+
+    assert reader.read() == before
+    assert len(readers()) == 1
+
+
+def test_many_looks_leave_nothing(driver, log):
+    """No file, no process, no zombie."""
+    driver.set(EIGHT)
+    look(driver, EIGHT)  # what is opened once
+    before = open_files()
+    for _ in range(10):
+        with nvml.Reader(kernel_log=log) as reader:
+            for _ in range(3):
+                reader.read()
+
+    assert before == open_files()
+    assert [] == readers()
+
+
+def test_the_child_holds_nothing_of_ours(driver, reader):
+    """A stuck one must not keep the pipe open into which we write."""
+    driver.set(ONE)
+    reader.read()
+    child = readers()[0]
+    ours = {Path(f"/proc/self/fd/{number}").readlink() for number in (0, 1, 2)}
+    its = {path.readlink() for path in Path(f"/proc/{child.pid}/fd").iterdir()}
+
+    assert set() == (ours & its) - {Path("/dev/null")}
+    assert child.cwd() == "/"
+    assert os.getsid(child.pid) != os.getsid(0)
+
+
+def test_the_child_ends_with_its_parent(driver):
+    """However that ends, and although the driver is stuck from the start."""
+    driver.set([*ONE, "hang * nvmlInit* 60"])
+    code = (
+        "import time; from gpuops.system.gpus import nvml; "
+        "reader = nvml.Reader(start_timeout_s=0.1); "
+        "reader.read(0.1); print(reader._child._process.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.send_signal(signal.SIGKILL)
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "there"),
+    [("0x10de", "0x030200", True), ("0x10de", "0x0c0330", False), ("0x8086", "0x030000", False)],
+)
+def test_cards_are_seen_on_the_bus_without_a_driver(tmp_path, vendor, kind, there):
+    """By vendor and class: NVIDIA makes network cards and bridges as well."""
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "vendor").write_text(f"{vendor}\n")
+    (tmp_path / "0000:01:00.0" / "class").write_text(f"{kind}\n")
+
+    assert there is nvml.on_the_bus(tmp_path)
+    assert nvml.on_the_bus(tmp_path / "no") is False
+
+
+def test_we_load_no_library_ourselves():
+    """A stuck driver, or a broken library, is the child's."""
+    code = "import sys; from gpuops.system.gpus import nvml; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert not {"pynvml", "pydantic", "torch"} & set(ran.stdout.split())
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="there is no NVIDIA driver")
+def test_the_real_driver_is_read_as_nvidia_smi_reads_it():
+    """What both tell of each card, and what does not move between two looks."""
+    keys = "uuid,name,pci.bus_id,memory.total,pcie.link.width.max,driver_version,persistence_mode"
+    ran = subprocess.run(
+        ["nvidia-smi", f"--query-gpu={keys}", "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    box = nvml.read()
+
+    assert ran.stdout.strip().splitlines() == [
+        f"{card.uuid}, {card.name}, {card.bus_id}, {card.memory_total_bytes // MIB}, "
+        f"{card.pcie.width_max}, {box.driver}, {'Enabled' if card.persistence else 'Disabled'}"
+        for card in box.devices
+    ]

@@ -1,0 +1,58 @@
+"""The cards of a job, looked at by a thread: on a mock of the driver."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psutil
+import pytest
+
+from gpuops.system.gpus.poller import Cards
+
+
+def until(true, timeout_s=10.0):
+    """Look until it is so."""
+    end = time.monotonic() + timeout_s
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.005)
+    return found
+
+
+@pytest.fixture(name="driver")
+def _driver(mock_driver, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(mock_driver.lib))
+    monkeypatch.setenv("MOCK_NVML_STATE", str(mock_driver.state))
+    yield mock_driver
+    mock_driver.set([])
+
+
+def test_the_newest_reading_is_there_without_waiting(driver):
+    """Of the job's own cards alone; it changes when they do, and what asked them ends."""
+    driver.set(["gpu 0-3 model=rtx4090 power=400"])
+    with Cards((1, 3), every_s=0.1) as cards:
+        found = until(lambda: cards.newest)
+        assert [1, 3] == [card.index for card in found]
+        assert 400 == round(found[0].power_w)
+        driver.set(["gpu 0-3 model=rtx4090 power=90"])
+        until(lambda: 90 == round(cards.newest[0].power_w))
+
+    until(lambda: not psutil.Process().children())
+    assert all(thread.name != "the job's cards" for thread in threading.enumerate())
+
+
+def test_without_a_driver_there_is_no_reading(driver):
+    """It is looked for again, and nothing is said of cards that cannot be read."""
+    driver.set(["init DRIVER_NOT_LOADED"])
+    with Cards((0,), every_s=0.1) as cards:
+        until(lambda: cards._good_until_s)
+        assert () == cards.newest
+
+
+def test_a_job_without_cards_starts_nothing():
+    """No thread, no process."""
+    before = threading.active_count()
+    with Cards(()) as cards:
+        assert () == cards.newest
+        assert before == threading.active_count()

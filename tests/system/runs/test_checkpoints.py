@@ -1,0 +1,38 @@
+"""A checkpoint whose files are not as long as it says is damaged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gpuops.system.runs.checkpoints import damage
+
+
+@pytest.fixture(name="checkpoint")
+def _checkpoint(tmp_path):
+    files = {"model.safetensors": {"bytes": 4096, "crc32": 1}}
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 4096)
+    (tmp_path / "checkpoint.json").write_text(json.dumps({"files": files}))
+    return tmp_path
+
+
+def test_a_whole_one_is_not_damaged(checkpoint):
+    """By its sizes; sums are compared when a run goes on."""
+    assert damage(checkpoint) is None
+
+
+def test_what_is_missing_is_said(checkpoint):
+    """A file that is too short, or gone."""
+    (checkpoint / "model.safetensors").write_bytes(b"x" * 12)
+    assert "model.safetensors has 12 of 4,096 bytes" == damage(checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    assert "model.safetensors is missing" == damage(checkpoint)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": [1]}', '{"files": {"a": 1}}'])
+def test_who_does_not_say_what_it_holds_is_not_judged(checkpoint, text):
+    """Another trainer's checkpoints are its own affair."""
+    (checkpoint / "checkpoint.json").write_text(text)
+
+    assert damage(checkpoint) is None

@@ -1,0 +1,216 @@
+"""Batches do not depend on the number of ranks, and can be taken up anywhere."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainers.engine.batches import (
+    Batches,
+    BatchPlan,
+    evaluation_batches,
+    item_rng,
+    item_seeds,
+    to_device,
+)
+from trainers.engine.config.sections import LoaderConfig, LoopConfig
+from trainers.engine.distributed import World
+
+LENGTHS = np.random.default_rng(0).choice([32, 48, 64], size=101)
+
+
+def plan(lengths=LENGTHS, batch_size=4, world_size=1, seed=1, **more) -> BatchPlan:
+    return BatchPlan(
+        lengths=lengths, batch_size=batch_size, world_size=world_size, seed=seed, **more
+    )
+
+
+def rank_of(rank: int, world_size: int) -> World:
+    return World(rank=rank, local_rank=rank, world_size=world_size, device=torch.device("cpu"))
+
+
+def taken(of: BatchPlan, world: World, epoch: int, start: int, count: int, workers: int = 0):
+    """The first rows and seeds of a stream."""
+    batches = Batches(
+        plan=of,
+        load=lambda rows, seeds, _together: (rows, seeds),
+        world=world,
+        loader=LoaderConfig(num_workers=workers),
+    )
+    stream = batches.stream(epoch, start)
+    batches = [batch for batch, _weight in itertools.islice(stream, count)]
+    return [tuple(part.tolist() for part in batch) for batch in batches]
+
+
+def test_each_sample_at_most_once_an_epoch_and_one_length_a_batch() -> None:
+    """An epoch repeats nothing, mixes no lengths, leaves out only what fills no batch."""
+    batches = plan().batches(0)
+    rows = np.concatenate(batches)
+
+    assert len(rows) == len(set(rows.tolist()))
+    assert {len(batch) for batch in batches} == {4}
+    assert all(len(set(LENGTHS[batch])) == 1 for batch in batches)
+    assert len(rows) > len(LENGTHS) - 3 * 4
+    assert plan().per_epoch == len(batches)
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    """The plan is a function of (seed, epoch)."""
+
+    def rows(seed: int, epoch: int) -> list[int]:
+        return np.concatenate(plan(seed=seed).batches(epoch)).tolist()
+
+    assert rows(1, 0) == rows(1, 0)
+    assert rows(1, 0) != rows(1, 1)
+    assert rows(1, 0) != rows(2, 0)
+    assert set(rows(1, 0)) != set(rows(1, 1)), "what is left out changes from epoch to epoch"
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_together_see_what_one_rank_sees(ranks: int) -> None:
+    """Shards in the order of ranks are the batch of one rank, samples' seeds included."""
+    alone = taken(plan(batch_size=8), rank_of(0, 1), 0, 0, 15)
+    shards = [
+        taken(plan(batch_size=8 // ranks, world_size=ranks), rank_of(rank, ranks), 0, 0, 15)
+        for rank in range(ranks)
+    ]
+
+    together = [
+        tuple([value for part in parts for value in part[i]] for i in range(2))
+        for parts in zip(*shards, strict=True)
+    ]
+    assert together == alone
+
+
+@given(
+    samples=st.integers(1, 60),
+    ranks=st.integers(1, 7),
+    size=st.integers(1, 9),
+    extra=st.integers(0, 60),
+)
+def test_a_global_batch_is_dealt_out_whole_and_evenly(samples, ranks, size, extra) -> None:
+    """Each of its samples once, no part empty, parts one apart at most."""
+    total = ranks + extra
+    loop = LoopConfig(total_iter=1, batch_size=size, global_batch=total)
+    passes = loop.accumulation(ranks)
+    of = plan(np.zeros(samples), world_size=ranks, passes=passes, global_batch=total)
+    (batch, *_) = of.batches(0)
+    parts = [part for rank in range(ranks) for part in of.shares(batch, rank)]
+
+    sizes = [len(part) for part in parts]
+    assert len(parts) == ranks * passes
+    assert sorted(np.concatenate(parts)) == sorted(batch)
+    assert len(batch) == total
+    assert min(sizes) > 0
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= size + 1
+
+
+def test_weights_are_what_parts_count_in_the_mean_of_the_step() -> None:
+    """Means over parts of 4, 3 and 3 samples, so weighed, are the mean over all ten."""
+    weights = []
+    for rank in range(3):
+        batches = Batches(
+            plan=plan(np.zeros(10), world_size=3, global_batch=10),
+            load=lambda rows, *_: rows,
+            world=rank_of(rank, 3),
+            loader=LoaderConfig(),
+        )
+        (rows, weight) = next(batches.stream(0, 0))
+        weights.append((len(rows), weight))
+
+    assert weights == [(4, pytest.approx(1.2)), (3, pytest.approx(0.9)), (3, pytest.approx(0.9))]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stream_is_taken_up_in_mid_epoch(workers: int) -> None:
+    """From (epoch, batch) on, a stream is the rest of the one from the beginning."""
+    of = plan()
+    whole = taken(of, rank_of(0, 1), 0, 0, 2 * of.per_epoch + 3)
+
+    resumed = taken(of, rank_of(0, 1), 1, 5, of.per_epoch - 2, workers)
+
+    assert resumed == whole[of.per_epoch + 5 :]
+
+
+def test_frames_per_batch_sets_the_size_by_length() -> None:
+    """Long samples come in small batches; the frames of a batch stay about the same."""
+    batches = plan(frames_per_batch=256).batches(0)
+
+    assert {int(LENGTHS[batch[0]]): len(batch) for batch in batches} == {32: 8, 48: 5, 64: 4}
+
+
+@pytest.mark.parametrize(("samples", "size"), [(10, 8), (1, 4), (3, 2)])
+def test_too_few_samples_are_repeated_into_one_batch(samples: int, size: int) -> None:
+    """A batch is always whole; nothing is repeated where a batch can be filled."""
+    (first, *more) = plan(np.zeros(samples), batch_size=size).batches(0)
+
+    assert (len(first), more) == (size, [])
+    assert len(set(first.tolist())) == min(samples, size)
+
+
+def test_a_rare_length_is_not_lost() -> None:
+    """A length with less than a batch of samples is trained on all the same."""
+    rows = np.concatenate(plan(np.array([8] * 20 + [9]), batch_size=4).batches(0))
+
+    assert 20 in rows
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+def test_evaluation_takes_each_sample_once(ranks: int) -> None:
+    """Over all ranks nothing is dropped or repeated, and the shares are even."""
+    shares = [evaluation_batches(LENGTHS, 4, rank_of(rank, ranks)) for rank in range(ranks)]
+    counts = [sum(map(len, share)) for share in shares]
+
+    rows = np.concatenate([batch for share in shares for batch in share])
+    assert sorted(rows.tolist()) == list(range(101))
+    assert max(counts) - min(counts) <= 1
+    assert all(len(set(LENGTHS[batch])) == 1 for share in shares for batch in share)
+
+
+def test_evaluation_with_fewer_samples_than_ranks() -> None:
+    """A rank may get nothing."""
+    shares = [evaluation_batches(np.zeros(1), 4, rank_of(rank, 3)) for rank in range(3)]
+
+    assert [len(share) for share in shares] == [1, 0, 0]
+
+
+def test_seeds_of_samples() -> None:
+    """Different for each sample and epoch, the same again, and independent of the batch."""
+    seeds = item_seeds(1, 0, 1000)
+
+    assert len(set(seeds.tolist())) == 1000
+    assert (seeds == item_seeds(1, 0, 2000)[:1000]).all()
+    assert not (seeds == item_seeds(1, 1, 1000)).any()
+    assert item_rng(seeds[3]).random() == item_rng(int(seeds[3])).random()
+
+
+class Pair(NamedTuple):
+    x: torch.Tensor
+    name: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    pose: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def test_batches_of_any_shape_move_to_a_device() -> None:
+    """Tensors move wherever they are; the rest stays."""
+    x = torch.zeros(2)
+    batch = {"pair": Pair(x, "a"), "clip": Clip(x, None), "list": [x, 3]}
+
+    moved = to_device(batch, torch.device("meta"))
+
+    assert moved["pair"].x.device.type == moved["clip"].pose.device.type == "meta"
+    assert moved["list"][0].device.type == "meta"
+    assert (moved["pair"].name, moved["clip"].mask, moved["list"][1]) == ("a", None, 3)
+    assert to_device(batch, torch.device("cpu")) is batch

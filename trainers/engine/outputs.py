@@ -1,0 +1,204 @@
+"""What a run leaves in its folder: log, figures, settings, statistics, checkpoints.
+
+::
+
+    train.log           what was said, with the time
+    metrics.jsonl       one JSON object per line of figures
+    tensorboard/        the same figures as TensorBoard events
+    config_used.yaml    the resolved settings; ``--config`` reads them back
+    statistics.json     what the trainer computed from its data
+    checkpoints/        see ``checkpoint_files``
+
+Rank 0 alone writes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from trainers.engine.config.config import dump
+from trainers.engine.distributed import broadcast_object
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from trainers.engine.distributed import World
+
+log = logging.getLogger("trainers")
+
+
+@dataclass(slots=True, kw_only=True)
+class Outputs:
+    """A run's folder, open for writing on rank 0 and known to the others."""
+
+    folder: Path
+    trainer: str
+    config: Mapping[str, Any]
+    figures_file: TextIO | None = None
+    events: Any = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.folder / "checkpoints"
+
+    def figures(
+        self, step: int, split: str, values: Mapping[str, float], *, total_steps: int | None = None
+    ) -> None:
+        """Record figures of a step: a line in metrics.jsonl, and scalars ``split/name``."""
+        if self.figures_file is None:
+            return
+        plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line = {"step": step, "total_steps": total_steps, "split": split, **plain}
+        try:
+            self.figures_file.write(json.dumps({**line, "time": round(time.time(), 3)}) + "\n")
+        except OSError as error:
+            # A full disk must not end the training: the next checkpoint decides about that.
+            self.figures_file = None
+            log.warning("figures are no longer recorded: %s", error.strerror)
+            return
+        if self.events is not None:
+            event = _event(step, {f"{split}/{k}": v for k, v in values.items()})
+            try:
+                self.events.add_event(event)
+            except OSError as error:  # of its thread, from an earlier event
+                self.events = None
+                log.warning("TensorBoard events are no longer recorded: %s", error.strerror)
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write a JSON file into the run's folder, whole or not at all."""
+        if self.figures_file is None:
+            return
+        temporary = self.folder / f".{name}"
+        try:
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
+            temporary.replace(self.folder / name)
+        except OSError as error:
+            msg = f"{self.folder / name} cannot be written: {error.strerror}"
+            raise TrainerError(msg, "make room, or give another --out-dir") from None
+
+
+@contextmanager
+def open_outputs(
+    folder: Path, world: World, *, trainer: str, config: Mapping[str, Any]
+) -> Iterator[Outputs]:
+    """Make the run's folder and open what is written along the way.
+
+    Inside, the logger ``trainers`` speaks on stdout and into train.log, on rank 0; the other
+    ranks are silent but for errors. Raises TrainerError where the folder cannot be written.
+    """
+    outputs = Outputs(folder=folder, trainer=trainer, config=config)
+    with ExitStack() as stack:
+        problem = ""
+        if world.is_first:
+            try:
+                _open(outputs, stack)
+            except OSError as error:
+                problem = error.strerror or str(error)
+        else:
+            _speak(logging.NullHandler(), logging.ERROR, stack)
+        problem = broadcast_object(problem, world)
+        if problem:
+            msg = f"the run's folder {folder} cannot be written: {problem}"
+            raise TrainerError(msg, "give another --out-dir")
+        yield outputs
+
+
+def _open(outputs: Outputs, stack: ExitStack) -> None:
+    # Not torch.utils.tensorboard: that takes a second more, and scalars do without.
+    from tensorboard.summary.writer import (  # type: ignore[import-untyped] # noqa: PLC0415
+        event_file_writer,
+    )
+
+    outputs.checkpoints.mkdir(parents=True, exist_ok=True)
+    dump(outputs.config, outputs.folder / "config_used.yaml")
+    said = _LogFile(outputs.folder / "train.log", encoding="utf-8")
+    said.setFormatter(_Line("%(asctime)s %(message)s"))
+    shown = _Shown(sys.stdout)
+    shown.setFormatter(_Line("%(message)s"))
+    for handler in (said, shown):
+        _speak(handler, logging.INFO, stack)
+    path = outputs.folder / "metrics.jsonl"
+    torn = _ends_in_half_a_line(path)
+    outputs.figures_file = path.open("a", buffering=1, encoding="utf-8")
+    stack.callback(_close, outputs.figures_file)
+    if torn:
+        outputs.figures_file.write("\n")
+    folder = str(outputs.folder / "tensorboard")
+    outputs.events = event_file_writer.EventFileWriter(folder, flush_secs=10)
+    stack.callback(_close, outputs.events)
+
+
+def _close(figures: Any) -> None:
+    """Figures that a full disk did not take are lost, but not the run."""
+    with suppress(OSError):
+        figures.close()
+
+
+def _ends_in_half_a_line(path: Path) -> bool:
+    """Whether a killed run left one, in which the next must not go on."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
+def _speak(handler: logging.Handler, level: int, stack: ExitStack) -> None:
+    before = (log.level, log.propagate)
+
+    def silence() -> None:
+        log.removeHandler(handler)
+        handler.close()
+        log.level, log.propagate = before
+
+    stack.callback(silence)
+    log.addHandler(handler)
+    log.setLevel(level)
+    log.propagate = False
+
+
+def _event(step: int, values: Mapping[str, float]) -> Any:
+    from tensorboard.compat.proto import (  # type: ignore[import-untyped] # noqa: PLC0415
+        event_pb2,
+        summary_pb2,
+    )
+
+    scalar = summary_pb2.Summary.Value
+    scalars = [scalar(tag=tag, simple_value=value) for tag, value in values.items()]
+    summary = summary_pb2.Summary(value=scalars)
+    return event_pb2.Event(step=step, wall_time=time.time(), summary=summary)
+
+
+class _Line(logging.Formatter):
+    """Warnings say that they are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname.lower()}: {record.message}"
+        return super().formatMessage(record)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that falls silent, instead of printing tracebacks, where it cannot be written."""
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        log.removeHandler(self)
+        log.warning("train.log is no longer written")
+
+
+class _Shown(logging.StreamHandler):  # type: ignore[type-arg] # generic since Python 3.11
+    """The same for stdout, whose reader may be gone."""
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        log.removeHandler(self)

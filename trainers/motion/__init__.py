@@ -1,0 +1,1 @@
+"""Body motion: skeletons, kinematics, rotations, BVH files."""

@@ -1,0 +1,320 @@
+"""Skeletons side by side: a strip of poses as a picture, a film, drawn by matplotlib.
+
+Every pose is seen from the same side and on the same scale; the view is parallel, so that lengths
+can be compared. Shapes: T frames, J joints that are drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.animation import FFMpegWriter, PillowWriter
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from trainers.engine.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from matplotlib.animation import AbstractMovieWriter
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+    from numpy.typing import NDArray
+
+    from trainers.motion.skeleton import Skeleton
+
+FILMS = (".gif", ".mp4")
+FILM_FPS = 20  # GIFs count in hundredths of a second: 5 of them
+POSES = 8  # of a clip in a picture
+AHEAD, TILT = 35.0, 12.0  # degrees: how far aside of the body's front we stand, and how far above
+TILE, DPI = 2.6, 100  # inches that a body is high
+PAPER, INK, PALE, GROUND = "#fbfaf8", "#2b2b33", "#9a9aa5", "#e6e1d8"
+LEFT, RIGHT, MIDDLE, GHOST = "#e0803a", "#3a7fc4", "#55555f", "#c9c6c0"
+TITLES = ("original", "reconstruction")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A clip and what came back of it: joint positions (T, J, 3), y up."""
+
+    name: str
+    original: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
+    skeleton: Skeleton
+
+    @property
+    def unit(self) -> str:
+        """Of the positions."""
+        return self.skeleton.unit
+
+    @property
+    def errors(self) -> NDArray[np.float32]:
+        """(T,) mean distance of the joints."""
+        gaps = np.linalg.norm(self.reconstruction - self.original, axis=-1)
+        errors: NDArray[np.float32] = gaps.mean(axis=-1)
+        return errors
+
+    @property
+    def title(self) -> str:
+        """The clip and its MPJPE."""
+        return f"{self.name}   ·   MPJPE {self.errors.mean():.2f} {self.unit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bones:
+    """Which of the joints that are drawn are joined, and how."""
+
+    ends: NDArray[np.int64]
+    """(bones, 2)"""
+    colours: list[str]
+    widths: list[float]
+    sides: NDArray[np.int64]
+    """(pairs, 2) a joint of the left, and its counterpart."""
+    heads: list[int]
+
+
+def bones_of(skeleton: Skeleton) -> Bones:
+    """Lines from each joint to its parent, among the joints that move; sides by colour."""
+    place = {joint: i for i, joint in enumerate(skeleton.moving)}
+    pairs = [(j, skeleton.parents[j]) for j in skeleton.moving if skeleton.parents[j] in place]
+    other = skeleton.mirror.joints if skeleton.mirror else tuple(range(len(skeleton)))
+    names = skeleton.joints
+    left = [j for j in skeleton.moving if _is_left(names[j], names[other[j]])]
+    colours = dict.fromkeys(left, LEFT) | {other[j]: RIGHT for j in left}
+    lengths = np.linalg.norm(skeleton.offsets, axis=1)
+    longest = lengths[[j for j, _ in pairs]].max(initial=1e-9)
+    return Bones(
+        ends=np.array([(place[a], place[b]) for a, b in pairs]).reshape(-1, 2),
+        colours=[colours.get(j, MIDDLE) for j, _ in pairs],
+        widths=[1.0 + 2.5 * min(1.0, 2 * float(lengths[j] / longest)) for j, _ in pairs],
+        sides=np.array([(place[j], place[other[j]]) for j in left]).reshape(-1, 2),
+        heads=[place[j] for j in skeleton.moving if names[j].lower() == "head"],
+    )
+
+
+def _is_left(name: str, other: str) -> bool:
+    """Whether two names part at an L: Hand_L and Hand_R, LeftHand and RightHand."""
+    parting = [a for a, b in zip(name, other, strict=False) if a != b]
+    return bool(parting) and parting[0] in "lL"
+
+
+class Stage:
+    """Where all poses of some clips are seen from, the ground, and the limits they fit into."""
+
+    def __init__(self, pairs: Sequence[Pair], bones: Bones) -> None:
+        self.bones = bones
+        self._turn = _front(pairs[0].original, bones) + np.deg2rad(AHEAD)
+        self._floor = min(float(pair.original[..., 1].min()) for pair in pairs)
+        places = [p for pair in pairs for p in (pair.original, pair.reconstruction)]
+        reach = max(float(np.abs(each[..., [0, 2]]).max()) for each in places)
+        size = max(float(np.ptp(each[..., 1])) for each in places)
+        self._radius, self._head = 0.85 * max(reach, 0.1 * size), 0.045 * size
+        seen = np.concatenate(
+            [self._seen(each).reshape(-1, 2) for each in places] + [self._ring(1.0)]
+        )
+        margin = self._head
+        self.low, self.high = seen.min(axis=0) - margin, seen.max(axis=0) + margin
+
+    @property
+    def width(self) -> float:
+        """Inches of a tile."""
+        width, height = self.high - self.low
+        return TILE * float(width / height)
+
+    def _seen(self, places: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """(..., 3) as we see it: (..., 2), to the right and up."""
+        x, y, z = np.moveaxis(np.asarray(places, dtype=np.float64), -1, 0)
+        cos, sin, tilt = np.cos(self._turn), np.sin(self._turn), np.deg2rad(TILT)
+        right, away = cos * x - sin * z, -sin * x - cos * z
+        return np.stack([right, np.cos(tilt) * y + np.sin(tilt) * away], axis=-1)
+
+    def _ring(self, share: float) -> NDArray[np.float64]:
+        angle = np.linspace(0, 2 * np.pi, 97)
+        disc = np.stack([np.cos(angle), np.zeros_like(angle), np.sin(angle)], axis=-1)
+        return self._seen(np.array([0.0, self._floor, 0.0]) + share * self._radius * disc)
+
+    def set(self, axes: Axes) -> None:
+        """Draw the ground."""
+        axes.set_xlim(self.low[0], self.high[0])
+        axes.set_ylim(self.low[1], self.high[1])
+        axes.set_aspect("equal")
+        axes.axis("off")
+        axes.fill(*self._ring(1.0).T, color=GROUND, alpha=0.6, linewidth=0, zorder=0)
+        for share in (1 / 3, 2 / 3):
+            axes.plot(*self._ring(share).T, color=PAPER, linewidth=1.0, zorder=1)
+
+    def lines(self, places: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(bones, 2, 2) of a pose (J, 3)."""
+        return self._seen(places)[self.bones.ends]
+
+    def shadow(self, places: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same, fallen onto the ground."""
+        return self.lines(np.where([False, True, False], self._floor, places))
+
+    def heads(self, places: NDArray[np.float32]) -> list[Circle]:
+        """A disc in the place of each head."""
+        return [Circle(at, self._head) for at in self._seen(places)[self.bones.heads]]
+
+
+def _front(places: NDArray[np.float32], bones: Bones) -> float:
+    """Radians about y from +z to where a body (T, J, 3) looks most of the time."""
+    left, right = bones.sides.T
+    x, _, z = (places[:, left] - places[:, right]).mean(axis=(0, 1)) if len(left) else (1, 0, 0)
+    return float(np.arctan2(-z, x))
+
+
+class Figurine:
+    """A skeleton on a stage, which can take another pose; a ghost shows what it should be."""
+
+    def __init__(self, axes: Axes, stage: Stage) -> None:
+        bones = stage.bones
+        self._stage = stage
+        self._shadow = _lines(axes, INK, 2.5, 2, alpha=0.08)
+        self._ghost = _lines(axes, GHOST, 1.6, 3)
+        self._lines = _lines(axes, bones.colours, bones.widths, 4)
+        self._head = PatchCollection([], facecolor=PAPER, edgecolor=MIDDLE, linewidth=2, zorder=5)
+        axes.add_collection(self._head, autolim=False)
+
+    def pose(self, places: NDArray[np.float32], ghost: NDArray[np.float32] | None = None) -> None:
+        """Take a pose (J, 3)."""
+        stage = self._stage
+        self._lines.set_segments(list(stage.lines(places)))
+        self._shadow.set_segments(list(stage.shadow(places)))
+        self._head.set_paths(stage.heads(places))
+        if ghost is not None:
+            self._ghost.set_segments(list(stage.lines(ghost)))
+
+
+def _lines(axes: Axes, colours: Any, widths: Any, order: int, **more: Any) -> LineCollection:
+    drawn = LineCollection(
+        [], colors=colours, linewidths=widths, capstyle="round", zorder=order, **more
+    )
+    axes.add_collection(drawn, autolim=False)
+    return drawn
+
+
+def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """Axes by inches from the left and from above."""
+    whole, high = figure.get_size_inches()
+    return figure.add_axes((x / whole, 1 - (y + height) / high, width / whole, height / high))
+
+
+def _text(figure: Figure, x: float, y: float, words: str, **more: Any) -> Text:
+    """Words at inches from the left and from above."""
+    whole, high = figure.get_size_inches()
+    return figure.text(
+        x / whole, 1 - y / high, words, **{"color": INK, "parse_math": False, **more}
+    )
+
+
+def picture(pairs: Sequence[Pair], path: Path) -> None:
+    """Write a PNG: of each clip a row of poses, and below them what came back."""
+    stage = Stage(pairs, bones_of(pairs[0].skeleton))
+    head, edge, line = 0.45, 0.35, 0.22
+    size = (edge + POSES * stage.width, len(pairs) * (head + 2 * TILE + line))
+    figure = Figure(figsize=size, facecolor=PAPER)
+    for number, pair in enumerate(pairs):
+        top = number * (head + 2 * TILE + line)
+        _text(figure, 0.15, top + 0.25, pair.title, va="center", fontsize=12)
+        frames = np.linspace(0, len(pair.errors) - 1, POSES).round().astype(int)
+        for row, title in enumerate(TITLES):
+            y = top + head + row * (TILE + line)
+            middle = y + TILE / 2
+            _text(figure, 0.2, middle, title, rotation=90, ha="center", va="center", fontsize=10)
+            for column, frame in enumerate(frames):
+                axes = _axes(figure, edge + column * stage.width, y, stage.width, TILE)
+                stage.set(axes)
+                pose = Figurine(axes, stage).pose
+                if row:
+                    pose(pair.reconstruction[frame], ghost=pair.original[frame])
+                else:
+                    pose(pair.original[frame])
+        for column, frame in enumerate(frames):
+            told = f"{frame / pair.skeleton.fps:.1f} s · {pair.errors[frame]:.1f} {pair.unit}"
+            x = edge + (column + 0.5) * stage.width
+            _text(
+                figure, x, top + head + TILE + line / 2, told, ha="center", va="center",
+                color=PALE, fontsize=9,
+            )  # fmt: skip
+    figure.savefig(path, dpi=DPI)
+
+
+def film(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
+    """Write a GIF or MP4: clip after clip, at their own pace, with the error as a curve."""
+    stage = Stage(pairs, bones_of(pairs[0].skeleton))
+    head, below = 0.6, 1.0
+    wide = max(stage.width, TILE)
+    # An even number of pixels each way, which is what films are made of.
+    size = np.array([2 * wide, 1.3 * TILE + head + below])
+    figure = Figure(figsize=(size * DPI / 2).round() * 2 / DPI, facecolor=PAPER, dpi=DPI)
+    figurines = []
+    for column, title in enumerate(TITLES):
+        axes = _axes(figure, column * wide, head, wide, 1.3 * TILE)
+        stage.set(axes)
+        middle = (column + 0.5) * wide
+        _text(figure, middle, 0.5, title, ha="center", va="center", color=PALE, fontsize=10)
+        figurines.append(Figurine(axes, stage))
+    heading = _text(figure, wide, 0.22, "", ha="center", va="center", fontsize=11)
+    curve = _Curve(_axes(figure, 0.3, head + 1.3 * TILE + 0.1, 2 * wide - 0.6, 0.6), pairs)
+    writer = _writer(path)
+    with writer.saving(figure, str(path), dpi=DPI):
+        for pair in pairs:
+            heading.set_text(pair.title)
+            curve.show(pair, pair.skeleton.fps)
+            for frame in _frames(len(pair.errors), pair.skeleton.fps, seconds):
+                figurines[0].pose(pair.original[frame])
+                figurines[1].pose(pair.reconstruction[frame], ghost=pair.original[frame])
+                curve.point(frame)
+                writer.grab_frame()
+
+
+class _Curve:
+    """The error from frame to frame, and where we are."""
+
+    def __init__(self, axes: Axes, pairs: Sequence[Pair]) -> None:
+        self._axes = axes
+        self._pair = pairs[0]
+        self._fps = 1.0
+        (self._line,) = axes.plot([], [], color=PALE, linewidth=1.2)
+        (self._dot,) = axes.plot([], [], "o", color=RIGHT, markersize=5, clip_on=False)
+        self._told = axes.text(
+            1.0, 1.0, "", transform=axes.transAxes, ha="right", va="center", fontsize=9, color=INK
+        )
+        axes.set_ylim(0, 1.4 * max(float(pair.errors.max()) for pair in pairs) or 1.0)
+        axes.set_facecolor(PAPER)
+        axes.set_yticks([])
+        axes.tick_params(colors=PALE, labelsize=8, length=2)
+        for side in ("top", "left", "right"):
+            axes.spines[side].set_visible(False)
+        axes.spines["bottom"].set_color(GROUND)
+
+    def show(self, pair: Pair, fps: float) -> None:
+        self._pair, self._fps = pair, fps
+        seconds = np.arange(len(pair.errors)) / fps
+        self._line.set_data(seconds, pair.errors)
+        self._axes.set_xlim(0, max(float(seconds[-1]), 1 / fps))
+
+    def point(self, frame: int) -> None:
+        error = float(self._pair.errors[frame])
+        self._dot.set_data([frame / self._fps], [error])
+        self._told.set_text(f"{frame / self._fps:.1f} s   error {error:.1f} {self._pair.unit}")
+
+
+def _frames(count: int, fps: float, seconds: float) -> Iterator[int]:
+    """Frames at the film's rate, so that it runs at the clip's own pace."""
+    end = min(count / fps, seconds)
+    for number in range(max(1, int(end * FILM_FPS))):
+        yield min(count - 1, round(number / FILM_FPS * fps))
+
+
+def _writer(path: Path) -> AbstractMovieWriter:
+    if path.suffix == ".gif":
+        return PillowWriter(fps=FILM_FPS)
+    if not FFMpegWriter.isAvailable():
+        raise TrainerError("there is no ffmpeg here, which .mp4 takes", "write a .gif instead")
+    return FFMpegWriter(fps=FILM_FPS)

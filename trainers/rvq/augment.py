@@ -1,0 +1,187 @@
+"""Ways to vary 6D windows: mirrored, turned, blended limb by limb (numpy, no torch).
+
+Blending moves each limb of a window towards the same limb of another, or away from it: poses
+that nobody struck, of limbs that move as limbs do. It is what keeps a small set of clips from being
+learnt by heart. Shapes: B windows, T frames, J joints, L limbs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.engine.batches import item_rng
+from trainers.engine.errors import ConfigError
+from trainers.motion.rotations import rotations_again
+from trainers.motion.skeleton import to_matrices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trainers.motion.skeleton import Skeleton
+    from trainers.rvq.clips.clips import Clips
+    from trainers.rvq.config import DatasetConfig
+
+HEADINGS = 8  # over which the statistics of turned data are taken
+STILL = 1e-4  # radians
+UPRIGHT = 0.7  # of the steadiest axis: y may be a little less steady where few clips turn
+BLEND = (-1.0, 1.0)  # shares of the other window: from as far away from it to all of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """What chance decides for each window of a batch."""
+
+    mirrored: NDArray[np.bool_]
+    turn: NDArray[np.float64]
+    """(B,) radians."""
+    blends: NDArray[np.bool_]
+    other: NDArray[np.float64]
+    """(B,) in [0, 1): which window to blend with."""
+    other_mirrored: NDArray[np.bool_]
+    share: NDArray[np.float64]
+    """(B, L) of the other window in each limb."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """What a config asks for, worked out for a skeleton."""
+
+    mirror: tuple[NDArray[np.int64], NDArray[np.float32]] | None
+    """(J,) the joint that each joint's features come from in the mirrored pose, and (J, 6) their
+    factors."""
+    turned_joint: int | None
+    """The joint that carries the heading; those above it must not rotate."""
+    blend_chance: float
+    limbs: NDArray[np.int64]
+    """(J,) the limb of each joint."""
+
+    def draw(self, seeds: NDArray[np.uint64]) -> Draws:
+        """Draw for each window from its own seed."""
+        limbs = int(self.limbs.max()) + 1
+        chance = np.array([item_rng(seed).random(5 + limbs) for seed in seeds])
+        mirrors = self.mirror is not None
+        low, high = BLEND
+        return Draws(
+            mirrored=(chance[:, 0] < 0.5) & mirrors,
+            turn=chance[:, 1] * 2 * np.pi,
+            blends=chance[:, 2] < self.blend_chance,
+            other=chance[:, 3],
+            other_mirrored=(chance[:, 4] < 0.5) & mirrors,
+            share=low + (high - low) * chance[:, 5:],
+        )
+
+    def reflect(
+        self, features: NDArray[np.float32], mirrored: NDArray[np.bool_], turn: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Windows (B, T, J*6), each mirrored or not, then turned where that is asked for."""
+        varied: NDArray[np.float32] = features.reshape(*features.shape[:-1], -1, 6).copy()
+        if self.mirror is not None:
+            joints, factors = self.mirror
+            varied[mirrored] = varied[mirrored][..., joints, :] * factors
+        if self.turned_joint is not None:
+            cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+            joint = varied[..., self.turned_joint, :]
+            for column in (0, 3):
+                x, z = joint[..., column].copy(), joint[..., column + 2].copy()
+                joint[..., column] = cos * x + sin * z
+                joint[..., column + 2] = cos * z - sin * x
+        return varied.reshape(features.shape)
+
+    def blend(
+        self,
+        features: NDArray[np.float32],
+        others: NDArray[np.float32],
+        share: NDArray[np.float64],
+        blends: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Features + share * (others - features) by limb, made rotations again."""
+        moved = (share * blends[:, None])[:, None, self.limbs, None].astype(np.float32)
+        own = features.reshape(*features.shape[:-1], -1, 6)
+        other = others.reshape(own.shape)
+        blended = rotations_again(own + moved * (other - own)).reshape(features.shape)
+        blended[~blends] = features[~blends]
+        return blended
+
+    def every(self, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """(T, J*6) in each mirroring and in headings all around: what statistics are taken of."""
+        turns = HEADINGS if self.turned_joint is not None else 1
+        return [
+            self.reflect(features[None], np.array([mirrored]), np.array([2 * np.pi * i / turns]))[0]
+            for mirrored in ((False, True) if self.mirror is not None else (False,))
+            for i in range(turns)
+        ]
+
+
+def variation(config: DatasetConfig, rotation: str, skeleton: Skeleton | None) -> Variation | None:
+    """Return the variation that a config asks for; None where it asks for none.
+
+    Raises:
+        ConfigError: where the data set has not what it takes.
+    """
+    if not (config.mirror or config.turn or config.blend):
+        return None
+    if rotation != "6d" or skeleton is None:
+        raise ConfigError("dataset.mirror, turn and blend need rotation 6d and a skeleton")
+    mirror = None
+    if config.mirror:
+        if skeleton.mirror is None:
+            raise ConfigError("dataset.mirror: this skeleton's left and right are not symmetric")
+        joints = np.array(skeleton.mirror.joints)
+        above = skeleton.mirror.parent_signs(skeleton.parents)
+        own = np.array(skeleton.mirror.signs)
+        factors = np.concatenate([above * own[:, :1], above * own[:, 1:2]], axis=1)
+        # Joint j's factors belong to what is put at its counterpart, so they are taken from there.
+        mirror = joints, factors[joints].astype(np.float32)
+    return Variation(
+        mirror=mirror,
+        turned_joint=skeleton.translation_joint if config.turn else None,
+        blend_chance=config.blend,
+        limbs=limbs_of(skeleton.parents),
+    )
+
+
+def check_turn(clips: Clips, skeleton: Skeleton) -> None:
+    """Refuse clips that cannot be turned by a rotation of the translation joint about y.
+
+    That takes joints above it that do not rotate, and y up: then y is what varies least as the
+    body sees it, since people turn more than they topple.
+
+    Raises:
+        ConfigError: naming the clip, or the axis that is up instead.
+    """
+    joint = skeleton.translation_joint
+    above: list[int] = []
+    while (parent := skeleton.parents[above[-1] if above else joint]) >= 0:
+        above.append(parent)
+    total = np.zeros((3, 3))
+    for name, pose in zip(clips.names, clips.poses, strict=True):
+        vectors = np.asarray(pose).reshape(len(pose), -1, 3)
+        if above and np.abs(vectors[:, above]).max() > STILL:
+            raise ConfigError(
+                f"dataset.turn: a joint above {skeleton.joints[joint]} rotates in {name}; "
+                "leave turn out"
+            )
+        total += to_matrices(vectors[:, joint])[:, 0].sum(axis=0)
+    # Row i of the mean rotation: the world's axis i as the body sees it on average.
+    steady = np.linalg.norm(total / clips.lengths.sum(), axis=1)
+    if steady[1] < UPRIGHT * steady.max():
+        raise ConfigError(
+            f"dataset.turn: {'xyz'[int(steady.argmax())]} seems to be up in {clips.source}, "
+            "y is wanted; leave turn out"
+        )
+
+
+def limbs_of(parents: tuple[int, ...]) -> NDArray[np.int64]:
+    """(J,) chains of joints: a new limb begins at every child of a joint that has several."""
+    limbs = [0]
+    count = 1
+    for parent in parents[1:]:
+        if parents.count(parent) > 1:
+            limbs.append(count)
+            count += 1
+        else:
+            limbs.append(limbs[parent])
+    return np.array(limbs)

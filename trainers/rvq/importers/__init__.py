@@ -1,0 +1,1 @@
+"""Other motion formats, read into clips."""

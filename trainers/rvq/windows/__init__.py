@@ -1,0 +1,1 @@
+"""Clips cut into windows, and the cache that keeps them."""

@@ -1,0 +1,109 @@
+"""Whether training uses the windows of a cache: decided here, for training and for its check."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from trainers.rvq.windows import cache_file
+from trainers.rvq.windows.cache_file import CacheError, Recipe, WindowCache
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from trainers.rvq.clips.listing import Listing
+    from trainers.rvq.config import DatasetConfig
+    from trainers.rvq.windows.windows import Windows
+
+log = logging.getLogger("trainers")
+
+
+def cache_path(config: DatasetConfig, split: str) -> Path | None:
+    """The cache that is given for "train" or "val", if it is to be used."""
+    given = {"train": config.cache_train, "val": config.cache_val}
+    return given.get(split) if config.use_cache else None
+
+
+def recipe(config: DatasetConfig) -> Recipe:
+    """How a config wants its clips cut."""
+    return Recipe(
+        window_size=config.window_size,
+        window_stride=config.window_stride,
+        multi_length_training=config.multi_length_training,
+    )
+
+
+def windows_of(config: DatasetConfig, split: str, listing: Listing) -> Windows:
+    """The windows to train on, from the cache where one is given.
+
+    Raises:
+        CacheError: where it was made of something else, and nothing was said about that.
+    """
+    path = cache_path(config, split)
+    if path is None:
+        return recipe(config).cut(listing.lengths)
+    try:
+        cache, accepted = usable(path, config, listing)
+    except CacheError as error:
+        if not config.rebuild_cache:
+            raise
+        log.info("%s; it is built anew", error.message)
+    else:
+        if accepted:
+            log.warning("%s is used as it is: %s", path, "; ".join(accepted))
+        return cache.windows
+    # Every rank cuts the same windows, so none waits for the one that writes them.
+    cache = cache_file.build(listing, recipe(config), max_samples=config.max_samples)
+    if os.environ.get("RANK", "0") == "0":
+        cache_file.write(cache, path)
+    return cache.windows
+
+
+def usable(
+    path: Path, config: DatasetConfig, listing: Listing
+) -> tuple[WindowCache, Sequence[str]]:
+    """A cache that training may use, and the differences that are accepted.
+
+    Raises:
+        CacheError: with every difference, and what can be done.
+    """
+    try:
+        cache = cache_file.read_sound(path)
+    except CacheError as error:
+        raise CacheError(error.message, build_hint(path, config, listing)) from None
+    differences = cache.differences(recipe(config), listing)
+    if not differences:
+        return cache, ()
+    said = "; ".join(differences)
+    if not config.accept_cache:
+        raise CacheError(
+            f"{path} was built for something else: {said}",
+            "--rebuild-cache builds it anew, --accept-cache trains on its windows as they are",
+        )
+    if not cache.lies_within(listing.lengths):
+        raise CacheError(
+            f"{path} cannot be accepted, some of its windows lie outside of these clips: {said}",
+            "--rebuild-cache builds it anew",
+        )
+    return cache, differences
+
+
+def build_hint(path: Path, config: DatasetConfig, listing: Listing) -> str:
+    """Say which command builds what cannot be used."""
+    if cache_file.is_pickle(path) or path.suffix == ".pkl":
+        path = path.with_suffix(".npz")
+    return f"`{build_command(path, config, listing.split)}` builds it."
+
+
+def build_command(path: Path, config: DatasetConfig, split: str) -> str:
+    """How a cache is built by hand."""
+    words = ["gpuops", "cache", "build", "--data", config.data, "--split", split]
+    words += ["--window-size", str(config.window_size)]
+    words += ["--window-stride", str(config.window_stride), "--multi-length"]
+    words += map(cache_file.exact, config.multi_length_training)
+    words += ["--pose-fps", cache_file.exact(config.pose_fps)] if config.pose_fps else []
+    words += ["--max-samples", str(config.max_samples)] if config.max_samples else []
+    return shlex.join([*words, "--save-path", str(path)])
