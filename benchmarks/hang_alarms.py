@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuops import reaper
-from gpuops.core.hang.detector import HangPolicy, Watch, judge, look
+from gpuops.core.hang.detector import HangPolicy, HangState, judge, update
 from gpuops.system.processes import vitals
 from gpuops.system.processes.identity import Identity
 
@@ -43,10 +43,10 @@ def cost_us(ranks: int = 8, looks: int = 4000) -> tuple[float, float]:
         world.passes(LOOK_S, (1.0,))
         world.beat(5 * n, "train")
         seen.append(world.observed())
-    watch, looked, judged = Watch(), [], []
+    watch, looked, judged = HangState(), [], []
     for observation in seen:
         begin = time.perf_counter_ns()
-        watch = look(watch, observation)
+        watch = update(watch, observation)
         between = time.perf_counter_ns()
         judge(watch, HangPolicy())
         looked.append(between - begin)

@@ -5,7 +5,7 @@
 
 Simulated RTX 4090 with a process each, which are the ranks of a run and beat. Both programs run on
 a terminal of 80 x 24 (a pty) at the same time, each refresh of the one beside one of the other; CPU
-time and memory are the kernel's, children included. Then 16 cards with 64 ranks; then one driver
+time and memory are the kernel's, children included. Then 16 GPUs with 64 ranks; then one driver
 call that is stuck for as long as one looks.
 """
 
@@ -47,7 +47,7 @@ while True:
 """
 INTERVAL_S = 2.0
 ROWS, COLUMNS = 24, 80
-# What comes after the eighth card: there the head of the processes, here its rank.
+# What comes after the eighth GPU: there the head of the processes, here its rank.
 LAST = (b"Processes:", b"rank 7")
 Command = Sequence[str]
 Environment = Mapping[str, str]
@@ -130,16 +130,20 @@ class Terminal:
         os.close(self.master)
 
 
-class Box:
-    """A mock driver, and a run whose ranks hold its cards."""
+class GpuInventory:
+    """A mock driver, and a run whose ranks hold its GPUs."""
 
-    def __init__(self, folder: str, mock: Any, cards: int, ranks: int) -> None:
+    def __init__(self, folder: str, mock: Any, gpus: int, ranks: int) -> None:
         self.mock = mock
-        name = f"20261121-061230-{cards}x{ranks}"
+        name = f"20261121-061230-{gpus}x{ranks}"
         root = Path(folder, name)
         beats = root / "state" / "attempt-1" / "beats"
         beats.mkdir(parents=True)
-        plan = {"run_id": name, "profile": "box", "target": {"kind": "trainer", "name": "rvq"}}
+        plan = {
+            "run_id": name,
+            "profile": "host",
+            "target": {"kind": "trainer", "name": "rvq"},
+        }
         (root / "plan.json").write_text(json.dumps(plan))
         own = {"GPUOPS_RUN_ID": name, "GPUOPS_BEAT_DIR": str(beats), "TORCHELASTIC_RUN_ID": name}
         self.ranks = [
@@ -150,11 +154,11 @@ class Box:
             for rank in range(ranks)
         ]
         held = [
-            f"proc gpu={rank % cards} pid={process.pid} mem=2048"
+            f"proc gpu={rank % gpus} pid={process.pid} mem=2048"
             for rank, process in enumerate(self.ranks)
         ]
         work = "util=rnd:80,100 power=rnd:300,400 temp=rnd:55,65 clk=rnd:2000,2500"
-        gpus = f"gpu 0-{cards - 1} model=rtx4090 {work}"
+        gpus = f"gpu 0-{gpus - 1} model=rtx4090 {work}"
         self.lines = ["driver 580.95.05", "cuda 13.0", gpus, *held]
         self.mock.set(self.lines)
         while len(list(beats.iterdir())) < ranks:
@@ -169,7 +173,7 @@ class Box:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60, help="of watching each box")
+    parser.add_argument("--seconds", type=float, default=60, help="of watching each host")
     parser.add_argument("--rounds", type=int, default=9, help="of first frames")
     parser.add_argument("--nvitop", default="nvitop")
     parser.add_argument("--json", action="store_true")
@@ -201,7 +205,7 @@ def measured(
     gpuops = [sys.executable, "-m", "gpuops", "monitor", "--interval", f"{INTERVAL_S:g}"]
     nvitop = [options.nvitop, "-m", "full", "--interval", f"{INTERVAL_S:g}"]
     found = {}
-    box = Box(folder, mock, 8, 8)
+    inventory = GpuInventory(folder, mock, 8, 8)
     try:
         peer, own = first_frames(options.rounds, [options.nvitop, "-1"], gpuops, environment)
         found["first frame, s (nvitop -1)"] = (peer, own, "1.0 x")
@@ -212,21 +216,21 @@ def measured(
             "resident memory, MiB": (peer[1], own[1], "1.3 x"),
             "the same, shared pages divided (PSS)": (peer[2], own[2], ""),
         }
-        found |= stuck(box, gpuops, environment)
+        found |= stuck(inventory, gpuops, environment)
     finally:
-        box.ends()
+        inventory.ends()
     shutil.rmtree(folder, ignore_errors=True)
     Path(folder).mkdir(exist_ok=True)
-    large = Box(folder, mock, 16, 64)
+    large = GpuInventory(folder, mock, 16, 64)
     try:
         peer, many = watched([nvitop, gpuops], environment, options.seconds)
         ratio = many[0] / own[0]
-        found["16 cards, 64 ranks: CPU a refresh, ms"] = (
+        found["16 GPUs, 64 ranks: CPU a refresh, ms"] = (
             peer[0] * 1e3 * INTERVAL_S,
             many[0] * 1e3 * INTERVAL_S,
             f"{2 * own[0] * 1e3 * INTERVAL_S:.3g}",
         )
-        found["the same / 8 cards and 8 ranks"] = (None, ratio, "2 x")
+        found["the same / 8 GPUs and 8 ranks"] = (None, ratio, "2 x")
     finally:
         large.ends()
     return found
@@ -235,7 +239,7 @@ def measured(
 def first_frames(
     rounds: int, peer: Command, own: Command, environment: Environment
 ) -> tuple[float, float]:
-    """Medians of the time to the end of the last card's row, in turn."""
+    """Medians of the time to the end of the last GPU's row, in turn."""
     times = ([], [])
     for round_ in range(rounds + 1):
         for place, command in enumerate((peer, own)):
@@ -269,11 +273,11 @@ def watched(
             terminal.ends()
 
 
-def stuck(box: Box, command: Command, environment: Environment) -> dict[str, Row]:
+def stuck(inventory: GpuInventory, command: Command, environment: Environment) -> dict[str, Row]:
     """One driver call that does not return: the distance of frames, and how soon q is obeyed."""
     terminal = Terminal(command, environment)
     terminal.shows(LAST[1])
-    box.mock.set([*box.lines, "hang 5 nvmlDeviceGet* 600"])
+    inventory.mock.set([*inventory.lines, "hang 5 nvmlDeviceGet* 600"])
     moments = terminal.read(time.monotonic() + 24)
     frames = [m for before, m in itertools.pairwise([0.0, *moments]) if m - before > 0.3]
     periods = [later - sooner for sooner, later in itertools.pairwise(frames[2:])]
@@ -282,7 +286,7 @@ def stuck(box: Box, command: Command, environment: Environment) -> dict[str, Row
     terminal.types(b"q")
     terminal.process.wait(30)
     answered = time.monotonic() - typed
-    box.mock.set(box.lines)
+    inventory.mock.set(inventory.lines)
     terminal.ends()
     return {
         "stuck driver: period off by at most, %": (None, worst, "10"),

@@ -5,7 +5,7 @@
 
 Eight simulated RTX 4090 with a process each. User + system time of the finished programs, their
 children included, each once a round, in turn; compared by the median. The probe of the training
-interpreter is cached before the first round, as it is on any box after the first launch. Beside
+interpreter is cached before the first round, as it is on any host after the first launch. Beside
 them a Typer program of two commands, which is where every command of gpuops begins.
 """
 
@@ -37,9 +37,9 @@ def main() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sleepers = [subprocess.Popen(["sleep", "600"]) for _ in range(8)]
-    cards = [f"proc gpu={i} pid={p.pid} mem=2048" for i, p in enumerate(sleepers)]
+    gpus = [f"proc gpu={i} pid={p.pid} mem=2048" for i, p in enumerate(sleepers)]
     with tempfile.TemporaryDirectory() as folder, module.MockNvml() as mock:
-        mock.set(["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090", *cards])
+        mock.set(["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090", *gpus])
         os.environ.update({**mock.env, "XDG_CACHE_HOME": folder, "COLUMNS": "120"})
         del os.environ["MOCK_NVML_LOG"]
         peer = Path(folder, "peer.py")

@@ -41,7 +41,7 @@ GOALS = {"build / read": 1 / 50, "open_ms": 50, "npz / window": 20}
 # What a file of the release holds beside the body: names, values of a frame.
 BESIDE = {
     "smplh:translation": 3,
-    "boxes_and_keypoints:box": 4,
+    "boxes_and_keypoints:host": 4,
     "boxes_and_keypoints:keypoints": 399,
     "movement:expression": 128,
     "movement:frame_latent": 64,

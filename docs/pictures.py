@@ -3,7 +3,7 @@
     python docs/pictures.py [launch] [monitor] [report]
 
 Runs the commands in tmux (which must be installed), takes the screen, and lets rich draw it as an
-SVG; the page of a report is taken by Chromium. Nothing in them is made up, but for the cards that
+SVG; the page of a report is taken by Chromium. Nothing in them is made up, but for the GPUs that
 the monitor shows: they are those of the mock driver of tests/mocknvml, which needs gcc.
 """
 
@@ -31,7 +31,7 @@ SESSION = "gpuops-picture"
 LAUNCH = "gpuops launch rvq --profile cpu"
 MONITOR = "gpuops monitor"
 JOB = ("--profile", "7x4090", "--exclude-gpu", "0", "--force", "torch")
-CARDS = "model=rtx4090 util=rnd:92,99 power=rnd:330,410 temp=rnd:58,68 clk=rnd:2450,2550"
+GPUS = "model=rtx4090 util=rnd:92,99 power=rnd:330,410 temp=rnd:58,68 clk=rnd:2450,2550"
 HELD_MIB = 18_400
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
 
@@ -109,15 +109,20 @@ def launch() -> None:
 
 
 def monitor() -> None:
-    """Seven ranks on seven of eight cards, of which one is stopped and the others wait."""
+    """Seven ranks on seven of eight GPUs, of which one is stopped and the others wait."""
     spec = importlib.util.spec_from_file_location("mocknvml", ROOT / "tests/mocknvml/mocknvml.py")
     if spec is None or spec.loader is None:
         sys.exit("tests/mocknvml is not there")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with tempfile.TemporaryDirectory() as folder, module.MockNvml() as mock:
-        box = ["driver 580.95.05", "cuda 13.0", "gpu 0 model=rtx4090 temp=38", f"gpu 1-7 {CARDS}"]
-        mock.set(box)
+        inventory = [
+            "driver 580.95.05",
+            "cuda 13.0",
+            "gpu 0 model=rtx4090 temp=38",
+            f"gpu 1-7 {GPUS}",
+        ]
+        mock.set(inventory)
         own = {name: mock.env[name] for name in ("LD_LIBRARY_PATH", "MOCK_NVML_STATE")}
         environment = {**own, "GPUOPS_RUNS_DIR": folder, "GPUOPS_LEASE_DIR": f"{folder}/claims"}
         script = shutil.copy(ROOT / "gpuops/drill/worker.py", f"{folder}/train.py")
@@ -130,13 +135,13 @@ def monitor() -> None:
         try:
             pids = ranks(folder, 7, 20)
             held = [f"proc gpu={gpu} pid={pids[gpu - 1]} mem={HELD_MIB}" for gpu in range(1, 8)]
-            mock.set([*box, *held])
+            mock.set([*inventory, *held])
             with terminal(108, 34, environment) as shell:
                 shell.types(MONITOR)
                 shell.shows("healthy", 60)
                 time.sleep(40)  # a past to show
                 os.kill(pids[3], signal.SIGSTOP)
-                mock.set([*box, f"gpu 1-7 {CARDS} util=100 power=rnd:68,74", *held])
+                mock.set([*inventory, f"gpu 1-7 {GPUS} util=100 power=rnd:68,74", *held])
                 shown = shell.shows("rank stopped", 60).rstrip()
                 shell.types("q")
         finally:

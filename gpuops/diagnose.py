@@ -15,7 +15,7 @@ from gpuops.core.diagnosis import diagnosis as diagnoses
 from gpuops.core.diagnosis import gpu_loss, power
 from gpuops.core.diagnosis import nccl_ras as ras
 from gpuops.core.diagnosis.crash import Crash, ends, explain
-from gpuops.core.diagnosis.culprit import Accusation, accuse
+from gpuops.core.diagnosis.culprit import Attribution, find_culprit
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.diagnosis.nccl_ras import Report
 from gpuops.core.hang.detector import Hung, Suspect
@@ -36,8 +36,8 @@ from gpuops.system.runs import run_dir, telemetry
 BETWEEN_S = 1.0
 DUMP_S = 5.0
 CLOCKS_DIFFER_S = 5.0
-CARDS_S = 5.0
-# A card fails before its job falls silent; a job ends half an hour after that at the latest.
+GPUS_S = 5.0
+# A GPU fails before its job falls silent; a job ends half an hour after that at the latest.
 FORE_S, LATELY_S = 60.0, 1800.0
 
 
@@ -51,24 +51,24 @@ def inspect(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
 def examine(
     plan: LaunchPlan, job: Job, idle_s: float | None = None, evidence: Sequence[str] = ()
 ) -> Diagnosis:
-    """What holds a run up: the stacks of its ranks and, meanwhile, what its cards and NCCL say.
+    """What holds a run up: the stacks of its ranks and, meanwhile, what its GPUs and NCCL say.
 
-    Errors of cards count from before it fell silent, ``idle_s`` ago.
+    Errors of GPUs count from before it fell silent, ``idle_s`` ago.
     """
     ranks, gpus = job.ranks(), dict(enumerate(plan.gpu_indices))
     pids = {rank: one.pid for rank, one in ranks.items()}
     logs = _stderr_logs(plan) if plan.target.kind == "trainer" else {}
     since_s = time.time() - (LATELY_S if idle_s is None else idle_s + FORE_S)
     with ThreadPoolExecutor() as side:
-        cards, report = side.submit(_cards, plan, since_s), side.submit(_nccl, plan, ranks)
-        accusation = _accused(ranks, Path(plan.state_dir, "beats"), logs)
-        drawn = power.told(cards.result(), _usual_w(plan, time.time() - (idle_s or 0.0)))
-        accusation = ras.weigh(accusation, report.result(), pids)
-        found = diagnoses.of_hang(accusation, gpus, (*evidence, *drawn))
-        return gpu_loss.weigh(found, cards.result(), pids)
+        devices, report = side.submit(_gpus, plan, since_s), side.submit(_nccl, plan, ranks)
+        attribution = _attribution(ranks, Path(plan.state_dir, "beats"), logs)
+        drawn = power.told(devices.result(), _usual_w(plan, time.time() - (idle_s or 0.0)))
+        attribution = ras.weigh(attribution, report.result(), pids)
+        found = diagnoses.of_hang(attribution, gpus, (*evidence, *drawn))
+        return gpu_loss.weigh(found, devices.result(), pids)
 
 
-def look(
+def diagnose_processes(
     ranks: Mapping[int, Identity],
     beats: Path | None,
     *,
@@ -77,7 +77,7 @@ def look(
     evidence: Sequence[str] = (),
 ) -> Diagnosis:
     """What holds some processes up, from two looks at them, a second apart."""
-    return diagnoses.of_hang(_accused(ranks, beats, logs or {}), gpus, evidence)
+    return diagnoses.of_hang(_attribution(ranks, beats, logs or {}), gpus, evidence)
 
 
 def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
@@ -149,15 +149,15 @@ def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
     )
 
 
-def _accused(
+def _attribution(
     ranks: Mapping[int, Identity], beats: Path | None, logs: Mapping[int, Path]
-) -> Accusation:
+) -> Attribution:
     targets = sorted(ranks.items())
     before = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
     time.sleep(BETWEEN_S)  # what moves is elsewhere by then
     after = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
     said = heartbeat.read_all(beats) if beats is not None else ()
-    return accuse(before[0], after[0], before[1], after[1], said)
+    return find_culprit(before[0], after[0], before[1], after[1], said)
 
 
 def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> Report:
@@ -167,16 +167,16 @@ def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> Report:
     return ras.parse(nccl_ras.ask(where) or "") if where is not None else Report()
 
 
-def _cards(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
-    """Each rank's card now; a driver that does not answer is waited for some seconds."""
+def _gpus(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
+    """Each rank's GPU now; a driver that does not answer is waited for some seconds."""
     if plan.device == "cpu":
         return {}
-    with nvml.Reader(start_timeout_s=CARDS_S) as reader, closing(KernelLog()) as log:
+    with nvml.Reader(start_timeout_s=GPUS_S) as reader, closing(KernelLog()) as log:
         return gpu_loss.seen(plan, reader.read(), _xids(plan, log, since_s))
 
 
 def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
-    """What the attempt's cards drew before it fell silent, as its supervisor recorded it."""
+    """What the attempt's GPUs drew before it fell silent, as its supervisor recorded it."""
     if plan.device == "cpu":
         return {}
     samples = telemetry.read(Path(plan.run_dir)).samples
@@ -186,7 +186,7 @@ def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
 def _xids(
     plan: LaunchPlan, log: KernelLog, since_s: float, until_s: float = math.inf
 ) -> dict[int, tuple[Xid, ...]]:
-    """The errors of the run's cards in that time, but not of attempts before."""
+    """The errors of the run's GPUs in that time, but not of attempts before."""
     found, since_s = log.xids() or {}, max(since_s, _began_s(plan))
     places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans do not tell
     theirs = {index: found.get(slot(bus_id or "") or "", ()) for index, bus_id in places}
@@ -215,7 +215,7 @@ def _began_s(plan: LaunchPlan) -> float:
 
 
 def _ended_s(plan: LaunchPlan) -> float:
-    """When the attempt ended: what its cards suffer later is another's."""
+    """When the attempt ended: what its GPUs suffer later is another's."""
     ended_s = (files.read_json(Path(plan.state_dir, "exit.json")) or {}).get("ended_at")
     return ended_s if isinstance(ended_s, (int, float)) else time.time()
 

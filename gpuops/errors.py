@@ -13,7 +13,7 @@ class ExitCode(IntEnum):
     USAGE = 2  # the command line, a profile or a setting is wrong
     MACHINE = 3  # the machine could not be read
     GAVE_UP = 4  # the job failed, and starting it again makes no sense
-    DEGRADED = 5  # of `monitor`: a card is ill, or a job suspect or unsupervised
+    DEGRADED = 5  # of `monitor`: a GPU is ill, or a job suspect or unsupervised
     HUNG = 6  # of `monitor`: a job hangs
 
 

@@ -15,10 +15,10 @@ from gpuops import heartbeat
 from gpuops.core.diagnosis.diagnosis import Diagnosis, title
 from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Blind, HangPolicy, Healthy, Hung, Suspect, Verdict, Warming
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.hung_jobs import Ruling, rule, unreleased
 from gpuops.core.monitor.jobs import Process, TrainingJob
-from gpuops.diagnose import look
+from gpuops.diagnose import diagnose_processes
 from gpuops.errors import GpuopsError
 from gpuops.heartbeat import Beat
 from gpuops.system.processes import jobs, vitals
@@ -56,7 +56,7 @@ class Cleaned:
     """What has become of the jobs that were to be ended.
 
     ``moving`` are those that went on in the meantime, and were left alone. ``left`` outlasted
-    SIGKILL; ``unreleased`` says what the cards still hold for processes that have gone.
+    SIGKILL; ``unreleased`` says what the GPUs still hold for processes that have gone.
     """
 
     ended: tuple[Process, ...] = ()
@@ -86,10 +86,10 @@ def examine(found: Sequence[TrainingJob], watch_s: float) -> tuple[Case, ...]:
         )
 
 
-def end(cases: Sequence[Case], see: Callable[[], Box]) -> Cleaned:
+def end(cases: Sequence[Case], see: Callable[[], GpuInventory]) -> Cleaned:
     """End what was ruled to be; but not a job that has begun to move since.
 
-    A living supervisor is asked first: it would start its run again. ``see`` reads the cards.
+    A living supervisor is asked first: it would start its run again. ``see`` reads the GPUs.
     """
     moving = tuple(case.ruling.job for case in cases if _moves(case))
     cases = [case for case in cases if case.ruling.job not in moving]
@@ -113,7 +113,7 @@ class _Watched:
         self._first = self._beats = self._heard()
         # What a beat says of the time before we came, counts: a job may hang since yesterday.
         oldest_s = min((beat.monotonic_s for beat in self._beats), default=None)
-        self._watch = detector.Watch(most_s=float("inf"), looked_s=oldest_s)
+        self._watch = detector.HangState(most_s=float("inf"), looked_s=oldest_s)
         self._began_s = self._looked_s = time.monotonic()
 
     def __enter__(self) -> _Watched:
@@ -134,14 +134,14 @@ class _Watched:
             # Of one that says its steps, the first look at its log would pass for a sign of life.
             log_bytes=self._logs.bytes if self._logs is not None and not self._trains else None,
         )
-        self._watch = replace(detector.look(self._watch, seen), most_s=2.0)
+        self._watch = replace(detector.update(self._watch, seen), most_s=2.0)
 
     def case(self) -> Case:
         """What it has come to; with a look at the stacks, unless it moves."""
         verdict, found = self._verdict(), None
         silent = self._beats == self._first
         if self._ranks and (silent or isinstance(verdict, (Suspect, Hung))):
-            found = look(self._ranks, self._beat_dir, gpus=_cards(self._job))
+            found = diagnose_processes(self._ranks, self._beat_dir, gpus=_gpus(self._job))
             if found.hopeless and isinstance(verdict, Suspect):
                 verdict = detector.as_hung(verdict)  # what it waits for can never come
             elif found.hopeless and not isinstance(verdict, Hung):
@@ -201,8 +201,8 @@ def _attempt_dir(job: TrainingJob, folder: str) -> Path:
     return Path(job.run_dir or "", folder, f"attempt-{job.attempt}")
 
 
-def _cards(job: TrainingJob) -> dict[int, int]:
-    """Each rank's card, as far as the driver lists them."""
+def _gpus(job: TrainingJob) -> dict[int, int]:
+    """Each rank's GPU, as far as the driver lists them."""
     return {rank.rank: rank.gpus[0] for rank in job.ranks if rank.rank is not None and rank.gpus}
 
 
@@ -224,7 +224,7 @@ def _record(case: Case) -> None:
         run_dir.record(Path(job.run_dir), "kill_hung", attempt=job.attempt, pids=pids, why=why)
 
 
-def _unreleased(ended: Sequence[Process], see: Callable[[], Box]) -> tuple[str, ...]:
+def _unreleased(ended: Sequence[Process], see: Callable[[], GpuInventory]) -> tuple[str, ...]:
     """What is not given back within some seconds; where they held nothing, nobody has to look."""
     if not any(process.gpus for process in ended):
         return ()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Watch the cards and the jobs on them: monitor_gpu.sh [SECONDS] [--count N]; every 5 s if not said.
+# Watch the GPUs and the jobs on them: monitor_gpu.sh [SECONDS] [--count N]; every 5 s if not said.
 # Flags of `gpuops monitor` follow.
 set -euo pipefail
 PATH="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin:$PATH"

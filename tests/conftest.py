@@ -65,7 +65,7 @@ def _quick_python(tmp_path):
 
 @pytest.fixture(name="mock_driver", scope="session")
 def _mock_driver(tmp_path_factory):
-    """NVIDIA's driver as a mock (tests/mocknvml), built once; each test says what box it shows."""
+    """NVIDIA's driver as a mock (tests/mocknvml), built once; each test says what host it shows."""
     if shutil.which("gcc") is None:
         pytest.skip("the mock driver needs gcc")
     path = Path(__file__).parent / "mocknvml" / "mocknvml.py"

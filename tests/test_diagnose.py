@@ -1,4 +1,4 @@
-"""The evidence of an attempt: what its folder, the kernel and the cards tell of it."""
+"""The evidence of an attempt: what its folder, the kernel and the GPUs tell of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpuops import reaper
 from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile
-from gpuops.core.run.telemetry import CardSample, Sample
+from gpuops.core.run.telemetry import GpuSample, Sample
 from gpuops.diagnose import crashed, examine
 from gpuops.system.gpus import nvml
 from gpuops.system.gpus.gpu_processes import in_container
@@ -39,7 +39,7 @@ Root Cause (first observed failure):
 
 @pytest.fixture(name="launch")
 def _launch(tmp_path):
-    """An attempt on two cards that has begun, as its folder tells it."""
+    """An attempt on two GPUs that has begun, as its folder tells it."""
     asked = LaunchRequest(
         target=Target(kind="script", name="train", entry="train.py"),
         run_id="train-1",
@@ -47,8 +47,8 @@ def _launch(tmp_path):
         python="python",
     )
     made = plan(Profile(name="two", device="cpu", workers=2), None, asked)
-    cards = {"gpu_indices": (2, 3), "gpu_bus_ids": ("00000000:41:00.0", "00000000:61:00.0")}
-    launch = replace(made, **cards)
+    gpus = {"gpu_indices": (2, 3), "gpu_bus_ids": ("00000000:41:00.0", "00000000:61:00.0")}
+    launch = replace(made, **gpus)
     run_dir.create(launch)
     return launch
 
@@ -113,7 +113,7 @@ def test_without_the_kernels_log_its_count_tells(launch, tmp_path, before, now, 
     assert expected == (found.kind, found.rank, found.sure)
 
 
-def test_a_card_that_failed_explains_a_crash(launch, tmp_path):
+def test_a_gpu_that_failed_explains_a_crash(launch, tmp_path):
     """Its place on the bus is in the plan, so the driver need not be asked."""
     begun(launch)
     ended(launch)
@@ -125,8 +125,8 @@ def test_a_card_that_failed_explains_a_crash(launch, tmp_path):
 
 
 @pytest.mark.parametrize(("bus", "ago_s"), [("c1", 0), ("61", 3600)])
-def test_errors_of_other_cards_and_other_times_explain_nothing(launch, tmp_path, bus, ago_s):
-    """A card of somebody else, or a failure of an hour before."""
+def test_errors_of_other_gpus_and_other_times_explain_nothing(launch, tmp_path, bus, ago_s):
+    """A GPU of somebody else, or a failure of an hour before."""
     begun(launch)
     ended(launch)
     log = kernel_log(tmp_path, f"NVRM: Xid (PCI:0000:{bus}:00): 79, off the bus", ago_s=ago_s)
@@ -134,9 +134,9 @@ def test_errors_of_other_cards_and_other_times_explain_nothing(launch, tmp_path,
     assert crashed(launch, 1, log).kind == "signal"
 
 
-@pytest.fixture(name="on_cards")
-def _on_cards(launch, mock_driver, monkeypatch):
-    """The same attempt on two cards of the mock driver's; it has no processes any more."""
+@pytest.fixture(name="on_gpus")
+def _on_gpus(launch, mock_driver, monkeypatch):
+    """The same attempt on two GPUs of the mock driver's; it has no processes any more."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(mock_driver.lib))
     monkeypatch.setenv("MOCK_NVML_STATE", str(mock_driver.state))
     mock_driver.set(BOX)
@@ -155,10 +155,10 @@ def _on_cards(launch, mock_driver, monkeypatch):
         (["lost 0"], ("unknown", None, None, False)),
     ],
 )
-def test_a_card_that_the_driver_has_lost_explains_a_hang(on_cards, mock_driver, happens, expected):
+def test_a_gpu_that_the_driver_has_lost_explains_a_hang(on_gpus, mock_driver, happens, expected):
     """One that just does not answer is a guess; those of others do not matter."""
     mock_driver.set([*BOX, *happens])
-    found = examine(on_cards, SimpleNamespace(ranks=dict))
+    found = examine(on_gpus, SimpleNamespace(ranks=dict))
 
     assert expected == (found.kind, found.rank, found.gpu, found.sure)
 
@@ -184,7 +184,7 @@ def nccl(listening):
         client.sendall(REPORT_OF_NCCL.encode())
 
 
-def test_nccl_is_asked_who_is_late(on_cards, monkeypatch):
+def test_nccl_is_asked_who_is_late(on_gpus, monkeypatch):
     """At the address of the ranks' own environment; two sleepers do not tell by their stacks."""
     with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
         server = threading.Thread(target=nccl, args=(listening,), daemon=True)
@@ -193,7 +193,7 @@ def test_nccl_is_asked_who_is_late(on_cards, monkeypatch):
         sleepers = [stack.enter_context(subprocess.Popen(["sleep", "60"])) for _ in range(2)]
         try:
             ranks = {n: Identity(**reaper.identity(s.pid)) for n, s in enumerate(sleepers)}
-            found = examine(on_cards, SimpleNamespace(ranks=lambda: ranks))
+            found = examine(on_gpus, SimpleNamespace(ranks=lambda: ranks))
         finally:
             for sleeper in sleepers:
                 sleeper.kill()
@@ -204,19 +204,17 @@ def test_nccl_is_asked_who_is_late(on_cards, monkeypatch):
     assert "up to AllReduce operation 60, others up to 64" in found.why
 
 
-def test_cards_that_spin_draw_less_than_while_the_job_trained(on_cards, mock_driver):
+def test_gpus_that_spin_draw_less_than_while_the_job_trained(on_gpus, mock_driver):
     """As its supervisor recorded it before the silence; words for a person, no verdict."""
-    recorder = telemetry.Recorder(Path(on_cards.run_dir))
+    recorder = telemetry.Recorder(Path(on_gpus.run_dir))
     for step in range(9):
         watts = 290 if step < 7 else 70
-        card = CardSample(utilization_pct=99, power_w=watts)
+        gpu = GpuSample(utilization_pct=99, power_w=watts)
         at_s = time.time() - 20 + 2 * step
         step_s = 0.5 if step < 7 else None
-        recorder.take(
-            Sample(at_s=at_s, attempt=1, step=step, step_s=step_s, gpus={2: card, 3: card})
-        )
+        recorder.take(Sample(at_s=at_s, attempt=1, step=step, step_s=step_s, gpus={2: gpu, 3: gpu}))
     mock_driver.set([*BOX, "gpu 2 util=100 power=285", "gpu 3 util=100 power=70"])
-    found = examine(on_cards, SimpleNamespace(ranks=dict))
+    found = examine(on_gpus, SimpleNamespace(ranks=dict))
 
     assert "GPU 2: 100 % at 285 W, 290 W while it trained" in found.evidence
     spins = "GPU 3: 100 % at 70 W, 290 W while it trained: as in a wait for other ranks"

@@ -13,7 +13,7 @@ from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.supervision.state_machine import Phase, StopPolicy, Supervision
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.launch.prepare import recall
-from gpuops.supervise.observer import Watching
+from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import POLL_S
 from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, run_dir, supervisor_lock
@@ -29,9 +29,9 @@ def attach(
 ) -> None:
     """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    lives = run_dir.attempts(root)
+    attempts = run_dir.attempts(root)
     watched = supervisor_lock.of(root) is not None
-    if not (lives and lives[-1].alive) and not watched:
+    if not (attempts and attempts[-1].alive) and not watched:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops runs show {root.name}` tells how it went."
         )
@@ -57,14 +57,16 @@ def _follow_attempt(root: Path) -> bool:
     begin = time.monotonic()
     with (
         launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen,
-        Watching(plan, prepared.checkpoints, prepared.metrics_file, HangPolicy()) as eyes,
+        AttemptObserver(
+            plan, prepared.checkpoints, prepared.metrics_file, HangPolicy()
+        ) as observer,
     ):
         policy = StopPolicy(save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s)
         while job.poll() is None:
-            eyes.look(job)
-            phase = Phase.RUNNING if eyes.begun else Phase.STARTING
+            observer.poll(job)
+            phase = Phase.RUNNING if observer.begun else Phase.STARTING
             state = Supervision(policy=policy, phase=phase)
-            screen.show(eyes.shown(state, time.monotonic() - begin, None))
+            screen.show(observer.shown(state, time.monotonic() - begin, None))
             time.sleep(POLL_S)
     while supervisor_lock.of(root) is not None:
         if run_dir.next_attempt(root) > plan.attempt + 1:

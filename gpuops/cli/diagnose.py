@@ -9,7 +9,7 @@ import typer
 
 from gpuops.cli import output
 from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
-from gpuops.diagnose import crashed, examine, look, newest
+from gpuops.diagnose import crashed, diagnose_processes, examine, newest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.system.processes import jobs, process
 from gpuops.system.runs import plan_file, run_dir
@@ -40,12 +40,12 @@ def _of_run(root: Path) -> Diagnosis:
 
     Where nobody watched when it ended, it is found out now.
     """
-    lives = run_dir.attempts(root)
-    if lives and lives[-1].returncode and not run_dir.was_watched(root, lives[-1].number):
+    attempts = run_dir.attempts(root)
+    if attempts and attempts[-1].returncode and not run_dir.was_watched(root, attempts[-1].number):
         plan = plan_file.load(root)
         run_dir.link_rank_logs(plan)
-        return crashed(plan, lives[-1].returncode)
-    if lives and lives[-1].alive:
+        return crashed(plan, attempts[-1].returncode)
+    if attempts and attempts[-1].alive:
         plan = plan_file.load(root)
         return examine(plan, process.Job(Path(plan.state_dir)))
     found = newest(root)
@@ -62,7 +62,7 @@ def _of_process(pid: int) -> Diagnosis:
     for job in jobs.find():
         ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
         if any(one.pid == pid for one in job.processes) and ranks:
-            return look(ranks, None)
+            return diagnose_processes(ranks, None)
     raise UsageError(
         f"process {pid} belongs to no training job that can be seen.",
         "`gpuops kill-hung --dry-run` lists the jobs of this machine.",

@@ -1,4 +1,4 @@
-"""``gpuops drill``: harm a small job, to see that this box recovers."""
+"""``gpuops drill``: harm a small job, to see that this host recovers."""
 
 from __future__ import annotations
 

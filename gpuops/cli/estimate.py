@@ -9,17 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from gpuops.cli import options, output
-from gpuops.cli.hints import told_apart
+from gpuops.cli.hints import hint_launch_flags
 from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.manifest import Manifest
-from gpuops.core.launch.memory import Estimate, beside, card, judge, parse, ranks
+from gpuops.core.launch.memory import Estimate, beside, gpu, judge, parse, ranks
 from gpuops.core.launch.memory import room_bytes as room
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine.device import Device
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.launch.inventory import look
-from gpuops.launch.request import Order, request
+from gpuops.launch.inventory import read_gpus
+from gpuops.launch.request import LaunchOptions, request
 from gpuops.system import profiles
 from gpuops.system.trainers import manifests, settings
 from gpuops.ui import estimates
@@ -64,7 +64,7 @@ def estimate(
     """Say what a training step takes of a GPU's memory, and what fits."""
     if name is None or name.startswith("-"):
         raise UsageError("say which trainer.", f"The trainers: {', '.join(manifests.names())}.")
-    order = Order(
+    order = LaunchOptions(
         name=name,
         python=python,
         data=data,
@@ -75,11 +75,11 @@ def estimate(
     module = _module(manifest, asked)
     hardware = profiles.load(profile) if profile else None
     known = hardware and (hardware.gpus is None or hardware.gpus.memory_gib is not None)
-    devices = () if known and simulate is None else look(simulate).devices
+    devices = () if known and simulate is None else read_gpus(simulate).devices
     if hardware is not None and simulate is not None:
         _compare(hardware, devices, simulate)
     on_gpu = hardware is None or hardware.device == "cuda"
-    planned = card(hardware, devices)
+    planned = gpu(hardware, devices)
     workers = ranks(hardware, devices, nproc_per_node)
     margin = beside(on_gpu=on_gpu, ranks=workers)
     question = ["--ranks", str(workers), "--device", "cuda" if on_gpu else "cpu"]
@@ -87,7 +87,7 @@ def estimate(
         question += ["--room-bytes", str(room(planned, margin))]
     with (
         _working(f"rehearsing a step of {asked.target.name}, without data and GPU"),
-        told_apart(ctx),
+        hint_launch_flags(ctx),
     ):
         flags = plan(hardware or ANY, None, asked).program_arguments
         try:
@@ -103,7 +103,7 @@ def estimate(
         {
             "simulated": simulate,
             "estimate": found,
-            "card": planned,
+            "gpu": planned,
             "beside": margin,
             "verdict": verdict,
         },
@@ -122,7 +122,7 @@ def _compare(hardware: Profile, devices: Sequence[Device], simulate: str) -> Non
     choice = choose(wish_of(hardware.gpus), devices)
     if choice.short:
         output.note(
-            f"{simulate} has {len(choice.devices)} of the {choice.wanted} cards that profile "
+            f"{simulate} has {len(choice.devices)} of the {choice.wanted} GPUs that profile "
             f"{hardware.name} wants; the estimate is for the profile's."
         )
 

@@ -7,14 +7,14 @@ import contextlib
 import typer
 
 from gpuops.cli import output
-from gpuops.supervise.run import Kept
-from gpuops.supervise.summary import close
+from gpuops.supervise.run import RunOutcome
+from gpuops.supervise.summary import summarise
 from gpuops.ui import diagnoses, launches
 
 
-def show_end(kept: Kept, *, as_json: bool) -> None:
+def show_end(kept: RunOutcome, *, as_json: bool) -> None:
     """The closing summary; exits with what the run's end means."""
-    closing = close(kept.prepared, kept.outcome, kept.given_up)
+    closing = summarise(kept.prepared, kept.outcome, kept.given_up)
     with contextlib.suppress(OSError, SystemExit):  # the terminal, or the pipe, may have gone
         if closing.failure is not None:
             output.comment(launches.failed(closing.failure))

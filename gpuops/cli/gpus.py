@@ -1,4 +1,4 @@
-"""``gpuops gpus``: who holds which card, and who waits."""
+"""``gpuops gpus``: who holds which GPU, and who waits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Group
 
 from gpuops.cli import options, output
 from gpuops.errors import EXIT_CODES_HELP, MachineError
-from gpuops.launch.inventory import look
+from gpuops.launch.inventory import read_gpus
 from gpuops.system import leases
 from gpuops.ui import gpus as screen
 from gpuops.ui.findings import not_here
@@ -20,16 +20,16 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog=EXIT_CODES_HELP)
 def gpus(simulate: options.Simulate = None, *, as_json: output.Json = False) -> None:
     """List the GPUs, who holds them and who waits."""
-    box = look(simulate)
-    if "gpus" in box.gaps:
+    inventory = read_gpus(simulate)
+    if "gpus" in inventory.gaps:
         raise MachineError(
-            f"the GPUs cannot be read: {box.gaps['gpus']}.", "Check that `nvidia-smi` works."
+            f"the GPUs cannot be read: {inventory.gaps['gpus']}.", "Check that `nvidia-smi` works."
         )
     line = leases.line() if simulate is None else []
     output.answer(
-        {"simulated": simulate, "box": box, "waiting": line},
-        lambda: Group(*not_here(simulate), screen.gpus(box, line, time.time())),
+        {"simulated": simulate, "inventory": inventory, "waiting": line},
+        lambda: Group(*not_here(simulate), screen.gpus(inventory, line, time.time())),
         as_json=as_json,
     )
-    if "claims" in box.gaps:
-        output.note(box.gaps["claims"])
+    if "claims" in inventory.gaps:
+        output.note(inventory.gaps["claims"])

@@ -11,7 +11,7 @@ from gpuops.errors import UsageError
 
 
 @contextmanager
-def told_apart(ctx: typer.Context) -> Iterator[None]:
+def hint_launch_flags(ctx: typer.Context) -> Iterator[None]:
     """Where a trainer refuses a flag that is a launch's: say so, for it looks like a mistake.
 
     Raises:

@@ -13,7 +13,7 @@ from gpuops.core.monitor.hung_jobs import meant
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
 from gpuops.hung_jobs import WATCH_S, Case, Cleaned, end, examine
-from gpuops.launch.inventory import look
+from gpuops.launch.inventory import read_gpus
 from gpuops.system.processes import jobs
 from gpuops.system.runs import run_dir
 from gpuops.ui import hung_jobs
@@ -55,7 +55,7 @@ def kill_hung(
     elif not (dry_run or yes):
         output.comment(hung_jobs.cases(cases))
     chosen = [] if dry_run else [case for case in cases if case.ruling.stop and _wanted(case, yes)]
-    done = end(chosen, look) if chosen else Cleaned()
+    done = end(chosen, read_gpus) if chosen else Cleaned()
     output.answer(
         {"jobs": [_json(case) for case in cases], "dry_run": dry_run, **_result(done)},
         lambda: hung_jobs.cleaned(done),
@@ -67,7 +67,7 @@ def kill_hung(
 
 def _meant(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[TrainingJob, ...]:
     """The jobs that are meant: a run by its whole name wherever it lies, or as everywhere else."""
-    found = jobs.find(look())
+    found = jobs.find(read_gpus())
     if run is not None and all(job.run_id != run for job in found):
         run = str(run_dir.find(run_dir.runs_dir(runs_dir), run))
     return meant(found, run=run, pid=pid)

@@ -13,8 +13,8 @@ from gpuops.cli import exit_summary, options, output
 from gpuops.core.launch import torchrun
 from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
 from gpuops.launch.prepare import Prepared, insist, misspelled, prepare
-from gpuops.launch.request import Order
-from gpuops.supervise.run import Kept, keep
+from gpuops.launch.request import LaunchOptions
+from gpuops.supervise.run import RunOutcome, run_attempts
 from gpuops.system import hooks
 from gpuops.system.processes.detach import Child, fork_away
 from gpuops.system.runs import run_dir
@@ -32,7 +32,7 @@ EXAMPLES = """
 
 `gpuops launch ./train.py --profile 4x4090 -- --lr 3e-4` · any script that torchrun can start
 
-`gpuops launch rvq --profile 7x4090 --wait 8h` · queue for the cards; `--shrink` takes fewer
+`gpuops launch rvq --profile 7x4090 --wait 8h` · queue for the GPUs; `--shrink` takes fewer
 
 `gpuops launch --resume last` · go on with the newest run where it stopped
 """
@@ -82,7 +82,7 @@ def launch(
     name, arguments = _target(name, ctx.args, module, resume)
     own = [flag for option in ctx.command.params for flag in option.opts]
     near_misses = misspelled(arguments, own)
-    order = Order(
+    order = LaunchOptions(
         name=name,
         module=module,
         profile=profile,
@@ -122,7 +122,7 @@ def launch(
         raise
     for flag, near in near_misses if prepared.manifest is None else []:
         output.note(f"{flag} goes to the script; gpuops has {near}.")
-    output.comment(findings.brief(prepared.findings, prepared.box.simulated))
+    output.comment(findings.brief(prepared.findings, prepared.inventory.simulated))
     if not prepared.short:
         output.comment(launches.plan(prepared.plan, prepared.settings, prepared.manifest))
     if only_plan:
@@ -132,8 +132,8 @@ def launch(
         _run(order, prepared, detach=detach, as_json=as_json)
     elif prepared.short:
         raise GpuopsError(
-            "there is no command yet: it is known when the cards are.",
-            "Without --dry-run it queues; `--shrink` plans for the cards there are.",
+            "there is no command yet: it is known when the GPUs are.",
+            "Without --dry-run it queues; `--shrink` plans for the GPUs there are.",
         )
 
 
@@ -150,7 +150,7 @@ def _target(
 
 
 def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
-    """The command that would run; none where cards are missing."""
+    """The command that would run; none where GPUs are missing."""
     plan = None if prepared.short else prepared.plan
     if not as_json:
         if plan is not None:
@@ -162,12 +162,12 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
         "shell": plan and torchrun.as_shell(plan),
         "plan": plan,
         "findings": prepared.findings,
-        "simulated": prepared.box.simulated,
+        "simulated": prepared.inventory.simulated,
     }
     output.answer(value, str, as_json=True)
 
 
-def _run(order: Order, prepared: Prepared, *, detach: bool, as_json: bool) -> None:
+def _run(order: LaunchOptions, prepared: Prepared, *, detach: bool, as_json: bool) -> None:
     gc.enable()
     say = fork_away() if detach else None
     if isinstance(say, Child):
@@ -183,12 +183,14 @@ def _run(order: Order, prepared: Prepared, *, detach: bool, as_json: bool) -> No
     exit_summary.show_end(kept, as_json=as_json)
 
 
-def _kept(order: Order, prepared: Prepared, say: Callable[[str], None] | None) -> Kept:
+def _kept(
+    order: LaunchOptions, prepared: Prepared, say: Callable[[str], None] | None
+) -> RunOutcome:
     begun = say or (lambda _run_id: None)
     with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
         while True:
             try:
-                return keep(order, prepared, screen, begun=begun)
+                return run_attempts(order, prepared, screen, begun=begun)
             except run_dir.RunTakenError:
                 prepared = prepare(order)  # under the next name
                 output.comment(launches.plan(prepared.plan, prepared.settings, prepared.manifest))

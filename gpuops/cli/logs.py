@@ -39,12 +39,12 @@ def logs(
 ) -> None:
     """Show what a rank of a run said: its stdout on stdout, its stderr on stderr."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    lives = run_dir.attempts(root)
-    if not lives:
+    attempts = run_dir.attempts(root)
+    if not attempts:
         raise GpuopsError(f"run {root.name} has not been started yet.")
-    number = attempt or lives[-1].number
-    if number not in [life.number for life in lives]:
-        there = many(len(lives), "attempt")
+    number = attempt or attempts[-1].number
+    if number not in [attempt.number for attempt in attempts]:
+        there = many(len(attempts), "attempt")
         raise GpuopsError(f"run {root.name} has {there}, no attempt {number}.")
     paths = _paths(root, number, rank, agent=agent)
     if not follow:

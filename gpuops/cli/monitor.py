@@ -1,4 +1,4 @@
-"""``gpuops monitor``: cards and jobs on one screen, and what is to be thought of them."""
+"""``gpuops monitor``: GPUs and jobs on one screen, and what is to be thought of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import typer
 
 from gpuops.cli import output
 from gpuops.core.monitor import monitor as core
-from gpuops.core.monitor.frame import Board, Health, JobRow
+from gpuops.core.monitor.frame import Frame, Health, JobRow
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.monitor.sampler import Looks, Sampler, ticks
 from gpuops.system.runs import run_dir
@@ -40,9 +40,9 @@ def monitor(
     ] = None,
     gpu: Annotated[
         list[str] | None,
-        typer.Option("--gpu", help="Only this card and its jobs: index, UUID, or `0,2`."),
+        typer.Option("--gpu", help="Only this GPU and its jobs: index, UUID, or `0,2`."),
     ] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Only this run and its cards.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only this run and its GPUs.")] = None,
     textfile: Annotated[
         Path | None,
         typer.Option("--export-textfile", help="Write the figures for Prometheus at each look."),
@@ -52,7 +52,7 @@ def monitor(
     once: Annotated[bool, typer.Option("--once", help="One look, and an exit code of it.")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Show the cards and the jobs on them, live; `q` leaves, `h` helps, nothing here ends a job.
+    """Show the GPUs and the jobs on them, live; `q` leaves, `h` helps, nothing here ends a job.
 
     With --once, with --count or into a pipe the exit code says how things are at the last look.
     """
@@ -69,8 +69,8 @@ def monitor(
         return
     last = None
     with _looks(interval, looks) as boards:
-        for board in boards:
-            last = part(board)
+        for frame in boards:
+            last = part(frame)
             if textfile is not None:
                 _export(textfile, last, for_good=looks is None)
             if textfile is None or as_json:
@@ -79,21 +79,21 @@ def monitor(
         raise typer.Exit(code)
 
 
-def _part(gpu: list[str] | None, root: Path | None) -> Callable[[Board], Board]:
-    """What of a board is wanted: cards, and a run by its folder, however that was reached."""
+def _part(gpu: list[str] | None, root: Path | None) -> Callable[[Frame], Frame]:
+    """What of a board is wanted: GPUs, and a run by its folder, however that was reached."""
     gpus = [word for words in gpu or () for word in words.split(",") if word]
     wanted = {str(root), str(root.resolve())} if root is not None else None
 
-    def part(board: Board) -> Board:
-        return core.only(board, gpus=gpus, run=wanted) if gpus or wanted else board
+    def part(frame: Frame) -> Frame:
+        return core.only(frame, gpus=gpus, run=wanted) if gpus or wanted else frame
 
     return part
 
 
-def _code(board: Board, root: Path | None) -> int:
+def _code(frame: Frame, root: Path | None) -> int:
     """What the last look comes to; a run that was asked for and does not run is as it ended."""
-    if root is None or board.jobs:
-        return int(CODES[board.health])
+    if root is None or frame.jobs:
+        return int(CODES[frame.health])
     record = run_dir.load(root)
     status = record.status if record is not None else "gone"
     output.note(f"{root.name} does not run: it is {status}.")
@@ -101,31 +101,31 @@ def _code(board: Board, root: Path | None) -> int:
 
 
 @contextmanager
-def _looks(interval_s: float, count: int | None) -> Iterator[Iterator[Board]]:
+def _looks(interval_s: float, count: int | None) -> Iterator[Iterator[Frame]]:
     """So many looks, one after the other, at their distance; a single one is patient."""
     with Sampler(interval_s, patient=count == 1) as sampler:
         looks = itertools.islice(ticks(interval_s, threading.Event()), count)
         yield (sampler.look() for _ in looks)
 
 
-def _print(board: Board, *, as_json: bool, alone: bool) -> None:
+def _print(frame: Frame, *, as_json: bool, alone: bool) -> None:
     """As JSON one object, or one a line where more follow."""
     if as_json and alone:
-        output.answer(board, lambda: "", as_json=True)
+        output.answer(frame, lambda: "", as_json=True)
     elif as_json:
-        print(output.json_text(board), flush=True)
+        print(output.json_text(frame), flush=True)
     else:
         from gpuops.ui.monitor import screen  # noqa: PLC0415 - JSON does without
 
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print("\n".join(screen.plain(board, width)), flush=True)
+        print("\n".join(screen.plain(frame, width)), flush=True)
 
 
-def _live(interval_s: float, part: Callable[[Board], Board], textfile: Path | None) -> None:
+def _live(interval_s: float, part: Callable[[Frame], Frame], textfile: Path | None) -> None:
     """On the terminal, until somebody leaves."""
 
-    def shown(board: Board) -> Board:
-        mine = part(board)
+    def shown(frame: Frame) -> Frame:
+        mine = part(frame)
         if textfile is not None:
             _export(textfile, mine, for_good=True)
         return mine
@@ -145,12 +145,12 @@ def _page(job: JobRow, kind: Literal["logs", "diagnosis"]) -> list[str]:
     return job_pages.logs(job) if kind == "logs" else job_pages.diagnosis(job)
 
 
-def _export(path: Path, board: Board, *, for_good: bool) -> None:
+def _export(path: Path, frame: Frame, *, for_good: bool) -> None:
     """Write the figures; a service that cannot says so, and tries again at the next look."""
     from gpuops.system import textfile  # noqa: PLC0415 - rarely asked for
 
     try:
-        textfile.write(path, board)
+        textfile.write(path, frame)
     except GpuopsError as problem:
         if not for_good:
             raise

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuops.cli import options, output
-from gpuops.cli.hints import told_apart
+from gpuops.cli.hints import hint_launch_flags
 from gpuops.core.finding import Finding
 from gpuops.core.preflight.preflight import stopping
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
 from gpuops.launch.prepare import misspelled, prepare
-from gpuops.launch.request import Order
+from gpuops.launch.request import LaunchOptions
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,9 +50,9 @@ def preflight(
     as_json: output.Json = False,
 ) -> None:
     """Look at the machine, and say what would go wrong before it does."""
-    with told_apart(ctx):
+    with hint_launch_flags(ctx):
         prepared = prepare(
-            Order(
+            LaunchOptions(
                 name=name,
                 module=module,
                 anything=name is None and module is None and resume is None,
@@ -79,8 +79,8 @@ def preflight(
         for flag, near in misspelled(ctx.args, own):
             output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.answer(
-        {"simulated": prepared.box.simulated, "findings": prepared.findings},
-        lambda: _shown(prepared.findings, prepared.box.simulated),
+        {"simulated": prepared.inventory.simulated, "findings": prepared.findings},
+        lambda: _shown(prepared.findings, prepared.inventory.simulated),
         as_json=as_json,
     )
     if stop or (strict and any(found.severity == "warning" for found in prepared.findings)):

@@ -16,7 +16,7 @@ from gpuops.cli.options import _complete_profile
 from gpuops.core.launch import detection
 from gpuops.core.launch.profile import Profile, parse, schema
 from gpuops.errors import ExitCode, GpuopsError, UsageError
-from gpuops.launch.inventory import look
+from gpuops.launch.inventory import read_gpus
 from gpuops.system import profiles
 from gpuops.system.trainers import manifests, settings
 from gpuops.system.yaml_files import parse_yaml, read_yaml
@@ -110,16 +110,16 @@ def detect(
     as_json: output.Json = False,
 ) -> None:
     """Write a profile for this machine, from what its driver shows."""
-    box = look()
+    inventory = read_gpus()
     text = detection.detect(
-        box,
+        inventory,
         hostname=socket.gethostname(),
         cores=len(os.sched_getaffinity(0)),
         name=name or (out.stem if out else None),
     )
     profile = parse(parse_yaml(text, "the profile"), "the profile")
-    if not box.devices:
-        output.note(f"there is no GPU: {box.gaps.get('gpus', 'the driver shows none')}.")
+    if not inventory.devices:
+        output.note(f"there is no GPU: {inventory.gaps.get('gpus', 'the driver shows none')}.")
     if out is not None:
         profiles.write(out, text, overwrite=overwrite)
         output.note(f"{out} is written; `gpuops launch TRAINER --profile {out}` uses it.")

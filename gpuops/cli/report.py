@@ -33,7 +33,7 @@ def report(
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Show how a run went: its attempts, what went wrong, its curves, how the cards were used."""
+    """Show how a run went: its attempts, what went wrong, its curves, how the GPUs were used."""
     if html is not None and files.exists(html) and not files.is_file(html):
         raise UsageError(f"{html} is no file.", "Name one: `--html report.html`.")
     found = read(run_dir.find(run_dir.runs_dir(runs_dir), run))

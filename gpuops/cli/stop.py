@@ -12,8 +12,8 @@ import typer
 from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.launch.prepare import recall
-from gpuops.launch.request import Order
-from gpuops.supervise.run import keep
+from gpuops.launch.request import LaunchOptions
+from gpuops.supervise.run import run_attempts
 from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, run_dir, supervisor_lock
 from gpuops.ui import launches
@@ -33,8 +33,8 @@ def stop(
     supervisor = supervisor_lock.of(root)
     if supervisor is not None:
         supervisor_lock.retire([supervisor], now=now)
-    lives = run_dir.attempts(root)
-    alive = bool(lives) and lives[-1].alive
+    attempts = run_dir.attempts(root)
+    alive = bool(attempts) and attempts[-1].alive
     if supervisor is not None and not alive:
         print(f"{root.name} has stopped.")
         return
@@ -44,8 +44,8 @@ def stop(
     prepared = recall(plan)
     gc.enable()
     with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
-        kept = keep(
-            Order(resume=str(root)),
+        kept = run_attempts(
+            LaunchOptions(resume=str(root)),
             prepared,
             screen,
             job=process.Job(Path(plan.state_dir)),

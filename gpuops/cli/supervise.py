@@ -11,8 +11,8 @@ import typer
 from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.launch.prepare import recall
-from gpuops.launch.request import Order
-from gpuops.supervise.run import keep
+from gpuops.launch.request import LaunchOptions
+from gpuops.supervise.run import run_attempts
 from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, run_dir, supervisor_lock
 from gpuops.ui import launches
@@ -29,15 +29,15 @@ def supervise(
 ) -> None:
     """Look after a run whose supervisor has gone: with the same policies, to the same end."""
     root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    lives = run_dir.attempts(root)
-    if not (lives and lives[-1].alive) and supervisor_lock.of(root) is None:
+    attempts = run_dir.attempts(root)
+    if not (attempts and attempts[-1].alive) and supervisor_lock.of(root) is None:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."
         )
     plan = plan_file.load(root)
     prepared = recall(plan)
-    order = Order(resume=str(root), force=plan.force)
+    order = LaunchOptions(resume=str(root), force=plan.force)
     gc.enable()
     with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
-        kept = keep(order, prepared, screen, job=process.Job(Path(plan.state_dir)))
+        kept = run_attempts(order, prepared, screen, job=process.Job(Path(plan.state_dir)))
     exit_summary.show_end(kept, as_json=as_json)

@@ -36,7 +36,7 @@ def of_run(
     runs_dir: Path | None,
     python: str | None,
 ) -> None:
-    """Do it with what a run has learned, by its interpreter and on one of its cards.
+    """Do it with what a run has learned, by its interpreter and on one of its GPUs.
 
     It runs where the run was launched, for the run's own data set was named from there; what was
     named now was named from here. So paths in ``words`` are absolute.
@@ -61,7 +61,7 @@ def of_run(
         ["--checkpoint", str(root), *named, *words],
         python=python or plan.python,
         cwd=plan.working_dir,
-        added=torchrun.one_card(plan),
+        added=torchrun.one_gpu(plan),
     )
 
 

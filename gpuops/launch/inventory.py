@@ -1,16 +1,16 @@
-"""One look at the cards of this machine, or of a simulated one, and who claimed them."""
+"""One look at the GPUs of this machine, or of a simulated one, and who claimed them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from gpuops.core.machine.device import Box, Claim
+from gpuops.core.machine.device import Claim, GpuInventory
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
 
 
-def look(simulate: str | None = None, *, own: str = "") -> Box:
-    """The cards of this machine, or of a simulated one, and who holds them.
+def read_gpus(simulate: str | None = None, *, own: str = "") -> GpuInventory:
+    """The GPUs of this machine, or of a simulated one, and who holds them.
 
     What the run in the folder ``own`` holds is not held against it.
 
@@ -24,15 +24,16 @@ def look(simulate: str | None = None, *, own: str = "") -> Box:
     return simulated.read(simulate)
 
 
-def with_claims(box: Box, *, own: str = "") -> Box:
-    """The same cards, with who claimed them through gpuops."""
-    claims = others_claims(own) if box.devices else {}
+def with_claims(inventory: GpuInventory, *, own: str = "") -> GpuInventory:
+    """The same GPUs, with who claimed them through gpuops."""
+    claims = others_claims(own) if inventory.devices else {}
     problem = leases.why_not_shared()
     devices = tuple(
-        replace(device, claim=claims.get(leases.gpu(device.uuid or ""))) for device in box.devices
+        replace(device, claim=claims.get(leases.gpu(device.uuid or "")))
+        for device in inventory.devices
     )
-    gaps = dict(box.gaps) if problem is None else {**box.gaps, "claims": problem}
-    return replace(box, devices=devices, gaps=gaps)
+    gaps = dict(inventory.gaps) if problem is None else {**inventory.gaps, "claims": problem}
+    return replace(inventory, devices=devices, gaps=gaps)
 
 
 def others_claims(own: str) -> dict[str, Claim]:

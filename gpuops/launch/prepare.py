@@ -17,14 +17,14 @@ from gpuops.core.launch.plan_launch import LaunchRequest, plan, wish
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.launch.queue import Ticket, awaited
 from gpuops.core.machine import environment
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.environment import Environment
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.units import GIB
 from gpuops.errors import GpuopsError, MachineError, UsageError
-from gpuops.launch.inventory import look, others_claims
-from gpuops.launch.request import Order, flag, request
+from gpuops.launch.inventory import others_claims, read_gpus
+from gpuops.launch.request import LaunchOptions, flag, request
 from gpuops.system import leases, profiles
 from gpuops.system.host import host, interpreters
 from gpuops.system.runs import run_dir
@@ -40,7 +40,7 @@ class Prepared:
     plan: LaunchPlan
     profile: Profile
     choice: Choice | None
-    box: Box
+    inventory: GpuInventory
     findings: tuple[Finding, ...]
     manifest: Manifest | None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -48,12 +48,12 @@ class Prepared:
 
     @property
     def short(self) -> bool:
-        """Whether there are too few cards for the plan: it can be looked at, and not be run."""
+        """Whether there are too few GPUs for the plan: it can be looked at, and not be run."""
         return self.choice is not None and self.choice.short > 0 and not self.shrunk
 
     @property
     def shrunk(self) -> bool:
-        """Whether it runs on fewer cards than were wanted."""
+        """Whether it runs on fewer GPUs than were wanted."""
         return 0 < self.plan.nproc_per_node < self.plan.ranks_wanted
 
     @property
@@ -74,15 +74,15 @@ class Prepared:
         return self.out_dir / self.manifest.metrics_file if self.manifest else None
 
 
-def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
+def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
     """Look at the machine and decide what would be run; ``ticket`` is our place in the line.
 
     Raises:
         GpuopsError: what was asked for does not exist, or does not fit the machine.
     """
-    manifest, asked = request(order)
-    box = look(order.simulate, own=asked.run_dir)
-    profile, choice = _choose(order, asked, box, ticket)
+    manifest, asked = request(options)
+    inventory = read_gpus(options.simulate, own=asked.run_dir)
+    profile, choice = _choose(options, asked, inventory, ticket)
     usual, claimed = profile.torchrun.master_port, _claimed_ports(asked.run_dir)
     launch = plan(profile, choice, asked, host.next_free_port(usual - 1, claimed))
     interpreter = interpreters.read(launch.python)
@@ -97,35 +97,35 @@ def prepare(order: Order, ticket: Ticket | None = None) -> Prepared:
         raise
     keeps_batch = manifest is not None and _is_fixed(manifest, resolved)
     short = choice is not None and choice.short > 0
-    if order.batch_divisor > 1 or (short and not keeps_batch):
-        fitted = _fitted(launch, manifest, resolved, order.batch_divisor)
+    if options.batch_divisor > 1 or (short and not keeps_batch):
+        fitted = _fitted(launch, manifest, resolved, options.batch_divisor)
         keeps_batch = fitted is not None
-        if fitted is not None and (order.shrink or not short):
+        if fitted is not None and (options.shrink or not short):
             launch, resolved = fitted
     ready = Prepared(
         plan=launch,
         profile=profile,
         choice=choice,
-        box=box,
+        inventory=inventory,
         findings=(),
         manifest=manifest,
         settings=resolved,
     )
-    needs = replace(_requirements(ready, order), keeps_batch=keeps_batch)
-    node = host.snapshot(
+    needs = replace(_requirements(ready, options), keeps_batch=keeps_batch)
+    snapshot = host.snapshot(
         needs,
         interpreter=interpreter,
         layout=manifest.data if manifest else None,
-        box=box,
+        inventory=inventory,
         trainer_findings=_its_own(launch, manifest, resolved),
         # A port that we chose ourselves is claimed next, or another one chosen.
         claimed_ports=claimed if launch.port_asked else claimed - {launch.master_port},
     )
-    findings = preflight(node, profile, needs)
+    findings = preflight(snapshot, profile, needs)
     return replace(
         ready,
         findings=tuple(findings),
-        environment=environment.of(node, launch.gpu_indices, __version__),
+        environment=environment.of(snapshot, launch.gpu_indices, __version__),
     )
 
 
@@ -140,23 +140,25 @@ def recall(launch: LaunchPlan) -> Prepared:
         plan=launch,
         profile=Profile(name=launch.profile, device="cpu", workers=1),
         choice=None,
-        box=Box(),
+        inventory=GpuInventory(),
         findings=(),
         manifest=manifest,
         settings=_resolve(launch, manifest),
     )
 
 
-def chosen(order: Order, box: Box, ticket: Ticket | None = None) -> Choice | None:
-    """The cards that a launch would take of a box, and nothing else: what a wait asks for."""
-    _, asked = request(order)
-    return _choose(order, asked, box, ticket)[1]
+def chosen(
+    options: LaunchOptions, inventory: GpuInventory, ticket: Ticket | None = None
+) -> Choice | None:
+    """The GPUs that a launch would take of a host, and nothing else: what a wait asks for."""
+    _, asked = request(options)
+    return _choose(options, asked, inventory, ticket)[1]
 
 
 def insist(findings: Sequence[Finding], force: Sequence[str]) -> None:
     """Stop at the errors that nobody overruled by name.
 
-    ``--force gpus`` shares cards in use; those that are not there it cannot bring.
+    ``--force gpus`` shares GPUs in use; those that are not there it cannot bring.
 
     Raises:
         GpuopsError: there are such errors.
@@ -183,33 +185,41 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
 
 
 def _choose(
-    order: Order, asked: LaunchRequest, box: Box, ticket: Ticket | None
+    options: LaunchOptions, asked: LaunchRequest, inventory: GpuInventory, ticket: Ticket | None
 ) -> tuple[Profile, Choice | None]:
-    name = order.profile or asked.profile
-    kept = awaited(leases.line(), ticket) if box.devices and order.simulate is None else frozenset()
-    profile = _what_is_free(box, kept) if name in {None, WHAT_IS_FREE} else profiles.load(name)
-    if profile.device == "cuda" and "gpus" in box.gaps:
+    name = options.profile or asked.profile
+    kept = (
+        awaited(leases.line(), ticket)
+        if inventory.devices and options.simulate is None
+        else frozenset()
+    )
+    profile = (
+        _what_is_free(inventory, kept) if name in {None, WHAT_IS_FREE} else profiles.load(name)
+    )
+    if profile.device == "cuda" and "gpus" in inventory.gaps:
         raise MachineError(
-            f"profile {profile.name} wants GPUs, but {box.gaps['gpus'].rstrip('.')}.",
+            f"profile {profile.name} wants GPUs, but {inventory.gaps['gpus'].rstrip('.')}.",
             "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU, "
             "`--simulate 8x4090` plans for a machine that is not here.",
         )
     wanted = wish(profile, asked)
-    return profile, choose(wanted, box.devices, awaited=kept) if wanted is not None else None
+    return profile, choose(wanted, inventory.devices, awaited=kept) if wanted is not None else None
 
 
-def _what_is_free(box: Box, kept: frozenset[str]) -> Profile:
-    """No profile was asked for: every free card, or the CPU profile where there is none at all."""
-    if "gpus" in box.gaps and not box.absent:  # not a laptop: a job must not slip onto the CPU
+def _what_is_free(inventory: GpuInventory, kept: frozenset[str]) -> Profile:
+    """No profile was asked for: every free GPU, or the CPU profile where there is none at all."""
+    if (
+        "gpus" in inventory.gaps and not inventory.absent
+    ):  # not a laptop: a job must not slip onto the CPU
         raise MachineError(
-            f"the GPUs of this machine cannot be used: {box.gaps['gpus'].rstrip('.')}.",
+            f"the GPUs of this machine cannot be used: {inventory.gaps['gpus'].rstrip('.')}.",
             "`--profile cpu` runs without a GPU.",
         )
-    if not box.devices:
+    if not inventory.devices:
         return profiles.load("cpu")
-    free = choose(Wish(count=len(box.devices)), box.devices, awaited=kept).devices
+    free = choose(Wish(count=len(inventory.devices)), inventory.devices, awaited=kept).devices
     models = [device.name for device in free]
-    model = max(models, key=models.count, default=None)  # a job is as fast as its slowest card
+    model = max(models, key=models.count, default=None)  # a job is as fast as its slowest GPU
     mixed = len(set(models)) > 1
     gpus = Gpus(count=max(1, models.count(model)), model=model if mixed else None)
     return Profile(name=WHAT_IS_FREE, gpus=gpus)
@@ -269,7 +279,7 @@ def _its_own(
     return check.check(launch.python, manifest.check, launch.program_arguments, launch.working_dir)
 
 
-def _requirements(ready: Prepared, order: Order) -> Requirements:
+def _requirements(ready: Prepared, options: LaunchOptions) -> Requirements:
     manifest, launch = ready.manifest, ready.plan
     data_root = built_in = None
     splits: tuple[str, ...] = ()
@@ -285,7 +295,7 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
         workers=launch.nproc_per_node,
         loader_workers=int(ready.settings.get("num_workers") or 0),
         master_port=launch.master_port,
-        output_dir=_from_here(Path(launch.run_dir).parent if order.anything else ready.out_dir),
+        output_dir=_from_here(Path(launch.run_dir).parent if options.anything else ready.out_dir),
         memory_per_worker_bytes=int(memory * GIB),
         disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
         data_root=data_root,
@@ -293,10 +303,10 @@ def _requirements(ready: Prepared, order: Order) -> Requirements:
         data_built_in=built_in,
         usual_port=None if launch.port_asked else ready.profile.torchrun.master_port,
         choice=ready.choice,
-        shrink=order.shrink,
-        wait=order.wait_s is not None,
-        resume=(launch.run_id if launch.attempt > 1 else order.resume),
-        resume_checkpoint=_checkpoint(ready, order),
+        shrink=options.shrink,
+        wait=options.wait_s is not None,
+        resume=(launch.run_id if launch.attempt > 1 else options.resume),
+        resume_checkpoint=_checkpoint(ready, options),
     )
 
 
@@ -304,13 +314,13 @@ def _from_here(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _checkpoint(ready: Prepared, order: Order) -> str | None:
+def _checkpoint(ready: Prepared, options: LaunchOptions) -> str | None:
     """What a trainer will go on from, as far as names tell; it validates them itself."""
-    if order.resume is None:
+    if options.resume is None:
         return None
     if ready.manifest is None:
         return "where the script itself goes on"
     if ready.plan.attempt == 1:
-        return order.resume
+        return options.resume
     kept = run_dir.checkpoints(ready.out_dir / ready.manifest.checkpoints)
     return kept[-1][0] if kept else None

@@ -19,7 +19,7 @@ from gpuops.system.trainers import manifests, modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class LaunchOptions:
     """What somebody typed."""
 
     name: str | None = None
@@ -45,26 +45,26 @@ class Order:
     max_restarts: int | None = None
     on_hang: str | None = None
     on_exit: str | None = None
-    batch_divisor: int = 1  # passes of so many parts of the batch: cards ran out of memory
+    batch_divisor: int = 1  # passes of so many parts of the batch: GPUs ran out of memory
     wait_s: float | None = None  # math.inf: for ever
 
 
-def request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
+def request(options: LaunchOptions) -> tuple[Manifest | None, LaunchRequest]:
     """What an order means: the launch to plan, and the trainer's manifest where there is one.
 
     Raises:
         GpuopsError: what it names does not exist.
         UsageError: it means nothing.
     """
-    runs = run_dir.runs_dir(order.runs_dir)
-    again = _run_to_resume(order, runs)
+    runs = run_dir.runs_dir(options.runs_dir)
+    again = _run_to_resume(options, runs)
     if again is not None:
-        return _next_attempt(order, again)
-    python = _interpreter(order.python or sys.executable)
-    if order.anything:
+        return _next_attempt(options, again)
+    python = _interpreter(options.python or sys.executable)
+    if options.anything:
         target, manifest = Target(kind="script", name="any", entry="train.py"), None
     else:
-        target, manifest = manifests.target(order.name, order.module)
+        target, manifest = manifests.target(options.name, options.module)
     run_id = run_dir.new_run_id(runs, target.name, time.time())
     launch = LaunchRequest(
         target=target,
@@ -72,37 +72,37 @@ def request(order: Order) -> tuple[Manifest | None, LaunchRequest]:
         run_dir=str(runs / run_id),
         python=python,
         import_path=modules.import_path(python),
-        nproc_per_node=order.nproc_per_node,
-        master_port=order.master_port,
-        gpus=order.gpus,
-        exclude_gpus=order.exclude_gpus,
-        shrink=order.shrink,
-        force=order.force,
-        hang_timeout_s=order.hang_timeout_s,
-        observe=order.observe,
-        max_restarts=order.max_restarts,
-        on_hang=order.on_hang,
-        on_exit=order.on_exit,
-        profile=_lasting(order.profile),
+        nproc_per_node=options.nproc_per_node,
+        master_port=options.master_port,
+        gpus=options.gpus,
+        exclude_gpus=options.exclude_gpus,
+        shrink=options.shrink,
+        force=options.force,
+        hang_timeout_s=options.hang_timeout_s,
+        observe=options.observe,
+        max_restarts=options.max_restarts,
+        on_hang=options.on_hang,
+        on_exit=options.on_exit,
+        profile=_lasting(options.profile),
         defaults={manifest.out_dir_setting: str(runs / run_id)} if manifest else {},
-        arguments=(*_own_flags(order, manifest), *order.arguments),
-        resume_arguments=() if order.resume is None else (_resume_flag(manifest), order.resume),
+        arguments=(*_own_flags(options, manifest), *options.arguments),
+        resume_arguments=() if options.resume is None else (_resume_flag(manifest), options.resume),
         working_dir=str(Path.cwd()),
     )
     return manifest, launch
 
 
-def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequest]:
+def _next_attempt(options: LaunchOptions, root: Path) -> tuple[Manifest | None, LaunchRequest]:
     """The same run again, from its newest checkpoint; what is typed now is added."""
     before = plan_file.load(root)
     target = before.target
-    if order.name not in {None, target.name, target.entry}:
+    if options.name not in {None, target.name, target.entry}:
         raise UsageError(
-            f"run {before.run_id} is of {target.name}, not of {order.name}.",
+            f"run {before.run_id} is of {target.name}, not of {options.name}.",
             f"`gpuops launch {target.name} --resume {before.run_id}`.",
         )
-    lives = run_dir.attempts(root)
-    if lives and lives[-1].alive:
+    attempts = run_dir.attempts(root)
+    if attempts and attempts[-1].alive:
         raise UsageError(
             f"run {before.run_id} is still running.",
             f"`gpuops logs {before.run_id} -f` follows it.",
@@ -114,10 +114,10 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
         )
     manifest = manifests.load(target.name) if target.kind == "trainer" else None
     own = {manifest.out_dir_setting} if manifest else set()
-    python = _interpreter(order.python) if order.python else before.python
-    # Who names cards now has looked now: what was typed then is another box's story.
-    named = bool(order.gpus or order.exclude_gpus)
-    anew = bool(order.profile or order.gpus)
+    python = _interpreter(options.python) if options.python else before.python
+    # Who names GPUs now has looked now: what was typed then is another host's story.
+    named = bool(options.gpus or options.exclude_gpus)
+    anew = bool(options.profile or options.gpus)
     launch = LaunchRequest(
         target=target,
         run_id=before.run_id,
@@ -126,22 +126,22 @@ def _next_attempt(order: Order, root: Path) -> tuple[Manifest | None, LaunchRequ
         import_path=modules.import_path(python),
         attempt=run_dir.next_attempt(root),
         # As many as it was begun with: what it was shrunk to was one evening's need.
-        nproc_per_node=order.nproc_per_node
+        nproc_per_node=options.nproc_per_node
         or (None if anew else before.ranks_wanted or before.nproc_per_node),
-        master_port=order.master_port or before.port_asked,
-        gpus=order.gpus if named else before.gpus,
-        exclude_gpus=order.exclude_gpus if named else before.exclude_gpus,
-        shrink=order.shrink,
-        prefer_gpus=order.prefer_gpus,
-        force=order.force,
-        hang_timeout_s=order.hang_timeout_s or before.hang_timeout_s,
-        observe=order.observe or before.observe,
-        max_restarts=before.max_restarts if order.max_restarts is None else order.max_restarts,
-        on_hang=order.on_hang or before.on_hang,
-        on_exit=order.on_exit or before.on_exit,
-        profile=_lasting(order.profile) or before.profile,
+        master_port=options.master_port or before.port_asked,
+        gpus=options.gpus if named else before.gpus,
+        exclude_gpus=options.exclude_gpus if named else before.exclude_gpus,
+        shrink=options.shrink,
+        prefer_gpus=options.prefer_gpus,
+        force=options.force,
+        hang_timeout_s=options.hang_timeout_s or before.hang_timeout_s,
+        observe=options.observe or before.observe,
+        max_restarts=before.max_restarts if options.max_restarts is None else options.max_restarts,
+        on_hang=options.on_hang or before.on_hang,
+        on_exit=options.on_exit or before.on_exit,
+        profile=_lasting(options.profile) or before.profile,
         defaults={key: value for key, value in before.defaults.items() if key in own},
-        arguments=(*before.arguments, *_own_flags(order, manifest), *order.arguments),
+        arguments=(*before.arguments, *_own_flags(options, manifest), *options.arguments),
         # How a script goes on is its own matter: it is started again as it was.
         resume_arguments=(_resume_flag(manifest), "auto") if manifest else (),
         working_dir=before.working_dir,
@@ -158,27 +158,27 @@ def flag(setting: str) -> str:
     return "--" + setting.replace("_", "-")
 
 
-def _run_to_resume(order: Order, runs: Path) -> Path | None:
+def _run_to_resume(options: LaunchOptions, runs: Path) -> Path | None:
     """The run that ``--resume`` names; ``None`` where it names a checkpoint, or is not given."""
-    if order.resume is None or order.resume in {"auto", "none"}:  # the trainer's own words
+    if options.resume is None or options.resume in {"auto", "none"}:  # the trainer's own words
         return None
-    given = Path(order.resume)
+    given = Path(options.resume)
     if files.is_file(given / "plan.json"):
         return given.absolute()
     if files.exists(given):
         return None
-    return run_dir.find(runs, order.resume)
+    return run_dir.find(runs, options.resume)
 
 
-def _own_flags(order: Order, manifest: Manifest | None) -> tuple[str, ...]:
+def _own_flags(options: LaunchOptions, manifest: Manifest | None) -> tuple[str, ...]:
     """``--data`` and ``--config`` belong to the training program, whoever parses them first.
 
     On a resumed run they are named from here, and it works elsewhere: so the whole path.
     """
     data = manifest.data.setting if manifest and manifest.data else "data"
-    pairs = [(data, order.data)] if order.data is not None else []
-    pairs += [(manifest.config_setting if manifest else "config", name) for name in order.configs]
-    if order.resume is not None:
+    pairs = [(data, options.data)] if options.data is not None else []
+    pairs += [(manifest.config_setting if manifest else "config", name) for name in options.configs]
+    if options.resume is not None:
         pairs = [(flag, _whole(value)) for flag, value in pairs]
     return tuple(word for flag, value in pairs for word in (f"--{flag}", value))
 

@@ -1,6 +1,6 @@
-"""One look after the other at cards and jobs, in a thread of its own: a stuck driver stalls nobody.
+"""One look after the other at GPUs and jobs, in a thread of its own: a stuck driver stalls nobody.
 
-``cards and jobs -> core.sample.Sample -> core.monitor.follow -> Board``; whoever draws takes the
+``gpus and jobs -> core.sample.Sample -> core.monitor.follow -> Frame``; whoever draws takes the
 newest board when it likes.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from gpuops import heartbeat
 from gpuops.core.hang.detector import Observation
 from gpuops.core.monitor import monitor
-from gpuops.core.monitor.frame import Board
+from gpuops.core.monitor.frame import Frame
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.core.monitor.monitor import Monitor
 from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
@@ -29,7 +29,7 @@ from gpuops.system.processes import jobs, vitals
 from gpuops.system.runs import run_dir, run_facts, supervisor_lock
 from gpuops.system.tail import Tail
 
-# A card that is asked for the first time, or a driver that starts, gets as long as that.
+# A GPU that is asked for the first time, or a driver that starts, gets as long as that.
 WAKE_S = 3.0
 
 
@@ -37,9 +37,9 @@ class Sampler:
     """Takes the looks, one by one; for one thread alone."""
 
     def __init__(self, interval_s: float, *, patient: bool = False) -> None:
-        """``patient``: give a driver and its cards all the time that they may need to wake."""
+        """``patient``: give a driver and its GPUs all the time that they may need to wake."""
         start_s = nvml.START_TIMEOUT_S if patient else WAKE_S
-        self._cards = nvml.Reader(start_timeout_s=start_s)
+        self._gpus = nvml.Reader(start_timeout_s=start_s)
         self._answer_s = nvml.READ_TIMEOUT_S if patient else min(1.0, interval_s / 2)
         self._expected = nvml.on_the_bus()
         self._census = jobs.Census()
@@ -51,16 +51,16 @@ class Sampler:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._cards.close()
-        for life in self._lives.values():
-            life.close()
+        self._gpus.close()
+        for attempt in self._lives.values():
+            attempt.close()
 
-    def look(self) -> Board:
+    def look(self) -> Frame:
         """Look at everything now, and say what it has come to."""
-        box = with_claims(self._cards.read(self._answer_s))
-        if box.absent and self._expected:  # its driver has gone: that is not to look well
-            box = replace(box, absent=False)
-        jobs_now = self._census.jobs(box)
+        inventory = with_claims(self._gpus.read(self._answer_s))
+        if inventory.absent and self._expected:  # its driver has gone: that is not to look well
+            inventory = replace(inventory, absent=False)
+        jobs_now = self._census.jobs(inventory)
         for job in jobs_now:
             if job.ours and job.run_dir is not None and job.run_dir not in self._books:
                 self._books[job.run_dir] = _Book(Path(job.run_dir))
@@ -70,38 +70,38 @@ class Sampler:
         sample = Sample(
             at_s=time.time(),
             clock_s=time.monotonic(),
-            box=box,
+            inventory=inventory,
             jobs=found,
             between=between,
             ended=ended,
             noted=noted,
         )
         self._monitor = monitor.follow(self._monitor, sample)
-        return monitor.board(self._monitor)
+        return monitor.frame(self._monitor)
 
     def _job(self, job: TrainingJob, noted: Mapping[str, tuple[dict[str, Any], ...]]) -> JobSample:
         """Into our own jobs it looks; others' are theirs."""
         if not job.ours:
             return JobSample(job=job)
         ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
-        life = self._life(job)
-        beats = life.beats() if life is not None else []
+        attempt = self._life(job)
+        beats = attempt.beats() if attempt is not None else []
         seen = Observation(
             now_s=time.monotonic(),
             beats=tuple(beat for beat in beats if beat.rank in dict(ranks)),
             # Who trains and beats is judged by that; what it reads and writes says no more.
             vitals=vitals.read(ranks, with_io=not _trains(beats)),
             # Of one that says its steps, the first look at its log would pass for a sign of life.
-            log_bytes=life.log_bytes() if life is not None and not _trains(beats) else None,
-            checkpoint_bytes=life.checkpoint_bytes() if life is not None else None,
+            log_bytes=attempt.log_bytes() if attempt is not None and not _trains(beats) else None,
+            checkpoint_bytes=attempt.checkpoint_bytes() if attempt is not None else None,
         )
-        if life is None or job.run_dir is None:
+        if attempt is None or job.run_dir is None:
             return JobSample(job=job, seen=seen)
         return JobSample(
             job=job,
             seen=seen,
-            facts=life.facts,
-            supervised=life.supervised(),
+            facts=attempt.facts,
+            supervised=attempt.supervised(),
             noted=noted.get(job.run_dir, ()),
         )
 
@@ -181,10 +181,10 @@ class Looks:
     """A sampler at work in a thread of its own, every ``interval_s``; ``part`` of what it sees."""
 
     def __init__(
-        self, interval_s: float, part: Callable[[Board], Board] = lambda board: board
+        self, interval_s: float, part: Callable[[Frame], Frame] = lambda frame: frame
     ) -> None:
         self._interval_s, self._part = interval_s, part
-        self._newest: Board | None = None
+        self._newest: Frame | None = None
         self._failed: BaseException | None = None
         self._closed = threading.Event()
         self._came = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -202,7 +202,7 @@ class Looks:
         """What can be waited for: it becomes readable with each new board."""
         return self._came
 
-    def newest(self) -> Board | None:
+    def newest(self) -> Frame | None:
         """The newest board; ``None`` before the first.
 
         Raises:

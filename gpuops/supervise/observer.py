@@ -12,7 +12,7 @@ from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import telemetry
 from gpuops.core.supervision.progress import Look, Progress, observe
 from gpuops.core.supervision.state_machine import Phase, Supervision
-from gpuops.system.gpus.poller import Cards
+from gpuops.system.gpus.poller import GpuPoller
 from gpuops.system.processes import vitals
 from gpuops.system.processes.identity import Identity
 from gpuops.system.processes.process import Job
@@ -23,7 +23,7 @@ from gpuops.system.tail import Tail
 VITALS_EVERY_S = 0.5
 
 
-class Watching:
+class AttemptObserver:
     """The eyes of a supervisor: what an attempt leaves behind, look by look."""
 
     def __init__(
@@ -49,24 +49,24 @@ class Watching:
         streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
         root = Path(plan.run_dir)
         self._output = [Tail(run_dir.rank_log(root, plan.attempt, 0, name)) for name in streams]
-        cards = plan.gpu_indices if record and plan.device == "cuda" else ()
-        self._cards = Cards(cards)
+        gpus = plan.gpu_indices if record and plan.device == "cuda" else ()
+        self._gpus = GpuPoller(gpus)
         self._recorder = Recorder(root) if record else None
         self._recorded: detector.Observation | None = None
-        self._hang = detector.Watch()
+        self._hang = detector.HangState()
         self._due_s = 0.0
         self._ranks: dict[int, Identity] = {}
         self._linked = False
 
-    def __enter__(self) -> Watching:
+    def __enter__(self) -> AttemptObserver:
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._checkpoints.__exit__()
         self._logs.__exit__()
-        self._cards.__exit__()
+        self._gpus.__exit__()
 
-    def look(self, job: Job) -> None:
+    def poll(self, job: Job) -> None:
         """Take in what there is to see now."""
         beats = heartbeat.read_all(self._beats)
         self.progress = observe(self.progress, beats, self._figures())
@@ -85,7 +85,7 @@ class Watching:
             log_bytes=self._logs.bytes,
             checkpoint_bytes=self._checkpoints.bytes,
         )
-        self._hang = detector.look(self._hang, self.observation)
+        self._hang = detector.update(self._hang, self.observation)
         self.verdict = detector.judge(self._hang, self._policy)
         if self._recorder is not None and self._recorder.due:
             self._recorder.take(self._sample(self.observation))
@@ -124,7 +124,7 @@ class Watching:
             step_s=max(steps_s, default=None),
             seen=seen,
             before=self._recorded,
-            cards=self._cards.newest,
+            gpus=self._gpus.newest,
         )
 
     def _figures(self) -> dict[str, float]:

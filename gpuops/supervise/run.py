@@ -15,11 +15,18 @@ from gpuops.core.finding import Finding
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
 from gpuops.core.supervision.progress import Look
-from gpuops.core.supervision.restart import Ended, GiveUp, Replan, Restart, RestartPolicy, decide
+from gpuops.core.supervision.restart import (
+    FailedAttempt,
+    GiveUp,
+    Replan,
+    Restart,
+    RestartPolicy,
+    decide,
+)
 from gpuops.errors import GpuopsError
 from gpuops.launch.claim import secured
 from gpuops.launch.prepare import Prepared, insist, prepare
-from gpuops.launch.request import Order
+from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.supervisor import Outcome, begin, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes import process
@@ -48,7 +55,7 @@ class Screen(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class RunOutcome:
     """How a run ended: its last attempt, and why it was not started again, if it was not."""
 
     prepared: Prepared
@@ -56,14 +63,14 @@ class Kept:
     given_up: GiveUp | None = None
 
 
-def keep(
-    order: Order,
+def run_attempts(
+    options: LaunchOptions,
     prepared: Prepared,
     screen: Screen,
     *,
     job: Job | None = None,
     begun: Callable[[str], None] = lambda _run_id: None,
-) -> Kept:
+) -> RunOutcome:
     """Keep a run going: from its first attempt, or from a ``job`` that somebody else started.
 
     ``begun`` is called with the run's name once the job runs.
@@ -71,7 +78,7 @@ def keep(
     Raises:
         GpuopsError: the first attempt cannot be started, or somebody supervises the run already.
     """
-    ended: list[Ended] = []
+    ended: list[FailedAttempt] = []
     with ExitStack() as claims, ExitStack() as alone:
         descriptors: tuple[int, ...] = ()
         new = job is None and prepared.plan.attempt == 1
@@ -79,7 +86,7 @@ def keep(
         if job is None:
             planned = prepared
             prepared, held = claims.enter_context(
-                secured(order, planned, screen.wait, screen.show_findings)
+                secured(options, planned, screen.wait, screen.show_findings)
             )
             descriptors = held.descriptors
             if prepared is not planned:  # it waited, or others were faster
@@ -111,7 +118,7 @@ def keep(
                 stopped = replace(outcome, ending="stopped", stop_signal=number)
                 return _told(replace(kept, outcome=stopped))
             try:
-                follows = _next(order, prepared, decision, ended)
+                follows = _next(options, prepared, decision, ended)
                 before, prepared = prepared.plan, prepare(follows)
                 if not descriptors or _to_claim(prepared.plan) != _to_claim(before):
                     claims.close()
@@ -135,9 +142,9 @@ def _remember(prepared: Prepared) -> None:
 
 
 def _what_follows(
-    prepared: Prepared, outcome: Outcome, ended: list[Ended], started_s: float
-) -> tuple[Kept, Restart | Replan | None]:
-    kept = Kept(prepared=prepared, outcome=outcome)
+    prepared: Prepared, outcome: Outcome, ended: list[FailedAttempt], started_s: float
+) -> tuple[RunOutcome, Restart | Replan | None]:
+    kept = RunOutcome(prepared=prepared, outcome=outcome)
     if outcome.ending != "failed" or outcome.diagnosis is None:
         return kept, None
     ended.append(_ended(prepared, outcome, outcome.diagnosis, started_s))
@@ -152,16 +159,19 @@ def _what_follows(
 
 
 def _next(
-    order: Order, prepared: Prepared, decision: Restart | Replan, ended: Sequence[Ended]
-) -> Order:
-    """The same run again, on its own cards where they are there; on others, or fewer, if not.
+    options: LaunchOptions,
+    prepared: Prepared,
+    decision: Restart | Replan,
+    ended: Sequence[FailedAttempt],
+) -> LaunchOptions:
+    """The same run again, on its own GPUs where they are there; on others, or fewer, if not.
 
-    What a person said of cards and port still holds.
+    What a person said of GPUs and port still holds.
     """
     plan = prepared.plan
     lost = decision.without_gpus if isinstance(decision, Replan) and not plan.gpus else ()
     return replace(
-        order,
+        options,
         name=None,
         module=None,
         profile=None,
@@ -175,7 +185,7 @@ def _next(
         exclude_gpus=(*plan.exclude_gpus, *lost),
         prefer_gpus=plan.gpu_uuids,
         master_port=plan.port_asked,
-        batch_divisor=order.batch_divisor * 2 ** _halvings(ended),
+        batch_divisor=options.batch_divisor * 2 ** _halvings(ended),
     )
 
 
@@ -183,11 +193,11 @@ def _to_claim(plan: LaunchPlan) -> tuple[int, tuple[str, ...]]:
     return plan.master_port, plan.gpu_uuids
 
 
-def _halvings(ended: Sequence[Ended]) -> int:
+def _halvings(ended: Sequence[FailedAttempt]) -> int:
     return sum(one.diagnosis.kind == "out of memory (gpu)" for one in ended)
 
 
-def _told(kept: Kept) -> Kept:
+def _told(kept: RunOutcome) -> RunOutcome:
     """Tell whoever wanted to be told of the end."""
     plan, outcome = kept.prepared.plan, kept.outcome
     if plan.on_exit is not None:
@@ -221,7 +231,9 @@ def _pause(signals: SignalQueue, seconds: float) -> int | None:
     return None
 
 
-def _ended(prepared: Prepared, outcome: Outcome, diagnosis: Diagnosis, started_s: float) -> Ended:
+def _ended(
+    prepared: Prepared, outcome: Outcome, diagnosis: Diagnosis, started_s: float
+) -> FailedAttempt:
     plan = prepared.plan
     rank = diagnosis.rank if diagnosis.rank is not None else 0
     log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, rank, "stderr")
@@ -235,7 +247,7 @@ def _ended(prepared: Prepared, outcome: Outcome, diagnosis: Diagnosis, started_s
         if not checkpoints.aside(name) and checkpoints.damage(prepared.checkpoints / name) is None
     ]
     kept = [step for name in whole if (step := _step(name)) is not None]
-    return Ended(
+    return FailedAttempt(
         number=plan.attempt,
         started_s=started_s,
         ended_s=time.monotonic(),

@@ -10,7 +10,7 @@ from typing import Any
 from gpuops.core.diagnosis import torchrun_failure
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.supervision.restart import GiveUp
-from gpuops.core.supervision.summary import Closing, Ended, next_commands
+from gpuops.core.supervision.summary import FailureSummary, RunSummary, next_commands
 from gpuops.errors import ExitCode
 from gpuops.launch.prepare import Prepared
 from gpuops.supervise.supervisor import Outcome
@@ -23,7 +23,7 @@ KILLED = (
 PORT_TAKEN = ("EADDRINUSE", "address already in use")
 
 
-def close(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = None) -> Closing:
+def summarise(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = None) -> RunSummary:
     """Gather what the attempt left behind."""
     plan = prepared.plan
     lines = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
@@ -31,7 +31,7 @@ def close(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = None) 
     figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
     evaluated = [row for row in figures if row.get("split") == "val"]
-    return Closing(
+    return RunSummary(
         run_id=plan.run_id,
         ending=outcome.ending,
         exit_code=_exit_code(outcome, given_up, plan.max_restarts),
@@ -83,12 +83,12 @@ def _checkpoints(prepared: Prepared) -> list[tuple[str, str]]:
     return run_dir.checkpoints(prepared.out_dir / prepared.manifest.checkpoints)
 
 
-def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
+def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
     plan, cause = prepared.plan, outcome.failure
     agent_log = Path(plan.log_dir, "agent.log")
     if cause is None:
         said = _read(agent_log)
-        return Ended(
+        return FailureSummary(
             rank=None,
             how=torchrun_failure.signal_name(outcome.returncode)
             or f"exit code {outcome.returncode}",
@@ -97,7 +97,7 @@ def _ended(prepared: Prepared, outcome: Outcome) -> Ended:
             hint=_why(prepared, said, there=agent_log.exists()),
         )
     log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, cause.rank, "stderr")
-    return Ended(
+    return FailureSummary(
         rank=cause.rank,
         how=cause.signal_name or f"exit code {cause.exitcode}",
         last_words=tuple(torchrun_failure.last_words(_read(log))),

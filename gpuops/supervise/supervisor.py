@@ -37,7 +37,7 @@ from gpuops.core.supervision.state_machine import (
     step,
 )
 from gpuops.diagnose import crashed, inspect, why_gone
-from gpuops.supervise.observer import Watching
+from gpuops.supervise.observer import AttemptObserver
 from gpuops.system import hooks
 from gpuops.system.host import cgroups
 from gpuops.system.processes import process
@@ -101,20 +101,20 @@ def watch(
     """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
     begun_s = time.monotonic()
     policy = policy_of(plan.target.kind, plan.hang_timeout_s)
-    with Watching(plan, checkpoints, metrics_file, policy, record=True) as eyes:
+    with AttemptObserver(plan, checkpoints, metrics_file, policy, record=True) as observer:
         try:
-            state, evidence = _until_the_end(plan, job, eyes, show, signals)
+            state, evidence = _until_the_end(plan, job, observer, show, signals)
         except BaseException:  # a defect of ours: the job is not to run on unwatched
             _act(plan, job, AskWorkers())
             raise
-        eyes.look(job)
-        return _close(plan, state, eyes, evidence, time.monotonic() - begun_s)
+        observer.poll(job)
+        return _close(plan, state, observer, evidence, time.monotonic() - begun_s)
 
 
 def _until_the_end(
     plan: LaunchPlan,
     job: Job,
-    eyes: Watching,
+    observer: AttemptObserver,
     show: Callable[[Look], None],
     signals: SignalQueue,
 ) -> tuple[Supervision, Diagnosis | None]:
@@ -122,14 +122,14 @@ def _until_the_end(
     begun_s = time.monotonic()
     while state.phase is not Phase.DONE:
         received = list(signals.wait(job.pid, POLL_S))
-        eyes.look(job)
-        for event in _events(job, received, eyes, evidence):
+        observer.poll(job)
+        for event in _events(job, received, observer, evidence):
             state, actions = _take(plan, state, event)
             for action in actions:
                 evidence = _act(plan, job, action) or evidence
         if state.suspected is None and not state.hung:
             evidence = None  # it moves again
-        show = _shown(show, eyes.shown(state, time.monotonic() - begun_s, evidence))
+        show = _shown(show, observer.shown(state, time.monotonic() - begun_s, evidence))
     return state, evidence
 
 
@@ -150,22 +150,22 @@ def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervisi
     return state, actions
 
 
-def _shown(show: Callable[[Look], None], look: Look) -> Callable[[Look], None]:
+def _shown(show: Callable[[Look], None], poll: Look) -> Callable[[Look], None]:
     """Show a look; whose terminal has gone is shown nothing more, and the job goes on."""
     try:
-        show(look)
+        show(poll)
     except (OSError, SystemExit):  # SystemExit: what rich makes of a broken pipe
         return lambda _look: None
     return show
 
 
 def _events(
-    job: Job, received: list[int], eyes: Watching, evidence: Diagnosis | None
+    job: Job, received: list[int], observer: AttemptObserver, evidence: Diagnosis | None
 ) -> list[Event]:
     now = time.monotonic()
-    events: list[Event] = [Begun()] if eyes.begun else []
+    events: list[Event] = [Begun()] if observer.begun else []
     events += [StopRequested(number, now) for number in received]
-    verdict = eyes.verdict
+    verdict = observer.verdict
     if verdict is not None:
         events.append(Judged(verdict, now))
         if isinstance(verdict, Suspect) and evidence is not None and evidence.hopeless:
@@ -212,7 +212,7 @@ def _inspected(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis
 def _close(
     plan: LaunchPlan,
     state: Supervision,
-    eyes: Watching,
+    observer: AttemptObserver,
     evidence: Diagnosis | None,
     duration_s: float,
 ) -> Outcome:
@@ -239,8 +239,8 @@ def _close(
         attempt=plan.attempt,
         outcome=ending,
         returncode=returncode,
-        first_step=eyes.first_step,
-        step=eyes.progress.step,
+        first_step=observer.first_step,
+        step=observer.progress.step,
         rank=cause.rank if cause else None,
         kind=diagnosis.kind if diagnosis else None,
     )
@@ -250,7 +250,7 @@ def _close(
         stop_signal=state.stop_signal,
         failure=cause,
         diagnosis=diagnosis,
-        progress=eyes.progress,
-        first_step=eyes.first_step,
+        progress=observer.progress,
+        first_step=observer.first_step,
         duration_s=duration_s,
     )

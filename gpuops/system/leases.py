@@ -32,7 +32,7 @@ VARIABLE = "GPUOPS_LEASE_DIR"
 # Where every user may write and no cleaner comes by; /tmp where the first is root's alone.
 SHARED = ("/run/lock/gpuops", "/tmp/gpuops-leases")  # noqa: S108 - checked before it is used
 EVERYBODY = 0o1777
-# A ticket of 64 cards and the longest path that Linux knows, as JSON.
+# A ticket of 64 GPUs and the longest path that Linux knows, as JSON.
 LARGEST = 65536
 # What a holder may say of himself, and how much of it is shown.
 LENGTHS = {"run_id": 100, "user": 100, "run_dir": 1000}
@@ -54,7 +54,7 @@ class Held:
 
 
 def gpu(uuid: str) -> str:
-    """How the claim on a card is called."""
+    """How the claim on a GPU is called."""
     return f"gpu-{uuid}"
 
 
@@ -65,7 +65,7 @@ def port(number: int) -> str:
 
 @contextlib.contextmanager
 def hold(things: Iterable[str], claim: Claim) -> Iterator[Held]:
-    """Claim cards and ports, all or none; let go of them at the end, unless somebody inherited.
+    """Claim GPUs and ports, all or none; let go of them at the end, unless somebody inherited.
 
     Raises:
         TakenError: one of them is claimed by somebody else.
@@ -124,7 +124,7 @@ def why_not_shared() -> str | None:
 
 @contextlib.contextmanager
 def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Ticket]:
-    """Stand in line for cards: visible to all, and gone with this process, however it ends.
+    """Stand in line for GPUs: visible to all, and gone with this process, however it ends.
 
     Raises:
         GpuopsError: the line cannot be joined here.
@@ -138,7 +138,7 @@ def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Tic
         _lock(descriptor, path)
         try:
             _write(descriptor, {**asdict(claim), "uuids": ticket.uuids, "count": count})
-        except OSError as error:  # a ticket that names no cards keeps nobody off
+        except OSError as error:  # a ticket that names no GPUs keeps nobody off
             raise _impossible(path, error) from error
         yield ticket
     finally:
@@ -158,12 +158,12 @@ def line() -> list[Ticket]:
                 continue
             uuids, count = said.get("uuids"), said.get("count")
             named = uuids if isinstance(uuids, list) else []
-            cards = tuple(printable(uuid, 100) for uuid in named if isinstance(uuid, str))
+            gpus = tuple(printable(uuid, 100) for uuid in named if isinstance(uuid, str))
             found.append(
                 Ticket(
                     number=int(number),
-                    uuids=cards,
-                    count=count if isinstance(count, int) and 0 <= count <= len(cards) else 0,
+                    uuids=gpus,
+                    count=count if isinstance(count, int) and 0 <= count <= len(gpus) else 0,
                     claim=_claim(said),
                 )
             )

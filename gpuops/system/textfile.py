@@ -10,22 +10,22 @@ from prometheus_client import CollectorRegistry, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gpuops.core.monitor.frame import Board, CardRow, CardState, Health, JobRow, RankRow, Standing
+from gpuops.core.monitor.frame import Frame, GpuRow, GpuState, Health, JobHealth, JobRow, RankRow
 from gpuops.errors import GpuopsError
 
-CARD = ("gpu", "uuid", "model")
+GPU = ("gpu", "uuid", "model")
 RUN = ("run", "folder", "attempt")
 RANK = (*RUN, "rank")
 
 
-def write(path: Path, board: Board) -> None:
+def write(path: Path, frame: Frame) -> None:
     """Write all figures of a board, whole or not at all.
 
     Raises:
         GpuopsError: the file cannot be written.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(board))
+    registry.register(_Figures(frame))
     try:
         write_to_textfile(str(path), registry)
     except OSError as error:
@@ -38,30 +38,30 @@ def write(path: Path, board: Board) -> None:
 class _Figures(Collector):
     """What could not be read is left out: absent is not zero."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, frame: Frame) -> None:
+        self._board = frame
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        board = self._board
-        yield _gauge("look_timestamp_seconds", "When this look was taken.", (), [((), board.at_s)])
-        yield _states("health", "The worst that is known.", (), [((), board.health)], Health)
-        cards = [(_card(card), card) for card in board.cards]
-        states = [(labels, card.state) for labels, card in cards]
-        yield _states("gpu_state", "What a card is.", CARD, states, CardState)
-        for name, words, of in CARD_FIGURES:
-            yield _gauge(name, words, CARD, [(labels, of(card)) for labels, card in cards])
-        jobs = board.jobs
-        standings = [(_run(job), job.standing) for job in jobs]
-        yield _states("run_state", "What a job is thought to be.", RUN, standings, Standing)
+        frame = self._board
+        yield _gauge("look_timestamp_seconds", "When this look was taken.", (), [((), frame.at_s)])
+        yield _states("health", "The worst that is known.", (), [((), frame.health)], Health)
+        gpus = [(_gpu(gpu), gpu) for gpu in frame.gpus]
+        states = [(labels, gpu.state) for labels, gpu in gpus]
+        yield _states("gpu_state", "What a GPU is.", GPU, states, GpuState)
+        for name, words, of in GPU_FIGURES:
+            yield _gauge(name, words, GPU, [(labels, of(gpu)) for labels, gpu in gpus])
+        jobs = frame.jobs
+        healths = [(_run(job), job.health) for job in jobs]
+        yield _states("run_state", "What a job is thought to be.", RUN, healths, JobHealth)
         ranks = [(labels, rank) for job in jobs for labels, rank in _ranks(job)]
         for name, words, of_rank in RANK_FIGURES:
             yield _gauge(name, words, RANK, [(labels, of_rank(rank)) for labels, rank in ranks])
 
 
-CARD_FIGURES: tuple[tuple[str, str, Callable[[CardRow], float | None]], ...] = (
+GPU_FIGURES: tuple[tuple[str, str, Callable[[GpuRow], float | None]], ...] = (
     ("gpu_utilization_ratio", "Share of the time at work.", lambda c: _share(c.utilization_pct)),
     ("gpu_memory_used_bytes", "Memory in use.", lambda c: c.memory_used_bytes),
-    ("gpu_memory_total_bytes", "Memory of the card.", lambda c: c.memory_total_bytes),
+    ("gpu_memory_total_bytes", "Memory of the GPU.", lambda c: c.memory_total_bytes),
     ("gpu_temperature_celsius", "Temperature of the chip.", lambda c: c.temperature_c),
     ("gpu_power_watts", "Power it takes.", lambda c: c.power_w),
     ("gpu_power_limit_watts", "Power it may take.", lambda c: c.power_limit_w),
@@ -78,8 +78,8 @@ RANK_FIGURES: tuple[tuple[str, str, Callable[[RankRow], float | None]], ...] = (
 )
 
 
-def _card(card: CardRow) -> tuple[str, ...]:
-    return str(card.index), card.uuid or "", card.name or ""
+def _gpu(gpu: GpuRow) -> tuple[str, ...]:
+    return str(gpu.index), gpu.uuid or "", gpu.name or ""
 
 
 def _run(job: JobRow) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def row(found: Row) -> RenderableType:
 
 
 def closing(rows: list[Row]) -> RenderableType:
-    """Whether this box recovers."""
+    """Whether this host recovers."""
     failed = [found.fault for found in rows if not found.passed]
     if failed:
         said = f"{len(failed)} of {len(rows)} faults went wrong: {', '.join(failed)}"

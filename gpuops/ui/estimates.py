@@ -1,4 +1,4 @@
-"""What a training step takes of a card, as tables."""
+"""What a training step takes of a GPU, as tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpuops.core.launch.memory import Beside, Card, Estimate, Verdict
+from gpuops.core.launch.memory import Beside, Estimate, Gpu, Verdict
 from gpuops.core.units import GIB, MIB
 from gpuops.ui.findings import MARKS, not_here
 from gpuops.ui.runs import columns
@@ -25,24 +25,24 @@ PHASES = {
 def estimate(
     name: str,
     found: Estimate,
-    card: Card | None,
+    gpu: Gpu | None,
     margin: Beside,
     verdict: Verdict,
     simulated: str | None = None,
 ) -> RenderableType:
-    """The parts, what they come to beside the card, and which sizes fit."""
+    """The parts, what they come to beside the GPU, and which sizes fit."""
     rows: list[RenderableType] = [*not_here(simulated)]
-    rows += [_head(name, found, card), _parts(found, card, margin)]
+    rows += [_head(name, found, gpu), _parts(found, gpu, margin)]
     if found.assumed:
         rows.append(Text(f"assumed: {found.assumed}\n", style="yellow"))
     rows.append(_words(verdict, on_gpu=found.device == "cuda"))
-    if card is not None:
-        rows += ["", _sizes(found, card, margin)]
+    if gpu is not None:
+        rows += ["", _sizes(found, gpu, margin)]
     return Group(*rows)
 
 
-def _head(name: str, found: Estimate, card: Card | None) -> Text:
-    on = card.name if card else {"cuda": "GPU", "cpu": "CPU worker"}[found.device]
+def _head(name: str, found: Estimate, gpu: Gpu | None) -> Text:
+    on = gpu.name if gpu else {"cuda": "GPU", "cpu": "CPU worker"}[found.device]
     passes = f" in each of {found.passes} passes" if found.passes > 1 else ""
     return Text.assemble(
         (name, "bold"),
@@ -51,7 +51,7 @@ def _head(name: str, found: Estimate, card: Card | None) -> Text:
     )
 
 
-def _parts(found: Estimate, card: Card | None, margin: Beside) -> Table:
+def _parts(found: Estimate, gpu: Gpu | None, margin: Beside) -> Table:
     need = found.asked
     table = Table.grid(padding=(0, 2, 0, 1))
     table.add_column(no_wrap=True)
@@ -68,9 +68,9 @@ def _parts(found: Estimate, card: Card | None, margin: Beside) -> Table:
         beside = margin.total_bytes + need.rounding_bytes
         table.add_row("context and workspace", amount(beside), _margin(margin, need.rounding_bytes))
         table.add_row(_bold("needed"), _bold(amount(need.peak_bytes + beside)))
-    if card is not None:
-        free = f"of {amount(card.memory_bytes)}; {card.headroom:.0%} stays free"
-        table.add_row("card", amount(card.usable_bytes), free)
+    if gpu is not None:
+        free = f"of {amount(gpu.memory_bytes)}; {gpu.headroom:.0%} stays free"
+        table.add_row("gpu", amount(gpu.usable_bytes), free)
     table.add_row()
     return table
 
@@ -95,8 +95,8 @@ def _words(verdict: Verdict, *, on_gpu: bool) -> Text:
     return words
 
 
-def _sizes(found: Estimate, card: Card, margin: Beside) -> Table:
-    table = columns(found.setting, "needs", "of the card")
+def _sizes(found: Estimate, gpu: Gpu, margin: Beside) -> Table:
+    table = columns(found.setting, "needs", "of the GPU")
     table.padding = (0, 2, 0, 1)
     for column in table.columns:
         column.justify = "right"
@@ -105,10 +105,10 @@ def _sizes(found: Estimate, card: Card, margin: Beside) -> Table:
         takes = need.peak_bytes + need.rounding_bytes + margin.total_bytes
         if need.size > found.size and not asked_fits:
             break  # rehearsed for the line through the sizes: nobody asks for more than too much
-        asked_fits = takes <= card.usable_bytes
+        asked_fits = takes <= gpu.usable_bytes
         colour = "" if asked_fits else "red"
         style = f"bold {colour}" if need.size == found.size else colour
-        share = f"{takes / card.memory_bytes:.0%}"
+        share = f"{takes / gpu.memory_bytes:.0%}"
         table.add_row(f"{need.size:,}", amount(takes), share, style=style)
     return table
 

@@ -1,4 +1,4 @@
-"""The cards of a machine on the screen: who holds them, and who waits."""
+"""The GPUs of a machine on the screen: who holds them, and who waits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.text import Text
 
 from gpuops.core.launch.choice import why_not_free
 from gpuops.core.launch.queue import Ticket, awaited
-from gpuops.core.machine.device import Box, Device
-from gpuops.core.machine.gpu_health import ills
+from gpuops.core.machine.device import Device, GpuInventory
+from gpuops.core.machine.gpu_health import gpu_problems
 from gpuops.core.units import GIB
 from gpuops.ui import words
 from gpuops.ui.runs import columns
@@ -18,11 +18,11 @@ from gpuops.ui.runs import columns
 UUID_SHOWN = 12
 
 
-def gpus(box: Box, line: Sequence[Ticket], now_s: float) -> RenderableType:
-    """One row a card, and below them the line of those who wait."""
+def gpus(inventory: GpuInventory, line: Sequence[Ticket], now_s: float) -> RenderableType:
+    """One row a GPU, and below them the line of those who wait."""
     table = columns("GPU", "model", "memory", "use", "temp", "UUID", "holder")
     kept = awaited(line)
-    for device in box.devices:
+    for device in inventory.devices:
         table.add_row(
             Text(str(device.index), style="bold"),
             (device.name or "—").removeprefix("NVIDIA ").removeprefix("GeForce "),
@@ -39,7 +39,7 @@ def gpus(box: Box, line: Sequence[Ticket], now_s: float) -> RenderableType:
         claim = ticket.claim
         waiting.add_row(
             f"{place}. {claim.run_id or 'a launch'}{f' of {claim.user}' if claim.user else ''}",
-            f"{ticket.count} of {_indices(ticket, box)}",
+            f"{ticket.count} of {_indices(ticket, inventory)}",
             words.ago(claim.since_s, now_s),
         )
     return Group(table, "", waiting)
@@ -58,7 +58,7 @@ def _holder(device: Device, kept: Collection[str], now_s: float) -> Text:
     taken = why_not_free(device, kept)
     if taken is None:
         unseen = [device.processes_gap] if device.processes is None and device.processes_gap else []
-        against = unseen or [words for _, words in ills(device)]
+        against = unseen or [words for _, words in gpu_problems(device)]
         return Text(f"free, but {against[0]}", "yellow") if against else Text("free", style="green")
     return Text(f"{taken.removeprefix('is ')}{_since(device, now_s)}", style="yellow")
 
@@ -69,6 +69,6 @@ def _since(device: Device, now_s: float) -> str:
     return "" if since is None else f", for {words.duration(max(0.0, now_s - since))}"
 
 
-def _indices(ticket: Ticket, box: Box) -> str:
-    named = [str(device.index) for device in box.devices if device.uuid in ticket.uuids]
-    return f"GPU {', '.join(named)}" if named else "cards that are not here"
+def _indices(ticket: Ticket, inventory: GpuInventory) -> str:
+    named = [str(device.index) for device in inventory.devices if device.uuid in ticket.uuids]
+    return f"GPU {', '.join(named)}" if named else "GPUs that are not here"

@@ -78,9 +78,9 @@ def _state(case: Case) -> tuple[str, str]:
 def _about(job: TrainingJob) -> str:
     first = job.ranks[0] if job.ranks else job.processes[0]
     runs = printable(program(first.argv) or (first.argv or ("?",))[0], PROGRAM_LENGTH)
-    cards = f" on GPU {', '.join(map(str, job.gpus))}" if job.gpus else ""
+    gpus = f" on GPU {', '.join(map(str, job.gpus))}" if job.gpus else ""
     count = many(len(job.ranks), "rank")
-    return f"  {runs} of {job.user or 'another user'}, {count}{cards}"
+    return f"  {runs} of {job.user or 'another user'}, {count}{gpus}"
 
 
 def _processes(some: Sequence[Process]) -> str:

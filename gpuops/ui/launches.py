@@ -23,7 +23,7 @@ from gpuops.core.launch.queue import Waiting
 from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.state_machine import Phase
-from gpuops.core.supervision.summary import Closing, Ended
+from gpuops.core.supervision.summary import FailureSummary, RunSummary
 from gpuops.core.units import many
 from gpuops.ui import findings, words
 
@@ -269,7 +269,7 @@ def _losses(progress: Progress, parts: int) -> str:
     return "  ".join(shown)
 
 
-def closing(ended: Closing, here: str) -> RenderableType:
+def closing(ended: RunSummary, here: str) -> RenderableType:
     """How the job ended: the loss from and to, where everything lies, what to type next."""
     colour = {"finished": "green", "stopped": "yellow"}.get(ended.ending, "red")
     head = Text.assemble(
@@ -310,7 +310,7 @@ def given_up(decision: GiveUp) -> RenderableType:
     )
 
 
-def failed(ended: Ended) -> RenderableType:
+def failed(ended: FailureSummary) -> RenderableType:
     """Which rank failed first, how, and what it said last."""
     who = "torchrun ended" if ended.rank is None else f"rank {ended.rank} failed first"
     body = [_Words(f"  {line}", "dim") for line in ended.last_words]

@@ -1,4 +1,4 @@
-"""Launches that want the same cards: none ever shares one unasked."""
+"""Launches that want the same GPUs: none ever shares one unasked."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _driver(mock_driver):
     return mock_driver
 
 
-class Box:
-    """A machine of eight cards, and launches on it."""
+class GpuInventory:
+    """A machine of eight GPUs, and launches on it."""
 
     def __init__(self, folder, driver, python, workers):
         self.folder, self.driver, self.python, self.workers = folder, driver, python, workers
@@ -72,7 +72,7 @@ class Box:
         )
 
     def holding(self, *words):
-        """A launch that has its cards and keeps them until ``go`` is there."""
+        """A launch that has its GPUs and keeps them until ``go`` is there."""
         job = self.start(*words, HOLD=str(self.hold))
         while not list(self.marks.glob("order-*")):
             assert job.poll() is None, job.stdout.read()
@@ -82,20 +82,24 @@ class Box:
     def let_go(self):
         self.hold.touch()
 
-    def cards(self):
+    def gpus(self):
         """Who holds what, by `gpuops gpus --json`."""
-        box = json.loads(self.gpuops("gpus", "--json").stdout)
-        held = {d["index"]: d["claim"]["run_id"] for d in box["box"]["devices"] if d["claim"]}
-        return held, [ticket["count"] for ticket in box["waiting"]]
+        inventory = json.loads(self.gpuops("gpus", "--json").stdout)
+        held = {
+            d["index"]: d["claim"]["run_id"]
+            for d in inventory["inventory"]["devices"]
+            if d["claim"]
+        }
+        return held, [ticket["count"] for ticket in inventory["waiting"]]
 
 
-@pytest.fixture(name="box")
+@pytest.fixture(name="inventory")
 def _box(tmp_path, driver, quick_python, workers, own_port):  # noqa: ARG001 - makes profiles/
     driver.set(EIGHT)
-    box = Box(tmp_path, driver, quick_python, workers)
-    yield box
-    box.let_go()  # also where a test failed half-way: nothing is left behind
-    for job in box.started:
+    inventory = GpuInventory(tmp_path, driver, quick_python, workers)
+    yield inventory
+    inventory.let_go()  # also where a test failed half-way: nothing is left behind
+    for job in inventory.started:
         if job.poll() is None:
             job.terminate()
             job.communicate(timeout=30)
@@ -108,51 +112,53 @@ def ended(job):
 
 
 @pytest.mark.parametrize("each", [4, 5])
-def test_two_launches_at_the_same_instant_never_share_a_card(box, each):
-    """Round after round they split the box; where it is too small, one waits."""
+def test_two_launches_at_the_same_instant_never_share_a_gpu(inventory, each):
+    """Round after round they split the host; where it is too small, one waits."""
     for _ in range(ROUNDS // 2):
-        jobs = [box.start("--profile", each, "--wait") for _ in range(2)]
+        jobs = [inventory.start("--profile", each, "--wait") for _ in range(2)]
         for code, said in map(ended, jobs):
             assert code == 0, said
 
-    assert not list(box.marks.glob("GPU-*"))
-    assert len(list(box.marks.glob("order-*"))) == ROUNDS
+    assert not list(inventory.marks.glob("GPU-*"))
+    assert len(list(inventory.marks.glob("order-*"))) == ROUNDS
 
 
-def test_a_job_holds_its_cards_and_its_port_until_it_ends(box):
-    """`gpuops gpus` names the run; the next launch takes other cards and another port."""
-    job = box.holding("--profile", 3)
-    held, _ = box.cards()
-    other = ended(box.start("--profile", 3))
+def test_a_job_holds_its_gpus_and_its_port_until_it_ends(inventory):
+    """`gpuops gpus` names the run; the next launch takes other GPUs and another port."""
+    job = inventory.holding("--profile", 3)
+    held, _ = inventory.gpus()
+    other = ended(inventory.start("--profile", 3))
 
     assert sorted(held) == [0, 1, 2]
     assert len(set(held.values())) == 1
     assert other[0] == 0, other[1]
     assert "3 workers on GPU 3, 4, 5" in other[1]
-    box.let_go()
+    inventory.let_go()
     assert ended(job)[0] == 0
-    assert box.cards()[0] == {}
+    assert inventory.gpus()[0] == {}
 
 
-def test_a_job_whose_supervisor_was_killed_still_holds_its_cards(box):
+def test_a_job_whose_supervisor_was_killed_still_holds_its_gpus(inventory):
     """They are free when the job ends, not when somebody's terminal does."""
-    job = box.holding("--profile", 2)
+    job = inventory.holding("--profile", 2)
     job.kill()
     ended(job)
 
-    assert sorted(box.cards()[0]) == [0, 1]
-    box.let_go()
-    (run,) = (box.folder / "runs").glob("*-holds")
+    assert sorted(inventory.gpus()[0]) == [0, 1]
+    inventory.let_go()
+    (run,) = (inventory.folder / "runs").glob("*-holds")
     exit_record = run / "state" / "attempt-1" / "exit.json"
-    while box.cards()[0]:
+    while inventory.gpus()[0]:
         pass  # each look is a process of its own
     assert json.loads(exit_record.read_text())["returncode"] == 0
 
 
-def test_too_few_cards_are_explained_with_ways_out(box):
+def test_too_few_gpus_are_explained_with_ways_out(inventory):
     """Who holds the missing one, and what can be done; nothing is started."""
-    job = box.holding("--profile", 2)
-    refused = box.gpuops("launch", box.workers / "holds.py", "--profile", 7, "--force", "torch")
+    job = inventory.holding("--profile", 2)
+    refused = inventory.gpuops(
+        "launch", inventory.workers / "holds.py", "--profile", 7, "--force", "torch"
+    )
     said = " ".join(refused.stderr.split())
 
     assert refused.returncode == 1
@@ -160,77 +166,81 @@ def test_too_few_cards_are_explained_with_ways_out(box):
     assert "GPU 0, 1 are held by run 2" in said
     assert "`--wait` queues until they are free" in said
     assert "`--shrink` starts on 6" in said
-    box.let_go()
+    inventory.let_go()
     assert ended(job)[0] == 0
 
 
-def test_first_come_first_served(box):
-    """A launch that waits gets its cards before one that came later and wants fewer."""
-    job = box.holding("--profile", 6)
-    waits = box.start("--profile", 8, "--wait")
-    while box.cards()[1] != [8]:
+def test_first_come_first_served(inventory):
+    """A launch that waits gets its GPUs before one that came later and wants fewer."""
+    job = inventory.holding("--profile", 6)
+    waits = inventory.start("--profile", 8, "--wait")
+    while inventory.gpus()[1] != [8]:
         assert waits.poll() is None, waits.stdout.read()
-    late = box.gpuops("launch", box.workers / "holds.py", "--profile", 1, "--force", "torch")
+    late = inventory.gpuops(
+        "launch", inventory.workers / "holds.py", "--profile", 1, "--force", "torch"
+    )
 
     assert late.returncode == 1
     assert "to a launch that waits for" in " ".join(late.stderr.split())
-    box.let_go()
+    inventory.let_go()
     assert (ended(job)[0], ended(waits)[0]) == (0, 0)
 
 
-def test_ctrl_c_leaves_the_line(box):
+def test_ctrl_c_leaves_the_line(inventory):
     """Nothing is started, and nobody waits behind a ghost."""
-    job = box.holding("--profile", 8)
-    waits = box.start("--profile", 8, "--wait")
-    while box.cards()[1] != [8]:
+    job = inventory.holding("--profile", 8)
+    waits = inventory.start("--profile", 8, "--wait")
+    while inventory.gpus()[1] != [8]:
         assert waits.poll() is None, waits.stdout.read()
     waits.send_signal(signal.SIGINT)
     code, said = ended(waits)
 
     assert code == 130
     assert "Traceback" not in said
-    assert box.cards()[1] == []
-    box.let_go()
+    assert inventory.gpus()[1] == []
+    inventory.let_go()
     assert ended(job)[0] == 0
 
 
-def test_waiting_ends_with_its_time(box):
+def test_waiting_ends_with_its_time(inventory):
     """With what is still missing, exit code 1."""
-    job = box.holding("--profile", 8)
-    code, said = ended(box.start("--profile", 2, "--wait", "0.1s"))
+    job = inventory.holding("--profile", 8)
+    code, said = ended(inventory.start("--profile", 2, "--wait", "0.1s"))
 
     assert code == 1
-    assert "2 of 2 cards are still missing" in " ".join(said.split())
-    box.let_go()
+    assert "2 of 2 GPUs are still missing" in " ".join(said.split())
+    inventory.let_go()
     assert ended(job)[0] == 0
 
 
-def test_cards_in_use_are_shared_by_force(box):
+def test_gpus_in_use_are_shared_by_force(inventory):
     """Whoever insists may: the claim stays with who has it."""
-    job = box.holding("--profile", 8)
-    box.marks.joinpath("again").mkdir()
-    shared = box.start("--profile", 1, "--force", "gpus", MARKS=str(box.marks / "again"))
+    job = inventory.holding("--profile", 8)
+    inventory.marks.joinpath("again").mkdir()
+    shared = inventory.start(
+        "--profile", 1, "--force", "gpus", MARKS=str(inventory.marks / "again")
+    )
 
     code, said = ended(shared)
     assert code == 0, said
     assert "shared: GPU 0 is held by run" in " ".join(said.split())
-    box.let_go()
+    inventory.let_go()
     assert ended(job)[0] == 0
 
 
-def test_shrinking_takes_what_is_there(box):
+def test_shrinking_takes_what_is_there(inventory):
     """GPU 3 is lost: seven go on."""
-    box.driver.set([*EIGHT, "lost 3"])
-    code, said = ended(box.start("--profile", 8, "--shrink"))
+    inventory.driver.set([*EIGHT, "lost 3"])
+    code, said = ended(inventory.start("--profile", 8, "--shrink"))
 
     assert code == 0, said
     assert "7 workers of 8 on GPU 0, 1, 2, 4, 5, 6, 7" in said
 
 
-def test_a_trainer_that_is_shrunk_keeps_its_global_batch(box):
-    """Seven of 80 are 560 a step, also on six cards."""
-    box.driver.set([*EIGHT, "lost 3"])
-    plan = box.gpuops(
+def test_a_trainer_that_is_shrunk_keeps_its_global_batch(inventory):
+    """Seven of 80 are 560 a step, also on six GPUs."""
+    inventory.driver.set([*EIGHT, "lost 3"])
+    plan = inventory.gpuops(
         "plan", "rvq", "--profile", "7x4090", "--shrink", "--force", "torch", "--json"
     )
     value = json.loads(plan.stdout)["plan"]
@@ -240,80 +250,82 @@ def test_a_trainer_that_is_shrunk_keeps_its_global_batch(box):
     assert (value["nproc_per_node"], value["ranks_wanted"]) == (6, 7)
 
 
-def test_waiting_for_a_card_that_is_lost_is_refused(box):
+def test_waiting_for_a_gpu_that_is_lost_is_refused(inventory):
     """It will not come back by itself."""
-    box.driver.set([*EIGHT, "lost 3"])
-    refused = box.gpuops(
-        "launch", box.workers / "holds.py", "--profile", 8, "--wait", "--force", "torch"
+    inventory.driver.set([*EIGHT, "lost 3"])
+    refused = inventory.gpuops(
+        "launch", inventory.workers / "holds.py", "--profile", 8, "--wait", "--force", "torch"
     )
 
     assert refused.returncode == 1
     assert "GPU 3 cannot be used" in " ".join(refused.stderr.split())
-    assert box.cards()[1] == []
+    assert inventory.gpus()[1] == []
 
 
-def test_a_wait_survives_a_reading_that_fails_for_a_moment(box):
-    """The place in the line is kept while a card does not answer."""
-    job = box.holding("--profile", 2)
-    waits = box.start("--profile", 8, "--wait")
-    while box.cards()[1] != [8]:
+def test_a_wait_survives_a_reading_that_fails_for_a_moment(inventory):
+    """The place in the line is kept while a GPU does not answer."""
+    job = inventory.holding("--profile", 2)
+    waits = inventory.start("--profile", 8, "--wait")
+    while inventory.gpus()[1] != [8]:
         assert waits.poll() is None, waits.stdout.read()
-    box.driver.set([*EIGHT, "fault 5 nvmlDeviceGet* UNKNOWN"])
+    inventory.driver.set([*EIGHT, "fault 5 nvmlDeviceGet* UNKNOWN"])
     for line in waits.stdout:
         if "GPU 5 cannot be used" in line:
             break
-    box.driver.set(EIGHT)
-    box.let_go()
+    inventory.driver.set(EIGHT)
+    inventory.let_go()
 
     assert (ended(job)[0], ended(waits)[0]) == (0, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_who_is_ended_while_it_waits_leaves_the_line(box, number):
+def test_who_is_ended_while_it_waits_leaves_the_line(inventory, number):
     """Nothing of it stays, also not the file of its place."""
-    job = box.holding("--profile", 8)
-    waits = box.start("--profile", 8, "--wait")
-    while box.cards()[1] != [8]:
+    job = inventory.holding("--profile", 8)
+    waits = inventory.start("--profile", 8, "--wait")
+    while inventory.gpus()[1] != [8]:
         assert waits.poll() is None, waits.stdout.read()
     waits.send_signal(number)
 
     assert ended(waits)[0] == 128 + number
-    assert not list((box.folder / "claims").glob("wait-*"))
-    box.let_go()
+    assert not list((inventory.folder / "claims").glob("wait-*"))
+    inventory.let_go()
     assert ended(job)[0] == 0
 
 
-def test_waiting_and_shrinking_starts_with_the_first_free_card(box):
+def test_waiting_and_shrinking_starts_with_the_first_free_gpu(inventory):
     """Fewer will do: it does not wait for all of them."""
-    job = box.holding("--profile", 8)
-    waits = box.start("--profile", 4, "--wait", "--shrink")
-    while box.cards()[1] != [4]:
+    job = inventory.holding("--profile", 8)
+    waits = inventory.start("--profile", 4, "--wait", "--shrink")
+    while inventory.gpus()[1] != [4]:
         assert waits.poll() is None, waits.stdout.read()
-    box.let_go()
+    inventory.let_go()
     code, said = ended(waits)
 
     assert (ended(job)[0], code) == (0, 0)
     assert "worker" in said
 
 
-def test_a_port_that_another_launch_claimed_can_be_forced(box):
+def test_a_port_that_another_launch_claimed_can_be_forced(inventory):
     """It is the user's word; it neither waits nor spins."""
-    job = box.holding("--profile", 2, "--master-port", 29777)
-    refused = ended(box.start("--profile", 2, "--master-port", 29777))
-    forced = ended(box.start("--profile", 2, "--master-port", 29777, "--force", "port"))
+    job = inventory.holding("--profile", 2, "--master-port", 29777)
+    refused = ended(inventory.start("--profile", 2, "--master-port", 29777))
+    forced = ended(inventory.start("--profile", 2, "--master-port", 29777, "--force", "port"))
 
     assert refused[0] == 1
     assert "port 29777 is claimed by another launch" in " ".join(refused[1].split())
     assert forced[0] == 0, forced[1]
-    box.let_go()
+    inventory.let_go()
     assert ended(job)[0] == 0
 
 
-def test_a_run_goes_on_with_other_cards_than_it_began_with(box):
-    """What is typed now about cards replaces what was typed then."""
-    assert ended(box.start("--profile", 8, "--gpu", "0,1,2"))[0] == 0
-    named = box.gpuops("plan", "--resume", "last", "--gpu", "5,6", "--force", "torch", "--json")
-    spared = box.gpuops(
+def test_a_run_goes_on_with_other_gpus_than_it_began_with(inventory):
+    """What is typed now about GPUs replaces what was typed then."""
+    assert ended(inventory.start("--profile", 8, "--gpu", "0,1,2"))[0] == 0
+    named = inventory.gpuops(
+        "plan", "--resume", "last", "--gpu", "5,6", "--force", "torch", "--json"
+    )
+    spared = inventory.gpuops(
         "plan", "--resume", "last", "--exclude-gpu", "1", "--force", "torch", "--json"
     )
 
@@ -321,11 +333,11 @@ def test_a_run_goes_on_with_other_cards_than_it_began_with(box):
     assert json.loads(spared.stdout)["plan"]["gpu_indices"] == [0, 2, 3]
 
 
-def test_shrinking_says_so_where_the_batch_cannot_be_kept(box):
+def test_shrinking_says_so_where_the_batch_cannot_be_kept(inventory):
     """Batches of so many frames hold nobody knows how many samples."""
-    box.driver.set([*EIGHT, "lost 3"])
+    inventory.driver.set([*EIGHT, "lost 3"])
     words = ("plan", "rvq", "--profile", "8x4090", "--frames-per-batch", "4000", "--force", "torch")
-    plan = json.loads(box.gpuops(*words, "--shrink", "--json").stdout)
+    plan = json.loads(inventory.gpuops(*words, "--shrink", "--json").stdout)
     (found,) = [one for one in plan["findings"] if one["check"] == "gpus"]
 
     assert plan["plan"]["fit_arguments"] == []
@@ -333,29 +345,29 @@ def test_shrinking_says_so_where_the_batch_cannot_be_kept(box):
 
 
 @pytest.mark.parametrize(
-    ("words", "lost", "cards", "wanted"),
+    ("words", "lost", "gpus", "wanted"),
     [
         (("--exclude-gpu", "0"), (), [1, 2], 2),
         (("--exclude-gpu", "0"), (1,), [2, 3], 2),
         (("--gpu", "4,5"), (5,), [4], 2),
     ],
 )
-def test_a_restart_holds_what_a_person_said_of_cards(box, words, lost, cards, wanted):
-    """Its own cards again, else a spare, else fewer: never one that was not meant."""
-    job = box.start(
+def test_a_restart_holds_what_a_person_said_of_gpus(inventory, words, lost, gpus, wanted):
+    """Its own GPUs again, else a spare, else fewer: never one that was not meant."""
+    job = inventory.start(
         "--profile", 2, *words, script="faults.py", FAULTS="1:15:pause-kill", STEPS="20"
     )
-    while not (box.marks / "1-15-pause-kill").exists():
+    while not (inventory.marks / "1-15-pause-kill").exists():
         assert job.poll() is None, job.stdout.read()
         time.sleep(0.01)
-    box.driver.set([*EIGHT, *(f"lost {index}" for index in lost)])
-    box.let_go()
-    (box.marks / "go").touch()
+    inventory.driver.set([*EIGHT, *(f"lost {index}" for index in lost)])
+    inventory.let_go()
+    (inventory.marks / "go").touch()
     code, said = ended(job)
-    (run,) = (box.folder / "runs").glob("*-faults")
+    (run,) = (inventory.folder / "runs").glob("*-faults")
     plan = json.loads((run / "plan.json").read_text())
 
     assert code == 0, said
-    assert (plan["attempt"], plan["gpu_indices"], plan["ranks_wanted"]) == (2, cards, wanted)
+    assert (plan["attempt"], plan["gpu_indices"], plan["ranks_wanted"]) == (2, gpus, wanted)
     assert {"--exclude-gpu": plan["exclude_gpus"], "--gpu": plan["gpus"]}[words[0]] == [words[1]]
     assert plan["port_asked"] is None

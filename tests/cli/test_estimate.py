@@ -127,12 +127,12 @@ def test_without_a_gpu_and_a_profile_there_is_the_need_alone(gpuops, python, ask
     assert answer.returncode == 0
     assert flag(asked(), "--ranks") == "1"
     assert "--room-bytes" not in asked()
-    assert "No card is known" in answer.stdout
+    assert "No GPU is known" in answer.stdout
     assert "needed" in answer.stdout
 
 
 def test_another_machine_can_be_simulated(gpuops, python, asked):
-    """Its cards are what it is compared with, a rank on each."""
+    """Its GPUs are what it is compared with, a rank on each."""
     answer = gpuops("rvq", "--simulate", "2x4090", "--python", python(ranks=2))
 
     assert answer.returncode == 0, answer.stderr
@@ -141,23 +141,23 @@ def test_another_machine_can_be_simulated(gpuops, python, asked):
 
 
 def test_on_cpus_nothing_is_beside_the_tensors(gpuops, python, asked):
-    """And there is no card to compare with; what was assumed is said."""
+    """And there is no GPU to compare with; what was assumed is said."""
     answer = gpuops("rvq", "-p", "cpu", "--python", python(device="cpu", assumed="52 joints"))
 
     assert answer.returncode == 0
     assert flag(asked(), "--device") == "cpu"
     assert "context" not in answer.stdout
-    assert "✓ No card is needed" in answer.stdout
+    assert "✓ No GPU is needed" in answer.stdout
     assert "assumed: 52 joints" in answer.stdout
 
 
 def test_a_machine_that_is_not_the_profiles_is_said(gpuops, python):
-    """The estimate is for the profile's cards, and the report says what is simulated."""
+    """The estimate is for the profile's GPUs, and the report says what is simulated."""
     answer = gpuops("rvq", "-p", "7x4090", "--simulate", "2xt4", "--python", python())
     on_cpu = gpuops("rvq", "-p", "cpu", "--simulate", "2xt4", "--python", python(device="cpu"))
     fitting = gpuops("rvq", "-p", "7x4090", "--simulate", "8x4090", "--python", python())
 
-    assert "2xt4 has 0 of the 7 cards that profile 7x4090 wants" in answer.stderr
+    assert "2xt4 has 0 of the 7 GPUs that profile 7x4090 wants" in answer.stderr
     assert answer.stdout.startswith("simulated: 2xt4\n")
     assert "profile cpu runs on the CPU" in on_cpu.stderr
     assert fitting.stderr == ""
@@ -183,11 +183,11 @@ def test_a_profiles_mistake_is_not_the_users(gpuops, tmp_path):
 
 
 def test_as_json_everything_is_there(gpuops, python):
-    """What was estimated, the card, the margin and the verdict."""
+    """What was estimated, the GPU, the margin and the verdict."""
     value = json.loads(gpuops("rvq", "-p", "7x4090", "--python", python(), "--json").stdout)
 
     assert value["estimate"]["needs"][0]["peak_bytes"] == 2 * GIB
-    assert value["card"]["memory_bytes"] == 24 * GIB
+    assert value["gpu"]["memory_bytes"] == 24 * GIB
     assert value["beside"]["nccl_bytes"] > 0
     assert value["verdict"]["fits"] is True
     assert value["verdict"]["largest"] == 1700

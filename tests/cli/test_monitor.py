@@ -20,9 +20,9 @@ EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090 util=97 power=2
 MONOTONIC_IN_SLOT = 48
 
 
-@pytest.fixture(name="box")
+@pytest.fixture(name="inventory")
 def _box(mock_driver, run):
-    """Eight cards, of which the run's ranks hold two."""
+    """Eight GPUs, of which the run's ranks hold two."""
     held = [f"proc gpu={index} pid={one.pid} mem=9000" for index, one in enumerate(run.ranks)]
     mock_driver.held = [*EIGHT, *held]
     mock_driver.set(mock_driver.held)
@@ -35,7 +35,7 @@ def _box(mock_driver, run):
 def _supervised(run):
     """Somebody looks after the run."""
     code = (
-        "import sys, pathlib; from gpuops.system import supervisors\n"
+        "import sys, pathlib; from gpuops.system.runs import supervisor_lock as supervisors\n"
         "with supervisors.only_one(pathlib.Path(sys.argv[1])): print(flush=True); input()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -48,10 +48,10 @@ def command(run, *words):
     return [sys.executable, "-m", "gpuops", "monitor", "--run", str(run.root), *words]
 
 
-def monitor(box, run, *words):
+def monitor(inventory, run, *words):
     return subprocess.run(
         command(run, *words),
-        env={**os.environ, **box.env},
+        env={**os.environ, **inventory.env},
         capture_output=True,
         text=True,
         timeout=60,
@@ -70,58 +70,58 @@ def silent_since(run, seconds):
 
 
 @pytest.mark.usefixtures("supervised")
-def test_once_is_an_answer_with_a_code(box, run):
-    """0 while all is well, 5 once a card is ill, 6 once a job hangs, 3 without a driver."""
-    fine = monitor(box, run, "--once", "--json")
-    box.set([*box.held, "lost 1"])
-    ill = monitor(box, run, "--once", "--json")
-    box.set(["init DRIVER_NOT_LOADED"])
-    blind = monitor(box, run, "--once")
-    box.set(box.held)
+def test_once_is_an_answer_with_a_code(inventory, run):
+    """0 while all is well, 5 once a GPU is ill, 6 once a job hangs, 3 without a driver."""
+    fine = monitor(inventory, run, "--once", "--json")
+    inventory.set([*inventory.held, "lost 1"])
+    ill = monitor(inventory, run, "--once", "--json")
+    inventory.set(["init DRIVER_NOT_LOADED"])
+    blind = monitor(inventory, run, "--once")
+    inventory.set(inventory.held)
     silent_since(run, 9000)
-    hung = monitor(box, run, "--once")
+    hung = monitor(inventory, run, "--once")
 
     assert [0, 5, 3, 6] == [one.returncode for one in (fine, ill, blind, hung)], fine.stdout
-    assert [0, 1] == [card["index"] for card in json.loads(fine.stdout)["cards"]]
+    assert [0, 1] == [gpu["index"] for gpu in json.loads(fine.stdout)["gpus"]]
     assert "degraded" == json.loads(ill.stdout)["health"]
     assert "driver is not loaded" in blind.stdout
     assert "HUNG" in hung.stdout
     assert "step 1 unchanged for 90" in hung.stdout
 
 
-def test_an_unsupervised_run_is_not_all_well(box, run):
+def test_an_unsupervised_run_is_not_all_well(inventory, run):
     """Nobody would start it again."""
-    assert 5 == monitor(box, run, "--once", "--json").returncode
+    assert 5 == monitor(inventory, run, "--once", "--json").returncode
 
 
-def test_a_run_that_does_not_run_is_as_it_ended(box, run):
+def test_a_run_that_does_not_run_is_as_it_ended(inventory, run):
     """Asked for by name, it is no empty board that looks well; a link to its folder is as good."""
     link = run.root.parent / "newest"
     link.symlink_to(run.root)
-    alive = monitor(box, run, "--run", f"{link}/.", "--once", "--json")
+    alive = monitor(inventory, run, "--run", f"{link}/.", "--once", "--json")
     run.ends()
-    lost = monitor(box, run, "--once", "--json")
+    lost = monitor(inventory, run, "--once", "--json")
 
     assert [run.name] == [job["run_id"] for job in json.loads(alive.stdout)["jobs"]]
     assert (1, True) == (lost.returncode, "does not run: it is lost" in lost.stderr), lost.stderr
 
 
-def test_looks_one_by_one_as_lines_of_json(box, run):
+def test_looks_one_by_one_as_lines_of_json(inventory, run):
     """An object a line, so many as were asked for."""
-    answer = monitor(box, run, "--count", "3", "--interval", "0.2", "--json")
+    answer = monitor(inventory, run, "--count", "3", "--interval", "0.2", "--json")
     boards = [json.loads(line) for line in answer.stdout.splitlines()]
 
     assert 3 == len(boards)
-    assert [1, 2, 3] == [len(board["cards"][0]["history"]) for board in boards]
+    assert [1, 2, 3] == [len(frame["gpus"][0]["history"]) for frame in boards]
     assert boards[0]["jobs"][0]["ranks"][1]["step"] == 1
 
 
-def test_figures_for_prometheus(box, run, tmp_path):
+def test_figures_for_prometheus(inventory, run, tmp_path):
     """In a file of its own, whole; a folder that is not there is said to be none."""
     path = tmp_path / "gpuops.prom"
-    answer = monitor(box, run, "--once", "--export-textfile", str(path))
+    answer = monitor(inventory, run, "--once", "--export-textfile", str(path))
     names = {family.name for family in text_string_to_metric_families(path.read_text())}
-    wrong = monitor(box, run, "--once", "--export-textfile", str(tmp_path / "no" / "x.prom"))
+    wrong = monitor(inventory, run, "--once", "--export-textfile", str(tmp_path / "no" / "x.prom"))
 
     assert (answer.returncode, answer.stdout) == (5, "")
     assert {"gpuops_gpu_power_watts", "gpuops_rank_step", "gpuops_health"} <= names
@@ -129,11 +129,11 @@ def test_figures_for_prometheus(box, run, tmp_path):
     assert "Traceback" not in wrong.stderr
 
 
-def test_a_pipe_that_closes_ends_it_quietly(box, run):
+def test_a_pipe_that_closes_ends_it_quietly(inventory, run):
     """As `| head` does."""
     with subprocess.Popen(
         command(run, "--interval", "0.2"),
-        env={**os.environ, **box.env},
+        env={**os.environ, **inventory.env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as child:
@@ -152,9 +152,9 @@ def test_a_pipe_that_closes_ends_it_quietly(box, run):
         (["--count", "0"], "greater than or equal to 1"),
     ],
 )
-def test_what_cannot_be_is_said_to_be_so(box, run, words, sentence):
+def test_what_cannot_be_is_said_to_be_so(inventory, run, words, sentence):
     """A sentence and exit code 2."""
-    answer = monitor(box, run, *words)
+    answer = monitor(inventory, run, *words)
 
     assert (2, True) == (answer.returncode, sentence in answer.stderr), answer.stderr
 
@@ -187,11 +187,11 @@ class Tmux:
 
 
 @pytest.fixture(name="tmux")
-def _tmux(box, run, tmp_path):
+def _tmux(inventory, run, tmp_path):
     """A shell in a terminal of 80 x 24, in which the monitor is typed."""
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed (`apt install tmux`)")
-    tmux = Tmux(tmp_path, {**os.environ, **box.env, "PS1": "$ ", "TERM": "xterm"})
+    tmux = Tmux(tmp_path, {**os.environ, **inventory.env, "PS1": "$ ", "TERM": "xterm"})
     tmux("new-session", "-d", "-s", "m", "-x", "80", "-y", "24", "sh")
     tmux("send-keys", "-t", "m", "stty -a | md5sum", "Enter")
     words = shlex.join(command(run, "--interval", "0.2"))
@@ -201,12 +201,12 @@ def _tmux(box, run, tmp_path):
 
 
 @pytest.mark.usefixtures("supervised")
-def test_a_night_in_a_terminal(tmux, box, run):
-    """Healthy, a card lost and back, a rank stopped, its page, a narrow window, and out."""
+def test_a_night_in_a_terminal(tmux, inventory, run):
+    """Healthy, a GPU lost and back, a rank stopped, its page, a narrow window, and out."""
     tmux.shows("FINE", "1/1000", "healthy", "ours")
-    box.set([*box.held, "lost 1"])
+    inventory.set([*inventory.held, "lost 1"])
     tmux.shows("DEGRADED", "LOST")
-    box.set(box.held)
+    inventory.set(inventory.held)
     tmux.shows("FINE", "GPU 1 answers again")
     silent_since(run, 9000)
     tmux.shows("HUNG", "unchanged for 90")

@@ -12,16 +12,16 @@ import pytest
 
 @pytest.fixture(name="preflight")
 def _preflight(tmp_path):
-    """What it says of a job of eight cards on a machine where one is lost and one is used."""
+    """What it says of a job of eight GPUs on a machine where one is lost and one is used."""
     claims = tmp_path / "claims"
-    (tmp_path / "box.yaml").write_text("cards: 8x4090\nbut: {3: lost}\n")
-    (tmp_path / "busy.yaml").write_text("cards: 8x4090\nbut: {3: {busy: {user: ana}}}\n")
+    (tmp_path / "host.yaml").write_text("gpus: 8x4090\nbut: {3: lost}\n")
+    (tmp_path / "busy.yaml").write_text("gpus: 8x4090\nbut: {3: {busy: {user: ana}}}\n")
     (tmp_path / "train.py").touch()
 
-    def run(*words, box="box.yaml"):
+    def run(*words, inventory="host.yaml"):
         said = subprocess.run(
             [sys.executable, "-m", "gpuops", "preflight", "./train.py", "--profile", "8x4090",
-             "--simulate", box, *words],
+             "--simulate", inventory, *words],
             cwd=tmp_path, env={**os.environ, "GPUOPS_LEASE_DIR": str(claims)},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
@@ -36,7 +36,7 @@ def severity(answer, check="gpus"):
     return next(one["severity"] for one in found if one["check"] == check)
 
 
-def test_missing_cards_are_an_error_that_shrinking_mends(preflight):
+def test_missing_gpus_are_an_error_that_shrinking_mends(preflight):
     """The rest is this machine's, and of no account to the simulated one."""
     refused = preflight("--json", "--force", "torch")
     shrunk = preflight("--json", "--force", "torch", "--shrink")
@@ -46,11 +46,11 @@ def test_missing_cards_are_an_error_that_shrinking_mends(preflight):
     assert severity(shrunk, "torch") != "error"
 
 
-def test_a_card_in_use_can_be_waited_for_or_shared(preflight):
+def test_a_gpu_in_use_can_be_waited_for_or_shared(preflight):
     """One that is lost can be neither."""
     for way in (("--wait",), ("--wait", "8h"), ("--force", "gpus")):
         words = ("--json", "--force", "torch", *way)
-        mended, hopeless = preflight(*words, box="busy.yaml"), preflight(*words)
+        mended, hopeless = preflight(*words, inventory="busy.yaml"), preflight(*words)
 
         assert (mended.returncode, severity(mended)) == (0, "warning")
         assert (hopeless.returncode, severity(hopeless)) == (1, "error")
@@ -62,7 +62,7 @@ def test_a_card_in_use_can_be_waited_for_or_shared(preflight):
         (("--force", "prot"), "did you mean port?"),
         (("--wait", "30min"), "30min is no time to wait"),
         (("--wait=soon",), "soon is no time to wait"),
-        (("--gpu", "0,1", "--nproc-per-node", "4"), "wants more cards than --gpu names"),
+        (("--gpu", "0,1", "--nproc-per-node", "4"), "wants more GPUs than --gpu names"),
     ],
 )
 def test_a_mistake_is_one_sentence(preflight, words, sentence):
@@ -75,7 +75,10 @@ def test_a_mistake_is_one_sentence(preflight, words, sentence):
 
 def test_a_simulated_machine_is_named_as_such(preflight):
     """First of all; this machine's torch and cores stop no plan for it."""
-    shown, told = preflight(box="busy.yaml"), preflight("--json", "--wait", box="busy.yaml")
+    shown, told = (
+        preflight(inventory="busy.yaml"),
+        preflight("--json", "--wait", inventory="busy.yaml"),
+    )
 
     assert shown.stdout.startswith("simulated: busy.yaml\n")
     assert "busy.yaml" == json.loads(told.stdout)["simulated"]

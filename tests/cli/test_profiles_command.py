@@ -132,7 +132,8 @@ def test_detect_without_a_gpu_writes_a_cpu_profile(gpuops, tmp_path):
     assert "there is no GPU" in made.stderr
     assert "profiles/mybox.yaml is written" in made.stderr
     assert "name: mybox\n" in (tmp_path / "profiles" / "mybox.yaml").read_text()
-    assert launch.returncode in {0, 1}, launch.stderr  # the box may be too small, or its port taken
+    # The host may be too small, or its port taken.
+    assert launch.returncode in {0, 1}, launch.stderr
     assert "mybox" == json.loads(launch.stdout)["plan"]["profile"]
 
 
@@ -160,13 +161,13 @@ def test_detect_refuses_what_no_launch_would_find(gpuops, tmp_path, words):
 
 
 def test_detect_writes_what_a_launch_takes(gpuops, driver):
-    """Eight cards, one with a display, one lost: the rest by UUID, with their reasons."""
+    """Eight GPUs, one with a display, one lost: the rest by UUID, with their reasons."""
     driver.set([*EIGHT, "lost 5", f"proc gpu=0 pid={os.getpid()} mem=300 type=G"])
     printed = gpuops("profiles", "detect", **driver.env)
-    gpuops("profiles", "detect", "--out", "profiles/box.yaml", **driver.env)
+    gpuops("profiles", "detect", "--out", "profiles/host.yaml", **driver.env)
     told = json.loads(gpuops("profiles", "detect", "--json", **driver.env).stdout)
     launch = gpuops(
-        "launch", "rvq", "-p", "box", "--force", "torch", "--dry-run", "--json", **driver.env
+        "launch", "rvq", "-p", "host", "--force", "torch", "--dry-run", "--json", **driver.env
     )
     plan = json.loads(launch.stdout)["plan"]
 
@@ -205,7 +206,7 @@ def test_count_names_what_cannot_be_used(gpuops, samples):
 def test_a_long_count_shows_on_a_terminal_how_far_it_is(samples, quiet_s):
     """After a moment, on stderr, and it is wiped away in the end."""
     code = (
-        "import sys; from gpuops.cli import data; from gpuops.system import datasets; "
+        "import sys; from gpuops.cli import data; from gpuops.system.trainers import datasets; "
         f"data.QUIET_S = {quiet_s}; datasets.TELL_EVERY = 5; "
         "sys.argv = ['gpuops', 'data', 'count', sys.argv[1], '--json']; "
         "from gpuops.cli import main; main()"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gpuops.cli import app
 from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
-from gpuops.core.run.telemetry import CardSample, Recording, Sample
+from gpuops.core.run.telemetry import GpuSample, Recording, Sample
 from gpuops.errors import GpuopsError
 from gpuops.system.runs import telemetry
 
@@ -46,7 +46,7 @@ def lines(*rows):
 
 
 def make(runs, name=ODD):
-    """A run of two attempts on two cards, the first of which hung; with odd characters."""
+    """A run of two attempts on two GPUs, the first of which hung; with odd characters."""
     root = runs / name
     target = {"kind": "script", "name": EVIL, "entry": "train.py"}
     write(root / "plan.json", {"run_id": name, "target": target, "nproc_per_node": 2})
@@ -90,7 +90,7 @@ def make(runs, name=ODD):
             cpu_cores=1.5,
             memory_bytes=GIB,
             gpus={
-                index: CardSample(
+                index: GpuSample(
                     utilization_pct=90, temperature_c=60, power_w=300, memory_used_bytes=GIB
                 )
                 for index in (0, 3)
@@ -99,7 +99,7 @@ def make(runs, name=ODD):
         for second in [*range(100), *range(110, 300)]
     ]
     (root / telemetry.NAME).write_bytes(telemetry.encode(Recording(samples=tuple(samples))))
-    write(root / "environment.json", {"host": EVIL, "cards": [EVIL], "torch": "2.13.0"})
+    write(root / "environment.json", {"host": EVIL, "gpus": [EVIL], "torch": "2.13.0"})
     write(root / "config_used.yaml", f"a: {EVIL}\n")
     return root
 
@@ -109,7 +109,7 @@ def run(*words):
 
 
 def test_the_terminal_shows_what_happened(runs):
-    """How long, how far, the loss, the cards, the attempts, and what went wrong."""
+    """How long, how far, the loss, the GPUs, the attempts, and what went wrong."""
     make(runs)
     shown = run("last").stdout
 
@@ -222,9 +222,9 @@ def test_values_are_shown_under_the_pointer(runs, page):
     said = (
         "new Promise((done) => { const charts = [...document.querySelectorAll('.chart')];"
         "const chart = charts.find((c) => c.querySelector('h3').textContent === 'GPU power');"
-        "const box = chart.querySelector('.plot').getBoundingClientRect();"
+        "const host = chart.querySelector('.plot').getBoundingClientRect();"
         "chart.querySelector('.plot').dispatchEvent(new PointerEvent(NAME, {bubbles: true,"
-        "clientX: box.left + box.width / 2, clientY: box.top + 5}));"
+        "clientX: host.left + host.width / 2, clientY: host.top + 5}));"
         "requestAnimationFrame(() => requestAnimationFrame(() => done(["
         "chart.querySelector('.where').textContent,"
         "...[...chart.querySelectorAll('output')].map((output) => output.textContent)]))) })"

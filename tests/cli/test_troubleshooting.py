@@ -19,10 +19,10 @@ os.execv("{python}", ["{python}", *words])
 """
 
 
-@pytest.fixture(name="small_card")
-def _small_card(tmp_path, workers, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
-    """Launch rvq on cards that hold so many samples a pass."""
-    python = tmp_path / "python-of-a-small-card"
+@pytest.fixture(name="small_gpu")
+def _small_gpu(tmp_path, workers, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
+    """Launch rvq on GPUs that hold so many samples a pass."""
+    python = tmp_path / "python-of-a-small-GPU"
     python.write_text(
         INTERPRETER.format(
             python=sys.executable, torchrun=workers / "torchrun.py", worker=workers / "memory.py"
@@ -52,18 +52,18 @@ def batches(folder):
     return [" ".join({said.strip() for said in of_one if said}) for of_one in logs]
 
 
-def test_a_batch_too_large_for_a_card_is_halved_and_the_step_keeps_it(small_card, tmp_path):
+def test_a_batch_too_large_for_a_gpu_is_halved_and_the_step_keeps_it(small_gpu, tmp_path):
     """CUDA out of memory: twice half the micro-batch, twice the passes, the same global batch."""
-    answer = small_card(4, "--batch_size", "16")
+    answer = small_gpu(4, "--batch_size", "16")
 
     assert answer.returncode == 0, answer.stderr
     assert batches(tmp_path) == [f"32 samples a step in {passes} passes" for passes in (1, 2, 4)]
     assert "half the micro-batch; restart 2" in " ".join(answer.stderr.split())
 
 
-def test_a_batch_that_never_fits_is_given_up_with_advice(small_card, tmp_path):
+def test_a_batch_that_never_fits_is_given_up_with_advice(small_gpu, tmp_path):
     """After two halvings: exit code 4, and what else makes a step smaller."""
-    answer = small_card(1, "--batch_size", "16")
+    answer = small_gpu(1, "--batch_size", "16")
     said = " ".join(answer.stderr.split())
 
     assert answer.returncode == 4

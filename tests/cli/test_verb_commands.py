@@ -67,7 +67,7 @@ def _handed(monkeypatch, tmp_path):
         assert answer.exit_code == 7, answer.output  # the module's
         python, module, said, cwd, added = calls.pop()
         assert python == sys.executable
-        assert added in ({"CUDA_VISIBLE_DEVICES": ""}, None)  # the run had no card
+        assert added in ({"CUDA_VISIBLE_DEVICES": ""}, None)  # the run had no GPU
         return module.removeprefix("trainers.rvq."), said.replace(str(here), "HERE"), cwd
 
     return typed

@@ -94,7 +94,7 @@ def test_the_shipped_profiles_are_listed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", PROFILES, ids=names(PROFILES))
 def test_a_profile_does_not_set_what_is_gpuops_own(path):
-    """Cards and heartbeats are decided at launch; torchrun sets the ranks."""
+    """GPUs and heartbeats are decided at launch; torchrun sets the ranks."""
     taken = set(environment.__code__.co_consts) | {"RANK", "LOCAL_RANK", "WORLD_SIZE"}
 
     assert set() == taken & set(profiles.load(str(path)).environment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis
-from gpuops.core.supervision.restart import Ended, RestartPolicy
+from gpuops.core.supervision.restart import FailedAttempt, RestartPolicy
 
 POLICY = RestartPolicy(max_restarts=3, window_s=3600, backoff_s=(1, 2, 5), max_fruitless=8)
 NOW_S = 10_000.0
@@ -20,7 +20,7 @@ def ended(kind="signal", *, at_s=0.0, gpu=1, **changes):
     cause = Diagnosis(
         kind=kind, rank=1, gpu=gpu, why="rank 1 was killed", advice="Look at it.", sure=True
     )
-    begun = Ended(
+    begun = FailedAttempt(
         number=1,
         started_s=NOW_S + at_s - 60,
         ended_s=NOW_S + at_s,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from hang_jobs import LOOK_S, Job, World, always, log_normal, observations
 
-from gpuops.core.hang.detector import HangPolicy, Hung, Suspect, Watch, judge, look
+from gpuops.core.hang.detector import HangPolicy, HangState, Hung, Suspect, judge, update
 
 DEFAULT = HangPolicy()
 
@@ -79,17 +79,17 @@ def struck(
     victim: Prey, fault: Fault, rng: random.Random, most_s: float = 2e5
 ) -> tuple[float | None, float | None]:
     """Seconds from the last progress to suspicion, and to being hung; ``None`` is never."""
-    world, watch = World(), Watch(most_s=math.inf)
+    world, watch = World(), HangState(most_s=math.inf)
     count = rng.randint(victim.first, 1500) if victim.phase == "train" else rng.randint(1, 3)
     count = 1 if victim.phase == "start" else count
     for seen in observations(victim.job, world, rng, end=victim.phase, count=count):
-        watch = look(watch, seen)
+        watch = update(watch, seen)
     begin_s, suspect_s = world.now_s, None
     world.states[1] = fault.state
     phase_s = rng.random() * LOOK_S  # where between two looks it strikes
     while (silence_s := world.now_s - begin_s) < most_s:
         world.passes(max(LOOK_S, silence_s / 100) if silence_s else phase_s, fault.cpu)
-        watch = look(watch, world.observed())
+        watch = update(watch, world.observed())
         verdict = judge(watch, victim.policy)
         if isinstance(verdict, (Suspect, Hung)) and suspect_s is None:
             suspect_s = world.now_s - begin_s

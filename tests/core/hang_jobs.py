@@ -2,8 +2,8 @@
 
 A job is a sequence of silences, each ended by a sign. It is looked at twice a second; or, where a
 million steps would take too long so, as each long silence begins and just before it ends, when it
-is at its worst. Then all the time between two looks counts (``Watch.most_s`` is lifted), so that
-nothing is forgiven.
+is at its worst. Then all the time between two looks counts (``HangState.most_s`` is lifted), so
+that nothing is forgiven.
 """
 
 # ruff: noqa: S311 - chance, no secrets
@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 from gpuops.core.hang.detector import (
     HangPolicy,
+    HangState,
     Hung,
     Observation,
     RankVitals,
     Suspect,
     Verdict,
-    Watch,
     judge,
-    look,
+    update,
 )
 from gpuops.heartbeat import Beat
 
@@ -318,10 +318,10 @@ def watched(scenario: Scenario, steps: int, seed: int) -> Tally:
         if scenario.drawn:
             job = drawn(job, rng)
         policy = HangPolicy(phased=job.beats and job.phases)
-        watch = Watch() if scenario.dense else Watch(most_s=math.inf)
+        watch = HangState() if scenario.dense else HangState(most_s=math.inf)
         before: Verdict | None = None
         for seen in observations(job, World(), rng, dense=scenario.dense):
-            watch = look(watch, seen)
+            watch = update(watch, seen)
             verdict = judge(watch, policy)
             tally.looks += 1
             tally.suspicions += isinstance(verdict, Suspect) and not isinstance(before, Suspect)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hang_jobs import LOOK_S, World
 
-from gpuops.core.hang.detector import HangPolicy, Watch, judge, look
+from gpuops.core.hang.detector import HangPolicy, HangState, judge, update
 
 PHASED, SCRIPT = HangPolicy(phased=True), HangPolicy()
 BUSY, QUIET = (1.0,), (0.0,)
@@ -18,12 +18,12 @@ class Job:
     def __init__(self, policy=PHASED, ranks=2):
         self.policy = policy
         self.world = World(ranks=ranks)
-        self.watch = Watch()
+        self.watch = HangState()
         self.step = 0
         self.sees()
 
     def sees(self, **changes):
-        self.watch = look(self.watch, replace(self.world.observed(), **changes))
+        self.watch = update(self.watch, replace(self.world.observed(), **changes))
         return self
 
     def silent(self, seconds, cpu=BUSY, **changes):

@@ -1,11 +1,11 @@
-"""Machines, cards and jobs as values: all is well with them, but for what a test changes."""
+"""Machines, GPUs and jobs as values: all is well with them, but for what a test changes."""
 
 from __future__ import annotations
 
 from gpuops.core.launch.choice import Choice
 from gpuops.core.launch.profile import Gpus, Profile
-from gpuops.core.machine.device import Box, Device, Memory, Pcie
-from gpuops.core.machine.snapshot import Interface, Interpreter, NodeSnapshot
+from gpuops.core.machine.device import Device, GpuInventory, Memory, Pcie
+from gpuops.core.machine.snapshot import HostSnapshot, Interface, Interpreter
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.units import GIB
 
@@ -20,8 +20,8 @@ ETH0 = Interface(name="eth0", addresses=("192.0.2.7", "2001:db8::7"))
 DOCKER0 = Interface(name="docker0", addresses=("172.17.0.1",))
 
 
-def card(index=0, **changes):
-    """A card of a server, free and well."""
+def gpu(index=0, **changes):
+    """A GPU of a server, free and well."""
     facts = {
         "uuid": f"GPU-{index}",
         "name": "NVIDIA H100 80GB HBM3",
@@ -49,15 +49,15 @@ def card(index=0, **changes):
     return Device(index=index, **{**facts, **changes})
 
 
-def box(*cards, driver="570.86.10", cuda=(12, 8)):
-    """A driver and the cards that it shows."""
-    return Box(driver=driver, cuda=cuda, devices=cards)
+def inventory(*gpus, driver="570.86.10", cuda=(12, 8)):
+    """A driver and the GPUs that it shows."""
+    return GpuInventory(driver=driver, cuda=cuda, devices=gpus)
 
 
-def node(**changes):
+def snapshot(**changes):
     """A machine on which all is well."""
     facts = {
-        "hostname": "box",
+        "hostname": "inventory",
         "now_s": NOW_S,
         "cpu_cores": 8,
         "memory_total_bytes": 64 * GIB,
@@ -72,9 +72,9 @@ def node(**changes):
         "interfaces": (LO, ETH0),
         "port_free": True,
         "interpreter": PYTHON,
-        "box": box(card(0), card(1)),
+        "inventory": inventory(gpu(0), gpu(1)),
     }
-    return NodeSnapshot(**{**facts, **changes})
+    return HostSnapshot(**{**facts, **changes})
 
 
 def needs(**changes):
@@ -89,7 +89,7 @@ def needs(**changes):
     return Requirements(**{**facts, **changes})
 
 
-def on(*cards, refused=()):
-    """What a job needs that has chosen these cards."""
-    choice = Choice(wanted=len(cards), devices=cards, refused=refused)
-    return needs(workers=len(cards), choice=choice)
+def on(*gpus, refused=()):
+    """What a job needs that has chosen these GPUs."""
+    choice = Choice(wanted=len(gpus), devices=gpus, refused=refused)
+    return needs(workers=len(gpus), choice=choice)

@@ -1,16 +1,16 @@
-"""A box that is watched, with a clock that is advanced by hand."""
+"""A host that is watched, with a clock that is advanced by hand."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from job_processes import RUN, rank, torchrun
-from machines import box, card
+from machines import gpu, inventory
 
 from gpuops.core.hang.observation import Observation, RankVitals
 from gpuops.core.machine.device import GpuProcess
 from gpuops.core.monitor.jobs import TrainingJob
-from gpuops.core.monitor.monitor import Monitor, board, follow
+from gpuops.core.monitor.monitor import Monitor, follow, frame
 from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
 from gpuops.heartbeat import Beat
 
@@ -19,7 +19,7 @@ RUN_DIR = "/runs/20261121-061230-rvq"
 
 
 class Scene:
-    """A job of some ranks, a card each, that takes a step a look; and what is seen of it all."""
+    """A job of some ranks, a GPU each, that takes a step a look; and what is seen of it all."""
 
     def __init__(self, ranks=2, interval_s=2.0, **facts):
         self.clock_s, self.interval_s = 1000.0, interval_s
@@ -27,15 +27,15 @@ class Scene:
         self.facts = RunFacts(target="rvq", profile="7x4090", **facts)
         self.steps = dict.fromkeys(range(ranks), 0)
         self.beats, self.state, self.attempt = {}, "S", 1
-        self.cards = {index: self.held(index) for index in range(ranks)}
+        self.gpus = {index: self.held(index) for index in range(ranks)}
         self.jobs, self.noted, self.gaps, self.ended = [0], (), {}, {}
         self.changes, self.supervised, self.between, self.log_bytes = {}, True, (), None
 
     def held(self, index, **changes):
-        """A card at work for a rank."""
+        """A GPU at work for a rank."""
         used = {"utilization_pct": 97, "power_w": 290.0, "memory_used_bytes": 64 * 1024**3}
         pid = GpuProcess(pid=20 + index, user="mei", memory_bytes=64 * 1024**3)
-        return card(index, **{**used, "processes": (pid,), **changes})
+        return gpu(index, **{**used, "processes": (pid,), **changes})
 
     def beat(self, *ranks, step=None, phase="train", **said):
         """Some ranks say where they are."""
@@ -57,7 +57,7 @@ class Scene:
         self.clock_s += self.interval_s if after_s is None else after_s
         self.monitor = follow(self.monitor, self.sample())
         self.noted, self.ended = (), {}
-        return board(self.monitor)
+        return frame(self.monitor)
 
     def starts(self, ago_s):
         """The job's torchrun was started some time ago."""
@@ -83,7 +83,7 @@ class Scene:
             for number in self.steps
         )
         ranks = tuple(
-            rank(20 + number, 10, number, environment=RUN, gpus=(number,) * (number in self.cards))
+            rank(20 + number, 10, number, environment=RUN, gpus=(number,) * (number in self.gpus))
             for number in self.steps
         )
         job = TrainingJob(
@@ -103,11 +103,11 @@ class Scene:
             supervised=self.supervised,
             noted=self.noted,
         )
-        cards = self.cards.values() if self.jobs else map(card, self.cards)
+        gpus = self.gpus.values() if self.jobs else map(gpu, self.gpus)
         return Sample(
             at_s=DAY_S + self.clock_s,
             clock_s=self.clock_s,
-            box=replace(box(*cards), gaps=self.gaps),
+            inventory=replace(inventory(*gpus), gaps=self.gaps),
             jobs=tuple(one for _ in self.jobs),
             between=frozenset(self.between),
             ended=self.ended,
@@ -119,4 +119,4 @@ class Scene:
 
 
 def words(seen):
-    return [happening.words for happening in seen.happenings]
+    return [change.words for change in seen.changes]

@@ -7,7 +7,7 @@ import signal
 
 from gpuops.launch import claim
 from gpuops.launch.prepare import prepare
-from gpuops.launch.request import Order
+from gpuops.launch.request import LaunchOptions
 from gpuops.system import leases
 from gpuops.system.processes.process import SignalQueue
 
@@ -15,10 +15,10 @@ from gpuops.system.processes.process import SignalQueue
 def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
     monkeypatch, tmp_path, own_port, workers
 ):
-    """Who does not wait for cards is not ended by it: a run between two attempts is stopped."""
+    """Who does not wait for GPUs is not ended by it: a run between two attempts is stopped."""
     assert own_port
     monkeypatch.chdir(tmp_path)
-    order = Order(name=str(workers / "beats.py"), profile="cpu")
+    order = LaunchOptions(name=str(workers / "beats.py"), profile="cpu")
     hold = leases.hold
 
     def hold_and_be_asked(*things):

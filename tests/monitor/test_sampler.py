@@ -23,7 +23,7 @@ NAME = "20261121-061230-watched"  # of the fixture
 
 @pytest.fixture(name="driver")
 def _driver(mock_driver, monkeypatch, run):
-    """Eight cards, of which the ranks hold the first two, and a stranger the third."""
+    """Eight GPUs, of which the ranks hold the first two, and a stranger the third."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(mock_driver.lib))
     monkeypatch.setenv("MOCK_NVML_STATE", str(mock_driver.state))
     mock_driver.held = [
@@ -36,30 +36,30 @@ def _driver(mock_driver, monkeypatch, run):
     mock_driver.set([])
 
 
-def ours(board, run):
+def ours(frame, run):
     """Its own job: other tests have theirs on this machine."""
-    return next((job for job in board.jobs if job.run_dir == str(run.root)), None)
+    return next((job for job in frame.jobs if job.run_dir == str(run.root)), None)
 
 
-def test_a_run_its_cards_and_a_stranger(driver, run):
-    """Each rank with its card and its beat; what the run was told to leave alone; who else is."""
+def test_a_run_its_gpus_and_a_stranger(driver, run):
+    """Each rank with its GPU and its beat; what the run was told to leave alone; who else is."""
     assert driver
     run.steps()
     with Sampler(2.0, patient=True) as sampler:
-        board = sampler.look()
-    job = ours(board, run)
+        frame = sampler.look()
+    job = ours(frame, run)
 
     assert ("rvq", "2x4090", False) == (job.target, job.profile, job.supervised)
     assert [(0, (0,), 1), (1, (1,), 1)] == [(r.rank, r.gpus, r.step) for r in job.ranks]
     assert [rank.pid for rank in run.ranks] == [rank.pid for rank in job.ranks]
     assert job.ranks[0].data_wait == 0.25
-    states = [card.state for card in board.cards]
+    states = [gpu.state for gpu in frame.gpus]
     assert ["ok", "ok", "busy-other", "ok", "ok", "ok", "ok", "excluded"] == states
-    assert [(2, os.getppid())] == [(one.gpu, one.pid) for one in board.strangers]
+    assert [(2, os.getppid())] == [(one.gpu, one.pid) for one in frame.strangers]
 
 
 def test_the_world_changes_under_it(driver, run):
-    """Cards lost and back, a driver unloaded, ghost memory, a rank stopped, a folder deleted."""
+    """GPUs lost and back, a driver unloaded, ghost memory, a rank stopped, a folder deleted."""
     run.steps()
     with Sampler(0.2) as sampler:
         sampler.look()
@@ -76,15 +76,15 @@ def test_the_world_changes_under_it(driver, run):
         run.ends()
         gone = sampler.look()
 
-    assert ("lost", "busy-other") == (lost.cards[3].state, lost.cards[4].state)
+    assert ("lost", "busy-other") == (lost.gpus[3].state, lost.gpus[4].state)
     assert [(2, "known"), (4, "gone")] == [(one.gpu, one.whose) for one in lost.strangers]
-    assert 8 == len(unloaded.cards)
-    assert {"unreadable"} == {card.state for card in unloaded.cards}
-    assert "ok" == back.cards[3].state
+    assert 8 == len(unloaded.gpus)
+    assert {"unreadable"} == {gpu.state for gpu in unloaded.gpus}
+    assert "ok" == back.gpus[3].state
     assert ["S", "T"] == [rank.process for rank in ours(back, run).ranks]
     assert [None, None] == [rank.step for rank in ours(deleted, run).ranks]
     assert ours(gone, run) is None
-    assert f"{NAME} has gone" in [happening.words for happening in gone.happenings]
+    assert f"{NAME} has gone" in [change.words for change in gone.changes]
 
 
 def test_torn_files_stop_nobody(driver, run):
@@ -115,11 +115,11 @@ def test_what_a_run_notes_is_told_once(driver, run):
         accused, again = sampler.look(), sampler.look()
 
     assert "python spin: rank 1 computes on and on" == ours(accused, run).diagnosis
-    assert 1 == sum("restarts: from" in one.words for one in again.happenings)
+    assert 1 == sum("restarts: from" in one.words for one in again.changes)
 
 
 def test_a_stuck_driver_does_not_hold_the_looks_up(driver, run):
-    """The period is kept within a tenth, and the card says since when it does not answer."""
+    """The period is kept within a tenth, and the GPU says since when it does not answer."""
     interval_s = 0.4
     with Looks(interval_s) as looks:
         first = next_board(looks)
@@ -128,9 +128,9 @@ def test_a_stuck_driver_does_not_hold_the_looks_up(driver, run):
         driver.set(driver.held)
     steady = [later.at_s - sooner.at_s for sooner, later in itertools.pairwise(boards[3:])]
 
-    assert "ok" == first.cards[5].state
-    assert "stuck" == boards[-1].cards[5].state
-    assert "has not answered" in boards[-1].cards[5].fault
+    assert "ok" == first.gpus[5].state
+    assert "stuck" == boards[-1].gpus[5].state
+    assert "has not answered" in boards[-1].gpus[5].fault
     assert sorted(steady)[len(steady) // 2] == pytest.approx(interval_s, rel=0.1)
     assert run.ranks[0].poll() is None
 
@@ -183,6 +183,6 @@ def test_the_first_look_of_a_night_knows_it(run):
             struct.pack_into("<d", data, slot + 48, time.monotonic() - 9000)
         path.write_bytes(data)
     with Sampler(2.0) as sampler:
-        board = sampler.look()
+        frame = sampler.look()
 
-    assert ("hung", "hung") == (ours(board, run).standing, board.health)
+    assert ("hung", "hung") == (ours(frame, run).health, frame.health)

@@ -49,8 +49,8 @@ def command(answer):
     return environment, words[start:end], words[end + 1 :]
 
 
-def test_seven_cards_and_card_0_left_alone(script):
-    """train_8x4090.sh: cards 1 to 7, 80 windows on each, the flags of the guide on top."""
+def test_seven_gpus_and_gpu_0_left_alone(script):
+    """train_8x4090.sh: GPUs 1 to 7, 80 windows on each, the flags of the guide on top."""
     flags = ("--batch_size", "160", "--width", "1536", "--depth", "5", "--num_quantizers", "16")
     answer = script("train_8x4090.sh", *flags, "--data_path", "synthetic", *DRY)
     environment, torchrun, trainer = command(answer)
@@ -65,26 +65,26 @@ def test_seven_cards_and_card_0_left_alone(script):
 
 
 @pytest.mark.parametrize(
-    ("cards", "total", "passes"), [(8, 1024, "1 pass"), (4, 512, "1 pass"), (4, 1024, "2 passes")]
+    ("gpus", "total", "passes"), [(8, 1024, "1 pass"), (4, 512, "1 pass"), (4, 1024, "2 passes")]
 )
-def test_a_batch_size_of_all_cards_together(script, cards, total, passes):
-    """train_multi_gpu_custom.sh: --batch_size is what a step sees, on any number of cards."""
+def test_a_batch_size_of_all_gpus_together(script, gpus, total, passes):
+    """train_multi_gpu_custom.sh: --batch_size is what a step sees, on any number of GPUs."""
     answer = script(
-        "train_multi_gpu_custom.sh", "--n_gpus", str(cards), "--batch_size", str(total),
+        "train_multi_gpu_custom.sh", "--n_gpus", str(gpus), "--batch_size", str(total),
         "--master_port", "29501", "--data", "synthetic", *DRY,
     )  # fmt: skip
     _, torchrun, trainer = command(answer)
 
-    assert f"batch_size {total}: so many windows a step over all cards together" in answer.stderr
-    assert f"global batch {total} = {cards} workers x {passes} of" in answer.stderr
-    assert {f"--nproc-per-node={cards}", "--master-port=29501"} <= set(torchrun)
+    assert f"batch_size {total}: so many windows a step over all GPUs together" in answer.stderr
+    assert f"global batch {total} = {gpus} workers x {passes} of" in answer.stderr
+    assert {f"--nproc-per-node={gpus}", "--master-port=29501"} <= set(torchrun)
     assert ["--global-batch", str(total)] == trainer[-2:]
     assert "--preset seamless" in " ".join(trainer)
 
 
 @pytest.mark.parametrize("spelled", ["--batch_size=512", "--batch-size=512", "--batch-size 512"])
 def test_every_spelling_means_the_total(script, spelled):
-    """None of them reaches the trainer, for which it is the batch of one card."""
+    """None of them reaches the trainer, for which it is the batch of one GPU."""
     words = ("--n-gpus=2", *spelled.split(), "--data", "synthetic")
     _, torchrun, trainer = command(script("train_multi_gpu_custom.sh", *words, *DRY))
 
@@ -98,11 +98,11 @@ def test_the_scripts_help_says_so(script):
     answer = script("train_multi_gpu_custom.sh", "--help")
 
     assert answer.returncode == 0
-    assert "--batch_size is the total of all cards together" in answer.stdout
+    assert "--batch_size is the total of all GPUs together" in answer.stdout
 
 
 def test_the_whole_training(script):
-    """train_complete.sh: eight cards, 1024 windows a step, five lengths; and what follows."""
+    """train_complete.sh: eight GPUs, 1024 windows a step, five lengths; and what follows."""
     answer = script("train_complete.sh", "--data", "synthetic", "--total_iter", "50", *DRY)
     _, torchrun, trainer = command(answer)
     said = " ".join(trainer)
@@ -135,5 +135,5 @@ def test_monitor_takes_seconds_and_a_count(script, mock_driver, monkeypatch):
 
     assert (0, 2) == (answer.returncode, nothing.returncode), answer.stderr
     boards = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert [1, 1] == [len(board["cards"]) for board in boards]
+    assert [1, 1] == [len(board["gpus"]) for board in boards]
     assert "--interval 0.1 is too short" in nothing.stderr

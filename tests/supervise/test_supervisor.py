@@ -15,7 +15,7 @@ from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile, Stop
 from gpuops.core.supervision.state_machine import Phase
-from gpuops.supervise.observer import Watching
+from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import begin, watch
 from gpuops.system.processes import process
 from gpuops.system.runs import run_dir, telemetry
@@ -114,13 +114,13 @@ def test_who_only_looks_records_nothing(launch_plan):
     job = begin(launch, root)
     with (
         process.SignalQueue() as signals,
-        Watching(launch, root / "checkpoints", None, HangPolicy()) as eyes,
+        AttemptObserver(launch, root / "checkpoints", None, HangPolicy()) as observer,
     ):
         while job.poll() is None:
             list(signals.wait(job.pid, 0.05))
-            eyes.look(job)
+            observer.poll(job)
 
-    assert eyes.progress.step == 5
+    assert observer.progress.step == 5
     assert () == telemetry.read(root).samples
 
 

@@ -1,4 +1,4 @@
-"""Claims on cards: kernel locks that all users see, and that go with their holder."""
+"""Claims on GPUs: kernel locks that all users see, and that go with their holder."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _place(tmp_path, monkeypatch):
 
 
 def elsewhere(*uuids):
-    """Another process that holds cards."""
+    """Another process that holds GPUs."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, *uuids], stdout=subprocess.PIPE, text=True
     )
@@ -71,7 +71,7 @@ def end(process):
     process.stdout.close()
 
 
-def test_a_card_is_held_once():
+def test_a_gpu_is_held_once():
     """Who comes second is told, and holds nothing of what was asked for."""
     with leases.hold([A, B], ME):
         with pytest.raises(TakenError, match=f"{B} was claimed"), leases.hold([B, C], ME):
@@ -82,7 +82,7 @@ def test_a_card_is_held_once():
     assert leases.holders() == {}
 
 
-def test_a_port_is_held_like_a_card():
+def test_a_port_is_held_like_a_gpu():
     """Two launches at the same instant do not meet at one rendezvous."""
     with leases.hold([leases.port(29501), A], ME):
         with pytest.raises(TakenError), leases.hold([leases.port(29501)], ME):
@@ -126,7 +126,7 @@ def test_the_kernel_frees_what_a_killed_holder_held():
 
 
 def test_who_inherits_the_descriptors_holds_the_claim():
-    """A launch may die: the job's reaper keeps the cards."""
+    """A launch may die: the job's reaper keeps the GPUs."""
     with leases.hold([A], ME) as held:
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"],
@@ -249,7 +249,7 @@ def test_what_a_holder_says_cannot_play_with_the_terminal(place):
 
 
 def test_a_long_ticket_is_read_whole():
-    """Sixty-four cards, and a run in the deepest of folders."""
+    """Sixty-four GPUs, and a run in the deepest of folders."""
     uuids = [f"GPU-{number:036}" for number in range(64)]
     deep = leases.me("rvq-1", "/é" * 2000)
     with leases.wait_in_line(uuids, 64, deep):

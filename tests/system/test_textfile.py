@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gpuops.core.monitor.frame import Board, CardRow, JobRow, RankRow
+from gpuops.core.monitor.frame import Frame, GpuRow, JobRow, RankRow
 from gpuops.errors import GpuopsError
 from gpuops.system import textfile
 
-BOARD = Board(
+BOARD = Frame(
     at_s=1.8e9,
     health="hung",
-    cards=(
-        CardRow(index=0, uuid="GPU-0", name='an "odd" \\ name', utilization_pct=50, power_w=70.0),
-        CardRow(index=1, uuid="GPU-1", state="lost"),
+    gpus=(
+        GpuRow(index=0, uuid="GPU-0", name='an "odd" \\ name', utilization_pct=50, power_w=70.0),
+        GpuRow(index=1, uuid="GPU-1", state="lost"),
     ),
     jobs=(
-        JobRow(name="a", run_dir="/runs/a", standing="hung", ranks=(RankRow(rank=0, step=812),)),
+        JobRow(name="a", run_dir="/runs/a", health="hung", ranks=(RankRow(rank=0, step=812),)),
         JobRow(name="a", run_dir="/other/a", ranks=(RankRow(rank=0, step=3, loss=0.25),)),
-        JobRow(name="pid 7", ours=False, standing="left alone", ranks=(RankRow(rank=None),)),
+        JobRow(name="pid 7", ours=False, health="left alone", ranks=(RankRow(rank=None),)),
     ),
 )
 
@@ -54,7 +54,7 @@ def test_what_is_known_is_there(figures):
 
 
 def test_what_is_not_known_is_not_there(figures):
-    """A lost card has no temperature; it is not 0 °C cold."""
+    """A lost GPU has no temperature; it is not 0 °C cold."""
     assert [] == of(figures, "gpu_power_watts", gpu="1")
     assert [] == of(figures, "gpu_temperature_celsius")
 

@@ -19,7 +19,7 @@ def _read(tmp_path):
     """Reads a text as a file."""
 
     def read(content):
-        path = tmp_path / "box.yaml"
+        path = tmp_path / "host.yaml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return read_yaml(path)
 
@@ -35,7 +35,7 @@ def _refusal(read):
             read(content)
         assert "\n" not in caught.value.message
         assert "\n" not in caught.value.hint
-        assert "box.yaml" in caught.value.message
+        assert "host.yaml" in caught.value.message
         return caught.value
 
     return refusal
@@ -72,7 +72,7 @@ def test_plain_yaml_is_read(read, text, value):
 )
 def test_what_does_not_parse_is_named_by_line(refusal, text, line):
     """File and line, and the line itself where there is one."""
-    assert f"box.yaml, line {line}: " in refusal(text).message
+    assert f"host.yaml, line {line}: " in refusal(text).message
 
 
 def test_the_line_is_shown(refusal):

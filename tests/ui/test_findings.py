@@ -99,4 +99,4 @@ def test_words_of_other_people_are_no_markup():
     shown = text_of(findings.findings([ok("data", "[bold]x[/] :warning:")]))
 
     assert "[bold]x[/] :warning:" in shown
-    assert "[red]" in text_of(findings.error(UsageError("a [red] card", "leave [it]")))
+    assert "[red]" in text_of(findings.error(UsageError("a [red] GPU", "leave [it]")))

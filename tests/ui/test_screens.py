@@ -10,7 +10,7 @@ from gpuops.cli import output
 from gpuops.core.run.record import Attempt, RunRecord
 from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.state_machine import Phase
-from gpuops.core.supervision.summary import Closing, Ended, next_commands
+from gpuops.core.supervision.summary import FailureSummary, RunSummary, next_commands
 from gpuops.ui import launches, runs, words
 
 
@@ -103,7 +103,7 @@ def test_stopping_says_what_is_awaited():
 
 def test_the_closing_summary_has_it_all():
     """How it ended, the loss from and to, the places from here, the next commands."""
-    ended = Closing(
+    ended = RunSummary(
         run_id="r1",
         ending="finished",
         exit_code=0,
@@ -134,7 +134,9 @@ def test_a_failure_is_told_in_full(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     path = f"/home/somebody/{'deep/' * 16}logs/attempt-3/rank-0/stderr.log"
     sentence = f"error: none of the checkpoints in {path} is whole: {'word ' * 20}end"
-    ended = Ended(rank=0, how="exit code 1", last_words=(sentence,), log=path, hint="hint " * 30)
+    ended = FailureSummary(
+        rank=0, how="exit code 1", last_words=(sentence,), log=path, hint="hint " * 30
+    )
     output.comment(launches.failed(ended))
     shown = capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""A trainer whose card holds no more than FITS samples a pass; takes the flags of rvq."""
+"""A trainer whose GPU holds no more than FITS samples a pass; takes the flags of rvq."""
 
 import os
 import sys

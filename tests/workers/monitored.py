@@ -12,7 +12,7 @@ import os
 import sys
 import termios
 
-from gpuops.core.monitor.frame import Board, CardRow, JobRow, RankRow
+from gpuops.core.monitor.frame import Frame, GpuRow, JobRow, RankRow
 from gpuops.ui.monitor import terminal
 
 BEGIN_S = 1_800_000_000.0
@@ -30,9 +30,9 @@ class Boards:
         if self.made == 3 and "CRASH" in os.environ:
             raise RuntimeError("no such board")
         ranks = tuple(RankRow(rank=i, pid=100 + i, step=7) for i in range(40))
-        return Board(
+        return Frame(
             at_s=BEGIN_S + self.made,
-            cards=tuple(CardRow(index=i, utilization_pct=10 * i) for i in range(2)),
+            gpus=tuple(GpuRow(index=i, utilization_pct=10 * i) for i in range(2)),
             jobs=(
                 JobRow(name="first", ranks=ranks),
                 JobRow(name="second", ranks=ranks[:1]),

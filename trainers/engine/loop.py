@@ -23,7 +23,7 @@ from trainers.engine.malloc import keep_freed_memory
 from trainers.engine.metrics import out_of_patience
 from trainers.engine.optim import autocast_dtype
 from trainers.engine.progress import Progress
-from trainers.engine.step_sync import Agreement, stop_on_signal
+from trainers.engine.step_sync import StepSync, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +129,7 @@ def fit(
         )
     heartbeat.beat(state.step, total_steps=total, phase="start")
     with stop_on_signal() as stop:
-        agreement = Agreement(world, stop)
+        sync = StepSync(world, stop)
         with progress.paused():
             upkeep.catch_up()
         stream = batches.stream(state.epoch, state.batch)
@@ -138,7 +138,7 @@ def fit(
             # ------------------------------------------------------------- one step
             values = passes.gradients(stream, progress)
             passes.clip(grad_clip, values)
-            report = agreement.send(state.step + 1, values)
+            report = sync.send(state.step + 1, values)
             lr = state.optimizer.param_groups[0]["lr"]
             update(state)
             passes.clear()
@@ -153,7 +153,7 @@ def fit(
                 stopped_by = report.stop
             if stopped_by is None and not upkeep.is_due():
                 continue
-            late = agreement.flush()
+            late = sync.flush()
             if late is not None:
                 progress.note(late)
                 stopped_by = stopped_by or late.stop

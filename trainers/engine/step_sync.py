@@ -88,7 +88,7 @@ class _Pending:
     copied: torch.cuda.Event
 
 
-class Agreement:
+class StepSync:
     """Sends this rank's part of a step, and gives back what all ranks sent.
 
     The vector of P values and W ranks: P sums, then W x P marks of what is not finite, then one

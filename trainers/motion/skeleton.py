@@ -210,10 +210,10 @@ def find_mirror(skeleton: Skeleton, mean_rotations: NDArray[np.float64]) -> Mirr
         if not fitting or (parent >= 0 and skeleton.parents[pairs[joint]] != pairs[parent]):
             return None
         there = mean_rotations[pairs[joint]]
-        agreement = [
+        sync = [
             float(np.sum(there * (above[:, None] * mean_rotations[joint] * s))) for s in fitting
         ]
-        best = fitting[int(np.argmax(agreement))]
+        best = fitting[int(np.argmax(sync))]
         signs.append((float(best[0]), float(best[1]), float(best[2])))
     return Mirror(joints=tuple(pairs), signs=tuple(signs))
 

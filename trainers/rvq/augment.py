@@ -46,7 +46,7 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variation:
+class Augmentation:
     """What a config asks for, worked out for a skeleton."""
 
     mirror: tuple[NDArray[np.int64], NDArray[np.float32]] | None
@@ -115,7 +115,9 @@ class Variation:
         ]
 
 
-def variation(config: DatasetConfig, rotation: str, skeleton: Skeleton | None) -> Variation | None:
+def augmentation(
+    config: DatasetConfig, rotation: str, skeleton: Skeleton | None
+) -> Augmentation | None:
     """Return the variation that a config asks for; None where it asks for none.
 
     Raises:
@@ -135,7 +137,7 @@ def variation(config: DatasetConfig, rotation: str, skeleton: Skeleton | None) -
         factors = np.concatenate([above * own[:, :1], above * own[:, 1:2]], axis=1)
         # Joint j's factors belong to what is put at its counterpart, so they are taken from there.
         mirror = joints, factors[joints].astype(np.float32)
-    return Variation(
+    return Augmentation(
         mirror=mirror,
         turned_joint=skeleton.translation_joint if config.turn else None,
         blend_chance=config.blend,

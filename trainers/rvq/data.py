@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trainers.motion.rotations import choose_rotation, from_axis_angle
-from trainers.rvq.augment import check_turn, variation
+from trainers.rvq.augment import augmentation, check_turn
 from trainers.rvq.clips.clips import Clips, check_finite, open_clips
 from trainers.rvq.clips.listing import validation_split
 from trainers.rvq.clips.statistics import Statistics, read_statistics
@@ -75,7 +75,7 @@ class MotionData:
         self.source = clips
         self.windows = windows
         self.rotation = choose_rotation(config.rotation, clips.skeleton)
-        self.variation = variation(config, self.rotation, clips.skeleton)
+        self.augmentation = augmentation(config, self.rotation, clips.skeleton)
         if config.turn and clips.skeleton is not None:
             check_turn(clips, clips.skeleton)
         values = sum(pose.size for pose in clips.poses)
@@ -118,18 +118,18 @@ class MotionData:
     ) -> MotionBatch:
         """Return windows by number, varied by each one's seed; `together` are all ranks' ones."""
         batch = self._weighed(self._windows(rows), rows, together)
-        if self.variation is None:
+        if self.augmentation is None:
             return batch
-        draws = self.variation.draw(seeds)
-        features = self.variation.reflect(batch.features.numpy(), draws.mirrored, draws.turn)
+        draws = self.augmentation.draw(seeds)
+        features = self.augmentation.reflect(batch.features.numpy(), draws.mirrored, draws.turn)
         peers = self._whole.get(int(self.windows.padded[rows[0]]))
         if peers is not None and draws.blends.any():
             others = self._windows(peers[(draws.other * len(peers)).astype(np.int64)])
-            others_features = self.variation.reflect(
+            others_features = self.augmentation.reflect(
                 others.features.numpy(), draws.other_mirrored, draws.turn
             )
             blends = draws.blends & (self.windows.length[rows] == self.windows.padded[rows])
-            features = self.variation.blend(features, others_features, draws.share, blends)
+            features = self.augmentation.blend(features, others_features, draws.share, blends)
         return replace(batch, features=torch.from_numpy(features))
 
     def _weighed(
@@ -164,7 +164,7 @@ class MotionData:
         count = 0
         for clip, length in enumerate(self.source.lengths):
             own = self.features(clip, 0, int(length))
-            for varied in [own] if self.variation is None else self.variation.every(own):
+            for varied in [own] if self.augmentation is None else self.augmentation.every(own):
                 total = total + varied.sum(axis=0, dtype=np.float64)
                 square = square + np.square(varied, dtype=np.float64).sum(axis=0)
                 count += len(own)
@@ -173,7 +173,7 @@ class MotionData:
         return Statistics(
             mean=mean.astype(np.float32),
             std=np.maximum(std, floor).astype(np.float32),
-            mean_pose=mean.astype(np.float32) if self.variation is None else self.mean_pose(),
+            mean_pose=mean.astype(np.float32) if self.augmentation is None else self.mean_pose(),
         )
 
     def mean_pose(self) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from trainers.engine.tables import in_words, quiet_table
 from trainers.motion.rotations import values_per_joint
 from trainers.rvq.codes import bits_per_token
 from trainers.rvq.config import PRESETS, Config
-from trainers.rvq.estimate import Shapes, estimate, look, rehearsal
+from trainers.rvq.estimate import Shapes, data_shapes, estimate, rehearsal
 from trainers.rvq.model import RVQVAE
 from trainers.rvq.trained import Trained, load
 
@@ -76,7 +76,7 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
         TrainerError: the data set is here, and cannot be trained on.
     """
     asked, _ = question([])
-    shapes = shapes or look(config.dataset)
+    shapes = shapes or data_shapes(config.dataset)
     features = shapes.features(config.dataset)
     fps = shapes.fps
     needed = estimate(config, asked, shapes)
@@ -109,7 +109,7 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
 
 def trained_on(trained: Trained) -> tuple[Config, Shapes]:
     """Settings and shapes of a model as they were, whatever has become of its data set."""
-    config, shapes = trained.config, look(trained.config.dataset)
+    config, shapes = trained.config, data_shapes(trained.config.dataset)
     try:
         about = json.loads((trained.folder / "data.json").read_bytes())["train"]
         rotation, fps = about["rotation"], float(about.get("fps", shapes.fps))
@@ -140,14 +140,14 @@ def _flops(model: RVQVAE, frames: int) -> dict[str, int]:
 
 def _step_flops(config: Config, shapes: Shapes, size: int) -> int:
     """What the second step takes, nothing padded: the first finds the codebooks empty."""
-    play = rehearsal(config, shapes)(size)
-    play.model.train()
-    batch = replace(play.batches[0](), mask=None)
+    spec = rehearsal(config, shapes)(size)
+    spec.model.train()
+    batch = replace(spec.batches[0](), mask=None)
     for number in (1, 2):
         with FlopCounterMode(display=False) as counter:
-            play.losses(play.model, batch)["loss"].backward()
-        if play.after_step is not None:
-            play.after_step(number)
+            spec.losses(spec.model, batch)["loss"].backward()
+        if spec.after_step is not None:
+            spec.after_step(number)
     return int(counter.get_total_flops())
 
 

@@ -1,7 +1,7 @@
-"""What training needs of a card's memory: `python -m trainers.rvq.estimate FLAGS`, JSON on stdout.
+"""What training needs of a GPU's memory: `python -m trainers.rvq.estimate FLAGS`, JSON on stdout.
 
 FLAGS are those of training, and `--ranks N`, `--device cuda|cpu`, `--room-bytes N`. Nothing is
-trained, and the data set need not be on this machine: see `look`.
+trained, and the data set need not be on this machine: see `data_shapes`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainers.engine.batches import local_size
 from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
 from trainers.engine.errors import run_main
-from trainers.engine.memory.rehearsal import Play, Question, answer, question
+from trainers.engine.memory.rehearsal import Question, StepSpec, answer, question
 from trainers.motion.rotations import choose_rotation, values_per_joint
 from trainers.motion.skeleton import FPS
 from trainers.motion.smplh import smplh_skeleton
@@ -62,7 +62,7 @@ class Shapes:
         return self.joints * values_per_joint(choose_rotation(config.rotation, self.skeleton))
 
 
-def look(config: DatasetConfig) -> Shapes:
+def data_shapes(config: DatasetConfig) -> Shapes:
     """Take what the data set says of itself; where it is not here, take what needs the most.
 
     Raises:
@@ -114,7 +114,7 @@ def _windows(config: DatasetConfig, lengths: NDArray[np.int64]) -> dict[int, boo
 
 def estimate(config: Config, asked: Question, shapes: Shapes | None = None) -> dict[str, Any]:
     """Return what batches of the configured size, and of others, need."""
-    shapes = shapes or look(config.dataset)
+    shapes = shapes or data_shapes(config.dataset)
     by_frames = config.dataset.frames_per_batch is not None
     passes = config.loop.accumulation(asked.ranks)
     size = config.dataset.frames_per_batch or config.loop.batch_size
@@ -134,7 +134,7 @@ def estimate(config: Config, asked: Question, shapes: Shapes | None = None) -> d
     )
 
 
-def rehearsal(config: Config, shapes: Shapes, ranks: int = 1) -> Callable[[int], Play]:
+def rehearsal(config: Config, shapes: Shapes, ranks: int = 1) -> Callable[[int], StepSpec]:
     """What builds a step for batches of a size: of windows, or of frames where the config says so.
 
     All layers of the quantizer are trained in it: which a step leaves out is drawn.
@@ -143,7 +143,7 @@ def rehearsal(config: Config, shapes: Shapes, ranks: int = 1) -> Callable[[int],
     whole = replace(config.quantizer, quantize_dropout_prob=0.0)
     config = replace(config, quantizer=whole)
 
-    def stage(size: int) -> Play:
+    def stage(size: int) -> StepSpec:
         return _play(config, shapes, _fullest(shapes, size, by_frames=by_frames), ranks)
 
     return stage
@@ -175,7 +175,7 @@ def _fullest(shapes: Shapes, size: int, *, by_frames: bool) -> list[_Batch]:
     return [largest, max(masked, key=lambda batch: batch.windows * batch.frames)]
 
 
-def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> Play:
+def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> StepSpec:
     """Build what `train` builds."""
     features = shapes.features(config.dataset)
     flat = np.zeros(features, dtype=np.float32)
@@ -199,7 +199,7 @@ def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> 
             mask=torch.empty(shape, dtype=torch.bool) if batch.padded else None,
         )
 
-    return Play(
+    return StepSpec(
         model=model,
         losses=losses,
         batches=[maker(batch) for batch in batches],

@@ -30,7 +30,7 @@ _NAN_ON = re.compile(r"not finite on rank (\d+)$")
 class Crash:
     """What an attempt left behind. ``ranks`` stand in the order in which torchrun saw them end.
 
-    ``returncode`` is torchrun's, ``agent_pid`` its process. ``xids``: of each card, since the
+    ``returncode`` is torchrun's, ``agent_pid`` its process. ``xids``: of each GPU, since the
     attempt began; ``oom``: what is known of whom the kernel ended for want of memory meanwhile.
     """
 
@@ -48,7 +48,7 @@ def explain(crash: Crash) -> Diagnosis:
         found for end in crash.ranks if (found := failing(end, host_oom=crash.oom.hit(end.pid)))
     ]
     causes = [found for found in failed if not found.consequence]
-    lost = _lost_card(crash)
+    lost = _lost_gpu(crash)
     if lost is not None:
         return lost
     if causes:
@@ -104,14 +104,14 @@ def _first(failing: Sequence[Failing]) -> Failing:
     return min(failing, key=lambda f: math.inf if f.end.ended_at is None else f.end.ended_at)
 
 
-def _lost_card(crash: Crash) -> Diagnosis | None:
-    """A card that the driver gave up explains whatever its rank has said."""
+def _lost_gpu(crash: Crash) -> Diagnosis | None:
+    """A GPU that the driver gave up explains whatever its rank has said."""
     ours = {end.gpu: end for end in crash.ranks if end.gpu is not None}
-    for card, xids in sorted(crash.xids.items()):
-        end = ours.get(card)
+    for gpu, xids in sorted(crash.xids.items()):
+        end = ours.get(gpu)
         if end is None and ours:
             continue
-        lost = by_xid(card, xids, end.rank if end else None, end.pid if end else None)
+        lost = by_xid(gpu, xids, end.rank if end else None, end.pid if end else None)
         if lost is not None:
             return lost
     return None
@@ -182,7 +182,7 @@ def _diagnosis(cause: Failing, failed: Sequence[Failing], crash: Crash) -> Diagn
 
 def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[str, ...]:
     """Its last words, what the kernel says of it, and in a line each what the others came to."""
-    card = () if first.end.gpu is None else crash.xids.get(first.end.gpu, ())
+    gpu = () if first.end.gpu is None else crash.xids.get(first.end.gpu, ())
     others = [
         f"rank {found.end.rank} {found.why}{' (a consequence)' if found.consequence else ''}"
         for found in failed
@@ -192,7 +192,7 @@ def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[
         *torchrun_failure.last_words(first.end.stderr_tail),
         *crash.oom.words(first.end.pid),
         *(crash.oom.about if first.kind == "signal" else ()),
-        *map(in_words, card),
+        *map(in_words, gpu),
         *others,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gpuops.core.diagnosis.rank_state import Standing, doing, groups, standings, told, who
+from gpuops.core.diagnosis.rank_state import RankState, doing, groups, rank_states, told, who
 from gpuops.core.diagnosis.stack import Stack
 from gpuops.core.hang.observation import RankVitals
 from gpuops.heartbeat import Beat
@@ -54,7 +54,7 @@ class Culprit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accusation:
+class Attribution:
     """What the stacks say. ``moved`` are the ranks that were elsewhere at the first look.
 
     ``evidence`` has a line for each rank.
@@ -71,16 +71,16 @@ class Accusation:
         return all(rank == self.culprit.rank for rank in self.moved)
 
 
-def accuse(
+def find_culprit(
     before: Sequence[Stack],
     after: Sequence[Stack],
     vitals_before: Sequence[RankVitals] = (),
     vitals_after: Sequence[RankVitals] = (),
     beats: Sequence[Beat] = (),
-) -> Accusation:
+) -> Attribution:
     """Name the rank that holds the others up, from two looks at all ranks."""
-    ranks = standings(before, after, vitals_before, vitals_after, beats)
-    return Accusation(
+    ranks = rank_states(before, after, vitals_before, vitals_after, beats)
+    return Attribution(
         culprit=_gone(ranks) or _judged([rank for rank in ranks if not rank.gone]),
         groups=tuple(map(_group, groups(ranks))),
         moved=tuple(rank.rank for rank in ranks if rank.moved),
@@ -88,12 +88,12 @@ def accuse(
     )
 
 
-def _judged(alive: Sequence[Standing]) -> Culprit:
-    verdicts = (judge(alive) for judge in _JUDGES)
+def _judged(alive: Sequence[RankState]) -> Culprit:
+    verdicts = (judge(alive) for judge in _RULES)
     return next((verdict for verdict in verdicts if verdict is not None), _undecided(alive))
 
 
-def _group(ranks: Sequence[Standing]) -> Group:
+def _group(ranks: Sequence[RankState]) -> Group:
     first = ranks[0]
     return Group(
         frames_key=tuple(frame.place for frame in first.frames),
@@ -106,7 +106,7 @@ def _group(ranks: Sequence[Standing]) -> Group:
 # ------------------------------------------------------------------------ the facts: no vote needed
 
 
-def _gone(ranks: Sequence[Standing]) -> Culprit | None:
+def _gone(ranks: Sequence[RankState]) -> Culprit | None:
     """Who has ended takes part in nothing; but only who waits for it is held up."""
     gone = [rank for rank in ranks if rank.gone]
     alive = [rank for rank in ranks if not rank.gone]
@@ -115,7 +115,7 @@ def _gone(ranks: Sequence[Standing]) -> Culprit | None:
     return _fact("peer died", gone, ranks, "has ended", sure=not any(map(_stands_apart, alive)))
 
 
-def _stopped(ranks: Sequence[Standing]) -> Culprit | None:
+def _stopped(ranks: Sequence[RankState]) -> Culprit | None:
     """Who is stopped does nothing, wherever it stands."""
     stopped = [rank for rank in ranks if rank.state in {"T", "t"}]
     debugged = bool(stopped) and all(rank.state == "t" for rank in stopped)
@@ -123,7 +123,7 @@ def _stopped(ranks: Sequence[Standing]) -> Culprit | None:
     return _fact("rank stopped", stopped, ranks, how, sure=True) if stopped else None
 
 
-def _stuck(ranks: Sequence[Standing]) -> Culprit | None:
+def _stuck(ranks: Sequence[RankState]) -> Culprit | None:
     """Whom the kernel keeps waiting can do nothing, and cannot even be ended."""
     stuck = [rank for rank in ranks if rank.stuck]
     if not stuck:
@@ -134,7 +134,7 @@ def _stuck(ranks: Sequence[Standing]) -> Culprit | None:
 
 
 def _fact(
-    kind: HangKind, found: Sequence[Standing], ranks: Sequence[Standing], how: str, *, sure: bool
+    kind: HangKind, found: Sequence[RankState], ranks: Sequence[RankState], how: str, *, sure: bool
 ) -> Culprit:
     others = [rank for rank in ranks if rank not in found]
     waiting = [rank for rank in others if rank.waits]
@@ -157,7 +157,7 @@ def _fact(
 # ---------------------------------------------------------------------------------------- the votes
 
 
-def _elsewhere(ranks: Sequence[Standing]) -> Culprit | None:
+def _elsewhere(ranks: Sequence[RankState]) -> Culprit | None:
     """The others wait for each other; the culprit has not come to where they wait."""
     waiting = [rank for rank in ranks if rank.waits]
     missing = [rank for rank in ranks if _stands_apart(rank)]
@@ -176,7 +176,7 @@ def _elsewhere(ranks: Sequence[Standing]) -> Culprit | None:
     return _vote(one, waiting, ranks, sure=alone and clear and not _any_moved(waiting))
 
 
-def _odd_one_out(ranks: Sequence[Standing]) -> Culprit | None:
+def _odd_one_out(ranks: Sequence[RankState]) -> Culprit | None:
     """All wait, or none does, at different places: the one that stands apart from the most."""
     found = groups(ranks)
     if len(found) < 2 or len(found[0]) == len(found[1]):
@@ -190,7 +190,7 @@ def _odd_one_out(ranks: Sequence[Standing]) -> Culprit | None:
     return _vote(one, most, ranks, sure=whole and clear and not _any_moved(ranks))
 
 
-def _of_two(ranks: Sequence[Standing], found: Sequence[Sequence[Standing]]) -> Culprit | None:
+def _of_two(ranks: Sequence[RankState], found: Sequence[Sequence[RankState]]) -> Culprit | None:
     """Two ranks at two places: a guess, never more."""
     one = _only(_busy(ranks))
     if one is None and all(rank.waits for rank in ranks):
@@ -201,7 +201,7 @@ def _of_two(ranks: Sequence[Standing], found: Sequence[Sequence[Standing]]) -> C
     return _vote(one, [group[0] for group in found if group[0] is not one], ranks, sure=False)
 
 
-def _alone_at_work(ranks: Sequence[Standing]) -> Culprit | None:
+def _alone_at_work(ranks: Sequence[RankState]) -> Culprit | None:
     """All stand where ranks wait for each other, but one of them still computes."""
     working = [rank for rank in ranks if rank.computes]
     idle = [rank for rank in ranks if not rank.computes]
@@ -210,7 +210,7 @@ def _alone_at_work(ranks: Sequence[Standing]) -> Culprit | None:
     return _vote(working[0], idle, ranks, sure=False)
 
 
-_JUDGES: tuple[Callable[[Sequence[Standing]], Culprit | None], ...] = (
+_RULES: tuple[Callable[[Sequence[RankState]], Culprit | None], ...] = (
     _stopped,
     _stuck,
     _elsewhere,
@@ -219,7 +219,7 @@ _JUDGES: tuple[Callable[[Sequence[Standing]], Culprit | None], ...] = (
 )
 
 
-def _undecided(ranks: Sequence[Standing]) -> Culprit:
+def _undecided(ranks: Sequence[RankState]) -> Culprit:
     """Nobody stands apart; where all wait for the same from outside, that is what is wrong."""
     others, first = max(0, len(ranks) - 1), ranks[0] if ranks else None
     if first is not None and first.wait is not None and not first.waits:
@@ -237,9 +237,9 @@ def _undecided(ranks: Sequence[Standing]) -> Culprit:
 
 
 def _vote(
-    one: Standing, others: Sequence[Standing], ranks: Sequence[Standing], *, sure: bool
+    one: RankState, others: Sequence[RankState], ranks: Sequence[RankState], *, sure: bool
 ) -> Culprit:
-    kind, does = _crime(one, others)
+    kind, does = _activity(one, others)
     return Culprit(
         kind=kind,
         rank=one.rank,
@@ -252,7 +252,7 @@ def _vote(
     )
 
 
-def _crime(one: Standing, others: Sequence[Standing]) -> tuple[HangKind, str]:
+def _activity(one: RankState, others: Sequence[RankState]) -> tuple[HangKind, str]:
     """What the accused does that holds the others up, as a kind and in words."""
     name = f"rank {one.rank}"
     if not one.frames:
@@ -273,29 +273,29 @@ def _crime(one: Standing, others: Sequence[Standing]) -> tuple[HangKind, str]:
 # ---------------------------------------------------------------------------------- small questions
 
 
-def _stands_apart(rank: Standing) -> bool:
+def _stands_apart(rank: RankState) -> bool:
     return bool(rank.frames) and not rank.waits
 
 
-def _only(ranks: Sequence[Standing]) -> Standing | None:
+def _only(ranks: Sequence[RankState]) -> RankState | None:
     return ranks[0] if len(ranks) == 1 else None
 
 
-def _busy(ranks: Sequence[Standing]) -> list[Standing]:
+def _busy(ranks: Sequence[RankState]) -> list[RankState]:
     return [rank for rank in ranks if rank.busy]
 
 
-def _behind(ranks: Sequence[Standing]) -> list[Standing]:
+def _behind(ranks: Sequence[RankState]) -> list[RankState]:
     """Those with the lowest step, where the steps of all are known."""
     steps = [rank.step for rank in ranks if rank.step is not None]
     known = bool(steps) and len(steps) == len(ranks)
     return [rank for rank in ranks if rank.step == min(steps)] if known else []
 
 
-def _any_moved(ranks: Sequence[Standing]) -> bool:
+def _any_moved(ranks: Sequence[RankState]) -> bool:
     return any(rank.moved for rank in ranks)
 
 
-def _sentence(said: str, others: Sequence[Standing]) -> str:
+def _sentence(said: str, others: Sequence[RankState]) -> str:
     rest = ", ".join(map(doing, groups(others)))
     return f"{said}, while {rest}" if rest else said

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from gpuops.core.diagnosis.culprit import Accusation, Group
+from gpuops.core.diagnosis.culprit import Attribution, Group
 
 Kind = Literal[
     "rank stopped",
@@ -35,7 +35,7 @@ ADVICE: Mapping[Kind, str] = {
     "collective mismatch": "All ranks must call the same collectives with the same shapes in the "
     "same order: look for a condition that differs between ranks before that line.",
     "peer died": "Look at the log of the rank that ended first: the others only noticed.",
-    "gpu lost": "Leave the card out with `--exclude-gpu` until it has been reset or looked at.",
+    "gpu lost": "Leave the GPU out with `--exclude-gpu` until it has been reset or looked at.",
     "out of memory (gpu)": "Halve the micro-batch and double the accumulation, or shorten windows.",
     "out of memory (host)": "Give the job more memory, or fewer loader workers.",
     "nan": "Lower the learning rate, or look at the data of that step; go on from the last "
@@ -74,10 +74,10 @@ class Diagnosis:
 
 
 def of_hang(
-    accusation: Accusation, gpus: Mapping[int, int] | None = None, evidence: Sequence[str] = ()
+    attribution: Attribution, gpus: Mapping[int, int] | None = None, evidence: Sequence[str] = ()
 ) -> Diagnosis:
-    """The diagnosis of a job that hangs. ``gpus``: each rank's card; ``evidence``: more of it."""
-    culprit = accusation.culprit
+    """The diagnosis of a job that hangs. ``gpus``: each rank's GPU; ``evidence``: more of it."""
+    culprit = attribution.culprit
     advice = ADVICE[culprit.kind]
     if culprit.pid is not None:
         advice = advice.replace("PID", str(culprit.pid))
@@ -90,11 +90,11 @@ def of_hang(
         place=culprit.place,
         why=culprit.why,
         advice=advice,
-        groups=accusation.groups,
+        groups=attribution.groups,
         evidence=(
             *((agreed,) if culprit.rank is not None and culprit.of else ()),
             *evidence,
-            *accusation.evidence,
+            *attribution.evidence,
         ),
         sure=culprit.sure,
     )

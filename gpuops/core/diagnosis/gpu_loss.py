@@ -1,4 +1,4 @@
-"""A card that has failed explains a job's end or standstill, whatever its ranks say."""
+"""A GPU that has failed explains a job's end or standstill, whatever its ranks say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis
 from gpuops.core.launch.plan import LaunchPlan
-from gpuops.core.machine.device import Box, Device, Xid
+from gpuops.core.machine.device import Device, GpuInventory, Xid
 from gpuops.core.machine.xids import MEANINGS, UNKNOWN
 
 FATAL = {"reset", "restart"}
@@ -15,101 +15,103 @@ UNLISTED = "the driver does not list it any more"
 
 
 def fatal(xids: Sequence[Xid]) -> Xid | None:
-    """The first error after which a card is of no use before it was reset."""
+    """The first error after which a GPU is of no use before it was reset."""
     return next((xid for xid in xids if MEANINGS.get(xid.code, UNKNOWN)[1] in FATAL), None)
 
 
 def in_words(xid: Xid) -> str:
-    """An error of a card, as a line of evidence."""
+    """An error of a GPU, as a line of evidence."""
     return f"Xid {xid.code}, {MEANINGS.get(xid.code, UNKNOWN)[0]}: {xid.text}"
 
 
-def by_xid(card: int, xids: Sequence[Xid], rank: int | None, pid: int | None) -> Diagnosis | None:
-    """What a card's errors in the kernel's log come to."""
+def by_xid(gpu: int, xids: Sequence[Xid], rank: int | None, pid: int | None) -> Diagnosis | None:
+    """What a GPU's errors in the kernel's log come to."""
     cause = fatal(xids)
     if cause is None:
         return None
-    why = f"GPU {card} failed: Xid {cause.code}, {MEANINGS[cause.code][0]}"
-    return _lost(card, why, rank, pid, tuple(map(in_words, xids)))
+    why = f"GPU {gpu} failed: Xid {cause.code}, {MEANINGS[cause.code][0]}"
+    return _lost(gpu, why, rank, pid, tuple(map(in_words, xids)))
 
 
-def seen(plan: LaunchPlan, box: Box, xids: Mapping[int, Sequence[Xid]]) -> dict[int, Device]:
-    """Each rank's card as the driver shows it now, with its recent errors.
+def seen(
+    plan: LaunchPlan, inventory: GpuInventory, xids: Mapping[int, Sequence[Xid]]
+) -> dict[int, Device]:
+    """Each rank's GPU as the driver shows it now, with its recent errors.
 
-    A card that is lost no longer tells its UUID, and may not be listed at all.
+    A GPU that is lost no longer tells its UUID, and may not be listed at all.
     """
     named = dict(zip(plan.gpu_indices, plan.gpu_uuids, strict=False))
     if len(plan.gpu_uuids) != len(plan.gpu_indices):
         named = {}
     return {
-        rank: replace(_find(box, index, named.get(index)), xids=tuple(xids.get(index, ())))
+        rank: replace(_find(inventory, index, named.get(index)), xids=tuple(xids.get(index, ())))
         for rank, index in enumerate(plan.gpu_indices)
     }
 
 
-def weigh(found: Diagnosis, cards: Mapping[int, Device], pids: Mapping[int, int]) -> Diagnosis:
-    """What holds a job up, by its stacks and by its cards.
+def weigh(found: Diagnosis, gpus: Mapping[int, Device], pids: Mapping[int, int]) -> Diagnosis:
+    """What holds a job up, by its stacks and by its GPUs.
 
-    A card that the driver has lost, or said so in the kernel's log, outweighs all stacks; one that
+    A GPU that the driver has lost, or said so in the kernel's log, outweighs all stacks; one that
     just does not answer outweighs what they are not sure of.
     """
-    for rank, card in sorted(cards.items()):
-        cause = by_xid(card.index, card.xids or (), rank, pids.get(rank))
-        if cause is None and card.state == "lost":
-            why = f"GPU {card.index} is lost: {card.fault}"
-            cause = _lost(card.index, why, rank, pids.get(rank), ())
+    for rank, gpu in sorted(gpus.items()):
+        cause = by_xid(gpu.index, gpu.xids or (), rank, pids.get(rank))
+        if cause is None and gpu.state == "lost":
+            why = f"GPU {gpu.index} is lost: {gpu.fault}"
+            cause = _lost(gpu.index, why, rank, pids.get(rank), ())
         if cause is not None:
             evidence = (*cause.evidence, *found.evidence)
             return replace(cause, groups=found.groups, evidence=evidence)
-    said = tuple(line for _, card in sorted(cards.items()) for line in _said(card))
+    said = tuple(line for _, gpu in sorted(gpus.items()) for line in _said(gpu))
     found = replace(found, evidence=(*found.evidence, *said))
-    stuck = [rank for rank, card in sorted(cards.items()) if card.state == "stuck"]
+    stuck = [rank for rank, gpu in sorted(gpus.items()) if gpu.state == "stuck"]
     if found.sure or not stuck:
         return found
-    silent = [f"GPU {cards[rank].index}" for rank in stuck]
+    silent = [f"GPU {gpus[rank].index}" for rank in stuck]
     one = len(stuck) == 1
     return replace(
         found,
         kind="gpu lost",
         rank=stuck[0] if one else None,
         pid=pids.get(stuck[0]) if one else None,
-        gpu=cards[stuck[0]].index if one else None,
+        gpu=gpus[stuck[0]].index if one else None,
         place=None,
-        why=f"{', '.join(silent)}: {cards[stuck[0]].fault}",
+        why=f"{', '.join(silent)}: {gpus[stuck[0]].fault}",
         advice=ADVICE["gpu lost"],
         sure=False,
     )
 
 
-def _find(box: Box, index: int, uuid: str | None) -> Device:
-    if "gpus" in box.gaps:
-        fault = box.gaps["gpus"]
-        return Device(index=index, state="unreadable" if box.absent else "stuck", fault=fault)
-    for device in box.devices:
+def _find(inventory: GpuInventory, index: int, uuid: str | None) -> Device:
+    if "gpus" in inventory.gaps:
+        fault = inventory.gaps["gpus"]
+        return Device(index=index, state="unreadable" if inventory.absent else "stuck", fault=fault)
+    for device in inventory.devices:
         if uuid is not None and device.uuid == uuid:
             return device
-    there = next((device for device in box.devices if device.index == index), None)
+    there = next((device for device in inventory.devices if device.index == index), None)
     if there is not None and (uuid is None or there.uuid is None):
         return there
     return Device(index=index, state="lost", fault=UNLISTED)
 
 
-def _said(card: Device) -> tuple[str, ...]:
-    """What is to be said of a card: what is the matter with it, and its errors."""
-    fault = () if card.state == "ok" else (f"GPU {card.index}: {card.fault}",)
-    return (*fault, *(f"GPU {card.index}: {in_words(xid)}" for xid in card.xids or ()))
+def _said(gpu: Device) -> tuple[str, ...]:
+    """What is to be said of a GPU: what is the matter with it, and its errors."""
+    fault = () if gpu.state == "ok" else (f"GPU {gpu.index}: {gpu.fault}",)
+    return (*fault, *(f"GPU {gpu.index}: {in_words(xid)}" for xid in gpu.xids or ()))
 
 
 def _lost(
-    card: int, why: str, rank: int | None, pid: int | None, evidence: tuple[str, ...]
+    gpu: int, why: str, rank: int | None, pid: int | None, evidence: tuple[str, ...]
 ) -> Diagnosis:
     return Diagnosis(
         kind="gpu lost",
         rank=rank,
         pid=pid,
-        gpu=card,
+        gpu=gpu,
         why=why,
-        advice=f"Leave it out with `--exclude-gpu {card}` until it has been reset or replaced.",
+        advice=f"Leave it out with `--exclude-gpu {gpu}` until it has been reset or replaced.",
         evidence=evidence,
         sure=True,
     )

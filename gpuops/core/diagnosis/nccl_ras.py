@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from gpuops.core.diagnosis.culprit import Accusation, Culprit
+from gpuops.core.diagnosis.culprit import Attribution, Culprit
 
 _GROUP = re.compile(r"\s*(\d+)\s+(\d+)\s+\d+\s+[\d-]+\s+(\d+)\s+\d+\s+[A-Z]+\s+[A-Z,]+\s*$")
 _HEADING = re.compile(r"(?:#(\d+)-\d+ \([0-9a-f]+\) )?([A-Z]+)$")
@@ -127,13 +127,13 @@ def _peer(match: re.Match[str], section: _Section) -> Peer:
 # ------------------------------------------------------------------------------------- what follows
 
 
-def weigh(accusation: Accusation, report: Report, pids: Mapping[int, int]) -> Accusation:
+def weigh(attribution: Attribution, report: Report, pids: Mapping[int, int]) -> Attribution:
     """The stacks' word and NCCL's: it decides where the stacks do not, and is never sure.
 
     ``pids`` are the job's, by rank.
     """
     if not report.communicators and not report.missing:
-        return accusation
+        return attribution
     silent = {rank for peer in report.missing if (rank := _rank(peer, pids)) is not None}
     late = {rank: one for one in report.behind if (rank := _rank(one.peer, pids)) is not None}
     words = {rank: f"rank {rank} does not answer NCCL's RAS" for rank in sorted(silent)}
@@ -141,10 +141,10 @@ def weigh(accusation: Accusation, report: Report, pids: Mapping[int, int]) -> Ac
     lines = [*words.values(), *(f"NCCL: {error}" for error in report.errors)]
     equal = not report.missing and not report.behind
     lines += ["NCCL: all ranks answer, and have launched equally many operations"] * equal
-    found = replace(accusation, evidence=(*accusation.evidence, *lines))
+    found = replace(attribution, evidence=(*attribution.evidence, *lines))
     suspects = silent or set(late)
-    culprit = accusation.culprit
-    if culprit.sure or not accusation.standstill or len(suspects) != 1 or culprit.rank in suspects:
+    culprit = attribution.culprit
+    if culprit.sure or not attribution.standstill or len(suspects) != 1 or culprit.rank in suspects:
         return found
     (one,) = suspects
     blamed = Culprit(kind="unknown", rank=one, sure=False, why=words[one], pid=pids.get(one))

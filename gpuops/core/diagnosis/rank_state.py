@@ -13,7 +13,7 @@ from gpuops.heartbeat import Beat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RankState:
     """One rank. ``frames`` lead to where it stands at both looks, the outermost first.
 
     ``stuck``: in state D at both looks. ``gone``: its process has ended. ``moved``: it is
@@ -62,19 +62,19 @@ class Standing:
         return f" at {self.place.spot}" if self.place else ""
 
 
-def standings(
+def rank_states(
     before: Sequence[Stack],
     after: Sequence[Stack],
     vitals_before: Sequence[RankVitals],
     vitals_after: Sequence[RankVitals],
     beats: Sequence[Beat],
-) -> list[Standing]:
+) -> list[RankState]:
     """Every rank that anything is known of, by rank. One that has no process any more is gone."""
     first, second = ({s.rank: s for s in stacks} for stacks in (before, after))
     felt, feel = ({v.rank: v for v in vitals} for vitals in (vitals_before, vitals_after))
     steps = {beat.rank: beat.step for beat in beats}
     return [
-        _standing(
+        _rank_state(
             rank,
             (first.get(rank), second.get(rank)),
             (felt.get(rank), feel.get(rank)),
@@ -85,14 +85,14 @@ def standings(
     ]
 
 
-def _standing(
+def _rank_state(
     rank: int,
     stacks: tuple[Stack | None, Stack | None],
     vitals: tuple[RankVitals | None, RankVitals | None],
     step: int | None,
     *,
     watched: bool,
-) -> Standing:
+) -> RankState:
     was, now = vitals
     before, after = (stack.main if stack else None for stack in stacks)
     state = now.state if now else None
@@ -104,7 +104,7 @@ def _standing(
         cpu_s = now.cpu_s - was.cpu_s
     active = after.active if after else None
     runs = state == "R" if active is None else active
-    return Standing(
+    return RankState(
         rank=rank,
         pid=next((known.pid for known in (stacks[1], now, stacks[0], was) if known), None),
         frames=kept,
@@ -150,9 +150,9 @@ def _legible(innermost: Frame) -> bool:
     return bool(innermost.text) or (is_deep(innermost) and not innermost.torch)
 
 
-def groups(ranks: Iterable[Standing]) -> list[list[Standing]]:
+def groups(ranks: Iterable[RankState]) -> list[list[RankState]]:
     """Those whose place is known, by place; the largest group first."""
-    found: dict[tuple[object, ...], list[Standing]] = {}
+    found: dict[tuple[object, ...], list[RankState]] = {}
     for rank in ranks:
         if rank.frames:
             found.setdefault(rank.key, []).append(rank)
@@ -162,7 +162,7 @@ def groups(ranks: Iterable[Standing]) -> list[list[Standing]]:
 # ----------------------------------------------------------------------------------------- in words
 
 
-def told(rank: Standing) -> str:
+def told(rank: RankState) -> str:
     """All that is known of it but its frames, in a line."""
     if rank.gone:
         return f"rank {rank.rank}: has ended"
@@ -177,7 +177,7 @@ def told(rank: Standing) -> str:
     return f"rank {rank.rank}: {', '.join(filter(None, parts))}"
 
 
-def who(ranks: Sequence[Standing]) -> str:
+def who(ranks: Sequence[RankState]) -> str:
     """``rank 3``, ``ranks 0-2, 5``."""
     numbers = sorted(rank.rank for rank in ranks)
     runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
@@ -186,7 +186,7 @@ def who(ranks: Sequence[Standing]) -> str:
     return f"{plural(len(numbers), 'rank')} {shown}"
 
 
-def doing(group: Sequence[Standing]) -> str:
+def doing(group: Sequence[RankState]) -> str:
     """What ranks at one place do: ``ranks 0, 2 wait in all_reduce at average (train.py:29)``."""
     first, s = group[0], "s" if len(group) == 1 else ""
     if first.wait is None:

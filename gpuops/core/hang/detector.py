@@ -1,4 +1,4 @@
-"""Whether a job hangs: ``judge(watch, policy)`` says what ``look`` has gathered means.
+"""Whether a job hangs: ``judge(watch, policy)`` says what ``update`` has gathered means.
 
 **Two answers, two prices.** ``Suspect`` costs a look at the stacks and has to come soon. ``Hung``
 is acted upon: a job that would have gone on loses its steps since the last checkpoint. So
@@ -51,13 +51,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gpuops.core.hang.observation import Observation, RankVitals, Watch, look
+from gpuops.core.hang.observation import HangState, Observation, RankVitals, update
 from gpuops.core.hang.pace import Pace
 from gpuops.core.units import plural
 
 __all__ = [
     "Blind",
     "HangPolicy",
+    "HangState",
     "Healthy",
     "Hung",
     "Observation",
@@ -65,10 +66,9 @@ __all__ = [
     "Suspect",
     "Verdict",
     "Warming",
-    "Watch",
     "judge",
-    "look",
     "policy_of",
+    "update",
 ]
 
 SUSPECT_S, SUSPECT_STEPS = 5.0, 10
@@ -154,7 +154,7 @@ def as_hung(verdict: Suspect) -> Hung:
     return Hung(ranks=verdict.ranks, phase=verdict.phase, idle_s=verdict.idle_s, why=verdict.why)
 
 
-def judge(watch: Watch, policy: HangPolicy) -> Verdict:
+def judge(watch: HangState, policy: HangPolicy) -> Verdict:
     """What is to be thought of the attempt at its last look.
 
     Of processes that have ended nothing is said: torchrun sees them.
@@ -170,7 +170,7 @@ def judge(watch: Watch, policy: HangPolicy) -> Verdict:
     return verdict if isinstance(verdict, (Suspect, Hung)) else _stuck(watch, living) or verdict
 
 
-def _held(watch: Watch, policy: HangPolicy, living: Sequence[int]) -> Suspect | Hung | None:
+def _held(watch: HangState, policy: HangPolicy, living: Sequence[int]) -> Suspect | Hung | None:
     """Ranks that somebody stopped. While there are any, nothing else tells anything."""
     held = [rank for rank in living if watch.pulses[rank].held]
     if not held:
@@ -185,7 +185,7 @@ def _held(watch: Watch, policy: HangPolicy, living: Sequence[int]) -> Suspect | 
     return _verdict(watch, held, idle_s, limit_s, f"{_named(held)} {how}")
 
 
-def _stuck(watch: Watch, living: Sequence[int]) -> Suspect | None:
+def _stuck(watch: HangState, living: Sequence[int]) -> Suspect | None:
     """Ranks that have been in the kernel for long, and nothing came of it."""
     stuck = {
         rank: watch.clock_s - max(pulse.state_s, pulse.active_s)
@@ -200,7 +200,7 @@ def _stuck(watch: Watch, living: Sequence[int]) -> Suspect | None:
     return Suspect(ranks=ranks, phase=_phase(watch, ranks), idle_s=idle_s, why=why)
 
 
-def _by_beats(watch: Watch, policy: HangPolicy, beating: Sequence[int]) -> Verdict:
+def _by_beats(watch: HangState, policy: HangPolicy, beating: Sequence[int]) -> Verdict:
     """A job is as idle as the rank that beat last, and may be so as long as any rank's phase."""
     paces = [watch.beats[rank] for rank in beating]
     moves = Healthy() if any(pace.known for pace in paces) else Warming()
@@ -233,7 +233,7 @@ def _by_beats(watch: Watch, policy: HangPolicy, beating: Sequence[int]) -> Verdi
     return moves
 
 
-def _by_signs(watch: Watch, policy: HangPolicy, living: Sequence[int]) -> Verdict:
+def _by_signs(watch: HangState, policy: HangPolicy, living: Sequence[int]) -> Verdict:
     """A job that never beats: idle only where all that can be seen of it is silent."""
     output, signs, quiet_s = watch.output, watch.signs, _quiet_s(watch)
     if output is None and quiet_s is None:
@@ -305,7 +305,7 @@ def _hung_after(pace: Pace, policy: HangPolicy, *, phased: bool) -> tuple[float,
             return policy.evaluate_s, HUNG_EVALUATE_STEPS
 
 
-def _quiet_s(watch: Watch) -> float | None:
+def _quiet_s(watch: HangState) -> float | None:
     """For how long nothing of the job was at work; ``None`` where that cannot be seen."""
     living = [pulse for pulse in watch.pulses.values() if not pulse.gone]
     if not living or watch.signs is None or not all(pulse.readable for pulse in living):
@@ -314,7 +314,7 @@ def _quiet_s(watch: Watch) -> float | None:
 
 
 def _verdict(
-    watch: Watch, ranks: Sequence[int], idle_s: float, hung_s: float, what: str, usual: str = ""
+    watch: HangState, ranks: Sequence[int], idle_s: float, hung_s: float, what: str, usual: str = ""
 ) -> Suspect | Hung:
     phase, since = _phase(watch, ranks), f"{what} for {_lasting(idle_s)}{usual}"
     if idle_s >= hung_s:
@@ -324,7 +324,7 @@ def _verdict(
     return Suspect(ranks=tuple(ranks), phase=phase, idle_s=idle_s, why=why)
 
 
-def _phase(watch: Watch, ranks: Sequence[int]) -> str:
+def _phase(watch: HangState, ranks: Sequence[int]) -> str:
     """What these ranks said last; where they differ, what the fewest said."""
     said = [watch.beats[rank].phase for rank in ranks if rank in watch.beats]
     return min(said, key=said.count) if said else "unknown"

@@ -1,6 +1,6 @@
-"""What can be seen of an attempt, and what is remembered of it: ``look(watch, observation)``.
+"""What can be seen of an attempt, and what is remembered of it: ``update(watch, observation)``.
 
-Time is counted on the watch's own clock: between two looks at most ``Watch.most_s`` pass. So a
+Time is counted on the watch's own clock: between two looks at most ``HangState.most_s`` pass. So a
 paused machine, or a supervisor that was stopped, adds two seconds to a silence and not the night;
 and step times, measured on the same clock, stay comparable with it.
 """
@@ -80,7 +80,7 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class HangState:
     """What is remembered between looks at one attempt; a new attempt gets a new one.
 
     ``clock_s`` is the time watched so far, ``looked_s`` CLOCK_MONOTONIC at the last look. ``beats``
@@ -103,7 +103,7 @@ class Watch:
     phases: frozenset[str] = frozenset()
 
 
-def look(watch: Watch, observation: Observation) -> Watch:
+def update(watch: HangState, observation: Observation) -> HangState:
     """Take in an observation; they come in the order of time, about twice a second."""
     passed_s = 0.0 if watch.looked_s is None else observation.now_s - watch.looked_s
     clock_s = watch.clock_s + min(max(passed_s, 0.0), watch.most_s)
@@ -117,7 +117,7 @@ def look(watch: Watch, observation: Observation) -> Watch:
     seen = observation.log_bytes is not None or observation.checkpoint_bytes is not None
     active = any(pulse.active_s == clock_s for pulse in pulses.values())
     readable = any(pulse.readable for pulse in pulses.values())
-    return Watch(
+    return HangState(
         most_s=watch.most_s,
         clock_s=clock_s,
         looked_s=observation.now_s,
@@ -134,7 +134,7 @@ def look(watch: Watch, observation: Observation) -> Watch:
 
 
 def _hear(
-    watch: Watch, observation: Observation, clock_s: float, held_s: float
+    watch: HangState, observation: Observation, clock_s: float, held_s: float
 ) -> Mapping[int, Pace]:
     """The beats that are new since the last look."""
     paces = dict(watch.beats)

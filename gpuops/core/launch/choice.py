@@ -1,4 +1,4 @@
-"""Which cards a job takes, and why not the others."""
+"""Which GPUs a job takes, and why not the others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal
 
 from gpuops.core.launch.profile import Gpus
 from gpuops.core.machine.device import Device, select
-from gpuops.core.machine.gpu_health import ills, unowned
+from gpuops.core.machine.gpu_health import gpu_problems, unowned
 from gpuops.core.units import GIB
 from gpuops.errors import UsageError
 
-# A card of 80 GB shows 79.65 GiB, one of 48 GB with ECC 44.99: a share, not a difference.
+# A GPU of 80 GB shows 79.65 GiB, one of 48 GB with ECC 44.99: a share, not a difference.
 MEMORY_SHARE = 0.9
 
 Reason = Literal[
@@ -25,11 +25,11 @@ TAKEN: tuple[Reason, ...] = ("claimed", "awaited", "busy", "unowned memory")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """The cards that somebody wants: how many, which, of what kind.
+    """The GPUs that somebody wants: how many, which, of what kind.
 
     ``only`` and ``exclude`` are the command line's selectors, ``spared`` the profile's.
-    ``prefer`` are the UUIDs of cards that are ours already; ``share`` takes those too that somebody
-    uses. Cards from ``hot_c`` on are taken last.
+    ``prefer`` are the UUIDs of GPUs that are ours already; ``share`` takes those too that somebody
+    uses. GPUs from ``hot_c`` on are taken last.
     """
 
     count: int
@@ -45,7 +45,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A card that the job does not take. ``words`` go on from "GPU 3 ..."."""
+    """A GPU that the job does not take. ``words`` go on from "GPU 3 ..."."""
 
     device: Device
     reason: Reason
@@ -62,7 +62,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The cards taken, in bus order, and those refused. ``shared`` are taken though in use."""
+    """The GPUs taken, in bus order, and those refused. ``shared`` are taken though in use."""
 
     wanted: int
     devices: tuple[Device, ...] = ()
@@ -71,24 +71,24 @@ class Choice:
 
     @property
     def short(self) -> int:
-        """How many cards are missing."""
+        """How many GPUs are missing."""
         return max(0, self.wanted - len(self.devices))
 
     @property
     def waiting_helps(self) -> bool:
-        """Whether there would be enough if those who hold cards let go of them."""
+        """Whether there would be enough if those who hold GPUs let go of them."""
         return 0 < self.short <= sum(refusal.passes for refusal in self.refused)
 
 
 def choose(
     wish: Wish, devices: Sequence[Device], *, awaited: Collection[str] = frozenset()
 ) -> Choice:
-    """Take free cards: well ones, on one NUMA node where one has enough, else the first ones.
+    """Take free GPUs: well ones, on one NUMA node where one has enough, else the first ones.
 
     ``awaited`` are the UUIDs that somebody waits for who came before.
 
     Raises:
-        UsageError: a selector matches no card, or more than one, or contradicts another.
+        UsageError: a selector matches no GPU, or more than one, or contradicts another.
     """
     boxed = tuple(devices)
     only = _selected(boxed, wish.only, "--gpu")
@@ -128,7 +128,7 @@ def choose(
 
 
 def reasons(refused: Sequence[Refusal]) -> str:
-    """``GPU 0 is excluded; GPU 2, 3 are held by run …``: cards with the same reason together."""
+    """``GPU 0 is excluded; GPU 2, 3 are held by run …``: GPUs with the same reason together."""
     by_words: dict[str, list[int]] = {}
     for refusal in refused:
         by_words.setdefault(refusal.words, []).append(refusal.device.index)
@@ -136,7 +136,7 @@ def reasons(refused: Sequence[Refusal]) -> str:
         f"GPU {', '.join(map(str, indices))} {words if len(indices) == 1 else _plural(words)}"
         for words, indices in by_words.items()
     ]
-    return "; ".join(named) or "there are no more cards"
+    return "; ".join(named) or "there are no more GPUs"
 
 
 def _plural(words: str) -> str:
@@ -146,13 +146,13 @@ def _plural(words: str) -> str:
 
 
 def why_not_free(device: Device, awaited: Collection[str] = ()) -> str | None:
-    """Why no launch takes a card, to go on from "GPU 3 ..."; ``None`` where it is free."""
+    """Why no launch takes a GPU, to go on from "GPU 3 ..."; ``None`` where it is free."""
     refusal = _unsuited(device, Wish(count=1)) or _taken(device, awaited)
     return refusal.words if refusal else None
 
 
 def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ()) -> Wish:
-    """What a profile wants; the cards named on the command line say how many, unless told.
+    """What a profile wants; the GPUs named on the command line say how many, unless told.
 
     Raises:
         UsageError: more are wanted than are named.
@@ -160,15 +160,15 @@ def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ())
     named = _split(only)
     if named and count is not None and count > len(named):
         raise UsageError(
-            f"--nproc-per-node {count} wants more cards than --gpu names: {len(named)}.",
-            "Leave one of them out, or name as many cards as ranks.",
+            f"--nproc-per-node {count} wants more GPUs than --gpu names: {len(named)}.",
+            "Leave one of them out, or name as many GPUs as ranks.",
         )
     return Wish(
         count=count or len(named) or gpus.count,
         model=gpus.model,
         memory_gib=gpus.memory_gib,
         only=named,
-        # Who names cards himself has looked: the profile's word is the weaker one.
+        # Who names GPUs himself has looked: the profile's word is the weaker one.
         spared=() if named else tuple(str(selector) for selector in gpus.exclude),
     )
 
@@ -193,7 +193,7 @@ def _unsuited(device: Device, wish: Wish) -> Refusal | None:
             device=device,
             reason="mig",
             words="is in MIG mode (`sudo nvidia-smi -i "
-            f"{device.index} -mig 0` makes it one card again)",
+            f"{device.index} -mig 0` makes it one GPU again)",
         )
     if wish.model is not None and not _is_model(device.name or "", wish.model):
         return Refusal(
@@ -231,8 +231,8 @@ def _users(device: Device) -> str:
 
 
 def _best(free: Sequence[Device], wish: Wish) -> list[Device]:
-    """The well cards, in bus order; where they are not enough, the next best after them."""
-    weights = [max((w for w, _ in ills(device, wish.hot_c)), default=0) for device in free]
+    """The well GPUs, in bus order; where they are not enough, the next best after them."""
+    weights = [max((w for w, _ in gpu_problems(device, wish.hot_c)), default=0) for device in free]
     ranked = sorted(zip(weights, free, strict=True), key=lambda one: (one[0], one[1].index))
     worst = ranked[: wish.count][-1][0] if ranked else 0
     return [device for weight, device in ranked if weight <= worst]
@@ -243,7 +243,7 @@ def _neighbours(free: Sequence[Device], count: int) -> list[Device]:
     for device in free:
         if device.numa_node is not None:
             nodes.setdefault(device.numa_node, []).append(device)
-    enough = [cards for cards in nodes.values() if len(cards) >= count]
+    enough = [group for group in nodes.values() if len(group) >= count]
     return enough[0][:count] if enough else list(free[:count])
 
 
@@ -253,12 +253,12 @@ def _selected(devices: tuple[Device, ...], selectors: Sequence[str], flag: str) 
         matches = select(devices, selector)
         nameless = [device for device in devices if device.uuid is None]
         if flag == "--exclude-gpu" and not matches and nameless and _is_uuid(selector):
-            continue  # a lost card tells no UUID: who left it alone may go on doing so
+            continue  # a lost GPU tells no UUID: who left it alone may go on doing so
         if len(matches) != 1 and devices:
             raise _mismatch(flag, selector, matches, devices)
         chosen += [device.index for device in matches]
     if flag == "--gpu" and (twice := [index for index in chosen if chosen.count(index) > 1]):
-        raise UsageError(f"--gpu names GPU {twice[0]} twice.", "Name each card once.")
+        raise UsageError(f"--gpu names GPU {twice[0]} twice.", "Name each GPU once.")
     return frozenset(chosen)
 
 
@@ -293,5 +293,5 @@ def _split(selectors: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_model(name: str, model: str) -> bool:
-    """Whether a card is of a model: whole words, for an H200 is no H20."""
+    """Whether a GPU is of a model: whole words, for an H200 is no H20."""
     return re.search(rf"(?<!\w){re.escape(model)}(?!\w)", name, re.IGNORECASE) is not None

@@ -1,4 +1,4 @@
-"""A profile written for a box, from what its driver shows."""
+"""A profile written for a host, from what its driver shows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import replace
 
 from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.profile import NAME, Gpus, Torchrun
-from gpuops.core.machine.device import Box, Device
+from gpuops.core.machine.device import Device, GpuInventory
 from gpuops.core.text import printable
 from gpuops.core.units import GIB, MIB, many
 from gpuops.errors import MachineError
 
-# A display server holds a few MiB of every card; of the one that shows its picture, more.
+# A display server holds a few MiB of every GPU; of the one that shows its picture, more.
 DISPLAY_BYTES = 32 * MIB
 CPU_WORKERS = 2
 LONGEST = 2000
 
 _MAKER = re.compile(r"^(NVIDIA\s+)?((GeForce|Tesla)\s+)?")
-# Where a card's name turns from its model to its memory, its plug or its cooling.
+# Where a GPU's name turns from its model to its memory, its plug or its cooling.
 _MORE = re.compile(
     r"[\s-]+(\d+\s?GB|HBM\w*|SXM\w*|PCIE|Generation|GPU|(with\s)?Max-Q|Workstation|Server)\b.*",
     re.IGNORECASE,
@@ -30,23 +30,23 @@ _NOT_TEXT = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 
 def model_of(name: str) -> str:
-    """A card's model as people write it: ``H100`` of ``NVIDIA H100 80GB HBM3``."""
+    """A GPU's model as people write it: ``H100`` of ``NVIDIA H100 80GB HBM3``."""
     return _MORE.sub("", _MAKER.sub("", name)) or name
 
 
-def detect(box: Box, *, hostname: str, cores: int, name: str | None = None) -> str:
-    """The text of a profile for a box: its cards, or its cores where it has no cards.
+def detect(inventory: GpuInventory, *, hostname: str, cores: int, name: str | None = None) -> str:
+    """The text of a profile for a host: its GPUs, or its cores where it has no GPUs.
 
-    Of two models the one with more cards is taken. Cards that cannot be used, and one that drives
+    Of two models the one with more GPUs is taken. GPUs that cannot be used, and one that drives
     a display beside others, are left alone; comments say why.
 
     Raises:
-        MachineError: it has cards, and none of them can be used.
+        MachineError: it has GPUs, and none of them can be used.
     """
-    if box.devices:
-        body, summary = _cards(box.devices, cores)
+    if inventory.devices:
+        body, summary = _gpus(inventory.devices, cores)
     else:
-        body, summary = _cpu(box, cores)
+        body, summary = _cpu(inventory, cores)
     head = [
         f"# What `gpuops profiles detect` found on {_line(hostname)}.",
         f"name: {_quoted(name or _as_name(hostname))}",
@@ -55,9 +55,9 @@ def detect(box: Box, *, hostname: str, cores: int, name: str | None = None) -> s
     return "\n".join([*head, *body]) + "\n"
 
 
-def _cpu(box: Box, cores: int) -> tuple[list[str], str]:
+def _cpu(inventory: GpuInventory, cores: int) -> tuple[list[str], str]:
     workers = max(1, min(CPU_WORKERS, cores))
-    why = _line(box.gaps.get("gpus", "the driver shows none"))
+    why = _line(inventory.gaps.get("gpus", "the driver shows none"))
     body = [
         f"device: cpu  # no GPU: {why}",
         f"workers: {workers}",
@@ -68,7 +68,7 @@ def _cpu(box: Box, cores: int) -> tuple[list[str], str]:
     return body, f"{workers} CPU workers"
 
 
-def _cards(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
+def _gpus(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
     left_alone = {device.index: why for device in devices if (why := _unusable(device))}
     usable = [device for device in devices if device.index not in left_alone]
     if not usable:
@@ -77,21 +77,21 @@ def _cards(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
             f"none of the {len(devices)} GPUs can be used: {named}.",
             "Check them with `nvidia-smi`; `--profile cpu` runs without a GPU.",
         )
-    model, cards = _largest(usable)
-    shown = {device.index: why for device in cards if (why := _display(device))}
-    if len(shown) < len(cards):
+    model, taken = _largest(usable)
+    shown = {device.index: why for device in taken if (why := _display(device))}
+    if len(shown) < len(taken):
         left_alone |= shown
-        cards = [device for device in cards if device.index not in shown]
+        taken = [device for device in taken if device.index not in shown]
         shown = {}
-    gpus = Gpus(count=len(cards), model=model, memory_gib=_least_gib(cards))
+    gpus = Gpus(count=len(taken), model=model, memory_gib=_least_gib(taken))
     # A name may hold another one's words: an RTX 4090 D is found by `RTX 4090` as well.
     alike = choose(replace(wish_of(gpus, count=len(devices)), share=True), devices).devices
     left_alone |= {
         device.index: f"is {_line(device.name or 'nameless')}"
         for device in alike
-        if device in usable and device not in cards and device.index not in left_alone
+        if device in usable and device not in taken and device.index not in left_alone
     }
-    others = [d for d in usable if d not in cards and d.index not in left_alone]
+    others = [d for d in usable if d not in taken and d.index not in left_alone]
     body = [
         *(f"# GPU {d.index} is not taken: it is {_line(d.name or 'nameless')}." for d in others),
         *(f"# GPU {index} is taken, although it {why}: all do." for index, why in shown.items()),
@@ -112,14 +112,14 @@ def _cards(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
 
 
 def _largest(usable: Sequence[Device]) -> tuple[str | None, list[Device]]:
-    """The model with the most cards; of equals the one with more memory."""
+    """The model with the most GPUs; of equals the one with more memory."""
     by_model: dict[str, list[Device]] = {}
     for device in usable:
         by_model.setdefault(model_of(_line(device.name or "")), []).append(device)
-    model, cards = max(
+    model, taken = max(
         by_model.items(), key=lambda of: (len(of[1]), of[1][0].memory_total_bytes or 0)
     )
-    return model or None, cards
+    return model or None, taken
 
 
 def _unusable(device: Device) -> str | None:
@@ -129,7 +129,7 @@ def _unusable(device: Device) -> str | None:
 
 
 def _display(device: Device) -> str | None:
-    """What shows a picture on a card, if anything does."""
+    """What shows a picture on a GPU, if anything does."""
     showing = [
         process.command or f"pid {process.pid}"
         for process in device.processes or ()
@@ -139,8 +139,8 @@ def _display(device: Device) -> str | None:
     return f"drives a display ({_line(', '.join(showing))})" if showing else None
 
 
-def _least_gib(cards: Sequence[Device]) -> float | None:
-    sizes = [d.memory_total_bytes for d in cards if d.memory_total_bytes is not None]
+def _least_gib(taken: Sequence[Device]) -> float | None:
+    sizes = [d.memory_total_bytes for d in taken if d.memory_total_bytes is not None]
     return float(round(min(sizes) / GIB)) or None if sizes else None
 
 
@@ -155,7 +155,7 @@ def _threads(cores: int, ranks: int) -> str:
 
 def _as_name(hostname: str) -> str:
     words = re.sub(r"[^\w.+-]+", "-", hostname.partition(".")[0])
-    return words if re.match(NAME, words) else "this-box"
+    return words if re.match(NAME, words) else "this-host"
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a training step takes of a card's memory, and whether the card has it."""
+"""What a training step takes of a GPU's memory, and whether the GPU has it."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Estimate(_Answer):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """The card that is planned for, and the share of it that is to stay free."""
+class Gpu:
+    """The GPU that is planned for, and the share of it that is to stay free."""
 
     name: str
     memory_bytes: int
@@ -83,7 +83,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What a rank's process takes of a card beside its tensors: a margin, and no measurement."""
+    """What a rank's process takes of a GPU beside its tensors: a margin, and no measurement."""
 
     context_bytes: int = 0
     workspace_bytes: int = 0
@@ -97,7 +97,7 @@ class Beside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether the configured size fits, and the largest that does; ``None`` without a card.
+    """Whether the configured size fits, and the largest that does; ``None`` without a GPU.
 
     ``largest`` is 0 where no size fits. ``per_sample_bytes`` is what one more takes.
     """
@@ -129,31 +129,31 @@ def parse(document: Mapping[str, object], module: str) -> Estimate:
     return found
 
 
-def card(profile: Profile | None, devices: Sequence[Device]) -> Card | None:
-    """The card to plan for: the profile's, or else the smallest there is; ``None`` without one."""
+def gpu(profile: Profile | None, devices: Sequence[Device]) -> Gpu | None:
+    """The GPU to plan for: the profile's, or else the smallest there is; ``None`` without one."""
     limits = profile.limits if profile else Limits()
     gpus = profile.gpus if profile else None
     if profile is not None and gpus is None:
         return None
     if gpus is not None and gpus.memory_gib is not None:
-        return Card(
-            name=gpus.model or "card",
+        return Gpu(
+            name=gpus.model or "gpu",
             memory_bytes=int(gpus.memory_gib * GIB),
             headroom=limits.memory_headroom,
         )
     known = [
-        (device.memory_total_bytes, device.name or "card")
+        (device.memory_total_bytes, device.name or "gpu")
         for device in devices
         if device.memory_total_bytes and not device.fault
     ]
     if not known:
         return None
     memory_bytes, name = min(known)
-    return Card(name=name, memory_bytes=memory_bytes, headroom=limits.memory_headroom)
+    return Gpu(name=name, memory_bytes=memory_bytes, headroom=limits.memory_headroom)
 
 
 def ranks(profile: Profile | None, devices: Sequence[Device], asked: int | None) -> int:
-    """How many ranks to plan for: as many as asked for, the profile's, or one on each card."""
+    """How many ranks to plan for: as many as asked for, the profile's, or one on each GPU."""
     if asked is not None:
         return asked
     if profile is not None:
@@ -172,26 +172,26 @@ def beside(*, on_gpu: bool, ranks: int) -> Beside:
     )
 
 
-def room_bytes(card: Card | None, margin: Beside) -> int | None:
-    """What a card leaves for tensors."""
-    return None if card is None else max(0, card.usable_bytes - margin.total_bytes)
+def room_bytes(gpu: Gpu | None, margin: Beside) -> int | None:
+    """What a GPU leaves for tensors."""
+    return None if gpu is None else max(0, gpu.usable_bytes - margin.total_bytes)
 
 
-def judge(estimate: Estimate, card: Card | None, margin: Beside) -> Verdict:
+def judge(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Verdict:
     """Whether the configured size fits, and which would."""
     takes = {need.size: need.peak_bytes + need.rounding_bytes for need in estimate.needs}
     per_sample = _per_sample(takes)
-    room = room_bytes(card, margin)
-    if card is None or room is None:
+    room = room_bytes(gpu, margin)
+    if gpu is None or room is None:
         total = f"{takes[estimate.size] * estimate.ranks / MIB:,.0f} MiB"
         on_gpu = estimate.device == "cuda"
         return Verdict(
             fits=None,
             largest=None,
             per_sample_bytes=per_sample,
-            sentence="No card is known to compare it with."
+            sentence="No GPU is known to compare it with."
             if on_gpu
-            else f"No card is needed: the tensors of all ranks take {total} of the machine's "
+            else f"No GPU is needed: the tensors of all ranks take {total} of the machine's "
             "memory, beside torch itself.",
             hint="`--profile NAME` plans for one; `gpuops profiles list` shows them."
             if on_gpu
@@ -200,7 +200,7 @@ def judge(estimate: Estimate, card: Card | None, margin: Beside) -> Verdict:
     setting, size = estimate.setting, estimate.size
     largest = _largest(takes, room, per_sample)
     whole = f"{(takes[size] + margin.total_bytes) / GIB:.1f}"
-    usable = f"{card.usable_bytes / GIB:.1f} GiB"
+    usable = f"{gpu.usable_bytes / GIB:.1f} GiB"
     if takes[size] <= room:
         more = f"; up to about {largest:,} would" if largest > size else ""
         return Verdict(

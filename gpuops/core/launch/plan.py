@@ -32,7 +32,7 @@ class LaunchPlan:
     """All that is needed to start the job; ``gpuops.core.launch.torchrun`` turns it into a command.
 
     ``import_path`` lets an interpreter without gpuops find the trainers. ``ranks_wanted`` is more
-    than ``nproc_per_node`` where the job was shrunk to the cards there were.
+    than ``nproc_per_node`` where the job was shrunk to the GPUs there were.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""From what was asked for, and what the box has, to a plan."""
+"""From what was asked for, and what the host has, to a plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LaunchRequest:
     """What somebody asked for.
 
     ``arguments`` go to the training program as they are; ``defaults`` are settings weaker than
-    anything that the user wrote; ``fit_arguments`` fit the batch to the cards there are;
+    anything that the user wrote; ``fit_arguments`` fit the batch to the GPUs there are;
     ``resume_arguments`` make this attempt go on from a checkpoint.
     """
 
@@ -49,7 +49,7 @@ class LaunchRequest:
 def plan(
     profile: Profile, choice: Choice | None, request: LaunchRequest, port: int | None = None
 ) -> LaunchPlan:
-    """Put a launch together: the cards chosen (``None`` on a CPU box), port and arguments.
+    """Put a launch together: the GPUs chosen (``None`` on a CPU host), port and arguments.
 
     ``port`` is the free one, where nobody asked for another.
     """
@@ -94,15 +94,15 @@ def plan(
 
 
 def wish(profile: Profile, request: LaunchRequest) -> Wish | None:
-    """The cards that a launch wants; ``None`` on a CPU box.
+    """The GPUs that a launch wants; ``None`` on a CPU host.
 
     Raises:
-        UsageError: cards are named for a job that runs on none.
+        UsageError: GPUs are named for a job that runs on none.
     """
     if profile.gpus is None:
         if request.gpus:
             raise UsageError(
-                f"--gpu names cards, and profile {profile.name} runs on the CPU.",
+                f"--gpu names GPUs, and profile {profile.name} runs on the CPU.",
                 "Leave one of the two out.",
             )
         return None

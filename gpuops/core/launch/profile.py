@@ -1,4 +1,4 @@
-"""A hardware profile: what a box has, and how jobs are started on it."""
+"""A hardware profile: what a host has, and how jobs are started on it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PATTERNS = {
     r"^[^\x00-\x1f\x7f]*$": "one line of plain text is wanted",
     r"^[^\x00]*$": "text without NUL is wanted",
 }
-NAME, VARIABLE, SETTING, CARD, LINE, TEXT = PATTERNS
+NAME, VARIABLE, SETTING, GPU, LINE, TEXT = PATTERNS
 WISH_WORDS = "text, a finite number, true or false, or a list of them is wanted"
 
 # Variables that a launch sets itself, whatever a profile says; and what has that effect.
 DECIDED = {
-    "CUDA_VISIBLE_DEVICES": "gpus.exclude leaves cards alone",
+    "CUDA_VISIBLE_DEVICES": "gpus.exclude leaves GPUs alone",
     "CUDA_DEVICE_ORDER": "it is PCI_BUS_ID",
     "MASTER_ADDR": "the ranks are on one machine",
     "MASTER_PORT": "torchrun.master_port sets it",
@@ -53,12 +53,12 @@ def _not_decided(name: str) -> str:
     return name
 
 
-def _each_once(cards: list[int | str]) -> list[int | str]:
-    names = [str(card).lower() for card in cards]
+def _each_once(gpus: list[int | str]) -> list[int | str]:
+    names = [str(gpu).lower() for gpu in gpus]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{name} is named twice")
-    return cards
+    return gpus
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=100)]
@@ -67,7 +67,7 @@ Text = Annotated[str, StringConstraints(pattern=TEXT)]
 Variable = Annotated[str, StringConstraints(pattern=VARIABLE), AfterValidator(_not_decided)]
 SettingName = Annotated[str, StringConstraints(pattern=SETTING)]
 Wish = Text | int | float | bool
-Card = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(pattern=CARD)]
+Gpu = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(pattern=GPU)]
 
 
 class _Section(BaseModel):
@@ -77,20 +77,20 @@ class _Section(BaseModel):
 
 
 class Gpus(_Section):
-    """The cards that a job takes."""
+    """The GPUs that a job takes."""
 
-    count: int = Field(ge=1, le=1024, description="how many cards, so how many ranks")
+    count: int = Field(ge=1, le=1024, description="how many GPUs, so how many ranks")
     model: Annotated[Line, StringConstraints(min_length=1)] | None = Field(
         None,
-        description="only cards whose name holds these words, as the driver gives it: "
-        "`RTX 4090`; any card without it",
+        description="only GPUs whose name holds these words, as the driver gives it: "
+        "`RTX 4090`; any GPU without it",
     )
     memory_gib: float | None = Field(
-        None, gt=0, description="only cards with this much memory, give or take a tenth"
+        None, gt=0, description="only GPUs with this much memory, give or take a tenth"
     )
-    exclude: Annotated[list[Card], AfterValidator(_each_once)] = Field(
+    exclude: Annotated[list[Gpu], AfterValidator(_each_once)] = Field(
         [],
-        description="cards that are left alone: indices in PCI bus order, as nvidia-smi shows "
+        description="GPUs that are left alone: indices in PCI bus order, as nvidia-smi shows "
         "them, or UUIDs or their beginnings",
     )
 
@@ -130,21 +130,21 @@ class Restart(_Section):
 class Limits(_Section):
     """Where preflight begins to warn."""
 
-    temperature_c: int = Field(85, ge=1, le=150, description="warn of a card that is as hot")
+    temperature_c: int = Field(85, ge=1, le=150, description="warn of a GPU that is as hot")
     memory_headroom: float = Field(
-        0.1, ge=0, lt=1, description="share of a card's memory that a job should leave free"
+        0.1, ge=0, lt=1, description="share of a GPU's memory that a job should leave free"
     )
 
 
 class Profile(_Section):
-    """A hardware profile. Either ``gpus`` or ``workers`` (a CPU box) says how many ranks run."""
+    """A hardware profile. Either ``gpus`` or ``workers`` (a CPU host) says how many ranks run."""
 
     name: Name = Field(description="what runs and messages call it; best the file's own name")
     summary: Line = Field("", description="what lists say of it")
     device: Literal["cuda", "cpu"] = Field(
         "cuda", description="`cuda` goes with `gpus`, `cpu` with `workers`"
     )
-    gpus: Gpus | None = Field(None, description="the cards that a job takes; with device cuda")
+    gpus: Gpus | None = Field(None, description="the GPUs that a job takes; with device cuda")
     workers: int | None = Field(None, ge=1, le=1024, description="ranks; with device cpu")
     torchrun: Torchrun = Field(Torchrun(), description="how torchrun is called")
     environment: dict[Variable, Text] = Field(
@@ -162,7 +162,7 @@ class Profile(_Section):
 
     @property
     def nproc_per_node(self) -> int:
-        """How many ranks run on the box."""
+        """How many ranks run on the host."""
         if self.device == "cpu":
             return self.workers or 1
         return self.gpus.count if self.gpus is not None else 1
@@ -271,7 +271,7 @@ def _sentence(path: str, error: Any) -> str:
 def _reason(error: Any) -> str:
     kind, where = error["type"], error["loc"]
     if where[:2] == ("gpus", "exclude") and len(where) > 2:  # one of several kinds: name them all
-        return PATTERNS[CARD]
+        return PATTERNS[GPU]
     if where[:1] == ("trainers",) and len(where) > 3 and where[-1] != "[key]":
         return WISH_WORDS
     if kind == "value_error":

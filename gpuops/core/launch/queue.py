@@ -1,4 +1,4 @@
-"""Who waits for cards, and what that means for those who come later."""
+"""Who waits for GPUs, and what that means for those who come later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # with it come the profiles, which who only looks does withou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """A launch that waits: for how many of which cards (UUIDs), since when (``number``, ns)."""
+    """A launch that waits: for how many of which GPUs (UUIDs), since when (``number``, ns)."""
 
     number: int
     uuids: tuple[str, ...]
@@ -32,10 +32,10 @@ class Waiting:
 
 
 def awaited(line: Sequence[Ticket], mine: Ticket | None = None) -> frozenset[str]:
-    """The cards that belong to those who came before: first come, first served.
+    """The GPUs that belong to those who came before: first come, first served.
 
     All that they could take, not only as many as they want: which will be free first, nobody
-    knows, and who may slip in before a job of eight cards lets it wait for ever.
+    knows, and who may slip in before a job of eight GPUs lets it wait for ever.
     """
     earlier = [ticket for ticket in line if mine is None or ticket.number < mine.number]
     return frozenset(uuid for ticket in earlier for uuid in ticket.uuids)

@@ -36,13 +36,13 @@ def argv(plan: LaunchPlan) -> list[str]:
 def environment(plan: LaunchPlan, given: Collection[str] = ()) -> dict[str, str]:
     """What the plan adds to the environment; ``given`` are the names that are there already.
 
-    Cards are named by UUID, so that a card that falls off the bus can never shift the others. NCCL
+    GPUs are named by UUID, so that a GPU that falls off the bus can never shift the others. NCCL
     gets an address of the run's own to answer at, where nobody gave it another: by default all
     jobs of a machine share one.
     """
     answers = {RAS_VARIABLE: f"127.0.0.1:{plan.ras_port}"} if plan.device == "cuda" else {}
     own = {} if RAS_VARIABLE in given else answers
-    added = {**own, **plan.profile_environment, **_visible(_cards(plan))}
+    added = {**own, **plan.profile_environment, **_visible(_gpus(plan))}
     if plan.target.kind == "trainer":  # a folder of that name where somebody stands is another one
         added["PYTHONSAFEPATH"] = "1"
     if plan.import_path is not None:
@@ -53,21 +53,21 @@ def environment(plan: LaunchPlan, given: Collection[str] = ()) -> dict[str, str]
     return added
 
 
-def one_card(plan: LaunchPlan) -> dict[str, str]:
+def one_gpu(plan: LaunchPlan) -> dict[str, str]:
     """What makes a program that needs one device take one of the plan's, and nobody else's."""
-    return _visible(_cards(plan)[:1])
+    return _visible(_gpus(plan)[:1])
 
 
-def _cards(plan: LaunchPlan) -> list[str]:
+def _gpus(plan: LaunchPlan) -> list[str]:
     if plan.device == "cpu":
         return []
     named = len(plan.gpu_uuids) == len(plan.gpu_indices)
     return list(plan.gpu_uuids) if named else [str(index) for index in plan.gpu_indices]
 
 
-def _visible(cards: list[str]) -> dict[str, str]:
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(cards)}
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **visible} if cards else visible
+def _visible(gpus: list[str]) -> dict[str, str]:
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **visible} if gpus else visible
 
 
 def as_shell(plan: LaunchPlan) -> str:

@@ -32,9 +32,9 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pcie:
-    """The link to the host: generation and lanes, and the most that card and slot can do.
+    """The link to the host: generation and lanes, and the most that GPU and slot can do.
 
-    The generation drops while a card idles, and comes back under load; the width does not.
+    The generation drops while a GPU idles, and comes back under load; the width does not.
     """
 
     generation: int | None = None
@@ -45,7 +45,7 @@ class Pcie:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What the card's own checks say of its memory. Counts are since the driver was loaded."""
+    """What the GPU's own checks say of its memory. Counts are since the driver was loaded."""
 
     ecc_enabled: bool | None = None
     ecc_uncorrected: int | None = None
@@ -65,7 +65,7 @@ class Xid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Who holds a card through gpuops: a run, of a user, since when (seconds since the epoch).
+    """Who holds a GPU through gpuops: a run, of a user, since when (seconds since the epoch).
 
     What the file of a held lock does not say is ``None``.
     """
@@ -79,12 +79,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One physical card, in PCI bus order as nvidia-smi shows it.
+    """One physical GPU, in PCI bus order as nvidia-smi shows it.
 
-    ``fault`` says in words why the card cannot be used; its other readings may then be ``None``.
+    ``fault`` says in words why the GPU cannot be used; its other readings may then be ``None``.
     ``memory_used_bytes`` leaves out what the driver reserves for itself, where it tells the two
     apart. ``processes_gap`` says why its processes could not be listed. ``slowed_by`` names the
-    reasons for which the card runs below its clocks; ``nvlinks_down`` the numbers of dead links.
+    reasons for which the GPU runs below its clocks; ``nvlinks_down`` the numbers of dead links.
     """
 
     index: int
@@ -141,10 +141,10 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """All cards of a machine and the driver that shows them. ``cuda`` is the newest it can run.
+class GpuInventory:
+    """All GPUs of a machine and the driver that shows them. ``cuda`` is the newest it can run.
 
-    ``gaps`` names what could not be read, and why; under ``gpus`` where no card could. ``absent``:
+    ``gaps`` names what could not be read, and why; under ``gpus`` where no GPU could. ``absent``:
     no driver is installed at all, so nobody expects GPUs here. ``simulated`` is the description of
     a machine that is not here.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.machine.snapshot import HostSnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,7 @@ class Environment:
 
     host: str
     cpu_cores: int | None
-    cards: tuple[str, ...]
+    gpus: tuple[str, ...]
     driver: str | None
     gpuops: str
     python: str | None
@@ -23,16 +23,18 @@ class Environment:
     nccl: str | None
 
 
-def of(node: NodeSnapshot, cards: Collection[int], version: str) -> Environment:
-    """What a look at the machine says of it; ``cards`` are those of the job, by index."""
-    interpreter, box = node.interpreter, node.box
+def of(snapshot: HostSnapshot, gpus: Collection[int], version: str) -> Environment:
+    """What a look at the machine says of it; ``gpus`` are those of the job, by index."""
+    interpreter, inventory = snapshot.interpreter, snapshot.inventory
     return Environment(
-        host=node.hostname,
-        cpu_cores=node.cpu_cores,
-        cards=tuple(
-            f"{card.label}: {card.name or 'unknown'}" for card in box.devices if card.index in cards
+        host=snapshot.hostname,
+        cpu_cores=snapshot.cpu_cores,
+        gpus=tuple(
+            f"{gpu.label}: {gpu.name or 'unknown'}"
+            for gpu in inventory.devices
+            if gpu.index in gpus
         ),
-        driver=box.driver,
+        driver=inventory.driver,
         gpuops=version,
         python=interpreter.python if interpreter else None,
         torch=interpreter.torch if interpreter else None,

@@ -1,18 +1,18 @@
-"""What ails a card that can be used all the same, in words."""
+"""What ails a GPU that can be used all the same, in words."""
 
 from __future__ import annotations
 
 from gpuops.core.machine.device import Device
 from gpuops.core.units import GIB
 
-# A card that idles may run its link slowly; one that works at least this much may not.
+# A GPU that idles may run its link slowly; one that works at least this much may not.
 AT_WORK_PCT = 10
 # What a driver, a display or a container's bookkeeping may hold without anybody computing.
 UNOWNED_BYTES = GIB
 
 
-def ills(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
-    """What speaks against a free card that can be used all the same: how much, and in words."""
+def gpu_problems(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
+    """What speaks against a free GPU that can be used all the same: how much, and in words."""
     memory, heat = device.memory, device.temperature_c or 0
     wants_reset = memory.remap_pending or memory.retired_pending
     found = [
@@ -26,38 +26,38 @@ def ills(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
     return [(weight, words) for weight, words, given in found if given]
 
 
-def unowned(card: Device) -> str | None:
+def unowned(gpu: Device) -> str | None:
     """What somebody holds of its memory who is not to be seen, and why; ``None`` where all is."""
-    size = card.unowned_bytes
+    size = gpu.unowned_bytes
     if size is None or size <= UNOWNED_BYTES:
         return None
-    why = card.processes_gap or "no process that holds it is to be seen"
+    why = gpu.processes_gap or "no process that holds it is to be seen"
     return f"{size / GIB:.1f} GiB in use, but {why}"
 
 
-def narrowed(card: Device) -> str:
+def narrowed(gpu: Device) -> str:
     """How its link to the host is slower than it could be; nothing where it is not."""
-    link = card.pcie
+    link = gpu.pcie
     if link.width is not None and link.width_max is not None and link.width < link.width_max:
         return f"{link.width} of {link.width_max} PCIe lanes"
     if (
         link.generation is not None
         and link.generation_max is not None
         and link.generation < link.generation_max
-        and (card.utilization_pct or 0) >= AT_WORK_PCT
+        and (gpu.utilization_pct or 0) >= AT_WORK_PCT
     ):
         return f"PCIe {link.generation} instead of {link.generation_max} at work"
     return ""
 
 
-def why_slow(card: Device) -> tuple[str, ...]:
+def why_slow(gpu: Device) -> tuple[str, ...]:
     """Why it is slower than it could be, or soon may be: each reason in a word or two."""
-    memory, down = card.memory, ", ".join(map(str, card.nvlinks_down or ()))
+    memory, down = gpu.memory, ", ".join(map(str, gpu.nvlinks_down or ()))
     found = [
-        *(card.slowed_by or ()),
-        narrowed(card),
+        *(gpu.slowed_by or ()),
+        narrowed(gpu),
         "remap failed" if memory.remap_failed else "",
         "remap pending" if memory.remap_pending or memory.retired_pending else "",
-        f"NVLink {down} down" if down and card.nvlinks_up else "",
+        f"NVLink {down} down" if down and gpu.nvlinks_up else "",
     ]
     return tuple(filter(None, found))

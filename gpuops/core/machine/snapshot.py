@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gpuops.core.finding import Finding
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class DataCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSnapshot:
+class HostSnapshot:
     """One look at the machine, at ``now_s`` (seconds since the epoch).
 
     Cores and memory are what this user's processes may have, which in a container is less than the
@@ -75,7 +75,7 @@ class NodeSnapshot:
     port_free: bool | None = None
     next_free_port: int | None = None
     interpreter: Interpreter | None = None
-    box: Box = field(default_factory=Box)
+    inventory: GpuInventory = field(default_factory=GpuInventory)
     data: DataCount | None = None
     trainer_findings: tuple[Finding, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)

@@ -1,10 +1,10 @@
-"""What could go better on a box that works: each piece of advice with the number that says so."""
+"""What could go better on a host that works: each piece of advice with the number that says so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpuops.core.monitor.frame import Advice, CardRow, JobRow
+from gpuops.core.monitor.frame import Advice, GpuRow, JobRow
 
 ENOUGH_LOOKS = 15
 IDLE_PCT, HOT_C = 50, 80
@@ -12,18 +12,18 @@ MEMORY_LEAST, MEMORY_MOST = 0.7, 0.9
 WAITS = 0.2
 
 
-def advice(jobs: Sequence[JobRow], cards: Sequence[CardRow]) -> tuple[Advice, ...]:
-    """Of our jobs that train, and of hot cards, whoever heats them."""
+def advice(jobs: Sequence[JobRow], gpus: Sequence[GpuRow]) -> tuple[Advice, ...]:
+    """Of our jobs that train, and of hot GPUs, whoever heats them."""
     found: list[Advice] = []
     for job in jobs:
         trains = any(rank.phase == "train" for rank in job.ranks)
-        if job.ours and job.standing == "healthy" and trains:
+        if job.ours and job.health == "healthy" and trains:
             held = {index for rank in job.ranks for index in rank.gpus}
-            mine = [card for card in cards if card.index in held]
+            mine = [gpu for gpu in gpus if gpu.index in held]
             found += [*_loading(job, mine), *_memory(job, mine)]
-    hot = [card for card in cards if (card.temperature_c or 0) > HOT_C]
+    hot = [gpu for gpu in gpus if (gpu.temperature_c or 0) > HOT_C]
     if hot:
-        top = max(card.temperature_c or 0 for card in hot)
+        top = max(gpu.temperature_c or 0 for gpu in hot)
         found.append(
             Advice(
                 about=_gpus(hot),
@@ -33,29 +33,29 @@ def advice(jobs: Sequence[JobRow], cards: Sequence[CardRow]) -> tuple[Advice, ..
     return tuple(found)
 
 
-def _loading(job: JobRow, cards: Sequence[CardRow]) -> list[Advice]:
-    """Cards that idle while their ranks train are mostly waiting for data."""
+def _loading(job: JobRow, gpus: Sequence[GpuRow]) -> list[Advice]:
+    """GPUs that idle while their ranks train are mostly waiting for data."""
     waits = [rank.data_wait for rank in job.ranks if rank.data_wait is not None]
     share = max(waits, default=None)
     waiting = "" if share is None else f", its ranks wait up to {share:.0%} of a step for data"
-    means = [mean for card in cards if (mean := _mean(card.history[-ENOUGH_LOOKS:])) is not None]
+    means = [mean for gpu in gpus if (mean := _mean(gpu.history[-ENOUGH_LOOKS:])) is not None]
     if means and sum(means) / len(means) < IDLE_PCT:
         usual = sum(means) / len(means)
         words = f"{usual:.0f} % utilisation, under {IDLE_PCT}{waiting}: look at data loading"
         if share is not None and share < WAITS:
             words = f"{usual:.0f} % utilisation, under {IDLE_PCT}{waiting}: try a larger batch"
         return [Advice(about=job.name, words=words)]
-    if not cards and share is not None and share >= WAITS:
+    if not gpus and share is not None and share >= WAITS:
         words = f"its ranks wait up to {share:.0%} of a step for data: look at data loading"
         return [Advice(about=job.name, words=words)]
     return []
 
 
-def _memory(job: JobRow, cards: Sequence[CardRow]) -> list[Advice]:
+def _memory(job: JobRow, gpus: Sequence[GpuRow]) -> list[Advice]:
     shares = [
-        card.memory_used_bytes / card.memory_total_bytes
-        for card in cards
-        if card.memory_used_bytes is not None and card.memory_total_bytes
+        gpu.memory_used_bytes / gpu.memory_total_bytes
+        for gpu in gpus
+        if gpu.memory_used_bytes is not None and gpu.memory_total_bytes
     ]
     if not shares:
         return []
@@ -64,7 +64,7 @@ def _memory(job: JobRow, cards: Sequence[CardRow]) -> list[Advice]:
         words = f"{most:.0%} of its memory used, under {MEMORY_LEAST:.0%}: try a larger batch"
         return [Advice(about=job.name, words=words)]
     if most > MEMORY_MOST:
-        words = f"{most:.0%} of a card's memory used, over {MEMORY_MOST:.0%}: it may run out"
+        words = f"{most:.0%} of a GPU's memory used, over {MEMORY_MOST:.0%}: it may run out"
         return [Advice(about=job.name, words=words)]
     return []
 
@@ -75,5 +75,5 @@ def _mean(readings: Sequence[int | None]) -> float | None:
     return sum(known) / len(known) if len(known) >= ENOUGH_LOOKS else None
 
 
-def _gpus(cards: Sequence[CardRow]) -> str:
-    return f"GPU {', '.join(str(card.index) for card in cards)}"
+def _gpus(gpus: Sequence[GpuRow]) -> str:
+    return f"GPU {', '.join(str(gpu.index) for gpu in gpus)}"

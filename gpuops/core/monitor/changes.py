@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.xids import MEANINGS, UNKNOWN
-from gpuops.core.monitor.frame import CardRow, Happening, JobRow, Level
+from gpuops.core.monitor.frame import Change, GpuRow, JobRow, Level
 from gpuops.core.monitor.sample import Sample
 from gpuops.core.run.record import Status
 
@@ -14,18 +14,18 @@ BAD = {"lost", "stuck", "unreadable", "no permission"}
 ENDS: Mapping[Status, Level] = {"finished": "good", "failed": "bad", "stopped": "info"}
 
 
-def of_cards(before: Sequence[CardRow], now: Sequence[CardRow], at_s: float) -> Iterator[Happening]:
-    """Cards that were lost or came back, were taken or given free."""
+def of_gpus(before: Sequence[GpuRow], now: Sequence[GpuRow], at_s: float) -> Iterator[Change]:
+    """GPUs that were lost or came back, were taken or given free."""
     known = {row.index: row for row in before}
     for row in now:
         was = known.get(row.index)
-        told = _of_card(was, row) if was is not None else None
+        told = _of_gpu(was, row) if was is not None else None
         if told is not None:
             words = f"GPU {row.index} {told[0]}"
-            yield Happening(at_s=at_s, words=words, level=told[1], gpu=row.index)
+            yield Change(at_s=at_s, words=words, level=told[1], gpu=row.index)
 
 
-def _of_card(was: CardRow, row: CardRow) -> tuple[str, Level] | None:
+def _of_gpu(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
     if row.state in BAD and was.state != row.state:
         return f"{row.state}: {row.fault or 'no reason was given'}", "bad"
     if was.state in BAD and row.state not in BAD:
@@ -36,25 +36,25 @@ def _of_card(was: CardRow, row: CardRow) -> tuple[str, Level] | None:
     return None
 
 
-def of_xids(box: Box, since_s: float) -> Iterator[Happening]:
+def of_xids(inventory: GpuInventory, since_s: float) -> Iterator[Change]:
     """Errors that the driver has logged since the last look; programs' mistakes too."""
-    for device in box.devices:
+    for device in inventory.devices:
         for xid in device.xids or ():
             if xid.at_s > since_s:
                 what, remedy = MEANINGS.get(xid.code, UNKNOWN)
                 words = f"{device.label}: Xid {xid.code}, {what}"
                 level: Level = "info" if remedy == "none" else "bad"
-                yield Happening(at_s=xid.at_s, words=words, level=level, gpu=device.index)
+                yield Change(at_s=xid.at_s, words=words, level=level, gpu=device.index)
 
 
-def of_jobs(before: Sequence[JobRow], now: Sequence[JobRow], sample: Sample) -> Iterator[Happening]:
+def of_jobs(before: Sequence[JobRow], now: Sequence[JobRow], sample: Sample) -> Iterator[Change]:
     """Jobs that came and went, began to hang, and moved again."""
     known, runs = {_key(row): row for row in before}, {row.run_dir for row in now}
     for row in now:
         told = _of_job(known.pop(_key(row), None), row)
         if told is not None:
             words = f"{row.name}{told[0]}"
-            yield Happening(at_s=sample.at_s, words=words, level=told[1], job=_job(row))
+            yield Change(at_s=sample.at_s, words=words, level=told[1], job=_job(row))
     for row in known.values():
         if row.run_dir is None or row.run_dir not in {*runs, *sample.between}:
             yield from _end(row.name, _job(row), sample, row.run_dir)
@@ -62,10 +62,10 @@ def of_jobs(before: Sequence[JobRow], now: Sequence[JobRow], sample: Sample) -> 
         yield from _end(run_dir.rpartition("/")[2], run_dir, sample, run_dir)
 
 
-def _end(name: str, job: str, sample: Sample, run_dir: str | None) -> Iterator[Happening]:
+def _end(name: str, job: str, sample: Sample, run_dir: str | None) -> Iterator[Change]:
     status = sample.ended.get(run_dir or "")
     words, level = f"{name} {status or 'has gone'}", ENDS.get(status or "lost", "info")
-    yield Happening(at_s=sample.at_s, words=words, level=level, job=job)
+    yield Change(at_s=sample.at_s, words=words, level=level, job=job)
 
 
 def _of_job(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
@@ -75,18 +75,18 @@ def _of_job(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
             return f" was started again, attempt {row.attempt}", "warning"
         whose = "" if row.ours else f" by {row.user or 'somebody else'}"
         return f" started{whose}", "info"
-    if row.standing != was.standing and row.standing in stands:
-        hung = row.standing == "hung"
+    if row.health != was.health and row.health in stands:
+        hung = row.health == "hung"
         head = "hangs" if hung else "may hang"
         return f" {head}: {row.diagnosis or row.why}", "bad" if hung else "warning"
-    if was.standing in stands and row.standing == "healthy":
+    if was.health in stands and row.health == "healthy":
         return " moves again", "good"
     if row.diagnosis is not None and was.diagnosis != row.diagnosis:
         return f": {row.diagnosis}", "warning"
     return None
 
 
-def of_events(sample: Sample, since_s: float) -> Iterator[Happening]:
+def of_events(sample: Sample, since_s: float) -> Iterator[Change]:
     """What only a run's supervisor knows: why it was started again, or was not."""
     for job, noted in sample.noted.items():
         name = job.rpartition("/")[2]
@@ -97,10 +97,10 @@ def of_events(sample: Sample, since_s: float) -> Iterator[Happening]:
             match event.get("event"):
                 case "restart" | "replan":
                     words = f"{name} restarts: {why}"
-                    yield Happening(at_s=at_s, words=words, level="warning", job=job)
+                    yield Change(at_s=at_s, words=words, level="warning", job=job)
                 case "giveup":
                     words = f"{name} is given up: {why}"
-                    yield Happening(at_s=at_s, words=words, level="bad", job=job)
+                    yield Change(at_s=at_s, words=words, level="bad", job=job)
 
 
 def _key(row: JobRow) -> tuple[str, int | None]:

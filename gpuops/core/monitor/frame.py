@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-CardState = Literal["ok", "busy-other", "excluded", "stuck", "lost", "no permission", "unreadable"]
-Standing = Literal["starting", "healthy", "suspect", "hung", "blind", "left alone"]
+GpuState = Literal["ok", "busy-other", "excluded", "stuck", "lost", "no permission", "unreadable"]
+JobHealth = Literal["starting", "healthy", "suspect", "hung", "blind", "left alone"]
 Level = Literal["info", "good", "warning", "bad"]
 Health = Literal["fine", "degraded", "hung", "no driver"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardRow:
-    """One physical card; it keeps its row whatever becomes of it.
+class GpuRow:
+    """One physical GPU; it keeps its row whatever becomes of it.
 
     ``state``: ``ok`` (idle, or at work for a run of ours), ``busy-other`` (somebody else computes
     on it), ``excluded`` (a living run of ours was told to leave it alone), or why it cannot be
@@ -26,7 +26,7 @@ class CardRow:
     index: int
     name: str | None = None
     uuid: str | None = None
-    state: CardState = "ok"
+    state: GpuState = "ok"
     state_age_s: float = 0.0
     fault: str | None = None
     utilization_pct: int | None = None
@@ -52,7 +52,7 @@ class RankRow:
     """One rank. A beat is no progress: ``progress_age_s`` counts from the last new step or phase.
 
     ``usual_steps_per_s`` is its own median; ``data_wait`` the share of a step (0 to 1) that it
-    waits for data; ``process`` the kernel's letter for its state; ``accused``: what is thought of
+    waits for data; ``process`` the kernel's letter for its state; ``culprit``: what is thought of
     its job is this rank's doing.
     """
 
@@ -70,14 +70,14 @@ class RankRow:
     data_wait: float | None = None
     progress_age_s: float | None = None
     beat_age_s: float | None = None
-    accused: bool = False
+    culprit: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow:
     """A training job that runs: of gpuops, of torchrun, or of something else that sets RANK.
 
-    ``standing`` and ``why`` are what is to be thought of it; ``diagnosis`` what its supervisor
+    ``health`` and ``why`` are what is to be thought of it; ``diagnosis`` what its supervisor
     last found out, while it still holds. ``left alone``: somebody else's.
     """
 
@@ -91,7 +91,7 @@ class JobRow:
     supervised: bool | None = None
     attempt: int | None = None
     started_at_s: float | None = None
-    standing: Standing = "healthy"
+    health: JobHealth = "healthy"
     why: str | None = None
     diagnosis: str | None = None
     ranks: tuple[RankRow, ...] = ()
@@ -99,7 +99,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrangerRow:
-    """A process on a card that belongs to no job of ours."""
+    """A process on a GPU that belongs to no job of ours."""
 
     gpu: int
     pid: int
@@ -111,8 +111,8 @@ class StrangerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
-    """Something that changed, and when (seconds since the epoch); to which card or job."""
+class Change:
+    """Something that changed, and when (seconds since the epoch); to which GPU or job."""
 
     at_s: float
     words: str
@@ -130,20 +130,20 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Board:
+class Frame:
     """All of it at one moment. ``gaps`` names what could not be read, and why.
 
-    ``absent``: there are no cards here, so nobody expects a driver.
+    ``absent``: there are no GPUs here, so nobody expects a driver.
     """
 
     at_s: float
     health: Health = "fine"
     driver: str | None = None
     cuda: tuple[int, int] | None = None
-    cards: tuple[CardRow, ...] = ()
+    gpus: tuple[GpuRow, ...] = ()
     jobs: tuple[JobRow, ...] = ()
     strangers: tuple[StrangerRow, ...] = ()
-    happenings: tuple[Happening, ...] = ()
+    changes: tuple[Change, ...] = ()
     advice: tuple[Advice, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)
     absent: bool = False

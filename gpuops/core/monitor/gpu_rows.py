@@ -1,28 +1,28 @@
-"""The rows of the cards: one for each that was ever seen, whatever has become of it."""
+"""The rows of the GPUs: one for each that was ever seen, whatever has become of it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from gpuops.core.machine.device import DENIED, Box, Device, select
+from gpuops.core.machine.device import DENIED, Device, GpuInventory, select
 from gpuops.core.machine.gpu_health import unowned, why_slow
-from gpuops.core.monitor.frame import CardRow, CardState
+from gpuops.core.monitor.frame import GpuRow, GpuState
 from gpuops.core.monitor.sample import JobSample
 
 HISTORY = 150  # looks: five minutes of one every two seconds
 
 
-def card_rows(
-    box: Box,
+def gpu_rows(
+    inventory: GpuInventory,
     jobs: Sequence[JobSample],
-    before: Sequence[CardRow],
+    before: Sequence[GpuRow],
     passed_s: float,
     between: Collection[str] = (),
-) -> tuple[CardRow, ...]:
-    """A row a card, in bus order. Cards that the driver no longer shows keep theirs.
+) -> tuple[GpuRow, ...]:
+    """A row a GPU, in bus order. GPUs that the driver no longer shows keep theirs.
 
-    ``between``: the folders of runs of ours that are about to start again, and hold their cards.
+    ``between``: the folders of runs of ours that are about to start again, and hold their GPUs.
     """
     known = {row.index: row for row in before}
     ours = {*between, *(job.job.run_dir for job in jobs if job.job.ours)}
@@ -32,26 +32,26 @@ def card_rows(
         for job in jobs
         if job.job.ours
         for selector in job.facts.exclude_gpus
-        for device in select(box.devices, selector)
+        for device in select(inventory.devices, selector)
     }
-    rows: dict[int, CardRow] = {}
-    for device in box.devices:
+    rows: dict[int, GpuRow] = {}
+    for device in inventory.devices:
         owner = owners.get(device.index) or _claimed(device, ours)
         row = _row(device, owner, device.index in excluded)
         rows[device.index] = _aged(row, known.get(device.index), passed_s)
-    fault = box.gaps.get("gpus", "the driver does not show it any more")
+    fault = inventory.gaps.get("gpus", "the driver does not show it any more")
     for index, row in known.items():
         if index not in rows:
-            gone = CardRow(
+            gone = GpuRow(
                 index=index, name=row.name, uuid=row.uuid, state="unreadable", fault=fault
             )
             rows[index] = _aged(gone, row, passed_s)
     return tuple(rows[index] for index in sorted(rows))
 
 
-def _row(device: Device, owner: str | None, excluded: bool) -> CardRow:  # noqa: FBT001 - a fact of it
+def _row(device: Device, owner: str | None, excluded: bool) -> GpuRow:  # noqa: FBT001 - a fact of it
     state, fault = _state(device, owner, excluded=excluded)
-    return CardRow(
+    return GpuRow(
         index=device.index,
         name=device.name,
         uuid=device.uuid,
@@ -70,7 +70,7 @@ def _row(device: Device, owner: str | None, excluded: bool) -> CardRow:  # noqa:
     )
 
 
-def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[CardState, str | None]:
+def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[GpuState, str | None]:
     if device.state != "ok":
         return device.state, device.fault
     if owner is not None:
@@ -83,13 +83,13 @@ def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[CardSt
 
 
 def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
-    """Which job of ours is on which card, with its ranks there."""
+    """Which job of ours is on which GPU, with its ranks there."""
     found: dict[int, list[str]] = {}
     for sample in jobs:
         if not sample.job.ours:
             continue
         for rank in sample.job.ranks:
-            for index in sample.cards(rank):
+            for index in sample.gpus(rank):
                 found.setdefault(index, []).append(f"{sample.name} rank {rank.rank}")
     return {index: ", ".join(names) for index, names in found.items()}
 
@@ -112,7 +112,7 @@ def _stranger(device: Device) -> str | None:
     return f"{who} and {len(others)} more" if others else who
 
 
-def _aged(row: CardRow, before: CardRow | None, passed_s: float) -> CardRow:
+def _aged(row: GpuRow, before: GpuRow | None, passed_s: float) -> GpuRow:
     """With its past: how long it has been so, and how busy it was."""
     past = before.history if before is not None else ()
     same = before is not None and before.state == row.state

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gpuops.core.hang.detector import Blind, Healthy, Hung, Suspect, Verdict, Warming
-from gpuops.core.machine.device import Box
-from gpuops.core.monitor.jobs import Process, TrainingJob, on_cards
+from gpuops.core.machine.device import GpuInventory
+from gpuops.core.monitor.jobs import Process, TrainingJob, on_gpus
 from gpuops.core.units import GIB
 from gpuops.errors import UsageError
 
@@ -102,9 +102,9 @@ def rule(
     )
 
 
-def unreleased(processes: Sequence[Process], box: Box) -> tuple[str, ...]:
-    """What the cards still hold for processes that were ended: a sentence for each."""
-    held = ((process.pid, *on_cards(box, process.pid)) for process in processes)
+def unreleased(processes: Sequence[Process], inventory: GpuInventory) -> tuple[str, ...]:
+    """What the GPUs still hold for processes that were ended: a sentence for each."""
+    held = ((process.pid, *on_gpus(inventory, process.pid)) for process in processes)
     return tuple(
         f"GPU {', '.join(map(str, gpus))} still holds {_size(size)} for pid {pid}"
         for pid, gpus, size in held
@@ -160,7 +160,7 @@ def _abandoned(job: TrainingJob) -> tuple[str, ...]:
 def _is_rank(job: TrainingJob) -> bool:
     """Whether what was left behind is surely a rank, and not a tool that one of them started.
 
-    torchrun starts ranks as ``python -u``; and a tool has no business on a card.
+    torchrun starts ranks as ``python -u``; and a tool has no business on a GPU.
     """
     return any(rank.argv[1:2] == ("-u",) or rank.gpu_memory_bytes for rank in job.ranks)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Blind, Hung, Suspect, Verdict, Warming
-from gpuops.core.hang.observation import Watch
+from gpuops.core.hang.observation import HangState
 from gpuops.core.hang.pace import Pace
-from gpuops.core.monitor.frame import CardRow, JobRow, RankRow, Standing
+from gpuops.core.monitor.frame import GpuRow, JobHealth, JobRow, RankRow
 from gpuops.core.monitor.jobs import Process
 from gpuops.core.monitor.sample import JobSample
 from gpuops.heartbeat import Beat
@@ -17,7 +17,7 @@ from gpuops.heartbeat import Beat
 LATELY = 5  # steps that make up the present speed
 STARTS_S = 120.0  # until then who has not beaten may do so yet
 SILENT = "it does not beat: whether it moves cannot be told from here"
-BUSY_PCT = 90  # a card that waits in a collective looks like that; its power gives it away
+BUSY_PCT = 90  # a GPU that waits in a collective looks like that; its power gives it away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Word:
 
     at_s: float
     words: str
-    standing: Standing
+    health: JobHealth
     rank: int | None = None
 
 
@@ -34,12 +34,12 @@ class Word:
 class Followed:
     """A job as it is remembered from look to look.
 
-    ``word`` is its supervisor's last, while it holds; ``usual_w`` what each of its cards took while
+    ``word`` is its supervisor's last, while it holds; ``usual_w`` what each of its GPUs took while
     it moved.
     """
 
     row: JobRow
-    watch: Watch
+    watch: HangState
     word: Word | None = None
     usual_w: Mapping[int, float] | None = None
 
@@ -47,7 +47,7 @@ class Followed:
 def follow(
     sample: JobSample,
     before: Followed | None,
-    cards: Sequence[CardRow],
+    gpus: Sequence[GpuRow],
     at_s: float,
     clock_s: float,
 ) -> Followed:
@@ -57,20 +57,20 @@ def follow(
     word = _word(sample, before.word if before else None, watch, at_s)
     started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
     started_at_s = min(started, default=at_s)
-    standing, why = _judged(sample, watch, word, at_s - started_at_s)
+    health, why = _judged(sample, watch, word, at_s - started_at_s)
     ranks = [
-        _rank(process, sample.cards(process), beats, watch, clock_s) for process in sample.job.ranks
+        _rank(process, sample.gpus(process), beats, watch, clock_s) for process in sample.job.ranks
     ]
-    if standing in {"suspect", "hung"}:
-        guilty = word.rank if word is not None else _behind(ranks)
-        ranks = [replace(one, accused=True) if one.rank == guilty else one for one in ranks]
-    powers = {card.index: card.power_w for card in cards if card.power_w is not None}
+    if health in {"suspect", "hung"}:
+        culprit = word.rank if word is not None else _behind(ranks)
+        ranks = [replace(one, culprit=True) if one.rank == culprit else one for one in ranks]
+    powers = {gpu.index: gpu.power_w for gpu in gpus if gpu.power_w is not None}
     usual = dict(before.usual_w or {}) if before else {}
-    if standing == "healthy":
+    if health == "healthy":
         mine = {index for rank in ranks for index in rank.gpus if index in powers}
         usual |= {index: max(usual.get(index, 0.0), powers[index]) for index in mine}
-    elif standing in {"suspect", "hung"} and why is not None:
-        why = "; ".join([_where(ranks), why, *_spinning(ranks, cards, usual)]).removeprefix("; ")
+    elif health in {"suspect", "hung"} and why is not None:
+        why = "; ".join([_where(ranks), why, *_spinning(ranks, gpus, usual)]).removeprefix("; ")
     job = sample.job
     row = JobRow(
         name=sample.name,
@@ -83,7 +83,7 @@ def follow(
         supervised=sample.supervised,
         attempt=job.attempt,
         started_at_s=started_at_s if started else None,
-        standing=standing,
+        health=health,
         why=why,
         diagnosis=word.words if word else None,
         ranks=tuple(ranks),
@@ -91,18 +91,18 @@ def follow(
     return Followed(row=row, watch=watch, word=word, usual_w=usual)
 
 
-def _watched(sample: JobSample, before: Watch | None) -> Watch:
+def _watched(sample: JobSample, before: HangState | None) -> HangState:
     """The watch goes on; one that begins counts what the beats say of the time before."""
     seen = sample.seen
     if seen is None:
-        return before or Watch()
+        return before or HangState()
     if before is None:
         oldest_s = min((beat.monotonic_s for beat in seen.beats), default=None)
-        before = Watch(most_s=float("inf"), looked_s=oldest_s)
-    return detector.look(before, seen)
+        before = HangState(most_s=float("inf"), looked_s=oldest_s)
+    return detector.update(before, seen)
 
 
-def _word(sample: JobSample, before: Word | None, watch: Watch, at_s: float) -> Word | None:
+def _word(sample: JobSample, before: Word | None, watch: HangState, at_s: float) -> Word | None:
     """The supervisor's newest diagnosis of this attempt, until the job has moved since."""
     found = before
     for event in sample.noted:
@@ -113,7 +113,7 @@ def _word(sample: JobSample, before: Word | None, watch: Watch, at_s: float) -> 
             found = Word(
                 at_s=float(said_s),
                 words=f"{event.get('kind')}: {why}{doubt}",
-                standing="hung" if event.get("what") == "hung" else "suspect",
+                health="hung" if event.get("what") == "hung" else "suspect",
                 rank=rank if isinstance(rank, int) else None,
             )
     moved_s = _moved_s(watch)
@@ -121,7 +121,7 @@ def _word(sample: JobSample, before: Word | None, watch: Watch, at_s: float) -> 
     return None if moved else found
 
 
-def _moved_s(watch: Watch) -> float | None:
+def _moved_s(watch: HangState) -> float | None:
     """How long ago it last moved: beat; of a job that never does, logged or saved."""
     if watch.beats:
         return watch.clock_s - max(pace.since_s for pace in watch.beats.values())
@@ -130,8 +130,8 @@ def _moved_s(watch: Watch) -> float | None:
 
 
 def _judged(
-    sample: JobSample, watch: Watch, word: Word | None, age_s: float
-) -> tuple[Standing, str | None]:
+    sample: JobSample, watch: HangState, word: Word | None, age_s: float
+) -> tuple[JobHealth, str | None]:
     job = sample.job
     if not job.ours:
         return "left alone", None
@@ -140,17 +140,17 @@ def _judged(
     if sample.seen is None:
         return "blind", "it cannot be looked into"
     trains = any(beat.step is not None and beat.phase != "start" for beat in sample.seen.beats)
-    standing, why = _as_word(detector.judge(watch, sample.facts.policy), trains=trains)
-    if standing == "starting" and not sample.seen.beats and age_s > STARTS_S:
-        standing, why = "blind", SILENT
-    if word is not None and standing not in {"suspect", "hung"}:
+    health, why = _as_word(detector.judge(watch, sample.facts.policy), trains=trains)
+    if health == "starting" and not sample.seen.beats and age_s > STARTS_S:
+        health, why = "blind", SILENT
+    if word is not None and health not in {"suspect", "hung"}:
         moved_s = _moved_s(watch)
         silent = "" if moved_s is None else f"; nothing heard of it for {moved_s:.0f} s"
-        return word.standing, f"so its supervisor found{silent}"
-    return standing, why
+        return word.health, f"so its supervisor found{silent}"
+    return health, why
 
 
-def _as_word(verdict: Verdict, *, trains: bool) -> tuple[Standing, str | None]:
+def _as_word(verdict: Verdict, *, trains: bool) -> tuple[JobHealth, str | None]:
     match verdict:
         case Hung(why=why):
             return "hung", why
@@ -164,7 +164,11 @@ def _as_word(verdict: Verdict, *, trains: bool) -> tuple[Standing, str | None]:
 
 
 def _rank(
-    process: Process, gpus: tuple[int, ...], beats: Mapping[int, Beat], watch: Watch, clock_s: float
+    process: Process,
+    gpus: tuple[int, ...],
+    beats: Mapping[int, Beat],
+    watch: HangState,
+    clock_s: float,
 ) -> RankRow:
     rank = process.rank
     beat = beats.get(rank) if rank is not None else None
@@ -230,20 +234,20 @@ def _behind(ranks: Sequence[RankRow]) -> int | None:
 
 
 def _spinning(
-    ranks: Sequence[RankRow], cards: Sequence[CardRow], usual: Mapping[int, float]
+    ranks: Sequence[RankRow], gpus: Sequence[GpuRow], usual: Mapping[int, float]
 ) -> list[str]:
-    """Cards that look busy and do little: so looks a wait in a collective over NCCL."""
+    """GPUs that look busy and do little: so looks a wait in a collective over NCCL."""
     mine = {index for rank in ranks for index in rank.gpus}
     busy = [
-        card
-        for card in cards
-        if card.index in mine and (card.utilization_pct or 0) >= BUSY_PCT and card.power_w
+        gpu
+        for gpu in gpus
+        if gpu.index in mine and (gpu.utilization_pct or 0) >= BUSY_PCT and gpu.power_w
     ]
     if not busy:
         return []
     low, top = min(c.power_w or 0 for c in busy), max(c.power_w or 0 for c in busy)
     span = f"{low:.0f} W" if round(low) == round(top) else f"{low:.0f} to {top:.0f} W"
-    most = max((usual[card.index] for card in busy if card.index in usual), default=None)
+    most = max((usual[gpu.index] for gpu in busy if gpu.index in usual), default=None)
     before = f", {most:.0f} W while it moved" if most is not None else ""
-    least = min(card.utilization_pct or 0 for card in busy)
-    return [f"{len(busy)} of {len(mine)} cards at {least} % and {span}{before}"]
+    least = min(gpu.utilization_pct or 0 for gpu in busy)
+    return [f"{len(busy)} of {len(mine)} GPUs at {least} % and {span}{before}"]

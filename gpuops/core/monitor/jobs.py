@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 
 Launcher = Literal["torchrun", "lost", "unknown"]
 
@@ -25,7 +25,7 @@ class Process:
 
     ``state`` is the kernel's letter (R S D T t). ``ours``: it is this user's. ``python``: the
     program is one, whatever it calls itself. ``environment`` holds those of ``VARIABLES`` that it
-    was started with; ``None`` where that may not be read. ``gpus`` are the indices of the cards
+    was started with; ``None`` where that may not be read. ``gpus`` are the indices of the GPUs
     that list it, with the memory that it holds there.
     """
 
@@ -85,7 +85,7 @@ class TrainingJob:
 
     @property
     def gpus(self) -> tuple[int, ...]:
-        """The cards that list it."""
+        """The GPUs that list it."""
         return tuple(sorted({index for process in self.processes for index in process.gpus}))
 
     @property
@@ -139,15 +139,15 @@ def gather(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
 
 
 Place = tuple[tuple[int, ...], int | None]
-"""The cards that list a process, and the memory that it holds there.
+"""The GPUs that list a process, and the memory that it holds there.
 
-Zero where all cards could be read and none lists it; ``None`` where that cannot be told.
+Zero where all GPUs could be read and none lists it; ``None`` where that cannot be told.
 """
 
 
-def places(box: Box | None) -> tuple[Mapping[int, Place], Place]:
-    """The place of each process that a card lists, by pid; and that of all others."""
-    devices = box.devices if box is not None else ()
+def places(inventory: GpuInventory | None) -> tuple[Mapping[int, Place], Place]:
+    """The place of each process that a GPU lists, by pid; and that of all others."""
+    devices = inventory.devices if inventory is not None else ()
     readable = bool(devices) and all(device.processes is not None for device in devices)
     listed: dict[int, list[tuple[int, int | None]]] = {}
     for device in devices:
@@ -161,9 +161,9 @@ def places(box: Box | None) -> tuple[Mapping[int, Place], Place]:
     return found, ((), 0 if readable else None)
 
 
-def on_cards(box: Box | None, pid: int) -> Place:
+def on_gpus(inventory: GpuInventory | None, pid: int) -> Place:
     """The place of one process."""
-    found, elsewhere = places(box)
+    found, elsewhere = places(inventory)
     return found.get(pid, elsewhere)
 
 

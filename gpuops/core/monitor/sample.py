@@ -1,4 +1,4 @@
-"""What the monitor sees at one moment: the cards, the training jobs, and what runs have noted."""
+"""What the monitor sees at one moment: the GPUs, the training jobs, and what runs have noted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.hang.observation import Observation
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.jobs import Process, TrainingJob
 from gpuops.core.run.record import Status
 
@@ -46,8 +46,8 @@ class JobSample:
         first = job.agent or job.ranks[0]
         return first.pid, first.start_ticks
 
-    def cards(self, rank: Process) -> tuple[int, ...]:
-        """The cards of a rank: those that list it; else the one that was planned for it."""
+    def gpus(self, rank: Process) -> tuple[int, ...]:
+        """The GPUs of a rank: those that list it; else the one that was planned for it."""
         number = rank.number("LOCAL_RANK")
         planned = self.facts.gpus
         if rank.gpus or number is None or number >= len(planned):
@@ -72,7 +72,7 @@ class Sample:
 
     at_s: float
     clock_s: float
-    box: Box
+    inventory: GpuInventory
     jobs: tuple[JobSample, ...] = ()
     between: frozenset[str] = frozenset()
     ended: Mapping[str, Status] = field(default_factory=dict)

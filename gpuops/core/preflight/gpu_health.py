@@ -1,4 +1,4 @@
-"""Whether the cards that the job takes are well, and a word on those that it does not take."""
+"""Whether the GPUs that the job takes are well, and a word on those that it does not take."""
 
 from __future__ import annotations
 
@@ -6,37 +6,39 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.device import Box, Device
+from gpuops.core.machine.device import Device, GpuInventory
 from gpuops.core.machine.gpu_health import narrowed
-from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.preflight.xid_check import check_xid
 from gpuops.core.units import GIB, many
 
 
-def check_cards(node: NodeSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
-    """What is wrong with the cards, each under its own name; one line where nothing is."""
-    found = [check(node, profile, needs) for check in HEALTH]
+def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
+    """What is wrong with the GPUs, each under its own name; one line where nothing is."""
+    found = [check(snapshot, profile, needs) for check in HEALTH]
     findings = [finding for finding in found if finding is not None]
     if needs.choice and all(finding.severity == "ok" for finding in findings):
-        findings[:0] = _all_well(node.box, needs.choice.devices, profile.limits.temperature_c)
+        findings[:0] = _all_well(
+            snapshot.inventory, needs.choice.devices, profile.limits.temperature_c
+        )
     return findings
 
 
-def check_temperature(_node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """A card that is hot before the job begins will slow down, or switch off."""
+def check_temperature(_node: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+    """A GPU that is hot before the job begins will slow down, or switch off."""
     limit = profile.limits.temperature_c
     hot = {
-        card.index: card.temperature_c
-        for card in _chosen(needs)
-        if card.temperature_c is not None and card.temperature_c >= limit
+        gpu.index: gpu.temperature_c
+        for gpu in _chosen(needs)
+        if gpu.temperature_c is not None and gpu.temperature_c >= limit
     }
     if not hot:
         return None
     return warning(
         "temperature",
-        f"{_each(_chosen(needs), lambda card: _celsius(hot.get(card.index)))}; "
-        f"cards should start below {limit} °C",
+        f"{_each(_chosen(needs), lambda gpu: _celsius(hot.get(gpu.index)))}; "
+        f"GPUs should start below {limit} °C",
         "Are its fans free, and the air around it cool? "
         "`nvidia-smi -q -d TEMPERATURE` shows where it slows down.",
         measured=_celsius(max(hot.values())),
@@ -44,9 +46,9 @@ def check_temperature(_node: NodeSnapshot, profile: Profile, needs: Requirements
     )
 
 
-def check_ecc(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_ecc(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """Memory that has lost bits may lose more."""
-    ill = [card for card in _chosen(needs) if card.memory.ecc_uncorrected]
+    ill = [gpu for gpu in _chosen(needs) if gpu.memory.ecc_uncorrected]
     if not ill:
         return None
     return warning(
@@ -54,21 +56,21 @@ def check_ecc(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Fi
         f"{_each(ill, _lost_bits)} since the driver was loaded",
         f"With nothing running on it, `sudo nvidia-smi --gpu-reset -i {_indices(ill)}` lets it "
         "repair itself; if they come back, replace it.",
-        measured=max(card.memory.ecc_uncorrected or 0 for card in ill),
+        measured=max(gpu.memory.ecc_uncorrected or 0 for gpu in ill),
         wanted=0,
     )
 
 
-def check_remap(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_remap(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """Spare memory takes the place of broken memory at a reset, as long as there is any."""
-    broken = [card for card in _chosen(needs) if card.memory.remap_failed]
-    waiting = [card for card in _chosen(needs) if card not in broken and _awaits_reset(card)]
+    broken = [gpu for gpu in _chosen(needs) if gpu.memory.remap_failed]
+    waiting = [gpu for gpu in _chosen(needs) if gpu not in broken and _awaits_reset(gpu)]
     said = _each([*broken, *waiting], _repair)
     if broken:
         return error(
             "remap",
             said,
-            f"Replace the card; until then leave it out with `--exclude-gpu {_indices(broken)}`.",
+            f"Replace the GPU; until then leave it out with `--exclude-gpu {_indices(broken)}`.",
             measured="failed",
             wanted="none",
         )
@@ -84,14 +86,14 @@ def check_remap(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> 
     return None
 
 
-def check_throttle(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """One slow card makes all ranks wait for it."""
-    slow = [card for card in _chosen(needs) if card.slowed_by]
+def check_throttle(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """One slow GPU makes all ranks wait for it."""
+    slow = [gpu for gpu in _chosen(needs) if gpu.slowed_by]
     if not slow:
         return None
     return warning(
         "throttle",
-        _each(slow, lambda card: f"slowed by {', '.join(card.slowed_by or ())}"),
+        _each(slow, lambda gpu: f"slowed by {', '.join(gpu.slowed_by or ())}"),
         "All ranks wait for the slowest: look at cooling and power supply "
         "(`nvidia-smi -q -d PERFORMANCE`).",
         measured=len(slow),
@@ -99,9 +101,9 @@ def check_throttle(_node: NodeSnapshot, _profile: Profile, needs: Requirements) 
     )
 
 
-def check_pcie(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """A narrow link slows whatever goes between card and host."""
-    narrow = [card for card in _chosen(needs) if narrowed(card)]
+def check_pcie(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """A narrow link slows whatever goes between GPU and host."""
+    narrow = [gpu for gpu in _chosen(needs) if narrowed(gpu)]
     if not narrow:
         return None
     first = narrow[0].pcie
@@ -109,43 +111,43 @@ def check_pcie(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> F
     return warning(
         "pcie",
         _each(narrow, narrowed),
-        "Is the card firm in its slot? Risers and shared slots narrow a link too.",
+        "Is the GPU firm in its slot? Risers and shared slots narrow a link too.",
         measured=f"x{first.width}" if lanes else f"PCIe {first.generation}",
         wanted=f"x{first.width_max}" if lanes else f"PCIe {first.generation_max}",
     )
 
 
-def check_nvlink(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Links that are down; a card that has none at all is wired so, unless its like have some."""
+def check_nvlink(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """Links that are down; a GPU that has none at all is wired so, unless its like have some."""
 
-    def most(card: Device) -> int:
-        alike = (other for other in node.box.devices if other.name == card.name)
+    def most(gpu: Device) -> int:
+        alike = (other for other in snapshot.inventory.devices if other.name == gpu.name)
         return max((other.nvlinks_up or 0 for other in alike), default=0)
 
-    def fault(card: Device) -> str:
-        up, wanted = card.nvlinks_up, most(card)
-        if up is None or (up >= wanted and not (up and card.nvlinks_down)):
+    def fault(gpu: Device) -> str:
+        up, wanted = gpu.nvlinks_up, most(gpu)
+        if up is None or (up >= wanted and not (up and gpu.nvlinks_down)):
             return ""
-        down = ", ".join(map(str, card.nvlinks_down or ()))
+        down = ", ".join(map(str, gpu.nvlinks_down or ()))
         return f"NVLink {down} down" if down else f"{up} of {wanted} NVLinks up"
 
-    lame = [card for card in _chosen(needs) if fault(card)]
+    lame = [gpu for gpu in _chosen(needs) if fault(gpu)]
     if not lame:
         return None
     return warning(
         "nvlink",
         _each(lame, fault),
-        "`nvidia-smi nvlink -s` shows them; a reset of the card may bring them back.",
-        measured=min(card.nvlinks_up or 0 for card in lame),
-        wanted=max(len(card.nvlinks_down or ()) + (card.nvlinks_up or 0) for card in lame),
+        "`nvidia-smi nvlink -s` shows them; a reset of the GPU may bring them back.",
+        measured=min(gpu.nvlinks_up or 0 for gpu in lame),
+        wanted=max(len(gpu.nvlinks_down or ()) + (gpu.nvlinks_up or 0) for gpu in lame),
     )
 
 
 def check_persistence(
-    _node: NodeSnapshot, _profile: Profile, needs: Requirements
+    _node: HostSnapshot, _profile: Profile, needs: Requirements
 ) -> Finding | None:
-    """Without it the driver lets go of a card that nobody uses, and wakes it at every start."""
-    off = [card for card in _chosen(needs) if card.persistence is False]
+    """Without it the driver lets go of a GPU that nobody uses, and wakes it at every start."""
+    off = [gpu for gpu in _chosen(needs) if gpu.persistence is False]
     if not off:
         return None
     return warning(
@@ -157,10 +159,10 @@ def check_persistence(
     )
 
 
-def check_headroom(_node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+def check_headroom(_node: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
     """What is in use already eats the room that a batch that fits is meant to leave."""
     headroom = profile.limits.memory_headroom
-    full = [card for card in _chosen(needs) if _used_share(card) > headroom]
+    full = [gpu for gpu in _chosen(needs) if _used_share(gpu) > headroom]
     if not full:
         return None
     fullest = max(full, key=_used_share)
@@ -174,39 +176,39 @@ def check_headroom(_node: NodeSnapshot, profile: Profile, needs: Requirements) -
     )
 
 
-def check_topology(_node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Cards on one NUMA node reach each other without crossing the link between the sockets."""
+def check_topology(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """GPUs on one NUMA node reach each other without crossing the link between the sockets."""
     nodes: dict[int, list[Device]] = {}
-    for card in _chosen(needs):
-        if card.numa_node is None:
+    for gpu in _chosen(needs):
+        if gpu.numa_node is None:
             return None
-        nodes.setdefault(card.numa_node, []).append(card)
+        nodes.setdefault(gpu.numa_node, []).append(gpu)
     if len(_chosen(needs)) < 2:
         return None
     places = [
-        f"GPU {', '.join(_names(cards))} on NUMA node {node}" for node, cards in nodes.items()
+        f"GPU {', '.join(_names(gpus))} on NUMA node {snapshot}" for snapshot, gpus in nodes.items()
     ]
     return ok("topology", "; ".join(places), measured=len(nodes))
 
 
-def check_others(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """A word on ill cards that the job does not take: loud, unless they were left out on purpose.
+def check_others(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """A word on ill GPUs that the job does not take: loud, unless they were left out on purpose.
 
-    Where cards are missing, the check of the choice has said it already.
+    Where GPUs are missing, the check of the choice has said it already.
     """
     if needs.choice is None or needs.choice.short:
         return None
-    taken = {card.index for card in needs.choice.devices}
+    taken = {gpu.index for gpu in needs.choice.devices}
     meant = {
         refusal.device.index
         for refusal in needs.choice.refused
         if refusal.reason in {"excluded", "not asked for"}
     }
-    ill = [card for card in node.box.devices if card.index not in taken and _ailment(card)]
+    ill = [gpu for gpu in snapshot.inventory.devices if gpu.index not in taken and _ailment(gpu)]
     if not ill:
         return None
     said = f"{_each(ill, _ailment)}; not used by this job"
-    if all(card.index in meant for card in ill):
+    if all(gpu.index in meant for gpu in ill):
         return ok("others", said, measured=len(ill))
     return warning(
         "others",
@@ -232,32 +234,32 @@ HEALTH = (
 )
 
 
-def _all_well(box: Box, cards: Sequence[Device], limit_c: int) -> Iterable[Finding]:
+def _all_well(inventory: GpuInventory, gpus: Sequence[Device], limit_c: int) -> Iterable[Finding]:
     """One line that names what was looked at, and no more than that."""
-    if not cards:
+    if not gpus:
         return
     seen: list[str] = []
-    heat = [card.temperature_c for card in cards if card.temperature_c is not None]
+    heat = [gpu.temperature_c for gpu in gpus if gpu.temperature_c is not None]
     if heat:
         low, high = min(heat), max(heat)
         seen.append(f"{low} °C" if low == high else f"{low} to {high} °C")
-    if all(card.slowed_by is not None for card in cards):
+    if all(gpu.slowed_by is not None for gpu in gpus):
         seen.append("at full clocks")
-    if all(card.memory.ecc_uncorrected is not None for card in cards):
+    if all(gpu.memory.ecc_uncorrected is not None for gpu in gpus):
         seen.append("no memory errors")
-    if all(card.pcie.width is not None for card in cards):
+    if all(gpu.pcie.width is not None for gpu in gpus):
         seen.append("PCIe at full width")
-    if all(card.nvlinks_up for card in cards):
+    if all(gpu.nvlinks_up for gpu in gpus):
         seen.append("NVLinks up")
-    if all(card.xids == () for card in cards):
+    if all(gpu.xids == () for gpu in gpus):
         seen.append("no Xid errors")
-    elif any(card.xids is None for card in cards):
-        gap = box.gaps.get("xids", "the kernel's log cannot be read")
+    elif any(gpu.xids is None for gpu in gpus):
+        gap = inventory.gaps.get("xids", "the kernel's log cannot be read")
         seen.append(f"Xid errors unknown: {gap}")
     else:
         seen.append("Xid errors of programs only")
     yield ok(
-        "cards",
+        "gpu-health",
         ", ".join(seen),
         measured=_celsius(max(heat)) if heat else None,
         wanted=f"< {limit_c} °C",
@@ -268,57 +270,57 @@ def _chosen(needs: Requirements) -> tuple[Device, ...]:
     return needs.choice.devices if needs.choice else ()
 
 
-def _each(cards: Iterable[Device], say: Callable[[Device], str]) -> str:
+def _each(gpus: Iterable[Device], say: Callable[[Device], str]) -> str:
     """``GPU 1, 2: 91 °C; GPU 5: 88 °C``: those of which the same is said stand together."""
     by_words: dict[str, list[Device]] = {}
-    for card in cards:
-        if words := say(card):
-            by_words.setdefault(words, []).append(card)
+    for gpu in gpus:
+        if words := say(gpu):
+            by_words.setdefault(words, []).append(gpu)
     return "; ".join(f"GPU {', '.join(_names(same))}: {words}" for words, same in by_words.items())
 
 
-def _names(cards: Iterable[Device]) -> list[str]:
-    return [str(card.index) for card in cards]
+def _names(gpus: Iterable[Device]) -> list[str]:
+    return [str(gpu.index) for gpu in gpus]
 
 
-def _indices(cards: Iterable[Device]) -> str:
+def _indices(gpus: Iterable[Device]) -> str:
     """As the command lines of nvidia-smi and gpuops take them."""
-    return ",".join(_names(cards))
+    return ",".join(_names(gpus))
 
 
 def _celsius(temperature: int | None) -> str:
     return "" if temperature is None else f"{temperature} °C"
 
 
-def _lost_bits(card: Device) -> str:
-    return many(card.memory.ecc_uncorrected or 0, "uncorrected memory error")
+def _lost_bits(gpu: Device) -> str:
+    return many(gpu.memory.ecc_uncorrected or 0, "uncorrected memory error")
 
 
-def _awaits_reset(card: Device) -> bool:
-    return bool(card.memory.remap_pending or card.memory.retired_pending)
+def _awaits_reset(gpu: Device) -> bool:
+    return bool(gpu.memory.remap_pending or gpu.memory.retired_pending)
 
 
-def _repair(card: Device) -> str:
-    if card.memory.remap_failed:
+def _repair(gpu: Device) -> str:
+    if gpu.memory.remap_failed:
         return "broken memory could not be replaced by spare rows"
-    what = "rows" if card.memory.remap_pending else "pages"
+    what = "rows" if gpu.memory.remap_pending else "pages"
     return f"broken memory {what} wait for a reset to be replaced"
 
 
-def _used_share(card: Device) -> float:
-    if not card.memory_total_bytes or card.memory_used_bytes is None:
+def _used_share(gpu: Device) -> float:
+    if not gpu.memory_total_bytes or gpu.memory_used_bytes is None:
         return 0.0
-    return card.memory_used_bytes / card.memory_total_bytes
+    return gpu.memory_used_bytes / gpu.memory_total_bytes
 
 
-def _in_use(card: Device) -> str:
-    used, total = card.memory_used_bytes or 0, card.memory_total_bytes or 0
+def _in_use(gpu: Device) -> str:
+    used, total = gpu.memory_used_bytes or 0, gpu.memory_total_bytes or 0
     return f"{used / GIB:.1f} of {total / GIB:.1f} GiB in use already"
 
 
-def _ailment(card: Device) -> str:
-    if card.fault is not None:
-        return card.fault
-    if card.memory.remap_failed:
-        return _repair(card)
-    return _lost_bits(card) if card.memory.ecc_uncorrected else ""
+def _ailment(gpu: Device) -> str:
+    if gpu.fault is not None:
+        return gpu.fault
+    if gpu.memory.remap_failed:
+        return _repair(gpu)
+    return _lost_bits(gpu) if gpu.memory.ecc_uncorrected else ""

@@ -1,4 +1,4 @@
-"""Whether the job gets the cards that it wants."""
+"""Whether the job gets the GPUs that it wants."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import replace
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.launch.choice import Choice, reasons
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.preflight.requirements import Requirements
 
 
-def check_gpus(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """Enough usable cards, and none of somebody else's."""
-    choice, there = needs.choice, len(node.box.devices)
+def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+    """Enough usable GPUs, and none of somebody else's."""
+    choice, there = needs.choice, len(snapshot.inventory.devices)
     if profile.device == "cpu" or choice is None:
         return None
-    if "gpus" in node.box.gaps:
+    if "gpus" in snapshot.inventory.gaps:
         blind = error(
             "gpus",
-            f"the GPUs cannot be read: {node.box.gaps['gpus']}",
+            f"the GPUs cannot be read: {snapshot.inventory.gaps['gpus']}",
             "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
         )
         return replace(blind, forcible=False)
@@ -27,14 +27,14 @@ def check_gpus(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fin
     return replace(finding, measured=len(choice.devices), wanted=choice.wanted)
 
 
-def check_claims(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
-    """Whether other users of the machine will see which cards are ours."""
-    if profile.device == "cpu" or "claims" not in node.box.gaps:
+def check_claims(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+    """Whether other users of the machine will see which GPUs are ours."""
+    if profile.device == "cpu" or "claims" not in snapshot.inventory.gaps:
         return None
     return warning(
         "claims",
-        node.box.gaps["claims"],
-        "Without claims two launches may take the same card; docs/gpus.md says what they need.",
+        snapshot.inventory.gaps["claims"],
+        "Without claims two launches may take the same GPU; docs/gpus.md says what they need.",
     )
 
 
@@ -49,7 +49,7 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
             error("gpus", _too_few(choice, profile), hint), forcible=choice.waiting_helps
         )
     if choice.short:
-        summary = f"{_cards(choice)} instead of {choice.wanted}: {reasons(choice.refused)}"
+        summary = f"{_gpus(choice)} instead of {choice.wanted}: {reasons(choice.refused)}"
         hint = (
             "its steps see the same samples"
             if needs.keeps_batch
@@ -57,18 +57,18 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
         )
         return warning("gpus", summary, f"The job is shrunk to what is there; {hint}.")
     if choice.shared:
-        summary = f"{_cards(choice)}, shared: {reasons(choice.shared)}"
+        summary = f"{_gpus(choice)}, shared: {reasons(choice.shared)}"
         hint = "Both jobs will be slower, and either may run out of memory."
         return warning("gpus", summary, hint)
     if unread:
         unseen = ", ".join(str(device.index) for device in unread)
         why = unread[0].processes_gap or "the driver does not list them"
-        summary = f"{_cards(choice)}; who uses {unseen} cannot be seen: {why}"
+        summary = f"{_gpus(choice)}; who uses {unseen} cannot be seen: {why}"
         return warning("gpus", summary, "`sudo nvidia-smi` may show it.")
-    return ok("gpus", f"{_cards(choice)} of {there}, all free")
+    return ok("gpus", f"{_gpus(choice)} of {there}, all free")
 
 
-def _cards(choice: Choice) -> str:
+def _gpus(choice: Choice) -> str:
     return f"GPU {', '.join(str(device.index) for device in choice.devices) or '—'}"
 
 
@@ -77,7 +77,7 @@ def _too_few(choice: Choice, profile: Profile) -> str:
     there = len(choice.devices)
     return (
         f"{choice.wanted}{model} wanted, {there or 'none'} free"
-        f"{f' ({_cards(choice)})' if there else ''}: {reasons(choice.refused)}"
+        f"{f' ({_gpus(choice)})' if there else ''}: {reasons(choice.refused)}"
     )
 
 
@@ -89,10 +89,10 @@ def _ways_out(choice: Choice, there: int, *, keeps_batch: bool) -> str:
         same = " with the same global batch" if keeps_batch else ""
         ways.append(f"`--shrink` starts on {len(choice.devices)}{same}")
     if choice.waiting_helps:
-        ways.append("`--force gpus` shares cards that are in use")
+        ways.append("`--force gpus` shares GPUs that are in use")
     if not ways:
         ways.append(
-            "`gpuops gpus` lists the cards; `--profile cpu` runs without"
+            "`gpuops gpus` lists the GPUs; `--profile cpu` runs without"
             if there
             else "`--profile cpu` runs without a GPU"
         )

@@ -1,10 +1,10 @@
-"""Checks of the machine around the cards."""
+"""Checks of the machine around the GPUs."""
 
 from __future__ import annotations
 
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.preflight.network import setting
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.units import GIB, MIB, many
@@ -16,9 +16,9 @@ SKEW_S = 2.0
 CROWD = 4  # CPU ranks a core: from here on hardly anything moves
 
 
-def check_memory(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+def check_memory(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
     """Workers that want more memory than there is are killed."""
-    total, available = node.memory_total_bytes, node.memory_available_bytes
+    total, available = snapshot.memory_total_bytes, snapshot.memory_available_bytes
     if total is None or available is None:
         return warning("memory", "the host memory could not be read", "See /proc/meminfo.")
     each = needs.memory_per_worker_bytes
@@ -26,8 +26,8 @@ def check_memory(node: NodeSnapshot, profile: Profile, needs: Requirements) -> F
     measured, want = f"{available / GIB:.1f} GiB", f"{wanted / GIB:.1f} GiB"
     if wanted > available:
         fits = available // each
-        if profile.device == "cpu" and node.cpu_cores is not None:
-            fits = min(fits, node.cpu_cores)
+        if profile.device == "cpu" and snapshot.cpu_cores is not None:
+            fits = min(fits, snapshot.cpu_cores)
         return error(
             "memory",
             f"{_workers(needs)} need about {want} of memory, {measured} are available",
@@ -45,17 +45,17 @@ def check_memory(node: NodeSnapshot, profile: Profile, needs: Requirements) -> F
     )
 
 
-def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+def check_cores(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
     """Each rank keeps a core busy, and so does each process that reads data for it."""
-    cores, loaders = node.cpu_cores, needs.loader_workers
+    cores, loaders = snapshot.cpu_cores, needs.loader_workers
     if cores is None:
         return None
     wanted = needs.workers * (1 + loaders)
-    if node.box.simulated is not None and wanted > cores:
+    if snapshot.inventory.simulated is not None and wanted > cores:
         return warning(
             "cores",
             f"{wanted} processes would share {many(cores, 'core')} of this machine, "
-            f"not of {node.box.simulated}",
+            f"not of {snapshot.inventory.simulated}",
             "Look there: each rank keeps a core busy, and each process that reads data another.",
             measured=cores,
             wanted=wanted,
@@ -72,9 +72,9 @@ def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fi
         return warning(
             "cores",
             f"{_workers(needs)} share {many(cores, 'core')}",
-            f"`--nproc-per-node {cores}` is as fast."
+            f"`--nproc-per-snapshot {cores}` is as fast."
             if profile.device == "cpu"
-            else "The cards will wait for them: ask for more cores, or take fewer cards.",
+            else "The GPUs will wait for them: ask for more cores, or take fewer GPUs.",
             measured=cores,
             wanted=wanted,
         )
@@ -91,9 +91,9 @@ def check_cores(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Fi
     return ok("cores", said, measured=cores, wanted=wanted)
 
 
-def check_shm(node: NodeSnapshot, _profile: Profile, _needs: Requirements) -> Finding | None:
+def check_shm(snapshot: HostSnapshot, _profile: Profile, _needs: Requirements) -> Finding | None:
     """Data loaders hand batches over through /dev/shm, and NCCL its rings."""
-    free = node.shm_free_bytes
+    free = snapshot.shm_free_bytes
     if free is None:
         return None
     measured, want = f"{free / GIB:.2f} GiB", f"{SHM_BYTES / GIB:.2f} GiB"
@@ -108,17 +108,19 @@ def check_shm(node: NodeSnapshot, _profile: Profile, _needs: Requirements) -> Fi
     return ok("shm", f"/dev/shm has {free / GIB:.1f} GiB free", measured=measured, wanted=want)
 
 
-def check_open_files(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_open_files(
+    snapshot: HostSnapshot, _profile: Profile, needs: Requirements
+) -> Finding | None:
     """A rank holds a descriptor for each tensor that its loaders have ready, and for its peers.
 
     The limit is one of each process. A loader has two batches ready, of up to 16 tensors; torch,
     CUDA and the libraries hold the first few hundred.
     """
-    if node.open_files is None:
+    if snapshot.open_files is None:
         return None
     wanted = 256 + 16 * needs.workers + 32 * needs.loader_workers
-    measured = "no limit" if node.open_files == float("inf") else int(node.open_files)
-    if node.open_files < wanted:
+    measured = "no limit" if snapshot.open_files == float("inf") else int(snapshot.open_files)
+    if snapshot.open_files < wanted:
         return warning(
             "open-files",
             f"a process may open {measured} files, a rank of this job may want {wanted}",
@@ -129,21 +131,21 @@ def check_open_files(node: NodeSnapshot, _profile: Profile, needs: Requirements)
     return ok("open-files", f"{measured} for each process", measured=measured, wanted=wanted)
 
 
-def check_memlock(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
     """InfiniBand reads and writes memory that is locked in place."""
     if (
         profile.device == "cpu"
-        or not node.infiniband
-        or node.memlock_bytes is None
-        or setting(node, profile, "NCCL_IB_DISABLE") == "1"
+        or not snapshot.infiniband
+        or snapshot.memlock_bytes is None
+        or setting(snapshot, profile, "NCCL_IB_DISABLE") == "1"
     ):
         return None
-    cards = ", ".join(node.infiniband)
-    if node.memlock_bytes != float("inf"):
-        measured = f"{node.memlock_bytes / MIB:.0f} MiB"
+    gpus = ", ".join(snapshot.infiniband)
+    if snapshot.memlock_bytes != float("inf"):
+        measured = f"{snapshot.memlock_bytes / MIB:.0f} MiB"
         return warning(
             "memlock",
-            f"a process may lock {measured} of memory, InfiniBand ({cards}) wants no limit",
+            f"a process may lock {measured} of memory, InfiniBand ({gpus}) wants no limit",
             "`ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`), "
             "or `NCCL_IB_DISABLE=1`.",
             measured=measured,
@@ -151,27 +153,30 @@ def check_memlock(node: NodeSnapshot, profile: Profile, _needs: Requirements) ->
         )
     return ok(
         "memlock",
-        f"no limit on locked memory, as InfiniBand ({cards}) wants it",
+        f"no limit on locked memory, as InfiniBand ({gpus}) wants it",
         measured="no limit",
         wanted="no limit",
     )
 
 
-def check_output(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_output(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """The run folder must be writable, and have room for the checkpoints."""
-    if node.output_writable is False:
+    if snapshot.output_writable is False:
         return error(
             "output",
-            f"{needs.output_dir} cannot be written: {node.gaps.get('output', 'no permission')}",
+            f"{needs.output_dir} cannot be written: {snapshot.gaps.get('output', 'no permission')}",
             "Choose another folder with `--runs-dir DIR` or the trainer's `--out-dir DIR`.",
         )
-    if node.disk_free_bytes is None:
+    if snapshot.disk_free_bytes is None:
         return warning("output", f"free space at {needs.output_dir} is unknown", "Look with `df`.")
-    measured, want = f"{node.disk_free_bytes / GIB:.1f} GiB", f"{needs.disk_bytes / GIB:.1f} GiB"
-    if node.disk_free_bytes < needs.disk_bytes:
+    measured, want = (
+        f"{snapshot.disk_free_bytes / GIB:.1f} GiB",
+        f"{needs.disk_bytes / GIB:.1f} GiB",
+    )
+    if snapshot.disk_free_bytes < needs.disk_bytes:
         return error(
             "output",
-            f"{needs.output_dir} has {node.disk_free_bytes / GIB:.2f} GiB free, "
+            f"{needs.output_dir} has {snapshot.disk_free_bytes / GIB:.2f} GiB free, "
             f"the checkpoints want {needs.disk_bytes / GIB:.2f} GiB",
             "Make room, or choose another disk with `--runs-dir DIR`.",
             measured=measured,
@@ -185,12 +190,12 @@ def check_output(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> 
     )
 
 
-def check_clock(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_clock(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """Ages of files are told wrongly where another machine's clock dates them."""
-    skew = node.clock_skew_s
+    skew = snapshot.clock_skew_s
     if skew is None:
         return None
-    adrift = "; no time server keeps ours" if node.clock_synchronised is False else ""
+    adrift = "; no time server keeps ours" if snapshot.clock_synchronised is False else ""
     measured, want = f"{skew:+.1f} s", f"within {SKEW_S:.0f} s"
     if abs(skew) > SKEW_S:
         way = "ahead of" if skew > 0 else "behind"
@@ -206,12 +211,12 @@ def check_clock(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> F
     return ok("clock", said, measured=measured, wanted=want)
 
 
-def check_port(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_port(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """Torchrun's rendezvous needs its port."""
-    if node.port_free is None:
+    if snapshot.port_free is None:
         return None
-    if not node.port_free:
-        free, why = node.next_free_port, node.gaps.get("port", "in use")
+    if not snapshot.port_free:
+        free, why = snapshot.next_free_port, snapshot.gaps.get("port", "in use")
         return error(
             "port",
             f"port {needs.master_port} is {why}",

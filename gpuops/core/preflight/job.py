@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.snapshot import DataCount, NodeSnapshot
+from gpuops.core.machine.snapshot import DataCount, HostSnapshot
 from gpuops.core.preflight.requirements import Requirements
 
 NAMED = 3
@@ -15,9 +15,9 @@ NAMED = 3
 LEAST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 
 
-def check_torch(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
     """Torch must be in the interpreter that will train, with CUDA where the profile has GPUs."""
-    found = node.interpreter
+    found = snapshot.interpreter
     if found is None or found.python is None:
         path = found.path if found else "the interpreter"
         return error(
@@ -38,10 +38,10 @@ def check_torch(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> F
     versions = f"Python {found.python}, torch {found.torch}"
     if profile.device == "cuda" and found.cuda is None:
         said = f"{versions} of {found.path} is built without CUDA"
-        if node.box.simulated is not None:
+        if snapshot.inventory.simulated is not None:
             return warning(
                 "torch",
-                f"{said}: this machine's, not that of {node.box.simulated}",
+                f"{said}: this machine's, not that of {snapshot.inventory.simulated}",
                 "There a CUDA build of torch is needed.",
                 measured=found.torch,
                 wanted="a CUDA build",
@@ -58,13 +58,13 @@ def check_torch(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> F
     return ok("torch", versions, measured=found.torch)
 
 
-def check_driver(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
+def check_driver(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
     """A driver runs every CUDA of its own major version, and all older ones."""
-    driver, cuda = node.box.driver, node.box.cuda
+    driver, cuda = snapshot.inventory.driver, snapshot.inventory.cuda
     if profile.device == "cpu" or driver is None:
         return None
     runs = f"NVIDIA driver {driver}" + (f" (CUDA {cuda[0]}.{cuda[1]})" if cuda else "")
-    built = node.interpreter.cuda if node.interpreter else None
+    built = snapshot.interpreter.cuda if snapshot.interpreter else None
     wants = _numbers(built or "")[:2]
     if not wants:
         return ok("driver", runs, measured=driver)
@@ -85,17 +85,17 @@ def check_driver(node: NodeSnapshot, profile: Profile, _needs: Requirements) -> 
     return ok("driver", f"{runs} runs torch's CUDA {built}{how}", measured=driver, wanted=wanted)
 
 
-def check_data(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """The data set must be there, with every split that training reads."""
     if needs.data_built_in is not None:
         return ok("data", f"built-in data ({needs.data_built_in})")
     if needs.data_root is None:
         return None
-    found = node.data
+    found = snapshot.data
     if found is None:
         return error(
             "data",
-            node.gaps.get("data", f"{needs.data_root} is not a data set"),
+            snapshot.gaps.get("data", f"{needs.data_root} is not a data set"),
             "`--data synthetic` trains without files; `gpuops data import --help` brings yours in.",
         )
     whole = f"{sum(found.samples.values())} samples"
@@ -127,9 +127,9 @@ def check_data(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Fi
     return ok("data", f"{found.root}: {counts}{opened}", measured=whole)
 
 
-def check_resume(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_resume(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """Whether there is anything to go on from; where the trainer itself has looked, it says so."""
-    looked = any(found.check == "checkpoint" for found in node.trainer_findings)
+    looked = any(found.check == "checkpoint" for found in snapshot.trainer_findings)
     if needs.resume is None or looked:
         return None
     if needs.resume_checkpoint is None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gpuops.core.finding import Finding, error, ok
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.snapshot import Interface, NodeSnapshot
+from gpuops.core.machine.snapshot import HostSnapshot, Interface
 from gpuops.core.preflight.requirements import Requirements
 
 # What NCCL tries in turn where nobody tells it: https://docs.nvidia.com/deeplearning/nccl, "env".
@@ -16,18 +16,18 @@ LAST_RESORTS = ("docker", "lo", "virbr")
 FAMILIES = ("AF_INET", "AF_INET6")
 
 
-def check_network(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
+def check_network(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
     """Even ranks of one machine find each other over an interface."""
-    if node.interfaces is None:
+    if snapshot.interfaces is None:
         return None
     if profile.device == "cpu":
-        return _gloo(node, profile)
-    return _nccl(node, profile, needs)
+        return _gloo(snapshot, profile)
+    return _nccl(snapshot, profile, needs)
 
 
-def setting(node: NodeSnapshot, profile: Profile, name: str) -> str:
+def setting(snapshot: HostSnapshot, profile: Profile, name: str) -> str:
     """A variable as the ranks will see it: the profile's word counts more than the shell's."""
-    return profile.environment.get(name, node.environment.get(name, ""))
+    return profile.environment.get(name, snapshot.environment.get(name, ""))
 
 
 def nccl_interfaces(
@@ -68,10 +68,10 @@ def _address(interface: Interface, family: str) -> str | None:
     return None
 
 
-def _nccl(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding:
-    ifname = setting(node, profile, "NCCL_SOCKET_IFNAME")
-    family = setting(node, profile, "NCCL_SOCKET_FAMILY")
-    interfaces = node.interfaces or ()
+def _nccl(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding:
+    ifname = setting(snapshot, profile, "NCCL_SOCKET_IFNAME")
+    family = setting(snapshot, profile, "NCCL_SOCKET_FAMILY")
+    interfaces = snapshot.interfaces or ()
     chosen = nccl_interfaces(interfaces, ifname, family)
     if chosen:
         named = " and ".join(f"{one.name} ({_address(one, family)})" for one in chosen)
@@ -100,12 +100,12 @@ def _nccl(node: NodeSnapshot, profile: Profile, needs: Requirements) -> Finding:
     return found if needs.workers > 1 else replace(found, severity="warning")
 
 
-def _gloo(node: NodeSnapshot, profile: Profile) -> Finding | None:
+def _gloo(snapshot: HostSnapshot, profile: Profile) -> Finding | None:
     """Gloo takes names as they are written: neither prefixes nor signs."""
-    ifname = setting(node, profile, "GLOO_SOCKET_IFNAME")
+    ifname = setting(snapshot, profile, "GLOO_SOCKET_IFNAME")
     if len(ifname) <= 1:
         return None  # the address of the machine's own name, or else the loopback
-    interfaces = node.interfaces or ()
+    interfaces = snapshot.interfaces or ()
     names = [name for name in ifname.split(",") if name]
     there = {interface.name for interface in interfaces}
     if all(name in there for name in names):

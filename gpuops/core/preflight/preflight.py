@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 
 from gpuops.core.finding import Finding
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.preflight import gpu_health, gpus, host, job, network
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import UsageError
 
-Check = Callable[[NodeSnapshot, Profile, Requirements], Finding | Sequence[Finding] | None]
+Check = Callable[[HostSnapshot, Profile, Requirements], Finding | Sequence[Finding] | None]
 
 CHECKS: tuple[Check, ...] = (
     job.check_torch,
     job.check_driver,
     gpus.check_gpus,
     gpus.check_claims,
-    gpu_health.check_cards,
+    gpu_health.check_gpus,
     host.check_memory,
     host.check_cores,
     host.check_shm,
@@ -35,22 +35,23 @@ CHECKS: tuple[Check, ...] = (
 
 # What --force may name, whether or not it is found today: a script says it once for all days.
 NAMES = (
-    "torch", "driver", "gpus", "claims", "cards", "temperature", "ecc", "remap", "xid", "throttle",
-    "pcie", "nvlink", "persistence", "headroom", "topology", "others", "memory", "cores", "shm",
-    "open-files", "memlock", "output", "clock", "network", "port", "data", "resume",
+    "torch", "driver", "gpus", "claims", "gpu-health", "temperature", "ecc", "remap", "xid",
+    "throttle", "pcie", "nvlink", "persistence", "headroom", "topology", "others", "memory",
+    "cores", "shm", "open-files", "memlock", "output", "clock", "network", "port", "data",
+    "resume",
 )  # fmt: skip
 
 
-def preflight(node: NodeSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
+def preflight(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
     """Every check's findings, in the order in which a person would look; the trainer's own last."""
     findings: list[Finding] = []
     for check in CHECKS:
-        found = check(node, profile, needs)
+        found = check(snapshot, profile, needs)
         if isinstance(found, Finding):
             findings.append(found)
         elif found is not None:
             findings.extend(found)
-    return [*findings, *node.trainer_findings]
+    return [*findings, *snapshot.trainer_findings]
 
 
 def stopping(findings: Sequence[Finding], force: Sequence[str] = ()) -> list[Finding]:

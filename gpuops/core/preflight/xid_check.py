@@ -8,52 +8,52 @@ from collections.abc import Iterable
 from gpuops.core.finding import Finding, ok, warning
 from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.device import Device, Xid
-from gpuops.core.machine.snapshot import NodeSnapshot
+from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.machine.xids import MEANINGS, REMEDIES, UNKNOWN, Remedy
 from gpuops.core.preflight.requirements import Requirements
 
 DAY_S = 86_400.0
-# A program's mistake tells little of the card, and less every day.
+# A program's mistake tells little of the GPU, and less every day.
 RECENT_S: dict[Remedy, float] = {"none": DAY_S, "look": 7 * DAY_S}
 
 
-def check_xid(node: NodeSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Recent errors of the chosen cards; programs' own mistakes are told, not warned about."""
-    cards = needs.choice.devices if needs.choice else ()
-    ill = [card for card in cards if _recent(card, node.now_s)]
+def check_xid(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """Recent errors of the chosen GPUs; programs' own mistakes are told, not warned about."""
+    gpus = needs.choice.devices if needs.choice else ()
+    ill = [gpu for gpu in gpus if _recent(gpu, snapshot.now_s)]
     if not ill:
         return None
-    said = "; ".join(f"GPU {card.index}: {_told(card, node.now_s)}" for card in ill)
-    codes = sorted({xid.code for card in ill for xid in _recent(card, node.now_s)})
+    said = "; ".join(f"GPU {gpu.index}: {_told(gpu, snapshot.now_s)}" for gpu in ill)
+    codes = sorted({xid.code for gpu in ill for xid in _recent(gpu, snapshot.now_s)})
     measured = ", ".join(f"Xid {code}" for code in codes)
     worst = max((_remedy(code) for code in codes), key=REMEDIES.index)
     if worst == "none":
         return ok("xid", said, measured=measured)
     sick = [
-        str(card.index)
-        for card in ill
-        if any(_remedy(xid.code) == worst for xid in _recent(card, node.now_s))
+        str(gpu.index)
+        for gpu in ill
+        if any(_remedy(xid.code) == worst for xid in _recent(gpu, snapshot.now_s))
     ]
     return warning("xid", said, _hint(worst, ",".join(sick)), measured=measured, wanted="none")
 
 
-def _hint(worst: Remedy, cards: str) -> str:
+def _hint(worst: Remedy, gpus: str) -> str:
     if worst == "restart":
         return (
             "Switch the machine off and on before you trust it; if it falls off again, "
-            f"reseat or replace it. Until then: `--exclude-gpu {cards}`."
+            f"reseat or replace it. Until then: `--exclude-gpu {gpus}`."
         )
     if worst == "reset":
         return (
-            f"Reset it before you trust it: `sudo nvidia-smi --gpu-reset -i {cards}`, "
-            f"with nothing running on it. Until then: `--exclude-gpu {cards}`."
+            f"Reset it before you trust it: `sudo nvidia-smi --gpu-reset -i {gpus}`, "
+            f"with nothing running on it. Until then: `--exclude-gpu {gpus}`."
         )
-    return f"`nvidia-smi -q -d ECC,ROW_REMAPPER -i {cards}` shows the state of its memory."
+    return f"`nvidia-smi -q -d ECC,ROW_REMAPPER -i {gpus}` shows the state of its memory."
 
 
-def _told(card: Device, now_s: float | None) -> str:
+def _told(gpu: Device, now_s: float | None) -> str:
     """Each code once: how often, what it means, when last."""
-    recent = _recent(card, now_s)
+    recent = _recent(gpu, now_s)
     times = Counter(xid.code for xid in recent)
     return ", ".join(
         f"Xid {code}{f' ({count} times)' if count > 1 else ''}, "
@@ -62,10 +62,10 @@ def _told(card: Device, now_s: float | None) -> str:
     )
 
 
-def _recent(card: Device, now_s: float | None) -> list[Xid]:
+def _recent(gpu: Device, now_s: float | None) -> list[Xid]:
     return [
         xid
-        for xid in card.xids or ()
+        for xid in gpu.xids or ()
         if now_s is None or now_s - xid.at_s <= RECENT_S.get(_remedy(xid.code), RECENT_S["look"])
     ]
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from gpuops.core.report.curves import Chart, Curve, curve
-from gpuops.core.report.history import Life
-from gpuops.core.run.telemetry import CardSample, Recording, Sample
+from gpuops.core.report.history import AttemptSpan
+from gpuops.core.run.telemetry import GpuSample, Recording, Sample
 from gpuops.core.units import GIB
 
 Row = Mapping[str, Any]
@@ -59,7 +59,7 @@ def of_losses(samples: Sequence[Sample]) -> tuple[Chart, ...]:
     return _shown((loss,))
 
 
-def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ...]:
+def of_telemetry(found: Sequence[AttemptSpan], recording: Recording) -> tuple[Chart, ...]:
     """What the supervisor saw, over the time that the run really ran."""
     samples, every_s = recording.samples, recording.every_s
     indices = sorted({index for sample in samples for index in sample.gpus})
@@ -73,10 +73,10 @@ def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ..
         line = curve("all ranks", _over_time(found, stepping, value, 5 * every_s))
         return _seen(title, unit, line, floor=0.0)
 
-    def cards(
+    def gpus(
         title: str,
         unit: str,
-        value: Callable[[CardSample], float | None],
+        value: Callable[[GpuSample], float | None],
         floor: float | None = 0.0,
         ceiling: float | None = None,
     ) -> Chart:
@@ -91,10 +91,10 @@ def of_telemetry(found: Sequence[Life], recording: Recording) -> tuple[Chart, ..
             replace(job("Progress", "steps", lambda one: one.step), varies=False),
             steps("Step time", "ms", lambda one: _times(one.step_s, 1000)),
             steps("Waiting for data", "% of a step", lambda one: _times(one.data_wait, 100)),
-            cards("GPU utilisation", "%", lambda card: card.utilization_pct, ceiling=100.0),
-            cards("GPU memory", "GiB", lambda card: _times(card.memory_used_bytes, 1 / GIB)),
-            cards("GPU temperature", "°C", lambda card: card.temperature_c, floor=None),
-            cards("GPU power", "W", lambda card: card.power_w),
+            gpus("GPU utilisation", "%", lambda gpu: gpu.utilization_pct, ceiling=100.0),
+            gpus("GPU memory", "GiB", lambda gpu: _times(gpu.memory_used_bytes, 1 / GIB)),
+            gpus("GPU temperature", "°C", lambda gpu: gpu.temperature_c, floor=None),
+            gpus("GPU power", "W", lambda gpu: gpu.power_w),
             job("CPU", "cores", lambda one: one.cpu_cores),
             job("Host memory", "GiB", lambda one: _times(one.memory_bytes, 1 / GIB)),
         )
@@ -120,7 +120,7 @@ def _seen(
 
 
 def _over_time(
-    found: Sequence[Life],
+    found: Sequence[AttemptSpan],
     samples: Iterable[Sample],
     value: Callable[[Sample], float | None],
     pause_s: float = math.inf,
@@ -129,13 +129,13 @@ def _over_time(
 
     Ten steps without a sample are a pause, if they last longer than ``pause_s``.
     """
-    by_number = {life.number: life for life in found}
+    by_number = {span.number: span for span in found}
     before: Sample | None = None
     for sample in samples:
-        life = by_number.get(sample.attempt)
-        if life is None:
+        span = by_number.get(sample.attempt)
+        if span is None:
             continue
-        running_s = life.running_s(sample.at_s)
+        running_s = span.running_s(sample.at_s)
         if before is not None:
             paused = sample.at_s - before.at_s > max(pause_s, 10 * (sample.step_s or 0))
             if paused or sample.attempt != before.attempt:

@@ -17,7 +17,7 @@ DECISIONS = {"restart": "again", "replan": "planned anew", "giveup": "given up"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class AttemptSpan:
     """An attempt: when it ran (seconds since the epoch), how far it came, what became of it.
 
     ``begun_s`` is the running time of the run before it, ``follows`` what was decided after it.
@@ -68,11 +68,11 @@ class Mark:
     words: str
 
 
-def lives(
+def spans(
     attempts: Sequence[Attempt], events: Sequence[Event], samples: Sequence[Sample], now_s: float
-) -> tuple[Life, ...]:
+) -> tuple[AttemptSpan, ...]:
     """All attempts of which it is known when they began; one that lasts, lasts until now."""
-    found: list[Life] = []
+    found: list[AttemptSpan] = []
     for attempt in attempts:
         own = [event for event in events if event.get("attempt") == attempt.number]
         seen = [sample for sample in samples if sample.attempt == attempt.number]
@@ -89,7 +89,7 @@ def lives(
         ended = next((e for e in reversed(own) if e.get("event") == "attempt_ended"), {})
         steps = [sample.step for sample in seen if sample.step is not None]
         found.append(
-            Life(
+            AttemptSpan(
                 number=attempt.number,
                 started_at=started_at,
                 ended_at=max(started_at, ended_at),
@@ -128,18 +128,18 @@ def troubles(
     return tuple(reversed(found))
 
 
-def marks(found: Sequence[Life], wrong: Sequence[Trouble]) -> tuple[Mark, ...]:
+def marks(found: Sequence[AttemptSpan], wrong: Sequence[Trouble]) -> tuple[Mark, ...]:
     """Where the pictures are marked: where an attempt follows another, and what went wrong."""
-    by_number = {life.number: life for life in found}
+    by_number = {span.number: span for span in found}
     marked = [
         Mark(
-            running_s=life.running_s(trouble.at_s),
-            step=life.last_step,
+            running_s=span.running_s(trouble.at_s),
+            step=span.last_step,
             kind=trouble.what,
-            words=f"attempt {life.number} {trouble.what}: {trouble.title}",
+            words=f"attempt {span.number} {trouble.what}: {trouble.title}",
         )
         for trouble in wrong
-        if (life := by_number.get(trouble.attempt)) is not None
+        if (span := by_number.get(trouble.attempt)) is not None
     ]
     marked += [
         Mark(

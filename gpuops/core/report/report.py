@@ -11,14 +11,14 @@ from typing import Any, TypeGuard
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.report import charts
 from gpuops.core.report.curves import Chart, Spread, fits, spread
-from gpuops.core.report.history import Event, Life, Mark, Trouble, lives, marks, troubles
+from gpuops.core.report.history import AttemptSpan, Event, Mark, Trouble, marks, spans, troubles
 from gpuops.core.run.record import RunRecord
-from gpuops.core.run.telemetry import CardSample, Recording, Sample
+from gpuops.core.run.telemetry import GpuSample, Recording, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardUse:
-    """How a card was used."""
+class GpuUse:
+    """How a GPU was used."""
 
     index: int
     utilization_pct: Spread | None
@@ -58,8 +58,8 @@ class Report:
     data_wait: Spread | None
     cpu_cores: Spread | None
     memory_bytes: Spread | None
-    cards: tuple[CardUse, ...]
-    lives: tuple[Life, ...]
+    gpus: tuple[GpuUse, ...]
+    spans: tuple[AttemptSpan, ...]
     troubles: tuple[Trouble, ...]
     phases: tuple[Stretch, ...]
     marks: tuple[Mark, ...]
@@ -70,7 +70,7 @@ class Report:
     @property
     def step(self) -> int | None:
         """How far it came: as its ranks say, or as was recorded."""
-        steps = [life.last_step for life in self.lives if life.last_step is not None]
+        steps = [span.last_step for span in self.spans if span.last_step is not None]
         return self.run.step if self.run.step is not None else max(steps, default=None)
 
     @property
@@ -100,7 +100,7 @@ def report(
     """All that a run's folder tells. ``diagnoses`` are by attempt and by what they are of."""
     samples = recording.samples
     training = [sample for sample in samples if sample.phase == "train"] or samples
-    found = lives(run.attempts, events, samples, now_s)
+    found = spans(run.attempts, events, samples, now_s)
     wrong = troubles(events, diagnoses)
     logged = charts.of_figures(figures)
     losses = [chart for chart in logged if chart.title == "Loss"] or charts.of_losses(samples)
@@ -109,7 +109,7 @@ def report(
         run=run,
         made_at=now_s,
         command=command,
-        running_s=sum(life.duration_s for life in found),
+        running_s=sum(span.duration_s for span in found),
         loss=_loss(losses),
         validation=_validation(figures),
         not_finite=sum("loss" in row and not _is_finite(row["loss"]) for row in figures),
@@ -117,8 +117,8 @@ def report(
         data_wait=spread(s.data_wait for s in samples if s.data_wait is not None),
         cpu_cores=spread(s.cpu_cores for s in training if s.cpu_cores is not None),
         memory_bytes=spread(s.memory_bytes for s in training if s.memory_bytes is not None),
-        cards=_cards(training),
-        lives=found,
+        gpus=_gpus(training),
+        spans=found,
         troubles=wrong,
         phases=_phases(found, samples, {one.attempt for one in wrong if one.what == "hung"}),
         marks=marks(found, wrong),
@@ -154,40 +154,40 @@ def _steps_per_s(figures: Sequence[charts.Row], samples: Sequence[Sample]) -> fl
     return 1 / seen.median if seen is not None else None
 
 
-def _cards(samples: Sequence[Sample]) -> tuple[CardUse, ...]:
-    uses: dict[int, list[CardSample]] = {}
+def _gpus(samples: Sequence[Sample]) -> tuple[GpuUse, ...]:
+    uses: dict[int, list[GpuSample]] = {}
     for sample in samples:
-        for index, card in sample.gpus.items():
-            uses.setdefault(index, []).append(card)
+        for index, gpu in sample.gpus.items():
+            uses.setdefault(index, []).append(gpu)
     return tuple(
-        CardUse(
+        GpuUse(
             index=index,
-            utilization_pct=spread(_known(card.utilization_pct for card in seen)),
-            memory_used_bytes=spread(_known(card.memory_used_bytes for card in seen)),
-            temperature_c=spread(_known(card.temperature_c for card in seen)),
-            power_w=spread(_known(card.power_w for card in seen)),
+            utilization_pct=spread(_known(gpu.utilization_pct for gpu in seen)),
+            memory_used_bytes=spread(_known(gpu.memory_used_bytes for gpu in seen)),
+            temperature_c=spread(_known(gpu.temperature_c for gpu in seen)),
+            power_w=spread(_known(gpu.power_w for gpu in seen)),
         )
         for index, seen in sorted(uses.items())
     )
 
 
 def _phases(
-    found: Sequence[Life], samples: Sequence[Sample], hung: Collection[int]
+    found: Sequence[AttemptSpan], samples: Sequence[Sample], hung: Collection[int]
 ) -> tuple[Stretch, ...]:
     """The phases as they followed each other; before the first beat a job starts."""
     stretches: list[Stretch] = []
-    for life in found:
-        begin_s = life.begun_s
-        seen = [sample for sample in samples if sample.attempt == life.number]
+    for span in found:
+        begin_s = span.begun_s
+        seen = [sample for sample in samples if sample.attempt == span.number]
         speaks = any(sample.phase is not None for sample in seen)
         moves = [now.at_s for before, now in pairwise(seen) if now.step != before.step]
-        still_s = moves[-1] if life.number in hung and moves else math.inf
+        still_s = moves[-1] if span.number in hung and moves else math.inf
         for sample in seen:
-            end_s = life.running_s(sample.at_s)
+            end_s = span.running_s(sample.at_s)
             phase = (sample.phase or "start") if speaks else None
             phase = "hang" if sample.at_s > still_s else phase
             last = stretches[-1] if stretches and stretches[-1].end_s == begin_s else None
-            if last is not None and last.phase == phase and last.begin_s >= life.begun_s:
+            if last is not None and last.phase == phase and last.begin_s >= span.begun_s:
                 stretches[-1] = replace(last, end_s=end_s)
             elif end_s > begin_s:
                 stretches.append(Stretch(phase=phase, begin_s=begin_s, end_s=end_s))

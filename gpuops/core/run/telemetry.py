@@ -19,8 +19,8 @@ LAST_S = 253_402_214_400.0  # the end of the year 9999: no clock shows more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardSample:
-    """What a card was doing."""
+class GpuSample:
+    """What a GPU was doing."""
 
     utilization_pct: float | None = None
     temperature_c: float | None = None
@@ -46,7 +46,7 @@ class Sample:
     data_wait: float | None = None
     cpu_cores: float | None = None
     memory_bytes: float | None = None
-    gpus: Mapping[int, CardSample] = field(default_factory=dict)
+    gpus: Mapping[int, GpuSample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def sample(
     step_s: float | None,
     seen: Observation,
     before: Observation | None,
-    cards: Iterable[Device],
+    gpus: Iterable[Device],
 ) -> Sample:
     """A sample of what is ``seen``; ``before`` is what was seen at the sample before this one."""
     slowest = min((beat for beat in seen.beats if beat.step is not None), key=_step, default=None)
@@ -81,13 +81,13 @@ def sample(
         cpu_cores=_cpu_cores(before, seen),
         memory_bytes=_sum([vitals.memory_bytes for vitals in seen.vitals]),
         gpus={
-            card.index: CardSample(
-                utilization_pct=card.utilization_pct,
-                temperature_c=card.temperature_c,
-                power_w=card.power_w,
-                memory_used_bytes=card.memory_used_bytes,
+            gpu.index: GpuSample(
+                utilization_pct=gpu.utilization_pct,
+                temperature_c=gpu.temperature_c,
+                power_w=gpu.power_w,
+                memory_used_bytes=gpu.memory_used_bytes,
             )
-            for card in cards
+            for gpu in gpus
         },
     )
 
@@ -121,14 +121,14 @@ def _merged(earlier: Sample, later: Sample) -> Sample:
         cpu_cores=_mean([earlier.cpu_cores, later.cpu_cores]),
         memory_bytes=_most([earlier.memory_bytes, later.memory_bytes]),
         gpus={
-            index: _card(earlier.gpus.get(index), later.gpus.get(index)) for index in sorted(both)
+            index: _gpu(earlier.gpus.get(index), later.gpus.get(index)) for index in sorted(both)
         },
     )
 
 
-def _card(earlier: CardSample | None, later: CardSample | None) -> CardSample:
+def _gpu(earlier: GpuSample | None, later: GpuSample | None) -> GpuSample:
     both = [one for one in (earlier, later) if one is not None]
-    return CardSample(
+    return GpuSample(
         utilization_pct=_mean([one.utilization_pct for one in both]),
         temperature_c=_most([one.temperature_c for one in both]),
         power_w=_mean([one.power_w for one in both]),

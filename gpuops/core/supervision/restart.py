@@ -29,12 +29,12 @@ UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class FailedAttempt:
     """An attempt that has ended, otherwise than by finishing. Times are of one clock, any.
 
     ``first_step`` and ``last_step`` are those that its ranks said, ``None`` where they said none;
     ``checkpoint_step`` is the newest checkpoint that validates now; ``exitcode`` is that of the
-    rank which failed first. ``stopped``: a person asked for the end. ``held_gpus`` are cards on
+    rank which failed first. ``stopped``: a person asked for the end. ``held_gpus`` are GPUs on
     which a process sits that could not be killed.
     """
 
@@ -79,7 +79,7 @@ class Restart:
 class Replan:
     """Look at the machine anew and plan for what is there, ``after_s`` seconds from now.
 
-    ``without_gpus`` are all the cards to leave alone from now on, as ``--exclude-gpu`` takes them.
+    ``without_gpus`` are all the GPUs to leave alone from now on, as ``--exclude-gpu`` takes them.
     ``halve_batch``: halve the micro-batch of the plan that has just failed, double its passes.
     """
 
@@ -98,7 +98,7 @@ class GiveUp:
 
 
 def decide(
-    attempts: Sequence[Ended], policy: RestartPolicy, now_s: float
+    attempts: Sequence[FailedAttempt], policy: RestartPolicy, now_s: float
 ) -> Restart | Replan | GiveUp:
     """What follows the last of ``attempts``: all that ended since a person launched the run."""
     last = attempts[-1]
@@ -109,34 +109,34 @@ def decide(
         return over
     pause_s = _pause(policy, len(recent), waited_s=now_s - last.ended_s)
     how = _count(last, policy, len(recent))
-    cards = tuple(dict.fromkeys(_lost(attempts)))
+    gpus = tuple(dict.fromkeys(_lost(attempts)))
     halvings = sum(attempt.diagnosis.kind == "out of memory (gpu)" for attempt in attempts)
     match last.diagnosis.kind:
         case "out of memory (gpu)" if halvings <= policy.max_halvings:
             why = f"with half the micro-batch; {how}"
-            return Replan(after_s=pause_s, why=why, without_gpus=cards, halve_batch=True)
+            return Replan(after_s=pause_s, why=why, without_gpus=gpus, halve_batch=True)
         case "out of memory (gpu)" if fruitless:
             return GiveUp(
                 why=f"not even a micro-batch halved {halvings - 1} x fits: {last.diagnosis.why}",
-                advice="Take a smaller model or shorter samples, or cards with more memory.",
+                advice="Take a smaller model or shorter samples, or GPUs with more memory.",
             )
         case kind if kind == "gpu lost" or last.held_gpus:
-            where = f"without GPU {', '.join(cards)}" if cards else "on the cards that answer"
-            return Replan(after_s=pause_s, why=f"{where}; {how}", without_gpus=cards)
+            where = f"without GPU {', '.join(gpus)}" if gpus else "on the GPUs that answer"
+            return Replan(after_s=pause_s, why=f"{where}; {how}", without_gpus=gpus)
         case "port taken":
             why = f"another port is looked for; {how}"
-            return Replan(after_s=pause_s, why=why, without_gpus=cards)
+            return Replan(after_s=pause_s, why=why, without_gpus=gpus)
         case _:
             return Restart(after_s=pause_s, why=how)
 
 
-def _fruitless(attempts: Sequence[Ended]) -> list[Ended]:
+def _fruitless(attempts: Sequence[FailedAttempt]) -> list[FailedAttempt]:
     """The attempts since one last left a checkpoint that is newer than all before it.
 
     What was there before the first of them is not known: its own are newer than its first step.
     """
     newest = attempts[0].first_step
-    since: list[Ended] = []
+    since: list[FailedAttempt] = []
     for attempt in attempts:
         kept = attempt.checkpoint_step
         got_on = kept is not None and newest is not None and kept > newest
@@ -145,7 +145,7 @@ def _fruitless(attempts: Sequence[Ended]) -> list[Ended]:
     return since
 
 
-def _hopeless(attempts: Sequence[Ended]) -> GiveUp | None:
+def _hopeless(attempts: Sequence[FailedAttempt]) -> GiveUp | None:
     """Whether it makes no sense to try again, however few times it was tried."""
     last = attempts[-1]
     cause = last.diagnosis
@@ -167,7 +167,7 @@ def _hopeless(attempts: Sequence[Ended]) -> GiveUp | None:
     return None
 
 
-def _refused(attempts: Sequence[Ended]) -> bool:
+def _refused(attempts: Sequence[FailedAttempt]) -> bool:
     """Whether the program will not even load, or does not take its settings."""
     last = attempts[-1]
     unloadable = _raised(last.traceback_key or "") in {*UNLOADABLE, REFUSED}
@@ -175,7 +175,7 @@ def _refused(attempts: Sequence[Ended]) -> bool:
     return (unloadable or last.exitcode == ExitCode.USAGE) and not trained
 
 
-def _twin(attempts: Sequence[Ended]) -> Ended | None:
+def _twin(attempts: Sequence[FailedAttempt]) -> FailedAttempt | None:
     """An earlier attempt that failed in the same way, with none between them that got further."""
     last = attempts[-1]
     mark = _mark(last)
@@ -187,7 +187,7 @@ def _twin(attempts: Sequence[Ended]) -> Ended | None:
     return None
 
 
-def _mark(attempt: Ended) -> tuple[str, int] | None:
+def _mark(attempt: FailedAttempt) -> tuple[str, int] | None:
     """What two ends of one defect have in common; ``None`` for what chance may bring about."""
     kind, key, code = attempt.diagnosis.kind, attempt.traceback_key, attempt.exitcode or 0
     if kind not in OF_THE_CODE or (kind == "signal" and code not in OWN_SIGNALS):
@@ -203,11 +203,11 @@ def _raised(key: str) -> str:
     return key.partition(" ")[0].rpartition(".")[2]
 
 
-def _reached(attempt: Ended) -> int:
+def _reached(attempt: FailedAttempt) -> int:
     return -1 if attempt.last_step is None else attempt.last_step
 
 
-def _spent(last: Ended, policy: RestartPolicy, *, recent: int, all_: int) -> GiveUp | None:
+def _spent(last: FailedAttempt, policy: RestartPolicy, *, recent: int, all_: int) -> GiveUp | None:
     cause = last.diagnosis
     if not policy.max_restarts:
         why = f"it is to be started once only: {cause.why}"
@@ -229,15 +229,15 @@ def _pause(policy: RestartPolicy, tries: int, *, waited_s: float) -> float:
     return min(pause_s, max(0.0, pause_s - waited_s))
 
 
-def _count(last: Ended, policy: RestartPolicy, tries: int) -> str:
+def _count(last: FailedAttempt, policy: RestartPolicy, tries: int) -> str:
     if not tries and last.checkpoint_step is not None:
         return f"from the checkpoint of step {last.checkpoint_step}"
     return f"restart {max(1, tries)} of {policy.max_restarts} without a newer checkpoint"
 
 
-def _lost(attempts: Sequence[Ended]) -> Iterator[str]:
-    """The cards that are of no use any more."""
+def _lost(attempts: Sequence[FailedAttempt]) -> Iterator[str]:
+    """The GPUs that are of no use any more."""
     for attempt in attempts:
         if attempt.diagnosis.kind == "gpu lost" and attempt.diagnosis.gpu is not None:
             yield str(attempt.diagnosis.gpu)
-        yield from (str(card) for card in attempt.held_gpus)
+        yield from (str(gpu) for gpu in attempt.held_gpus)

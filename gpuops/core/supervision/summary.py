@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class FailureSummary:
     """Who failed first, how, and what they said last; ``rank`` is ``None`` for torchrun itself."""
 
     rank: int | None
@@ -18,7 +18,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class RunSummary:
     """How the attempt ended, what it learned, where everything lies, what to type next."""
 
     run_id: str
@@ -32,7 +32,7 @@ class Closing:
     validation: Mapping[str, float]
     places: Mapping[str, str]
     next_commands: tuple[tuple[str, str], ...]
-    failure: Ended | None
+    failure: FailureSummary | None
 
 
 def next_commands(

@@ -1,4 +1,4 @@
-"""Who a process on a card is, as far as can be seen from here."""
+"""Who a process on a GPU is, as far as can be seen from here."""
 
 from __future__ import annotations
 

@@ -8,18 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpuops.core.machine.device import DENIED, Box, Device, GpuProcess, Memory, Pcie, State, Xid
+from gpuops.core.machine.device import (
+    DENIED,
+    Device,
+    GpuInventory,
+    GpuProcess,
+    Memory,
+    Pcie,
+    State,
+    Xid,
+)
 from gpuops.core.units import MIB
 from gpuops.system.gpus import gpu_processes
-from gpuops.system.gpus.nvml_child import Card, Child, EndedError, NoDriverError
+from gpuops.system.gpus.nvml_child import Child, EndedError, Gpu, NoDriverError
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
 
-# A driver without persistence mode wakes the cards when it is asked, one after the other.
+# A driver without persistence mode wakes the GPUs when it is asked, one after the other.
 START_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 3.0
 # More than the driver needs for itself; the smallest program that computes takes more.
 UNREMARKABLE_BYTES = 256 * MIB
-DRIVERS_CARDS = Path("/proc/driver/nvidia/gpus")
+DRIVERS_GPUS = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAYS = "0x10de", "0x03"
 
@@ -33,14 +42,14 @@ NOT_READ = {
 }
 
 
-def read(timeout_s: float = READ_TIMEOUT_S) -> Box:
-    """One look at every card, in PCI bus order; one that does not answer is there, and says so."""
+def read(timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
+    """One look at every GPU, in PCI bus order; one that does not answer is there, and says so."""
     with Reader() as reader:
         return reader.read(timeout_s)
 
 
 class Reader:
-    """Looks at the cards as often as it is asked, through one child process.
+    """Looks at the GPUs as often as it is asked, through one child process.
 
     A child that has ended is replaced at the next look. The kernel ends it together with the
     thread that started it, so let one thread do the reading.
@@ -61,11 +70,11 @@ class Reader:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def read(self, timeout_s: float = READ_TIMEOUT_S) -> Box:
-        """Look at every card; one that has not answered by then is ``stuck``.
+    def read(self, timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
+        """Look at every GPU; one that has not answered by then is ``stuck``.
 
-        A driver that is starting, and a card that it has to wake, get the time for a start. A
-        card found stuck is not waited for again.
+        A driver that is starting, and a GPU that it has to wake, get the time for a start. A
+        GPU found stuck is not waited for again.
         """
         inherited = self._child is not None
         try:
@@ -76,17 +85,17 @@ class Reader:
             # One that was killed since the last look says nothing of the driver.
             if inherited:
                 return self.read(timeout_s)
-            return Box(absent=isinstance(error, NoDriverError), gaps={"gpus": str(error)})
+            return GpuInventory(absent=isinstance(error, NoDriverError), gaps={"gpus": str(error)})
         now = time.monotonic()
         if not child.started:
-            return Box(gaps={"gpus": silence(now - child.since)})
+            return GpuInventory(gaps={"gpus": silence(now - child.since)})
         xids = self._log.xids()
-        addresses = bus_ids(len(child.cards))
+        addresses = bus_ids(len(child.gpus))
         devices = (
-            self._device(index, card, addresses[index], xids, now)
-            for index, card in enumerate(child.cards)
+            self._device(index, gpu, addresses[index], xids, now)
+            for index, gpu in enumerate(child.gpus)
         )
-        return Box(
+        return GpuInventory(
             driver=child.driver,
             cuda=child.cuda,
             devices=tuple(devices),
@@ -106,13 +115,13 @@ class Reader:
     def _device(
         self,
         index: int,
-        card: Card,
+        gpu: Gpu,
         address: str | None,
         xids: Mapping[str, tuple[Xid, ...]] | None,
         now: float,
     ) -> Device:
-        """A card, with what was read of it earlier where it does not answer now."""
-        facts = {"bus_id": address, **card.facts}
+        """A GPU, with what was read of it earlier where it does not answer now."""
+        facts = {"bus_id": address, **gpu.facts}
         place = slot(facts["bus_id"] or "")
         if facts.get("numa_node") is None and place is not None:
             facts["numa_node"] = _numa_node(PCI_DEVICES / place / "numa_node")
@@ -121,13 +130,13 @@ class Reader:
             **{**facts, "pcie": Pcie(**facts.get("pcie", {}))},
             xids=None if xids is None or place is None else xids.get(place, ()),
         )
-        if card.answer is None:
-            return replace(device, state="stuck", fault=silence(now - card.asked_at))
-        if "readings" not in card.answer:
-            code, words = card.answer["failed"], card.answer["words"]
+        if gpu.answer is None:
+            return replace(device, state="stuck", fault=silence(now - gpu.asked_at))
+        if "readings" not in gpu.answer:
+            code, words = gpu.answer["failed"], gpu.answer["words"]
             state = STATES.get(code, "unreadable")
             return replace(device, state=state, fault=failure(index, code, words))
-        return self._read(device, dict(card.answer["readings"]))
+        return self._read(device, dict(gpu.answer["readings"]))
 
     def _read(self, device: Device, readings: dict[str, Any]) -> Device:
         slowed_by, links_down = readings.pop("slowed_by"), readings.pop("nvlinks_down", None)
@@ -154,16 +163,16 @@ class Reader:
         if denied == NO_PERMISSION:
             return DENIED
         if device.processes is None:
-            return "the driver lists no processes of this card"
+            return "the driver lists no processes of this GPU"
         if self._contained and (device.unowned_bytes or 0) > UNREMARKABLE_BYTES:
             return "processes of other containers are not shown here"
         return None
 
 
-def bus_ids(count: int, folder: Path = DRIVERS_CARDS) -> list[str | None]:
-    """The cards' PCI addresses as the kernel's side of the driver lists them.
+def bus_ids(count: int, folder: Path = DRIVERS_GPUS) -> list[str | None]:
+    """The GPUs' PCI addresses as the kernel's side of the driver lists them.
 
-    A lost card no longer tells its own, and the kernel's log knows it by nothing else.
+    A lost GPU no longer tells its own, and the kernel's log knows it by nothing else.
     """
     try:
         found = sorted(entry.name for entry in folder.iterdir())
@@ -173,7 +182,7 @@ def bus_ids(count: int, folder: Path = DRIVERS_CARDS) -> list[str | None]:
 
 
 def on_the_bus(folder: Path = PCI_DEVICES) -> bool:
-    """Whether there are cards of NVIDIA's here, be there a driver for them or not."""
+    """Whether there are GPUs of NVIDIA's here, be there a driver for them or not."""
     try:
         devices = [*folder.iterdir()]
     except OSError:
@@ -192,13 +201,13 @@ def _word(path: Path) -> str:
 
 
 def failure(index: int, code: int | None, words: str = "") -> str:
-    """What is the matter with a card that answers with an error of NVML's."""
+    """What is the matter with a GPU that answers with an error of NVML's."""
     fault = NOT_READ.get(code or 0, f"the driver cannot read it ({words}; {WAYS_OUT})")
     return fault.replace("INDEX", str(index))
 
 
 def silence(seconds: float) -> str:
-    """What is the matter with a card, or the driver, that has not answered for so long."""
+    """What is the matter with a GPU, or the driver, that has not answered for so long."""
     return f"the driver has not answered for {max(1, round(seconds))} s ({WAYS_OUT})"
 
 

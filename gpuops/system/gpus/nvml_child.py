@@ -42,8 +42,8 @@ class NoDriverError(EndedError):
 
 
 @dataclass(slots=True)
-class Card:
-    """What the child has said of one card: once for good, and to the last request.
+class Gpu:
+    """What the child has said of one GPU: once for good, and to the last request.
 
     ``asked_at`` is when the first request went out that it owes the answer to (monotonic seconds).
     """
@@ -88,10 +88,10 @@ class Child:
         self.started = False
         self.driver: str | None = None
         self.cuda: tuple[int, int] | None = None
-        self.cards: list[Card] = []
+        self.gpus: list[Gpu] = []
 
     def look(self, timeout_s: float, start_timeout_s: float) -> None:
-        """Ask all cards, and wait for those that can be expected to answer.
+        """Ask all GPUs, and wait for those that can be expected to answer.
 
         Raises:
             EndedError: the child has ended.
@@ -123,48 +123,48 @@ class Child:
     def _ask(self) -> None:
         self._request += 1
         self._asked_at = time.monotonic()
-        for card in self.cards:
-            if card.answer is not None or not card.asked_at:
-                card.answer, card.asked_at = None, self._asked_at
+        for gpu in self.gpus:
+            if gpu.answer is not None or not gpu.asked_at:
+                gpu.answer, gpu.asked_at = None, self._asked_at
         try:
             self._requests.write(b"%d\n" % self._request)
         except BrokenPipeError:
             raise self._ended() from None
 
     def _until(self, timeout_s: float, start_until: float) -> float | None:
-        """Until when to wait for the next line; ``None`` where no card is waited for.
+        """Until when to wait for the next line; ``None`` where no GPU is waited for.
 
-        The driver may have to wake its cards, seconds each: the first has the time of a start,
+        The driver may have to wake its GPUs, seconds each: the first has the time of a start,
         and each that wakes gives the others time.
         """
-        waiting = [card for card in self.cards if card.answer is None]
+        waiting = [gpu for gpu in self.gpus if gpu.answer is None]
         if not waiting:
             return None
-        if not any(card.heard for card in self.cards):
+        if not any(gpu.heard for gpu in self.gpus):
             return max(start_until, self._asked_at + timeout_s)
         return timeout_s + max(
-            card.asked_at if card.heard else max(card.asked_at, self._news_at) for card in waiting
+            gpu.asked_at if gpu.heard else max(gpu.asked_at, self._news_at) for gpu in waiting
         )
 
     def _take(self, line: dict[str, Any]) -> None:
-        if "cards" in line:
+        if "gpus" in line:
             self.started = True
             self.driver, self.cuda = line["driver"], _version(line["cuda"])
-            self.cards = [Card() for _ in range(line["cards"])]
+            self.gpus = [Gpu() for _ in range(line["gpus"])]
             return
-        if "card" not in line:
+        if "gpu" not in line:
             words = f"NVIDIA's library does not start ({line['words']})"
             kind = NoDriverError if line["failed"] == NO_LIBRARY else EndedError
             raise kind(NOT_STARTED.get(line["failed"], words))
-        card = self.cards[line["card"]]
-        if not card.heard:
-            card.heard, self._news_at = True, time.monotonic()
+        gpu = self.gpus[line["gpu"]]
+        if not gpu.heard:
+            gpu.heard, self._news_at = True, time.monotonic()
         if "facts" in line:  # it is awake: now it can be expected to answer
-            card.facts, card.asked_at = line["facts"], time.monotonic()
+            gpu.facts, gpu.asked_at = line["facts"], time.monotonic()
         elif line["request"] == self._request:
-            card.answer = line
+            gpu.answer = line
         else:  # it was stuck, and turns to the last request only now
-            card.asked_at = self._asked_at
+            gpu.asked_at = self._asked_at
 
     def _next(self, until: float) -> dict[str, Any] | None:
         """The next line; ``None`` where none comes in time."""

@@ -1,15 +1,15 @@
-"""Asks NVIDIA's library for the cards: a process of its own, for a stuck driver never returns.
+"""Asks NVIDIA's library for the GPUs: a process of its own, for a stuck driver never returns.
 
 Run as ``python -I -S nvml_reader.py FOLDER_OF_PYNVML``; the standard library and pynvml alone, so
 that it starts in a blink. Requests are numbers, one a line of stdin. stdout carries JSON lines:
 
-    {"driver": "580.95.05", "cuda": 13000, "cards": 8}                  once, before any request
+    {"driver": "580.95.05", "cuda": 13000, "GPUs": 8}                  once, before any request
     {"failed": 9, "words": "Driver Not Loaded"}                         instead of it
-    {"card": 0, "facts": {...}}                                         once a card is open
-    {"card": 0, "request": 1, "readings": {...}}                        for each request
-    {"card": 3, "request": 1, "failed": 15, "words": "GPU is lost"}     instead of it
+    {"GPU": 0, "facts": {...}}                                         once a GPU is open
+    {"GPU": 0, "request": 1, "readings": {...}}                        for each request
+    {"GPU": 3, "request": 1, "failed": 15, "words": "GPU is lost"}     instead of it
 
-Facts and readings are named as the fields of ``core.device.Device``. Each card has a thread: one
+Facts and readings are named as the fields of ``core.device.Device``. Each GPU has a thread: one
 that is stuck in the driver holds up no other, and is asked nothing more before it is back.
 """
 
@@ -31,13 +31,13 @@ PR_SET_PDEATHSIG = 1
 SLOW_S = 0.05
 SM_CLOCK, GPU_SENSOR, NODE_SCOPE, NVLINK_COUNT = 1, 0, 0, 91
 UNCORRECTED, SINCE_LOAD = 1, 0
-# What slows a card. One that idles, or has its clocks set by hand, is not slowed.
+# What slows a GPU. One that idles, or has its clocks set by hand, is not slowed.
 REASONS = {
     0x04: "the power limit",
     0x20: "heat",
     0x40: "heat (braked by the hardware)",
     0x80: "the power supply's brake",
-    0x10: "a slower card of its sync boost group",
+    0x10: "a slower GPU of its sync boost group",
     0x200: "the limit of its board",
     0x400: "the limit of its voltage",
 }
@@ -54,7 +54,7 @@ def main(folder: str) -> None:
         tell(failed=error.value, words=str(error))
         return
     driver, cuda = "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion"
-    tell(driver=library.ask(driver), cuda=library.ask(cuda), cards=count)
+    tell(driver=library.ask(driver), cuda=library.ask(cuda), gpus=count)
     answered: SimpleQueue[int] = SimpleQueue()
     inboxes: list[SimpleQueue[int]] = [SimpleQueue() for _ in range(count)]
     for index, inbox in enumerate(inboxes):
@@ -77,21 +77,21 @@ def _serve(
     answered: SimpleQueue[int],
     tell: Callable[..., None],
 ) -> None:
-    """Answer the requests to one card; of those that came while it was stuck, the last."""
-    card = None
+    """Answer the requests to one GPU; of those that came while it was stuck, the last."""
+    gpu = None
     while True:
         request = inbox.get()
         while not inbox.empty():
             request = inbox.get()
         try:
-            if card is None:
-                opened = Card(library, index)
-                tell(card=index, facts=opened.facts())
-                card = opened
-            tell(card=index, request=request, readings=card.readings())
+            if gpu is None:
+                opened = Gpu(library, index)
+                tell(gpu=index, facts=opened.facts())
+                gpu = opened
+            tell(gpu=index, request=request, readings=gpu.readings())
         except Exception as error:  # noqa: BLE001 - an answer it is, whatever it was
-            card, code = None, getattr(error, "value", None)
-            tell(card=index, request=request, failed=code, words=str(error))
+            gpu, code = None, getattr(error, "value", None)
+            tell(gpu=index, request=request, failed=code, words=str(error))
         answered.put(index)
 
 
@@ -125,7 +125,7 @@ class Library:
         """Likewise; ``None`` where the driver does not tell.
 
         Raises:
-            NVMLError: the card is lost; or, of a vital reading, it failed.
+            NVMLError: the GPU is lost; or, of a vital reading, it failed.
         """
         try:
             return self.must(name, *arguments)
@@ -137,8 +137,8 @@ class Library:
             return None
 
 
-class Card:
-    """One card, opened.
+class Gpu:
+    """One GPU, opened.
 
     Raises:
         NVMLError: it cannot be opened; later: it is lost, or its memory cannot be read.

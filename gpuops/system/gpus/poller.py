@@ -1,4 +1,4 @@
-"""The cards of a job, looked at again and again without anybody waiting for them."""
+"""The GPUs of a job, looked at again and again without anybody waiting for them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gpuops.system.gpus.nvml import Reader
 
 EVERY_S = 10.0
 DENSER_S = 200.0  # the first minutes are what a short run has
-OVERDUE_S = 20.0  # a driver that wakes its cards, or is stuck, takes as long
+OVERDUE_S = 20.0  # a driver that wakes its GPUs, or is stuck, takes as long
 
 
-class Cards:
-    """The newest reading of some cards, by a thread of its own.
+class GpuPoller:
+    """The newest reading of some GPUs, by a thread of its own.
 
     A thread, because a driver may take its time, and because the process that asks it ends with
-    the thread that started it. Without cards nothing is started.
+    the thread that started it. Without GPUs nothing is started.
     """
 
     def __init__(self, indices: Collection[int], every_s: float = EVERY_S) -> None:
@@ -28,9 +28,9 @@ class Cards:
         self._good_until_s = 0.0
         self._closed = threading.Event()
         if self._indices:
-            threading.Thread(target=self._read, name="the job's cards", daemon=True).start()
+            threading.Thread(target=self._read, name="the job's GPUs", daemon=True).start()
 
-    def __enter__(self) -> Cards:
+    def __enter__(self) -> GpuPoller:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -38,7 +38,7 @@ class Cards:
 
     @property
     def newest(self) -> tuple[Device, ...]:
-        """The cards as they were last read; none before that, or where the next is overdue."""
+        """The GPUs as they were last read; none before that, or where the next is overdue."""
         return self._newest if time.monotonic() < self._good_until_s else ()
 
     def _read(self) -> None:

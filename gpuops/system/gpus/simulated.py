@@ -13,20 +13,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gpuops.core.launch.validation import wanted
-from gpuops.core.machine.device import Box, Claim, Device, GpuProcess, Memory, Pcie, Xid
+from gpuops.core.machine.device import Claim, Device, GpuInventory, GpuProcess, Memory, Pcie, Xid
 from gpuops.core.units import GIB, MIB
 from gpuops.errors import UsageError
 from gpuops.system import files
 from gpuops.system.gpus import nvml
 from gpuops.system.yaml_files import read_yaml
 
-MOST_CARDS = 64
+MOST_GPUS = 64
 SHOWN = 5
 DOCUMENT = "docs/simulate.md explains the keys."
 
 
 class Model(NamedTuple):
-    """A kind of card: its name and memory as the driver gives them, its limit, its links."""
+    """A kind of GPU: its name and memory as the driver gives them, its limit, its links."""
 
     name: str
     memory_mib: int
@@ -63,7 +63,7 @@ class _Section(BaseModel):
 
 
 class Busy(_Section):
-    """Somebody who computes on a card."""
+    """Somebody who computes on a GPU."""
 
     user: Word
     command: Word = "python train.py"
@@ -71,14 +71,14 @@ class Busy(_Section):
 
 
 class Claimed(_Section):
-    """A run that holds a card through gpuops."""
+    """A run that holds a GPU through gpuops."""
 
     user: Word
     run: Word
 
 
 class Matter(_Section):
-    """What is the matter with a card; nothing, unless said."""
+    """What is the matter with a GPU; nothing, unless said."""
 
     state: Literal["ok", "lost", "stuck", "unreadable"] = "ok"
     busy: Busy | None = None
@@ -103,9 +103,9 @@ class Matter(_Section):
 
 
 class Scenario(_Section):
-    """A machine: its cards, and what is the matter with some of them."""
+    """A machine: its GPUs, and what is the matter with some of them."""
 
-    cards: str
+    gpus: str
     but: dict[int, Matter] = {}
     driver: Word = "580.95.05"
     cuda: Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$")] = "13.0"
@@ -114,24 +114,24 @@ class Scenario(_Section):
 SECTIONS = (Scenario, Matter, Busy, Claimed)
 
 
-def read(spec: str) -> Box:
+def read(spec: str) -> GpuInventory:
     """The machine that ``8x4090``, ``4xh100+4xa100`` or the path of a scenario file describes.
 
     Raises:
         UsageError: it describes none.
     """
     if "/" not in spec and Path(spec).suffix not in {".yaml", ".yml"}:
-        return replace(_box(Scenario(cards=spec), "--simulate"), simulated=spec)
+        return replace(_box(Scenario(gpus=spec), "--simulate"), simulated=spec)
     if not files.exists(Path(spec)):
         raise UsageError(f"{spec} cannot be read: there is no such file.", f"{SOME}.")
-    return replace(_box(_parse(read_yaml(Path(spec)), spec), f"{spec}, cards:"), simulated=spec)
+    return replace(_box(_parse(read_yaml(Path(spec)), spec), f"{spec}, GPUs:"), simulated=spec)
 
 
 def _parse(document: object, source: str) -> Scenario:
     if not isinstance(document, Mapping):
         raise UsageError(
             f"{source} is not a scenario: it must be a mapping of keys to values.",
-            f"`cards: 8x4090` is the smallest one; {DOCUMENT}",
+            f"`gpus: 8x4090` is the smallest one; {DOCUMENT}",
         )
     try:
         scenario = Scenario.model_validate(dict(document))
@@ -154,49 +154,49 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         return f"{path} is missing"
     if where[:1] == ["but"] and error["loc"][-1] == "[key]":
-        return f"{path} is no card: an index is wanted"
+        return f"{path} is no GPU: an index is wanted"
     return f"{path} is {error['input']!r:.60}: {wanted(error)}"
 
 
-def _box(scenario: Scenario, source: str) -> Box:
-    models = _models(scenario.cards, source)
+def _box(scenario: Scenario, source: str) -> GpuInventory:
+    models = _models(scenario.gpus, source)
     strangers = [index for index in scenario.but if not 0 <= index < len(models)]
     if strangers:
         raise UsageError(
-            f"{source} {scenario.cards} has no card {strangers[0]}, of which `but` speaks.",
-            f"There are the cards 0 to {len(models) - 1}.",
+            f"{source} {scenario.gpus} has no GPU {strangers[0]}, of which `but` speaks.",
+            f"There are the GPUs 0 to {len(models) - 1}.",
         )
-    # Up to four cards hang on one socket, more on two.
+    # Up to four GPUs hang on one socket, more on two.
     sockets = 1 if len(models) <= 4 else 2
     devices = (
         _device(index, model, scenario.but.get(index, Matter()), index * sockets // len(models))
         for index, model in enumerate(models)
     )
     major, minor = scenario.cuda.split(".")
-    return Box(driver=scenario.driver, cuda=(int(major), int(minor)), devices=tuple(devices))
+    return GpuInventory(
+        driver=scenario.driver, cuda=(int(major), int(minor)), devices=tuple(devices)
+    )
 
 
-def _models(cards: str, source: str) -> list[Model]:
+def _models(gpus: str, source: str) -> list[Model]:
     found: list[Model] = []
-    for part in cards.lower().split("+"):
+    for part in gpus.lower().split("+"):
         match = re.fullmatch(r"\s*([0-9]{1,3})\s*x\s*(?:rtx)?\s*([a-z0-9]+)\s*", part)
         if match is None:
             raise UsageError(
-                f"{source} {cards!r:.60} describes no machine.",
+                f"{source} {gpus!r:.60} describes no machine.",
                 f"{SOME}. Models: {', '.join(MODELS)}.",
             )
         count, name = int(match[1]), match[2]
         if name not in MODELS:
             near = difflib.get_close_matches(name, MODELS, n=1)
             raise UsageError(
-                f"{source} {cards}: {name} is no model that can be simulated"
+                f"{source} {gpus}: {name} is no model that can be simulated"
                 + (f"; did you mean {near[0]}?" if near else "."),
                 f"Models: {', '.join(MODELS)}.",
             )
-        if not count or len(found) + count > MOST_CARDS:
-            raise UsageError(
-                f"{source} {cards}: a machine has 1 to {MOST_CARDS} cards.", f"{SOME}."
-            )
+        if not count or len(found) + count > MOST_GPUS:
+            raise UsageError(f"{source} {gpus}: a machine has 1 to {MOST_GPUS} GPUs.", f"{SOME}.")
         found += [MODELS[name]] * count
     return found
 

@@ -16,8 +16,8 @@ import psutil
 
 from gpuops.core.finding import Finding
 from gpuops.core.launch.manifest import DataLayout
-from gpuops.core.machine.device import Box
-from gpuops.core.machine.snapshot import DataCount, Interpreter, NodeSnapshot
+from gpuops.core.machine.device import GpuInventory
+from gpuops.core.machine.snapshot import DataCount, HostSnapshot, Interpreter
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError
 from gpuops.system import files
@@ -32,10 +32,10 @@ def snapshot(
     *,
     interpreter: Interpreter,
     layout: DataLayout | None,
-    box: Box,
+    inventory: GpuInventory,
     trainer_findings: Sequence[Finding] = (),
     claimed_ports: Collection[int] = (),
-) -> NodeSnapshot:
+) -> HostSnapshot:
     """One look at the machine, as far as the job needs it.
 
     ``claimed_ports`` are those that other launches have claimed, and perhaps do not use yet.
@@ -56,7 +56,7 @@ def snapshot(
             data = datasets.count(Path(needs.data_root), layout)
         except GpuopsError as error:
             unread["data"] = error.message.rstrip(".")
-    return NodeSnapshot(
+    return HostSnapshot(
         hostname=socket.gethostname(),
         now_s=time.time(),
         cpu_cores=_cores(),
@@ -75,7 +75,7 @@ def snapshot(
         port_free=port_problem is None,
         next_free_port=next_free_port(port, claimed_ports) if port_problem else None,
         interpreter=interpreter,
-        box=box,
+        inventory=inventory,
         data=data,
         trainer_findings=tuple(trainer_findings),
         gaps=unread,

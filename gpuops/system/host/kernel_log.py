@@ -1,4 +1,4 @@
-"""The kernel's log: the Xid errors of each card, and whom the kernel ended for want of memory."""
+"""The kernel's log: the Xid errors of each GPU, and whom the kernel ended for want of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpuops.core.machine.oom_kills import OomKill
 KMSG = Path("/dev/kmsg")
 RECORD_BYTES = 8192  # no record is longer
 TEXT_LENGTH = 200
-MOST_XIDS = 200  # of a card, the newest: one that is dying logs without an end
+MOST_XIDS = 200  # of a GPU, the newest: one that is dying logs without an end
 
 _RECORD = re.compile(r"\d+,\d+,(?P<microseconds>\d+),[^;]*;(?P<text>.*)")
 _XID = re.compile(
@@ -50,11 +50,11 @@ class KernelLog:
             self.gap = f"the kernel's log cannot be read here: {error.strerror}"
 
     def xids(self) -> Mapping[str, tuple[Xid, ...]] | None:
-        """The Xids of each card by its ``slot``, oldest first; ``None`` where there is a gap."""
+        """The Xids of each GPU by its ``slot``, oldest first; ``None`` where there is a gap."""
         if self._file is None:
             return None
         self._take_up(self._file)
-        return {card: tuple(found) for card, found in self._xids.items()}
+        return {gpu: tuple(found) for gpu, found in self._xids.items()}
 
     def oom_kills(self) -> tuple[OomKill, ...]:
         """The processes that the kernel ended for want of memory, by the machine's own pids."""
@@ -88,9 +88,9 @@ class KernelLog:
             self._sort(record["text"], at_s)
 
     def _sort(self, text: str, at_s: float) -> None:
-        if (xid := _XID.search(text)) and (card := slot(xid["bus_id"])):
+        if (xid := _XID.search(text)) and (gpu := slot(xid["bus_id"])):
             found = Xid(code=int(xid["code"]), at_s=at_s, text=xid["text"][:TEXT_LENGTH])
-            self._xids.setdefault(card, deque(maxlen=MOST_XIDS)).append(found)
+            self._xids.setdefault(gpu, deque(maxlen=MOST_XIDS)).append(found)
         elif kill := _OOM_KILL.match(text):
             pid = int(kill["pid"] or kill["victim"])
             self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])

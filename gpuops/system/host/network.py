@@ -37,7 +37,7 @@ def interfaces() -> tuple[Interface, ...] | None:
 
 
 def infiniband(root: Path = INFINIBAND) -> tuple[str, ...]:
-    """The InfiniBand cards, RoCE ones among them."""
+    """The InfiniBand GPUs, RoCE ones among them."""
     try:
         return tuple(sorted(entry.name for entry in root.iterdir()))
     except OSError:

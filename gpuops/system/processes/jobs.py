@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import psutil
 
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.hung_jobs import Seen
 from gpuops.core.monitor.jobs import VARIABLES, Place, Process, TrainingJob, gather, places
 from gpuops.system.processes.identity import Identity, settled_before, stat
@@ -21,12 +21,12 @@ from gpuops.system.processes.identity import Identity, settled_before, stat
 EVERYBODY_EVERY = 16  # looks
 
 
-def find(box: Box | None = None) -> tuple[TrainingJob, ...]:
-    """Every user's training jobs, the oldest first; ``box`` says what they hold on its cards.
+def find(inventory: GpuInventory | None = None) -> tuple[TrainingJob, ...]:
+    """Every user's training jobs, the oldest first; ``inventory`` says what they hold on its GPUs.
 
     The job that this process itself belongs to is left out.
     """
-    return Census().jobs(box)
+    return Census().jobs(inventory)
 
 
 class _Known(NamedTuple):
@@ -50,7 +50,7 @@ class Census:
         self._looks = 0
         self._us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
 
-    def jobs(self, box: Box | None = None) -> tuple[TrainingJob, ...]:
+    def jobs(self, inventory: GpuInventory | None = None) -> tuple[TrainingJob, ...]:
         """The training jobs now; those that this process itself belongs to are left out."""
         young = settled_before()
         # Of all others it does not matter now how they do; but a pid may be given anew.
@@ -62,7 +62,7 @@ class Census:
             else self._known[pid]
             for pid in psutil.pids()
         }
-        listed, elsewhere = places(box)
+        listed, elsewhere = places(inventory)
         self._known = {pid: one for pid, one in seen.items() if one is not None}
         for pid, one in self._known.items():
             if one.process is not None:
@@ -170,7 +170,7 @@ def _read(pid: int) -> Process | None:
 
 
 def _placed(process: Process, place: Place) -> Process:
-    """With the cards that list it, and what it holds there."""
+    """With the GPUs that list it, and what it holds there."""
     gpus, memory_bytes = place
     if (process.gpus, process.gpu_memory_bytes) == place:
         return process

@@ -5,7 +5,7 @@
     runs/<run_id>/
       plan.json                     what was launched; `launch --resume RUN` starts it again
       events.jsonl                  what happened, a line each
-      environment.json              where it ran: host, cards, versions
+      environment.json              where it ran: host, GPUs, versions
       telemetry.jsonl               what was seen while it ran: step, loss, GPUs
       diagnosis/                    why it hung or failed
       logs/attempt-1/agent.log      what torchrun said
@@ -198,10 +198,10 @@ def load(root: Path) -> RunRecord | None:
     plan = files.read_json(root / "plan.json")
     if plan is None or not isinstance(plan.get("run_id"), str):
         return None
-    lives = attempts(root)
+    known = attempts(root)
     beats = (
-        heartbeat.read_all(root / "state" / f"attempt-{lives[-1].number}" / "beats")
-        if lives
+        heartbeat.read_all(root / "state" / f"attempt-{known[-1].number}" / "beats")
+        if known
         else []
     )
     steps = [beat.step for beat in beats if beat.step is not None]
@@ -213,10 +213,10 @@ def load(root: Path) -> RunRecord | None:
         target=str(target.get("name", "?")) if isinstance(target, dict) else "?",
         profile=str(plan.get("profile", "?")),
         workers=workers if isinstance(workers, int) else 0,
-        status=status(events(root), lives),
-        started_at=lives[0].started_at if lives else None,
-        ended_at=lives[-1].ended_at if lives else None,
-        attempts=lives,
+        status=status(events(root), known),
+        started_at=known[0].started_at if known else None,
+        ended_at=known[-1].ended_at if known else None,
+        attempts=known,
         step=min(steps) if steps else None,
         total_steps=totals[0] if totals else None,
     )

@@ -1,4 +1,4 @@
-"""The cards on the monitor: each in its row, whatever has become of it."""
+"""The GPUs on the monitor: each in its row, whatever has become of it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Literal
 
 from rich.text import Text
 
-from gpuops.core.monitor.frame import Board, CardRow, CardState
+from gpuops.core.monitor.frame import Frame, GpuRow, GpuState
 from gpuops.ui.monitor import grid
 from gpuops.ui.monitor.grid import DIM, clean
-from gpuops.ui.monitor.rows import CARDS, OURS, STATES, card
+from gpuops.ui.monitor.rows import GPUS, OURS, STATES, gpu
 
 Sort = Literal["order", "use", "memory", "age"]
 SORTS: tuple[Sort, ...] = ("order", "use", "memory", "age")
-SEVERITY: tuple[CardState, ...] = (
+SEVERITY: tuple[GpuState, ...] = (
     "lost", "stuck", "unreadable", "no permission", "excluded", "busy-other", "ok",
 )  # fmt: skip
-PAIRED_FROM = 76  # columns; from here on two cards fit beside each other
+PAIRED_FROM = 76  # columns; from here on two GPUs fit beside each other
 
 
-def cards(board: Board, *, width: int, room: int | None, sort: Sort = "order") -> list[Text]:
-    """Every card in a row; two beside each other where lines are scarce."""
-    if not board.cards:
-        why = board.gaps.get("gpus") or "none was found"
+def gpus(frame: Frame, *, width: int, room: int | None, sort: Sort = "order") -> list[Text]:
+    """Every GPU in a row; two beside each other where lines are scarce."""
+    if not frame.gpus:
+        why = frame.gaps.get("gpus") or "none was found"
         return [grid.trimmed([("  No GPU to watch here: ", ""), (clean(why), DIM)], width)]
-    rows = _sorted(board.cards, sort)
+    rows = _sorted(frame.gpus, sort)
     mixed = len({row.name for row in rows if row.name}) > 1
     if room is None or len(rows) < room:
         return _table(rows, width, mixed=mixed)
@@ -42,16 +42,16 @@ def cards(board: Board, *, width: int, room: int | None, sort: Sort = "order") -
     return [*table, grid.trimmed([(more, OURS)], width)]
 
 
-def _table(rows: Sequence[CardRow], width: int, *, mixed: bool) -> list[Text]:
-    cells = [card(row, model=mixed) for row in rows]
-    widths = grid.fitted(CARDS, cells, width)
+def _table(rows: Sequence[GpuRow], width: int, *, mixed: bool) -> list[Text]:
+    cells = [gpu(row, model=mixed) for row in rows]
+    widths = grid.fitted(GPUS, cells, width)
     return [
-        grid.heads(CARDS, widths, width),
-        *(grid.line(CARDS, widths, row, width) for row in cells),
+        grid.heads(GPUS, widths, width),
+        *(grid.line(GPUS, widths, row, width) for row in cells),
     ]
 
 
-def _paired(rows: Sequence[CardRow], half: int, width: int) -> list[Text]:
+def _paired(rows: Sequence[GpuRow], half: int, width: int) -> list[Text]:
     wide = (width - 3) // 2
     lines = _table(rows, wide, mixed=False)
     head, left, right = lines[0], lines[1 : half + 1], lines[half + 1 :]
@@ -63,7 +63,7 @@ def _paired(rows: Sequence[CardRow], half: int, width: int) -> list[Text]:
     return both
 
 
-def _sorted(cards: Sequence[CardRow], sort: Sort) -> list[CardRow]:
+def _sorted(gpus: Sequence[GpuRow], sort: Sort) -> list[GpuRow]:
     """Largest first; what is not known last."""
     values = {
         "use": lambda row: row.utilization_pct,
@@ -72,8 +72,8 @@ def _sorted(cards: Sequence[CardRow], sort: Sort) -> list[CardRow]:
     }
     value = values.get(sort)
     if value is None:
-        return list(cards)
-    return sorted(cards, key=lambda row: -1.0 if value(row) is None else value(row), reverse=True)
+        return list(gpus)
+    return sorted(gpus, key=lambda row: -1.0 if value(row) is None else value(row), reverse=True)
 
 
 def numbers(indices: Sequence[int]) -> str:

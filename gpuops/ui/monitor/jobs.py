@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.text import Text
 
-from gpuops.core.monitor.frame import Board, JobRow, RankRow
+from gpuops.core.monitor.frame import Frame, JobRow, RankRow
 from gpuops.core.units import many
 from gpuops.ui import words
 from gpuops.ui.monitor import grid
 from gpuops.ui.monitor.grid import DIM, Cell, clean
-from gpuops.ui.monitor.rows import BAD, OURS, RANKS, STANDINGS, WARM, rank
+from gpuops.ui.monitor.rows import BAD, JOB_HEALTH, OURS, RANKS, WARM, rank
 
 TROUBLED = ("hung", "suspect", "blind")
 LOUDNESS = (*TROUBLED, "starting", "healthy", "left alone")
@@ -25,9 +25,9 @@ TOTAL_FROM = 32  # columns; below, a step goes without its total
 EVIDENCE_LIMITS = (None, 6, 4, 3, 2, 1)  # lines; the first at which all ranks fit
 
 
-def in_order(board: Board) -> list[JobRow]:
+def in_order(frame: Frame) -> list[JobRow]:
     """As they are shown: those in trouble first."""
-    return sorted(board.jobs, key=lambda job: LOUDNESS.index(job.standing))
+    return sorted(frame.jobs, key=lambda job: LOUDNESS.index(job.health))
 
 
 def key(job: JobRow) -> str:
@@ -35,16 +35,16 @@ def key(job: JobRow) -> str:
     return job.run_dir or job.name  # a selection outlasts a restart
 
 
-def chosen(board: Board, selected: str | None) -> JobRow | None:
+def chosen(frame: Frame, selected: str | None) -> JobRow | None:
     """The selected job, or the first."""
-    shown = in_order(board)
+    shown = in_order(frame)
     return next((job for job in shown if key(job) == selected), shown[0] if shown else None)
 
 
-def wanted(board: Board) -> int:
+def wanted(frame: Frame) -> int:
     """How many lines all jobs take, with the least of their evidence."""
-    ranks = sum(len(job.ranks) for job in board.jobs)
-    heads = sum(1 + bool(job.why or job.diagnosis) for job in board.jobs)
+    ranks = sum(len(job.ranks) for job in frame.jobs)
+    heads = sum(1 + bool(job.why or job.diagnosis) for job in frame.jobs)
     return bool(ranks) + ranks + heads
 
 
@@ -57,7 +57,7 @@ class Jobs:
 
     def __init__(
         self,
-        board: Board,
+        frame: Frame,
         *,
         width: int,
         room: int | None,
@@ -66,9 +66,9 @@ class Jobs:
         by_age: bool = False,
         piped: bool = False,
     ) -> None:
-        self._board, self._width, self._piped = board, width, piped
-        self._jobs = in_order(board)
-        self._chosen = chosen(board, selected)
+        self._board, self._width, self._piped = frame, width, piped
+        self._jobs = in_order(frame)
+        self._chosen = chosen(frame, selected)
         self._ranks = [_sorted(job.ranks, by_age=by_age) for job in self._jobs]
         self._guilty = [_guilty(job) for job in self._jobs]
         self._scroll = scroll
@@ -111,7 +111,7 @@ class Jobs:
         jobs = self._jobs
         first = sorted(
             range(len(jobs)),
-            key=lambda i: (jobs[i].standing not in TROUBLED, jobs[i] is not self._chosen),
+            key=lambda i: (jobs[i].health not in TROUBLED, jobs[i] is not self._chosen),
         )
         taken: list[int] = []
         left = room
@@ -122,10 +122,10 @@ class Jobs:
             taken.append(i)
             left -= needs[i]
         # The names of the columns, and a rank of each that is in trouble, before what is well.
-        guilty = sum(bool(self._guilty[i]) for i in taken)
-        while guilty and left - (len(taken) < len(jobs)) < 1 + guilty and len(taken) > 1:
+        culprit = sum(bool(self._guilty[i]) for i in taken)
+        while culprit and left - (len(taken) < len(jobs)) < 1 + culprit and len(taken) > 1:
             last = jobs[taken[-1]]
-            if last.standing in TROUBLED or last is self._chosen:
+            if last.health in TROUBLED or last is self._chosen:
                 break
             left += needs[taken.pop()]
         return taken
@@ -144,10 +144,10 @@ class Jobs:
 
     def _window(self, i: int, rows: int) -> tuple[list[RankRow], list[RankRow]]:
         """The ranks that are shown of a job, and those that are not."""
-        ranks, guilty = self._ranks[i], self._guilty[i]
+        ranks, culprit = self._ranks[i], self._guilty[i]
         if rows >= len(ranks):
             return list(ranks), []
-        pinned = guilty[:rows]
+        pinned = culprit[:rows]
         others = [row for row in ranks if row not in pinned]
         begin, room = 0, rows - len(pinned)
         if self._jobs[i] is self._chosen:
@@ -180,18 +180,18 @@ class Jobs:
     def _head(self, job: JobRow, limit: int | None) -> list[Text]:
         """What it is; below, in at most ``limit`` lines, what is to be thought of it."""
         selected = len(self._jobs) > 1 and job is self._chosen and not self._piped
-        standing, style = STANDINGS[job.standing]
+        health, style = JOB_HEALTH[job.health]
         pieces: list[Cell] = [("▸ " if selected else "  ", "bold"), (clean(job.name), "bold")]
         if not job.why:
-            pieces += [("  ", ""), (standing, style)]
+            pieces += [("  ", ""), (health, style)]
         pieces += [(f" · {part}", DIM) for part in _about(job, self._board.at_s)]
         if job.supervised is False:
             pieces.append((" · unsupervised", WARM))
         lines = [grid.trimmed(pieces, self._width)]
-        loud = "bold" if job.standing in TROUBLED else DIM
+        loud = "bold" if job.health in TROUBLED else DIM
         if job.why:
             kept = None if limit is None else max(1, limit - bool(job.diagnosis))
-            lines += _said((standing, style), job.why, loud, self._width, kept)
+            lines += _said((health, style), job.why, loud, self._width, kept)
         if job.diagnosis and (limit is None or limit > 1 or not job.why):
             kept = None if limit is None else max(1, limit - (len(lines) - 1))
             lines += _said(("found:", "bold"), job.diagnosis, "", self._width, kept)
@@ -231,9 +231,9 @@ def _sorted(ranks: Sequence[RankRow], *, by_age: bool) -> list[RankRow]:
 
 def _guilty(job: JobRow) -> list[RankRow]:
     """The ranks that the trouble comes from: accused, still, or those behind the most."""
-    if job.standing not in TROUBLED:
+    if job.health not in TROUBLED:
         return []
-    found = [row for row in job.ranks if row.accused or row.process in {"T", "Z", "X"}]
+    found = [row for row in job.ranks if row.culprit or row.process in {"T", "Z", "X"}]
     steps = [row.step for row in job.ranks if row.step is not None]
     if found or not steps:
         return found
@@ -262,7 +262,7 @@ def _span(low: str, high: str) -> str:
 
 
 def _more(hidden: Sequence[JobRow], width: int) -> Text:
-    loud = sum(job.standing in TROUBLED for job in hidden)
+    loud = sum(job.health in TROUBLED for job in hidden)
     pieces: list[Cell] = [(f"  … {many(len(hidden), 'more run')}", OURS)]
     if loud:
         pieces.append((f", {loud} of them in trouble", BAD))

@@ -1,4 +1,4 @@
-"""What the monitor says of a card, a rank and a process: a row of cells each."""
+"""What the monitor says of a GPU, a rank and a process: a row of cells each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from gpuops.core.monitor.frame import CardRow, CardState, JobRow, RankRow, Standing, StrangerRow
+from gpuops.core.monitor.frame import GpuRow, GpuState, JobHealth, JobRow, RankRow, StrangerRow
 from gpuops.core.units import GIB
 from gpuops.ui import words
 from gpuops.ui.monitor.grid import DASH, DIM, Cell, Column, clean
@@ -24,7 +24,7 @@ BARS = "▁▂▃▄▅▆▇█"
 HISTORY_SHOWN = 120
 SLOW_PCT = 80
 
-CARDS = (
+GPUS = (
     Column(head="GPU", keep=0),
     Column(head="state", keep=1, right=False, least=9),
     Column(head="use", keep=2),
@@ -37,7 +37,7 @@ CARDS = (
     Column(head="why slow", keep=7, right=False, least=8),
     Column(head="model", keep=10, right=False),
 )
-STATES: dict[CardState, tuple[str, str]] = {
+STATES: dict[GpuState, tuple[str, str]] = {
     "ok": ("OK", ""),
     "busy-other": ("BUSY-OTHER", OTHERS),
     "excluded": ("EXCLUDED", WARM),
@@ -71,7 +71,7 @@ PROCESS = {
     "X": "ended (X)",
 }
 
-STANDINGS: dict[Standing, tuple[str, str]] = {
+JOB_HEALTH: dict[JobHealth, tuple[str, str]] = {
     "starting": ("starting", OURS),
     "healthy": ("healthy", GOOD),
     "suspect": ("HUNG?", DOUBT),
@@ -96,8 +96,8 @@ WHOSE = {
 }
 
 
-def card(row: CardRow, *, model: bool) -> list[Cell]:
-    """A card's cells, as ``CARDS`` has them; ``model`` where not all are the same."""
+def gpu(row: GpuRow, *, model: bool) -> list[Cell]:
+    """A GPU's cells, as ``GPUS`` has them; ``model`` where not all are the same."""
     name, style = STATES[row.state]
     if row.state == "stuck" and row.state_age_s >= 1:
         name = f"{name} {words.brief(row.state_age_s)}"
@@ -137,13 +137,13 @@ def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
     ``run``: with its run's name, for those who pick lines out of a pipe. ``total``: with the steps
     that there are to be.
     """
-    late = RED if row.accused and job.standing in {"suspect", "hung"} else ""
+    late = RED if row.culprit and job.health in {"suspect", "hung"} else ""
     share = None
     if row.steps_per_s is not None and row.usual_steps_per_s:
         share = round(100 * row.steps_per_s / row.usual_steps_per_s)
     doing = PROCESS.get(row.process or "")
     return [
-        ("!", RED) if row.accused else (" ", ""),
+        ("!", RED) if row.culprit else (" ", ""),
         (_known(row.rank), "bold"),
         (_known(row.pid), ""),
         (",".join(map(str, row.gpus)) or DASH, ""),
@@ -182,7 +182,7 @@ def since(then_s: float | None, now_s: float) -> str:
     return time.strftime(form, time.localtime(then_s))
 
 
-def _memory(row: CardRow) -> Cell:
+def _memory(row: GpuRow) -> Cell:
     used, total = row.memory_used_bytes, row.memory_total_bytes
     if used is None and total is None:
         return DASH, DIM
@@ -190,7 +190,7 @@ def _memory(row: CardRow) -> Cell:
     return f"{shown}/{DASH if total is None else f'{total / GIB:.0f}'}", ""
 
 
-def _holder(row: CardRow) -> Cell:
+def _holder(row: GpuRow) -> Cell:
     said = [clean(each) for each in (row.fault, row.holder) if each]
     if row.idle and not said:
         return "idle", GOOD

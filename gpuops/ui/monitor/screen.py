@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from rich.text import Text
 
-from gpuops.core.monitor.frame import Board, Health
+from gpuops.core.monitor.frame import Frame, Health
 from gpuops.core.units import many
 from gpuops.ui import words
 from gpuops.ui.monitor import grid
-from gpuops.ui.monitor.gpus import SEVERITY, Sort, cards, numbers
+from gpuops.ui.monitor.gpus import SEVERITY, Sort, gpus, numbers
 from gpuops.ui.monitor.grid import DIM, Cell, clean
 from gpuops.ui.monitor.jobs import Jobs, wanted
 from gpuops.ui.monitor.rows import (
@@ -94,18 +94,18 @@ class View:
     page: Page | None = None
 
 
-def draw(board: Board, view: View) -> list[Text]:
+def draw(frame: Frame, view: View) -> list[Text]:
     """One line each, none wider than the view; as many as it is high."""
-    return _page(view.page, view)[0] if view.page else _screen(board, view)[0]
+    return _page(view.page, view)[0] if view.page else _screen(frame, view)[0]
 
 
-def plain(board: Board, width: int | None = None) -> list[str]:
+def plain(frame: Frame, width: int | None = None) -> list[str]:
     """All of it as lines for a pipe; wide, so that a row stays on its line for ``grep``."""
     view = View(width=width or PLAIN_WIDTH, height=None)
-    return [line.plain.rstrip() for line in draw(board, view)]
+    return [line.plain.rstrip() for line in draw(frame, view)]
 
 
-def scrolled(board: Board, view: View, by: int) -> View:
+def scrolled(frame: Frame, view: View, by: int) -> View:
     """The view moved by so many lines, within what there is."""
     if view.page is not None:
         most = _page(view.page, view)[1]
@@ -113,15 +113,15 @@ def scrolled(board: Board, view: View, by: int) -> View:
         top = min(max(0, top + by), most)
         at_end = top == most and by > 0
         return replace(view, page=replace(view.page, top=None if at_end else top))
-    most = _screen(board, view)[1]
+    most = _screen(frame, view)[1]
     return replace(view, scroll=min(max(0, min(view.scroll, most) + by), most))
 
 
-def rest(board: Board, width: int) -> list[str]:
+def rest(frame: Frame, width: int) -> list[str]:
     """What may have had no room: processes of others, events, advice, gaps."""
     lines = [
         line.plain.rstrip()
-        for section in _tail(board, width).values()
+        for section in _tail(frame, width).values()
         for line in (*section, Text())
     ]
     return lines or ["Nothing has happened, and nobody else is here."]
@@ -130,22 +130,22 @@ def rest(board: Board, width: int) -> list[str]:
 # ------------------------------------------------------------------------------------- the screen
 
 
-def _screen(board: Board, view: View) -> tuple[list[Text], int]:
+def _screen(frame: Frame, view: View) -> tuple[list[Text], int]:
     """The lines, and how far the selected run's ranks can be scrolled."""
     width, height = view.width, view.height
-    head = _header(board, view)
-    tail = _tail(board, width)
+    head = _header(frame, view)
+    tail = _tail(frame, width)
     if height is None:
-        rows = cards(board, width=width, room=None)
-        jobs = Jobs(board, width=width, room=None, piped=True)
+        rows = gpus(frame, width=width, room=None)
+        jobs = Jobs(frame, width=width, room=None, piped=True)
         return _spaced([head, rows, jobs.lines, *tail.values()], None), 0
     head = head[: max(1, height // 4)]
     room = height - len(head) - 1
-    most = max(1, room // 2, room - min(wanted(board), JOBS_LEAST))
-    rows = cards(board, width=width, room=most, sort=view.sort)
+    most = max(1, room // 2, room - min(wanted(frame), JOBS_LEAST))
+    rows = gpus(frame, width=width, room=most, sort=view.sort)
     left = room - len(rows)
     jobs = Jobs(
-        board,
+        frame,
         width=width,
         room=left,
         selected=view.selected,
@@ -155,7 +155,7 @@ def _screen(board: Board, view: View) -> tuple[list[Text], int]:
     shown, hidden = _tail_in(tail, left - len(jobs.lines))
     body = _spaced([head, rows, jobs.lines, *shown], height - 1)[: height - 1]
     blank = [Text()] * (height - 1 - len(body))
-    foot = [_footer(board, view, hidden)] if height > 1 else []
+    foot = [_footer(frame, view, hidden)] if height > 1 else []
     return [*(body or head[:1]), *blank, *foot], jobs.most_scroll
 
 
@@ -163,7 +163,7 @@ def _spaced(sections: Sequence[list[Text]], height: int | None) -> list[Text]:
     """Sections below each other; with a blank line between two as long as there is room."""
     filled = [section for section in sections if section]
     spare = len(filled) if height is None else height - sum(map(len, filled))
-    # Where lines are scarce the jobs are set off first: cards and jobs are the two that count.
+    # Where lines are scarce the jobs are set off first: GPUs and jobs are the two that count.
     first = [1, 2, 0, *range(3, len(filled))][: max(0, min(spare, len(filled) - 1))]
     lines: list[Text] = []
     for place, section in enumerate(filled):
@@ -173,11 +173,11 @@ def _spaced(sections: Sequence[list[Text]], height: int | None) -> list[Text]:
     return lines
 
 
-def _header(board: Board, view: View) -> list[Text]:
+def _header(frame: Frame, view: View) -> list[Text]:
     """``HUNG  8 GPUs: 3 idle (0 2 5) · 4 ours · 1 other   driver 550 · CUDA 12.4   03:12:45``."""
-    badge = HEALTHS[board.health]
-    counts, about = _counts(board), _about(board, view)
-    right: list[Cell] = [(words.clock(board.at_s), "bold")]
+    badge = HEALTHS[frame.health]
+    counts, about = _counts(frame), _about(frame, view)
+    right: list[Cell] = [(words.clock(frame.at_s), "bold")]
     if view.late_s is not None:
         right[:0] = [(f" no reading for {words.brief(view.late_s)} ", BAD), (" ", "")]
     indent = len(badge[0]) + 1
@@ -194,8 +194,8 @@ def _header(board: Board, view: View) -> list[Text]:
     return [top, *(grid.trimmed([(" " * indent, ""), *each], view.width) for each in lines[1:])]
 
 
-def _counts(board: Board) -> list[Cell]:
-    there = board.cards
+def _counts(frame: Frame) -> list[Cell]:
+    there = frame.gpus
     if not there:
         return [("no GPUs", "")]
     idle = [row.index for row in there if row.idle]
@@ -215,11 +215,11 @@ def _counts(board: Board) -> list[Cell]:
     return parts
 
 
-def _about(board: Board, view: View) -> list[Cell]:
-    models = {short_model(row.name) for row in board.cards if row.name}
+def _about(frame: Frame, view: View) -> list[Cell]:
+    models = {short_model(row.name) for row in frame.gpus if row.name}
     parts = [
-        board.driver and f"driver {clean(board.driver)}",
-        board.cuda and f"CUDA {board.cuda[0]}.{board.cuda[1]}",
+        frame.driver and f"driver {clean(frame.driver)}",
+        frame.cuda and f"CUDA {frame.cuda[0]}.{frame.cuda[1]}",
         models.pop() if len(models) == 1 else None,
         view.interval_s and f"every {view.interval_s:g} s",
     ]
@@ -229,16 +229,16 @@ def _about(board: Board, view: View) -> list[Cell]:
 # ------------------------------------------------------------------------------------ what is left
 
 
-def _tail(board: Board, width: int) -> dict[str, list[Text]]:
+def _tail(frame: Frame, width: int) -> dict[str, list[Text]]:
     """Processes of others, events, advice, gaps: each section's lines."""
     happened = [
         (f"{words.clock(one.at_s)}  ", one.words, LEVELS[one.level])
-        for one in sorted(board.happenings, key=lambda one: -one.at_s)
+        for one in sorted(frame.changes, key=lambda one: -one.at_s)
     ]
-    advice = [(f"{one.about}: ", one.words, "") for one in board.advice]
-    gaps = [(f"{name}: ", why, DIM) for name, why in board.gaps.items() if name != "gpus"]
+    advice = [(f"{one.about}: ", one.words, "") for one in frame.advice]
+    gaps = [(f"{name}: ", why, DIM) for name, why in frame.gaps.items() if name != "gpus"]
     sections = {
-        "others": _strangers(board, width),
+        "others": _strangers(frame, width),
         "events": _labelled("events", happened, width),
         "advice": _labelled("advice", advice, width),
         "unread": _labelled("unread", gaps, width),
@@ -246,12 +246,12 @@ def _tail(board: Board, width: int) -> dict[str, list[Text]]:
     return {label: lines for label, lines in sections.items() if lines}
 
 
-def _strangers(board: Board, width: int) -> list[Text]:
-    if not board.strangers:
+def _strangers(frame: Frame, width: int) -> list[Text]:
+    if not frame.strangers:
         return []
     cells = [
-        stranger(row, board.at_s, "others" if place == 0 else "")
-        for place, row in enumerate(board.strangers)
+        stranger(row, frame.at_s, "others" if place == 0 else "")
+        for place, row in enumerate(frame.strangers)
     ]
     widths = grid.fitted(STRANGERS, cells, width)
     return [grid.line(STRANGERS, widths, row, width) for row in cells]
@@ -290,20 +290,20 @@ def _tail_in(
 # ------------------------------------------------------------------------------ footer and pages
 
 
-def _footer(board: Board, view: View, hidden: Mapping[str, int]) -> Text:
+def _footer(frame: Frame, view: View, hidden: Mapping[str, int]) -> Text:
     """The keys, as many as there is room for; before them what is to be said."""
     said: list[Cell] = []
     if view.paused:
-        said += [(f" PAUSED at {words.clock(board.at_s)} ", DOUBT), ("  ", "")]
+        said += [(f" PAUSED at {words.clock(frame.at_s)} ", DOUBT), ("  ", "")]
     if view.message:
         said += [(clean(view.message), WARM), ("  ", "")]
     keys = [("q", "quit"), ("h", "help")]
     if hidden:
         keys.insert(0, ("e", _hidden(hidden, view.width)))
-    keys += [("l", "log"), ("d", "why")] if board.jobs else []
+    keys += [("l", "log"), ("d", "why")] if frame.jobs else []
     keys.insert(0 if view.paused else len(keys), ("p", "go on" if view.paused else "pause"))
     keys.append(("s", f"sort ({view.sort})"))
-    keys += [("↑↓", "run")] if len(board.jobs) > 1 else []
+    keys += [("↑↓", "run")] if len(frame.jobs) > 1 else []
     return _keys(said, keys, view.width)
 
 

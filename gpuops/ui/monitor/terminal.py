@@ -13,13 +13,13 @@ from typing import Literal, Protocol
 
 from rich.text import Text
 
-from gpuops.core.monitor.frame import Board, JobRow
+from gpuops.core.monitor.frame import Frame, JobRow
 from gpuops.errors import GpuopsError
 from gpuops.ui.monitor import keys, screen
 from gpuops.ui.monitor.gpus import SORTS
 from gpuops.ui.monitor.jobs import chosen, in_order, key
 from gpuops.ui.monitor.screen import Page, View
-from gpuops.ui.monitor.tty import Ended, Terminal
+from gpuops.ui.monitor.tty import Terminal, TerminalGone
 
 Kind = Literal["logs", "diagnosis"]
 What = Literal["logs", "diagnosis", "help", "rest"]
@@ -41,7 +41,7 @@ _LEAST_LATE_S = 3.0
 class Boards(Protocol):
     """Where boards come from: made by somebody else, in a thread of its own."""
 
-    def newest(self) -> Board | None:
+    def newest(self) -> Frame | None:
         """The newest board, at once; ``None``: none yet. What it raises ends the screen."""
 
     def fileno(self) -> int:
@@ -61,7 +61,7 @@ def run(
     try:
         terminal.take()
         _Live(terminal, boards, interval_s, pages).go()
-    except Ended:
+    except TerminalGone:
         pass
     finally:
         terminal.give_back()
@@ -134,11 +134,11 @@ class _Live:
         if lines is not None and self._view.page and not self._rest:
             self._turn_to(replace(self._view.page, lines=tuple(lines)))
 
-    def _take(self, board: Board | None) -> None:
+    def _take(self, frame: Frame | None) -> None:
         self._came_at = time.monotonic()
         if not self._view.paused:
-            self._board = board
-            self._reader.again(board)
+            self._board = frame
+            self._reader.again(frame)
 
     def _press(self, name: str) -> None:
         self._view = replace(self._view, message=None)
@@ -153,41 +153,41 @@ class _Live:
         elif self._board is not None:
             self._command(name, self._board)
 
-    def _command(self, name: str, board: Board) -> None:
+    def _command(self, name: str, frame: Frame) -> None:
         view, by = self._view, _ALONG.get(name)
         if by is not None:
-            self._move(board, by)
+            self._move(frame, by)
         elif name in _LEAPS:
-            self._view = screen.scrolled(board, view, _LEAPS[name] * self._leap)
+            self._view = screen.scrolled(frame, view, _LEAPS[name] * self._leap)
         elif name == "s":
             self._view = replace(view, sort=SORTS[(SORTS.index(view.sort) + 1) % len(SORTS)])
         elif name == "p":
             self._view = replace(view, paused=not view.paused)
-            self._board = self._boards.newest() if view.paused else board
+            self._board = self._boards.newest() if view.paused else frame
         elif name in _OPENS:
-            self._open(_OPENS[name], board)
+            self._open(_OPENS[name], frame)
 
-    def _move(self, board: Board, by: int) -> None:
+    def _move(self, frame: Frame, by: int) -> None:
         """To another run; where there is one alone, along its ranks."""
-        jobs = in_order(board)
-        now = chosen(board, self._view.selected)
+        jobs = in_order(frame)
+        now = chosen(frame, self._view.selected)
         if now is None or len(jobs) == 1:
-            self._view = screen.scrolled(board, self._view, by)
+            self._view = screen.scrolled(frame, self._view, by)
             return
         to = min(max(0, jobs.index(now) + by), len(jobs) - 1)
         self._view = replace(self._view, selected=key(jobs[to]), scroll=0)
 
-    def _open(self, what: What, board: Board) -> None:
+    def _open(self, what: What, frame: Frame) -> None:
         if what == "help":
             self._turn_to(Page(title="help", lines=tuple(screen.HELP)))
         elif what == "rest":
             self._rest = True
             self._turn_to(Page(title="processes of others, events, advice"))
         else:
-            self._read(what, board)
+            self._read(what, frame)
 
-    def _read(self, kind: Kind, board: Board) -> None:
-        job = chosen(board, self._view.selected)
+    def _read(self, kind: Kind, frame: Frame) -> None:
+        job = chosen(frame, self._view.selected)
         if job is None:
             self._view = replace(self._view, message="no run is here")
             return
@@ -234,11 +234,11 @@ class _Reader:
             self._busy = True
             threading.Thread(target=self._look, args=(self._open,), daemon=True).start()
 
-    def again(self, board: Board | None) -> None:
+    def again(self, frame: Frame | None) -> None:
         """Read the open page anew, with what is now known of its job."""
-        if self._open is not None and board is not None:
+        if self._open is not None and frame is not None:
             job, kind = self._open
-            newer = next((each for each in board.jobs if key(each) == key(job)), job)
+            newer = next((each for each in frame.jobs if key(each) == key(job)), job)
             self.start(newer, kind)
 
     def stop(self) -> None:

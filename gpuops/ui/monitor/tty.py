@@ -29,7 +29,7 @@ _GUARD = 'read -r _ && exit; stty "$1" <&1; printf %s "$2"'
 _USUAL_SIZE = (80, 24)
 
 
-class Ended(BaseException):
+class TerminalGone(BaseException):
     """A signal asks to leave while a terminal that is not read holds up the writing."""
 
 
@@ -191,7 +191,7 @@ class Terminal:
     def _end(self, number: int, _frame: FrameType | None) -> None:
         self.ended = number
         if self._writing:
-            raise Ended
+            raise TerminalGone
 
     def _noticed(self, number: int, frame: FrameType | None) -> None:
         """Nothing: the wake-up is all."""

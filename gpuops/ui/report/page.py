@@ -42,7 +42,7 @@ def page(found: Report) -> str:
         _troubles(found),
         _pictures(found, logged, seen),
         _attempts(found),
-        _cards(found),
+        _gpus(found),
         _environment(found),
         _configuration(found),
     )
@@ -66,7 +66,7 @@ def _header(found: Report) -> str:
         many(run.workers, "worker"),
         f"profile {run.profile}",
         *([f"on {where}"] if isinstance(where, str) else []),
-        *([f"began {_moment(found.lives[0].started_at)}"] if found.lives else []),
+        *([f"began {_moment(found.spans[0].started_at)}"] if found.spans else []),
     ]
     still = (
         f'<p class="note running">It is still running: this is how it stood on '
@@ -82,7 +82,7 @@ def _header(found: Report) -> str:
 
 def _tiles(found: Report) -> str:
     run = found.run
-    tiles = [("Ran", *ran(found).split(" in ", 1))] if found.lives else []
+    tiles = [("Ran", *ran(found).split(" in ", 1))] if found.spans else []
     if found.step is not None:
         of = f"of {run.total_steps:,}" if run.total_steps else ""
         tiles.append(("Steps", f"{found.step:,}", of))
@@ -100,7 +100,7 @@ def _tiles(found: Report) -> str:
         tiles.append(("Time in training", f"{100 * found.shares['train']:.0f} %", ", ".join(rest)))
     tiles += _uses(found)
     cells = "".join(
-        f'<dl class="tile card"><dt>{escape(name)}</dt><dd>{escape(value)}</dd>'
+        f'<dl class="tile GPU"><dt>{escape(name)}</dt><dd>{escape(value)}</dd>'
         f"<small>{escape(about).replace(' %', '&nbsp;%')}</small></dl>"
         for name, value, about in tiles
     )
@@ -115,29 +115,29 @@ def _tiles(found: Report) -> str:
 
 
 def _uses(found: Report) -> list[tuple[str, str, str]]:
-    """How the cards were used; where there are none, the host."""
+    """How the GPUs were used; where there are none, the host."""
     tiles = []
-    used = [card.utilization_pct.median for card in found.cards if card.utilization_pct]
+    used = [gpu.utilization_pct.median for gpu in found.gpus if gpu.utilization_pct]
     if used:
-        about = "the median" if len(used) == 1 else f"median of the idlest of {len(used)} cards"
+        about = "the median" if len(used) == 1 else f"median of the idlest of {len(used)} GPUs"
         tiles.append(("GPU utilisation", f"{min(used):.0f} %", about))
-    full = [card.memory_used_bytes.most for card in found.cards if card.memory_used_bytes]
+    full = [gpu.memory_used_bytes.most for gpu in found.gpus if gpu.memory_used_bytes]
     if full:
-        tiles.append(("GPU memory", f"{max(full) / GIB:.1f} GiB", "at most, of a card"))
-    drawn = [card.power_w.median for card in found.cards if card.power_w]
+        tiles.append(("GPU memory", f"{max(full) / GIB:.1f} GiB", "at most, of a GPU"))
+    drawn = [gpu.power_w.median for gpu in found.gpus if gpu.power_w]
     if drawn:
-        tiles.append(("GPU power", f"{sum(drawn):.0f} W", "medians of all cards together"))
-    if not found.cards and found.cpu_cores:
+        tiles.append(("GPU power", f"{sum(drawn):.0f} W", "medians of all GPUs together"))
+    if not found.gpus and found.cpu_cores:
         most = f"at most {found.cpu_cores.most:.1f}"
         tiles.append(("CPU cores in use", f"{found.cpu_cores.median:.1f}", most))
-    if not found.cards and found.memory_bytes:
+    if not found.gpus and found.memory_bytes:
         tiles.append(("Host memory", _gib(found.memory_bytes), "at most, of all ranks"))
     return tiles
 
 
 def _band(found: Report) -> str:
     """The running time as a band of phases, with what happened."""
-    if not found.phases and len(found.lives) < 2:
+    if not found.phases and len(found.spans) < 2:
         return ""
     scale = Scale(low=0.0, high=found.running_s or 1.0)
     stretches = "".join(_stretch(stretch, scale) for stretch in found.phases)
@@ -159,7 +159,7 @@ def _band(found: Report) -> str:
     kinds = dict.fromkeys(mark.kind for mark in found.marks if mark.kind in MARKS)
     key += [f'<li class="line {kind}">{MARKS[kind]}</li>' for kind in kinds]
     return (
-        '<h2>How it went</h2><div class="band card">'
+        '<h2>How it went</h2><div class="band GPU">'
         f'<div class="track">{stretches}{marks}{labels}</div>'
         f'<ul class="key">{"".join(key)}</ul></div>'
     )
@@ -189,7 +189,7 @@ def _troubles(found: Report) -> str:
             else ""
         )
         parts.append(
-            f'<article class="trouble card {kind}"><h3>{escape(trouble.title)} '
+            f'<article class="trouble GPU {kind}"><h3>{escape(trouble.title)} '
             f'<span class="pill">{escape(trouble.what)}</span><time>attempt {trouble.attempt}, '
             f"{_moment(trouble.at_s)}</time></h3><p>{_prose(why)}</p>{advice}{whole}</article>"
         )
@@ -217,12 +217,12 @@ def _pictures(found: Report, logged: Sequence[Chart], seen: Sequence[Chart]) -> 
 
     first = [chart for chart in logged if chart.title in {"Loss", "Learning rate"}]
     job = [chart for chart in seen if not chart.title.startswith(("GPU", "CPU", "Host"))]
-    cards = [chart for chart in seen if chart.title.startswith("GPU")]
+    gpus = [chart for chart in seen if chart.title.startswith("GPU")]
     host = [chart for chart in seen if chart.title.startswith(("CPU", "Host"))]
     others = [chart for chart in logged if chart not in first]
     sections = (
         ("Training", drawn([*first, *job]), ""),
-        ("Cards", drawn(cards), ""),
+        ("GPUs", drawn(gpus), ""),
         ("Host", drawn(host), ""),
         ("All other figures", drawn(others), " small"),
     )
@@ -236,31 +236,31 @@ def _pictures(found: Report, logged: Sequence[Chart], seen: Sequence[Chart]) -> 
 def _attempts(found: Report) -> str:
     rows = [
         (
-            str(life.number),
-            _moment(life.started_at),
-            words.duration(life.duration_s),
-            f"{words.steps(life.first_step, None)} → {words.steps(life.last_step, None)}",
-            f'<span class="pill {escape(life.ending)}">{escape(life.ending)}</span>',
-            escape(life.follows or ""),
+            str(span.number),
+            _moment(span.started_at),
+            words.duration(span.duration_s),
+            f"{words.steps(span.first_step, None)} → {words.steps(span.last_step, None)}",
+            f'<span class="pill {escape(span.ending)}">{escape(span.ending)}</span>',
+            escape(span.follows or ""),
         )
-        for life in found.lives
+        for span in found.spans
     ]
     return _table("Attempts", ("attempt", "began", "took", "steps", "ended", "then"), rows)
 
 
-def _cards(found: Report) -> str:
+def _gpus(found: Report) -> str:
     rows = [
         (
-            f"GPU {card.index}",
-            range_(card.utilization_pct),
-            range_(card.memory_used_bytes, GIB, 1),
-            range_(card.temperature_c),
-            range_(card.power_w),
+            f"GPU {gpu.index}",
+            range_(gpu.utilization_pct),
+            range_(gpu.memory_used_bytes, GIB, 1),
+            range_(gpu.temperature_c),
+            range_(gpu.power_w),
         )
-        for card in found.cards
+        for gpu in found.gpus
     ]
-    names = ("card", "utilisation, %", "memory, GiB", "temperature, °C", "power, W")
-    return _table("Cards: least / median / most while training", names, rows)
+    names = ("gpu", "utilisation, %", "memory, GiB", "temperature, °C", "power, W")
+    return _table("GPUs: least / median / most while training", names, rows)
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -274,7 +274,7 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> s
         for row in rows
     )
     return (
-        f'<h2>{title}</h2><div class="card scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<h2>{title}</h2><div class="GPU scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -286,12 +286,12 @@ def _environment(found: Report) -> str:
         for name, value in facts
     )
     cells += f'<div class="wide"><dt>folder</dt><dd>{escape(found.run.path)}</dd></div>'
-    return f'<h2>Where it ran</h2><dl class="facts card">{cells}</dl>'
+    return f'<h2>Where it ran</h2><dl class="facts GPU">{cells}</dl>'
 
 
 def _configuration(found: Report) -> str:
     folded = "".join(
-        f'<details class="folded card"><summary>{escape(name)}</summary>'
+        f'<details class="folded GPU"><summary>{escape(name)}</summary>'
         f"<pre>{escape(text)}</pre></details>"
         for name, text in found.configuration.items()
     )

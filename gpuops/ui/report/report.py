@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.report.curves import Spread
-from gpuops.core.report.report import CardUse, Report
+from gpuops.core.report.report import GpuUse, Report
 from gpuops.core.units import GIB, many
 from gpuops.ui import words
 from gpuops.ui.monitor.grid import clean
@@ -33,9 +33,9 @@ def report(found: Report) -> RenderableType:
     run = found.run
     head = Text.assemble((run.run_id, "bold"), "  ", (run.status, f"bold {COLOURS[run.status]}"))
     parts: list[RenderableType] = [head, _facts(found)]
-    if found.cards:
-        parts += ["", _cards(found.cards)]
-    if found.lives:
+    if found.gpus:
+        parts += ["", _gpus(found.gpus)]
+    if found.spans:
         parts += ["", _lives(found)]
     for trouble in found.troubles:
         parts += [
@@ -52,8 +52,8 @@ def _facts(found: Report) -> Table:
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     facts.add_row("what", f"{run.target}, {many(run.workers, 'worker')}, profile {run.profile}")
-    if found.lives:
-        facts.add_row("began", words.moment(found.lives[0].started_at))
+    if found.spans:
+        facts.add_row("began", words.moment(found.spans[0].started_at))
         facts.add_row("ran", ran(found))
     facts.add_row("steps", steps(found))
     if found.loss is not None:
@@ -76,7 +76,7 @@ def _facts(found: Report) -> Table:
 
 def ran(found: Report) -> str:
     """How long it ran, in how many attempts."""
-    count = len(found.lives)
+    count = len(found.spans)
     return f"{words.duration(found.running_s)} in {many(count, 'attempt')}"
 
 
@@ -99,31 +99,31 @@ def range_(of: Spread | None, unit: float = 1.0, digits: int = 0) -> str:
     return " / ".join(f"{value / unit:.{digits}f}" for value in (of.least, of.median, of.most))
 
 
-def _cards(cards: Sequence[CardUse]) -> Table:
-    table = columns("card", "utilisation %", "memory GiB", "temperature °C", "power W")
+def _gpus(gpus: Sequence[GpuUse]) -> Table:
+    table = columns("gpu", "utilisation %", "memory GiB", "temperature °C", "power W")
     table.caption, table.caption_justify = "least / median / most, while it trained", "left"
-    for card in cards:
+    for gpu in gpus:
         table.add_row(
-            Text(f"GPU {card.index}", style="bold"),
-            range_(card.utilization_pct),
-            range_(card.memory_used_bytes, GIB, 1),
-            range_(card.temperature_c),
-            range_(card.power_w),
+            Text(f"GPU {gpu.index}", style="bold"),
+            range_(gpu.utilization_pct),
+            range_(gpu.memory_used_bytes, GIB, 1),
+            range_(gpu.temperature_c),
+            range_(gpu.power_w),
         )
     return table
 
 
 def _lives(found: Report) -> Table:
     table = columns("attempt", "began", "took", "steps", "ended", "then")
-    for life in found.lives:
+    for span in found.spans:
         colour = {"finished": "green", "running": "cyan", "stopped": "yellow"}
         table.add_row(
-            str(life.number),
-            words.moment(life.started_at),
-            words.duration(life.duration_s),
-            f"{words.steps(life.first_step, None)} → {words.steps(life.last_step, None)}",
-            Text(life.ending, style=colour.get(life.ending, "red")),
-            life.follows or "",
+            str(span.number),
+            words.moment(span.started_at),
+            words.duration(span.duration_s),
+            f"{words.steps(span.first_step, None)} → {words.steps(span.last_step, None)}",
+            Text(span.ending, style=colour.get(span.ending, "red")),
+            span.follows or "",
         )
     return table
 

@@ -359,7 +359,7 @@ def test_the_root_cause_is_named(what, expected):
 
 
 def test_a_diagnosis_leads_to_the_line():
-    """The person's own code, not torch's; who it was, on which card; and what it said."""
+    """The person's own code, not torch's; who it was, on which GPU; and what it said."""
     found = explain(crash(end(1, RAISED, gpu=3), ASKED))
 
     assert "/home/ada/train.py:6 in load" == found.place
@@ -370,7 +370,7 @@ def test_a_diagnosis_leads_to_the_line():
 
 
 def test_what_the_kernel_says_is_evidence():
-    """Of the process that it ended, and of the card that it ran on."""
+    """Of the process that it ended, and of the GPU that it ran on."""
     xid = Xid(code=31, at_s=90.0, text="MMU fault")
     found = explain(crash(end(1, code=-9, gpu=3), oom=OomKills(told=(KILLED,)), xids={3: (xid,)}))
 

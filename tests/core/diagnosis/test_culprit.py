@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.diagnosis.culprit import accuse
+from gpuops.core.diagnosis.culprit import find_culprit
 from gpuops.core.diagnosis.stack import Frame, Stack, ThreadStack
 from gpuops.core.hang.observation import RankVitals
 from gpuops.heartbeat import Beat
@@ -129,7 +129,7 @@ def stack(rank, text, *, active=False, gil=False, gap=None):
             name="MainThread", frames=frames(text), is_main=True, active=active, has_gil=gil
         ),
     )
-    return Stack(rank=rank, pid=4700 + rank, host="box", threads=threads if text else (), gap=gap)
+    return Stack(rank=rank, pid=4700 + rank, host="host", threads=threads if text else (), gap=gap)
 
 
 def vitals(rank, state="S", cpu_s=10.0):
@@ -160,7 +160,7 @@ def verdict(*texts, again=None, states=(), computing=(), gil=None, steps=()):
         ]
         for look in range(2)
     ]
-    return accuse(*looks, *felt, [beat(rank, step) for rank, step in enumerate(steps)])
+    return find_culprit(*looks, *felt, [beat(rank, step) for rank, step in enumerate(steps)])
 
 
 CASES = {
@@ -306,14 +306,14 @@ CASES = {
         (0, True, "data loader starved", "train.py:45"),
     ),
     "alone, nobody knows": (verdict(BACKWARD), (None, False, "unknown", None)),
-    "nobody": (accuse([], []), (None, False, "unknown", None)),
+    "nobody": (find_culprit([], []), (None, False, "unknown", None)),
 }
 
 
-@pytest.mark.parametrize(("accusation", "expected"), CASES.values(), ids=CASES)
-def test_the_culprit_is_named_with_its_line(accusation, expected):
+@pytest.mark.parametrize(("attribution", "expected"), CASES.values(), ids=CASES)
+def test_the_culprit_is_named_with_its_line(attribution, expected):
     """Who, how sure, what kind of fault, which line of the person's own code."""
-    culprit = accusation.culprit
+    culprit = attribution.culprit
     rank, sure, kind, line = expected
 
     assert (rank, sure, kind) == (culprit.rank, culprit.sure, culprit.kind)
@@ -334,7 +334,7 @@ def test_the_sentence_says_it_all():
 
 
 @pytest.mark.parametrize(
-    ("accusation", "why"),
+    ("attribution", "why"),
     [
         (CASES["stopped"][0], "rank 1 is stopped (state T) at train (train.py:66), while rank 0"),
         (CASES["two stopped"][0], "ranks 0-1 are stopped (state T) at train"),
@@ -345,9 +345,9 @@ def test_the_sentence_says_it_all():
         (CASES["nobody"][0], "no rank's stack could be read"),
     ],
 )
-def test_every_verdict_is_a_sentence(accusation, why):
+def test_every_verdict_is_a_sentence(attribution, why):
     """In plain words, with plurals."""
-    assert accusation.culprit.why.startswith(why)
+    assert attribution.culprit.why.startswith(why)
 
 
 def test_groups_show_who_stands_together():
@@ -370,7 +370,7 @@ def test_the_call_that_was_made_is_named():
 
 def test_evidence_has_a_line_for_each_rank():
     """What the kernel and the beats say of it; why a stack is missing."""
-    accusation = accuse(
+    attribution = find_culprit(
         [],
         [stack(0, BACKWARD), stack(1, "", gap="py-spy may not")],
         [],
@@ -378,7 +378,7 @@ def test_evidence_has_a_line_for_each_rank():
         [beat(0, 3)],
     )
 
-    assert accusation.evidence == (
+    assert attribution.evidence == (
         "rank 0: PID 4700, state S, step 3",
         "rank 1: PID 4701, state R, no stack: py-spy may not",
     )
@@ -386,15 +386,15 @@ def test_evidence_has_a_line_for_each_rank():
 
 def test_ranks_that_moved_are_told():
     """A job of which ranks get on between the looks may only be slow."""
-    accusation = verdict(BACKWARD, SPIN, again=[ALL_REDUCE, SPIN_AGAIN])
+    attribution = verdict(BACKWARD, SPIN, again=[ALL_REDUCE, SPIN_AGAIN])
 
-    assert (0,) == accusation.moved
-    assert not accusation.standstill
+    assert (0,) == attribution.moved
+    assert not attribution.standstill
 
 
 def test_one_look_is_enough_for_a_guess():
     """Without the first look, and without vitals, the stacks alone accuse."""
-    culprit = accuse([], [stack(0, BACKWARD), stack(1, SPIN, active=True, gil=True)]).culprit
+    culprit = find_culprit([], [stack(0, BACKWARD), stack(1, SPIN, active=True, gil=True)]).culprit
 
     assert (1, True, "python spin") == (culprit.rank, culprit.sure, culprit.kind)
 
@@ -408,17 +408,19 @@ def test_what_a_rank_wrote_itself_is_as_good():
     ]
     felt, feel = [vitals(0), vitals(1, "R")], [vitals(0), vitals(1, "R", 10.9)]
 
-    assert "python spin" == accuse(blind, blind, felt, feel).culprit.kind
+    assert "python spin" == find_culprit(blind, blind, felt, feel).culprit.kind
 
 
 def test_a_loop_that_calls_others_is_one_place():
     """Between the looks it has come to another function: the loop is what does not end."""
     deeper = SPIN.replace("spin /", "check /home/ada/train.py 21 return ready\nspin /", 1)
-    accusation = verdict(BACKWARD, deeper, again=[BACKWARD, SPIN_AGAIN], states="SR", computing=[1])
-    culprit = accusation.culprit
+    attribution = verdict(
+        BACKWARD, deeper, again=[BACKWARD, SPIN_AGAIN], states="SR", computing=[1]
+    )
+    culprit = attribution.culprit
 
     assert ("python spin", True) == (culprit.kind, culprit.sure)
-    assert ((1,), True) == (accusation.moved, accusation.standstill)
+    assert ((1,), True) == (attribution.moved, attribution.standstill)
     assert "train.py:25 in spin" in culprit.place
 
 
@@ -455,7 +457,7 @@ any_stacks = st.lists(
         Stack,
         rank=ranks_,
         pid=st.integers(1, 9),
-        host=st.just("box"),
+        host=st.just("inventory"),
         threads=st.lists(any_thread, max_size=2).map(tuple),
         gap=st.none() | st.text(max_size=3),
     ),
@@ -480,14 +482,14 @@ any_beats = st.lists(st.builds(beat, ranks_, st.none() | st.integers(0, 3)), max
 @given(any_stacks, any_stacks, any_vitals, any_vitals, any_beats)
 def test_whatever_is_seen_is_judged(before, after, felt, feel, beats):
     """Nothing raises; a rank that is named is one of theirs; no more agree than there are."""
-    accusation = accuse(before, after, felt, feel, beats)
-    culprit = accusation.culprit
+    attribution = find_culprit(before, after, felt, feel, beats)
+    culprit = attribution.culprit
 
     known = {seen.rank for seen in (*before, *after, *felt, *feel, *beats)}
     assert culprit.why
     assert culprit.rank is None or culprit.rank in known
     assert 0 <= culprit.agree <= max(culprit.of, 0)
-    assert len(known) == len(accusation.evidence)
+    assert len(known) == len(attribution.evidence)
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)

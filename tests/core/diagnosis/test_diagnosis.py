@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gpuops.core.diagnosis.culprit import Accusation, Culprit, Group
+from gpuops.core.diagnosis.culprit import Attribution, Culprit, Group
 from gpuops.core.diagnosis.diagnosis import (
     ADVICE,
     KINDS,
@@ -19,7 +19,7 @@ from gpuops.core.diagnosis.diagnosis import (
     to_json,
 )
 
-SPIN = Accusation(
+SPIN = Attribution(
     culprit=Culprit(
         kind="python spin",
         rank=1,
@@ -129,7 +129,7 @@ def test_advice_for_a_stopped_rank_can_be_typed():
 
 def test_a_hang_without_a_culprit_has_a_diagnosis():
     """Undecided is an answer."""
-    nobody = Accusation(
+    nobody = Attribution(
         culprit=Culprit(kind="unknown", rank=None, sure=False, why="undecided", of=3),
         groups=(),
         moved=(),

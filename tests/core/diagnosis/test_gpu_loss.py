@@ -1,4 +1,4 @@
-"""Cards that fail, and what they have to say about a job that stands still."""
+"""GPUs that fail, and what they have to say about a job that stands still."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpuops.core.diagnosis.gpu_loss import seen, weigh
 from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.device import Box, Device, Xid
+from gpuops.core.machine.device import Device, GpuInventory, Xid
 
 OFF_THE_BUS = Xid(code=79, at_s=9.0, text="GPU has fallen off the bus.")
 PROGRAMS_OWN = Xid(code=31, at_s=9.0, text="MMU fault")
@@ -26,14 +26,14 @@ def by_stacks(*, sure):
     )
 
 
-def weighed(*, sure=False, **card):
-    """Rank 0's card is well, that of rank 1 is as it is said."""
-    cards = {0: Device(index=2), 1: Device(index=3, **card)}
-    return weigh(by_stacks(sure=sure), cards, PIDS)
+def weighed(*, sure=False, **gpu):
+    """Rank 0's GPU is well, that of rank 1 is as it is said."""
+    gpus = {0: Device(index=2), 1: Device(index=3, **gpu)}
+    return weigh(by_stacks(sure=sure), gpus, PIDS)
 
 
 @pytest.mark.parametrize(
-    ("card", "sure", "expected"),
+    ("gpu", "sure", "expected"),
     [
         ({}, True, ("python spin", 0, None, True)),
         ({"xids": (OFF_THE_BUS,)}, True, ("gpu lost", 1, 3, True)),
@@ -44,16 +44,16 @@ def weighed(*, sure=False, **card):
         ({"state": "unreadable", "fault": "x"}, False, ("python spin", 0, None, False)),
     ],
 )
-def test_a_card_outweighs_stacks_as_far_as_it_is_sure(card, sure, expected):
-    """The driver's own word always; a card that does not answer, where the stacks are unsure."""
-    found = weighed(sure=sure, **card)
+def test_a_gpu_outweighs_stacks_as_far_as_it_is_sure(gpu, sure, expected):
+    """The driver's own word always; a GPU that does not answer, where the stacks are unsure."""
+    found = weighed(sure=sure, **gpu)
 
     assert expected == (found.kind, found.rank, found.gpu, found.sure)
     assert found.pid == PIDS[found.rank]
     assert found.hopeless == (found.kind == "gpu lost" and found.sure)
 
 
-def test_all_that_cards_say_is_evidence():
+def test_all_that_gpus_say_is_evidence():
     """Also where it decides nothing."""
     found = weighed(sure=True, xids=(PROGRAMS_OWN,), **STUCK)
 
@@ -63,35 +63,44 @@ def test_all_that_cards_say_is_evidence():
     ) == found.evidence
 
 
-def test_where_no_card_answers_none_is_named():
+def test_where_no_gpu_answers_none_is_named():
     """It may be the driver as a whole."""
-    cards = {rank: Device(index=rank, **STUCK) for rank in (0, 1)}
-    found = weigh(by_stacks(sure=False), cards, PIDS)
+    gpus = {rank: Device(index=rank, **STUCK) for rank in (0, 1)}
+    found = weigh(by_stacks(sure=False), gpus, PIDS)
 
     assert ("gpu lost", None, None, False) == (found.kind, found.rank, found.gpu, found.sure)
     assert "GPU 0, GPU 1" in found.why
 
 
 @pytest.mark.parametrize(
-    ("box", "states"),
+    ("inventory", "states"),
     [
-        (Box(devices=(Device(index=2, uuid="GPU-a"), Device(index=3, uuid="GPU-b"))), "ok ok"),
-        (Box(devices=(Device(index=0, uuid="GPU-b"), Device(index=1, uuid="GPU-a"))), "ok ok"),
-        (Box(devices=(Device(index=2, uuid="GPU-a"), Device(index=3, **LOST))), "ok lost"),
-        (Box(devices=(Device(index=2, uuid="GPU-a"), Device(index=3, uuid="GPU-c"))), "ok lost"),
-        (Box(devices=(Device(index=2, uuid="GPU-b"),)), "lost ok"),
-        (Box(gaps={"gpus": "the driver has not answered for 5 s"}), "stuck stuck"),
-        (Box(gaps={"gpus": "no driver"}, absent=True), "unreadable unreadable"),
+        (
+            GpuInventory(devices=(Device(index=2, uuid="GPU-a"), Device(index=3, uuid="GPU-b"))),
+            "ok ok",
+        ),
+        (
+            GpuInventory(devices=(Device(index=0, uuid="GPU-b"), Device(index=1, uuid="GPU-a"))),
+            "ok ok",
+        ),
+        (GpuInventory(devices=(Device(index=2, uuid="GPU-a"), Device(index=3, **LOST))), "ok lost"),
+        (
+            GpuInventory(devices=(Device(index=2, uuid="GPU-a"), Device(index=3, uuid="GPU-c"))),
+            "ok lost",
+        ),
+        (GpuInventory(devices=(Device(index=2, uuid="GPU-b"),)), "lost ok"),
+        (GpuInventory(gaps={"gpus": "the driver has not answered for 5 s"}), "stuck stuck"),
+        (GpuInventory(gaps={"gpus": "no driver"}, absent=True), "unreadable unreadable"),
     ],
 )
-def test_a_runs_cards_are_found_again(box, states):
+def test_a_runs_gpus_are_found_again(inventory, states):
     """By their UUIDs, whatever their number; a lost one by that, or by its absence."""
     asked = LaunchRequest(
         target=Target(kind="script", name="x", entry="x.py"), run_id="x", run_dir="/x", python="py"
     )
     made = plan(Profile(name="two", device="cpu", workers=2), None, asked)
     launch = replace(made, gpu_indices=(2, 3), gpu_uuids=("GPU-a", "GPU-b"))
-    found = seen(launch, box, {3: (PROGRAMS_OWN,)})
+    found = seen(launch, inventory, {3: (PROGRAMS_OWN,)})
 
     assert states.split() == [found[rank].state for rank in (0, 1)]
     assert ((), (PROGRAMS_OWN,)) == (found[0].xids, found[1].xids)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.diagnosis.culprit import Accusation, Culprit
+from gpuops.core.diagnosis.culprit import Attribution, Culprit
 from gpuops.core.diagnosis.nccl_ras import Behind, Peer, Report, parse, weigh
 
 # In the form of NCCL's user guide; no machine with several GPUs wrote them.
@@ -151,7 +151,7 @@ def test_who_does_not_answer_is_read(text):
 
 def accused(rank=None, *, sure=False, moved=()):
     culprit = Culprit(kind="unknown", rank=rank, sure=sure, why="undecided", of=3)
-    return Accusation(culprit=culprit, groups=(), moved=moved, evidence=("rank 0: state S",))
+    return Attribution(culprit=culprit, groups=(), moved=moved, evidence=("rank 0: state S",))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_where_the_stacks_do_not_tell_nccl_names_the_rank(text, rank, why):
 
 
 @pytest.mark.parametrize(
-    ("accusation", "text"),
+    ("attribution", "text"),
     [
         (accused(0, sure=True), BEHIND),  # never against a verdict that is sure
         (accused(3), BEHIND),  # of one mind
@@ -187,12 +187,12 @@ def test_where_the_stacks_do_not_tell_nccl_names_the_rank(text, rank, why):
         (accused(), "SERVER"),
     ],
 )
-def test_else_the_stacks_have_the_word(accusation, text):
+def test_else_the_stacks_have_the_word(attribution, text):
     """What NCCL says is evidence, if anything."""
-    found = weigh(accusation, parse(text), PIDS)
+    found = weigh(attribution, parse(text), PIDS)
 
-    assert accusation.culprit == found.culprit
-    assert accusation.evidence == found.evidence[:1]
+    assert attribution.culprit == found.culprit
+    assert attribution.evidence == found.evidence[:1]
 
 
 def test_what_nccl_says_is_evidence():

@@ -25,7 +25,7 @@ trainers.rvq.train FAILED
 Failures:
 [1]:
   time      : 2026-11-21_06:12:03
-  host      : box
+  host      : host
   rank      : 1 (local_rank: 1)
   exitcode  : 1 (pid: 4713)
   error_file: <N/A>
@@ -34,7 +34,7 @@ Failures:
 Root Cause (first observed failure):
 [0]:
   time      : 2026-11-21_06:12:01
-  host      : box
+  host      : host
   rank      : 3 (local_rank: 3)
   exitcode  : -9 (pid: 4715)  (SIGKILL)
   error_file: <N/A>

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from gpuops.core.hang.detector import (
     Blind,
     HangPolicy,
+    HangState,
     Healthy,
     Hung,
     Observation,
     RankVitals,
     Suspect,
     Warming,
-    Watch,
     judge,
-    look,
+    update,
 )
 from gpuops.heartbeat import PHASES, Beat
 
@@ -76,10 +76,10 @@ def seen():
 @given(st.lists(seen(), max_size=9), st.booleans())
 def test_nothing_is_hung_before_its_time(observations, phased):
     """Whatever is seen, in nine looks no more than 16 s pass: nobody is ended for it."""
-    watch = Watch()
+    watch = HangState()
     for observation in observations:
         before = watch
-        watch = look(watch, observation)
+        watch = update(watch, observation)
         assert before.clock_s <= watch.clock_s <= before.clock_s + watch.most_s
         assert all(pace.since_s <= watch.clock_s for pace in watch.beats.values())
         assert not isinstance(judge(watch, HangPolicy(phased=phased)), Hung)
@@ -89,7 +89,7 @@ def test_nothing_is_hung_before_its_time(observations, phased):
 @given(st.lists(seen(), max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_ranks_does_not_matter(observations, chance):
     """Verdicts name the same ranks, however they were listed."""
-    watches = [Watch(), Watch()]
+    watches = [HangState(), HangState()]
     for observation in observations:
         one = replace(
             observation,
@@ -101,7 +101,7 @@ def test_the_order_of_ranks_does_not_matter(observations, chance):
             beats=tuple(chance.sample(one.beats, len(one.beats))),
             vitals=tuple(chance.sample(one.vitals, len(one.vitals))),
         )
-        watches = [look(watches[0], one), look(watches[1], other)]
+        watches = [update(watches[0], one), update(watches[1], other)]
     first, second = (judge(watch, PHASED) for watch in watches)
 
     assert type(first) is type(second)
@@ -161,7 +161,7 @@ def test_looking_and_judging_cost_next_to_nothing():
         job.world.beat(job.step, "train")
         observation = job.world.observed()
         begin = time.perf_counter()
-        job.watch = look(job.watch, observation)
+        job.watch = update(job.watch, observation)
         judge(job.watch, PHASED)
         times.append(time.perf_counter() - begin)
 

@@ -10,15 +10,15 @@ from hang_scene import BUSY, QUIET, SCRIPT, Job
 from gpuops.core.hang.detector import (
     Blind,
     HangPolicy,
+    HangState,
     Healthy,
     Hung,
     Observation,
     RankVitals,
     Suspect,
     Warming,
-    Watch,
     judge,
-    look,
+    update,
 )
 
 # --------------------------------------------------------------- jobs that never beat
@@ -143,15 +143,15 @@ def test_silence_is_known_to_last():
 def test_blind_where_nothing_can_be_read():
     """Neither beats nor logs nor processes: never healthy, never hung."""
     nothing = RankVitals(rank=0, pid=1, state=None, cpu_s=None, io_bytes=None, threads=None)
-    watch = Watch()
+    watch = HangState()
     for now_s in range(0, 4000, 2):
-        watch = look(watch, Observation(now_s=now_s, vitals=(nothing,)))
+        watch = update(watch, Observation(now_s=now_s, vitals=(nothing,)))
         assert isinstance(judge(watch, SCRIPT), Blind)
 
 
 def test_blind_where_there_is_nothing_at_all():
     """Before anything was seen."""
-    assert isinstance(judge(Watch(), SCRIPT), Blind)
+    assert isinstance(judge(HangState(), SCRIPT), Blind)
 
 
 def test_blind_where_only_busy_cpus_can_be_seen():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hang_scene import BUSY, QUIET, Job
 
-from gpuops.core.hang.detector import Healthy, Hung, Suspect, Warming, Watch
+from gpuops.core.hang.detector import HangState, Healthy, Hung, Suspect, Warming
 
 # ------------------------------------------------------------------ states of processes
 
@@ -62,7 +62,7 @@ def test_a_rank_that_is_found_stopped_has_been_since_the_last_beat(silence_s, ki
     """Who comes to a job reads in its beats for how long nobody has got on."""
     job = Job().trains(10).states(r1="T")
     job.world.passes(silence_s, BUSY)
-    job.watch = Watch(most_s=math.inf, looked_s=job.world.beats[1].monotonic_s)
+    job.watch = HangState(most_s=math.inf, looked_s=job.world.beats[1].monotonic_s)
 
     assert kind is job.sees().kind
 
@@ -148,7 +148,7 @@ def test_ranks_that_only_said_that_they_start_delay_nothing():
 def test_without_vitals_beats_are_enough():
     """Processes of another container, say."""
     job = Job()
-    job.watch = Watch()
+    job.watch = HangState()
     for _ in range(40):
         job.world.passes(0.5, BUSY)
         job.step += 5
@@ -224,7 +224,7 @@ def test_a_supervisor_that_looks_seldom_still_knows_the_pace():
 def test_who_comes_to_a_running_job_begins_to_count_anew():
     """A beat of an hour ago says nothing about the hour."""
     job = Job().trains(10).silent(3600)
-    job.watch = Watch()
+    job.watch = HangState()
 
     assert Warming() == job.sees().verdict
     assert Hung is job.silent(1801).kind

@@ -1,4 +1,4 @@
-"""Which cards a job takes, and why not the others."""
+"""Which GPUs a job takes, and why not the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DESKTOP = GpuProcess(pid=7, user="root", command="Xorg", memory_bytes=GIB, kind=
 RUN = Claim(run_id="rvq-1", user="mei", pid=12, since_s=1.0)
 
 
-def card(index, **changes):
+def gpu(index, **changes):
     """A free RTX 4090."""
     facts = {
         "uuid": f"GPU-{index:08x}-0000",
@@ -29,9 +29,9 @@ def card(index, **changes):
     return Device(index=index, **{**facts, **changes})
 
 
-def box(count, **changes):
-    """A machine of so many cards; ``changes`` by index as ``at3={...}``."""
-    return tuple(card(index, **changes.get(f"at{index}", {})) for index in range(count))
+def inventory(count, **changes):
+    """A machine of so many GPUs; ``changes`` by index as ``at3={...}``."""
+    return tuple(gpu(index, **changes.get(f"at{index}", {})) for index in range(count))
 
 
 def busy():
@@ -40,21 +40,21 @@ def busy():
 
 
 def taken(devices, count, *, awaited=(), **wish):
-    """The indices of the cards that are taken."""
+    """The indices of the GPUs that are taken."""
     choice = choose(Wish(count=count, **wish), devices, awaited=awaited)
     return [device.index for device in choice.devices]
 
 
 def reason(devices, index, **wish):
-    """Why a card is not taken."""
+    """Why a GPU is not taken."""
     choice = choose(Wish(count=len(devices), **wish), devices)
     return next((r.reason for r in choice.refused if r.device.index == index), None)
 
 
-def test_the_first_free_cards_are_taken():
+def test_the_first_free_gpus_are_taken():
     """The lowest indices, in bus order; one that is in use is passed over."""
-    assert [0, 1, 2] == taken(box(8), 3)
-    assert [1, 3] == taken(box(4, at0=busy(), at2=busy()), 2)
+    assert [0, 1, 2] == taken(inventory(8), 3)
+    assert [1, 3] == taken(inventory(4, at0=busy(), at2=busy()), 2)
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,19 @@ def test_the_first_free_cards_are_taken():
     ],
 )
 def test_each_thing_that_is_in_the_way_has_its_name(facts, expected):
-    """A card is refused for one reason, the one that a person would mend first."""
-    assert expected == reason(box(2, at1=facts), 1, model="RTX 4090", memory_gib=24)
+    """A GPU is refused for one reason, the one that a person would mend first."""
+    assert expected == reason(inventory(2, at1=facts), 1, model="RTX 4090", memory_gib=24)
 
 
-def test_a_card_of_unknown_use_is_not_preferred_to_a_free_one():
-    """A card whose users cannot be read comes last."""
-    assert [1] == taken(box(2, at0={"processes": None}), 1)
+def test_a_gpu_of_unknown_use_is_not_preferred_to_a_free_one():
+    """A GPU whose users cannot be read comes last."""
+    assert [1] == taken(inventory(2, at0={"processes": None}), 1)
 
 
-def test_cards_on_one_numa_node_go_together():
+def test_gpus_on_one_numa_node_go_together():
     """Where one node has enough, the job does not straddle two."""
-    devices = box(4, **{f"at{index}": {"numa_node": index // 2} for index in range(4)})
-    held = (*devices[:1], card(1, numa_node=0, **busy()), *devices[2:])
+    devices = inventory(4, **{f"at{index}": {"numa_node": index // 2} for index in range(4)})
+    held = (*devices[:1], gpu(1, numa_node=0, **busy()), *devices[2:])
 
     assert [2, 3] == taken(held, 2)
     assert [0, 2, 3] == taken(held, 3)
@@ -95,25 +95,25 @@ def test_cards_on_one_numa_node_go_together():
 
 def test_exclusions_of_profile_and_command_line_add_up():
     """A profile's exclusion that this machine lacks is no error: it is for many machines."""
-    assert [2, 3] == taken(box(4), 2, spared=("0", "GPU-ffff", "9"), exclude=("1",))
-    assert [0, 2] == taken(box(3), 2, spared=("GPU-00000001",))
+    assert [2, 3] == taken(inventory(4), 2, spared=("0", "GPU-ffff", "9"), exclude=("1",))
+    assert [0, 2] == taken(inventory(3), 2, spared=("GPU-00000001",))
 
 
-def test_who_names_cards_gets_them_whatever_the_profile_leaves_alone():
+def test_who_names_gpus_gets_them_whatever_the_profile_leaves_alone():
     """The command line is the stronger word, and says how many."""
     wish = wish_of(Gpus(count=7, exclude=[0]), only=("0,2",))
 
     assert (2, ("0", "2"), ()) == (wish.count, wish.only, wish.spared)
-    assert [0, 2] == [device.index for device in choose(wish, box(4)).devices]
+    assert [0, 2] == [device.index for device in choose(wish, inventory(4)).devices]
 
 
 @pytest.mark.parametrize(
     "selector", ["2", "02", "GPU-00000002-0000", "GPU-00000002", "gpu-00000002"]
 )
-def test_a_card_is_named_by_index_uuid_or_its_beginning(selector):
-    """All the ways to name card 2 mean card 2."""
-    assert [0, 1, 3] == taken(box(4), 3, exclude=(selector,))
-    assert [2] == taken(box(4), 1, only=(selector,))
+def test_a_gpu_is_named_by_index_uuid_or_its_beginning(selector):
+    """All the ways to name GPU 2 mean GPU 2."""
+    assert [0, 1, 3] == taken(inventory(4), 3, exclude=(selector,))
+    assert [2] == taken(inventory(4), 1, only=(selector,))
 
 
 @pytest.mark.parametrize("selector", ["9", "GPU-ffff", "", " ", "-1", "1,", "²", "٣", "GPU 0"])
@@ -121,24 +121,24 @@ def test_a_card_is_named_by_index_uuid_or_its_beginning(selector):
 def test_a_selector_that_matches_nothing_is_refused(flag, selector):
     """A typing error must not mean "nothing", nor "all"."""
     with pytest.raises(UsageError, match="matches no GPU") as caught:
-        taken(box(3), 1, **{flag: (selector,)})
+        taken(inventory(3), 1, **{flag: (selector,)})
 
     assert "0, 1, 2" in caught.value.hint
 
 
 @pytest.mark.parametrize("flag", ["only", "exclude"])
-def test_a_beginning_that_several_cards_share_is_refused(flag):
-    """``GPU-`` is no name of one card."""
+def test_a_beginning_that_several_gpus_share_is_refused(flag):
+    """``GPU-`` is no name of one GPU."""
     with pytest.raises(UsageError, match="matches the GPUs 0, 1, 2: one is meant"):
-        taken(box(3), 1, **{flag: ("GPU-0000000",)})
+        taken(inventory(3), 1, **{flag: ("GPU-0000000",)})
 
 
 def test_selectors_that_contradict_are_refused():
-    """Twice the same card, or asked for and excluded at once."""
+    """Twice the same GPU, or asked for and excluded at once."""
     with pytest.raises(UsageError, match="names GPU 1 twice"):
-        taken(box(3), 2, only=("1", "GPU-00000001"))
+        taken(inventory(3), 2, only=("1", "GPU-00000001"))
     with pytest.raises(UsageError, match="both name GPU 1"):
-        taken(box(3), 1, only=("1", "2"), exclude=("1",))
+        taken(inventory(3), 1, only=("1", "2"), exclude=("1",))
 
 
 @pytest.mark.parametrize(
@@ -147,51 +147,53 @@ def test_selectors_that_contradict_are_refused():
 )
 def test_a_model_is_a_whole_word(model, name):
     """An H200 is no H20."""
-    assert "model" == reason((card(0, name=name),), 0, model=model)
+    assert "model" == reason((gpu(0, name=name),), 0, model=model)
 
 
 @pytest.mark.parametrize("name", ["NVIDIA H200", "NVIDIA H200 NVL", "nvidia h200", "H200"])
 def test_a_model_may_stand_anywhere_in_the_name(name):
     """Drivers put words around a model's name."""
-    assert [0] == taken((card(0, name=name),), 1, model="H200")
+    assert [0] == taken((gpu(0, name=name),), 1, model="H200")
 
 
 @pytest.mark.parametrize(("gib", "fits"), [(79.65, 80), (44.99, 48), (23.5, 24)])
-def test_a_cards_memory_is_what_the_box_says_less_what_it_keeps(gib, fits):
-    """An 80 GB card shows 79.65 GiB, one with ECC a sixteenth less."""
-    assert [0] == taken((card(0, memory_total_bytes=int(gib * GIB)),), 1, memory_gib=fits)
+def test_a_gpus_memory_is_what_the_box_says_less_what_it_keeps(gib, fits):
+    """An 80 GB GPU shows 79.65 GiB, one with ECC a sixteenth less."""
+    assert [0] == taken((gpu(0, memory_total_bytes=int(gib * GIB)),), 1, memory_gib=fits)
 
 
 def test_a_short_choice_says_by_how_much_and_whether_waiting_helps():
-    """A card in use comes back, a lost one does not."""
-    taken_card = choose(Wish(count=3), box(3, at1=busy()))
-    lost = choose(Wish(count=3), box(3, at1={"fault": "it is lost"}))
-    both = choose(Wish(count=3), box(3, at1={"fault": "it is lost"}, at2=busy()))
+    """A GPU in use comes back, a lost one does not."""
+    taken_gpu = choose(Wish(count=3), inventory(3, at1=busy()))
+    lost = choose(Wish(count=3), inventory(3, at1={"fault": "it is lost"}))
+    both = choose(Wish(count=3), inventory(3, at1={"fault": "it is lost"}, at2=busy()))
 
-    assert (1, True) == (taken_card.short, taken_card.waiting_helps)
+    assert (1, True) == (taken_gpu.short, taken_gpu.waiting_helps)
     assert (1, False) == (lost.short, lost.waiting_helps)
     assert (2, False) == (both.short, both.waiting_helps)
-    assert "GPU 1 is used by mei (python train.py, pid 4711, 3.0 GiB)" == str(taken_card.refused[0])
+    assert "GPU 1 is used by mei (python train.py, pid 4711, 3.0 GiB)" == str(taken_gpu.refused[0])
 
 
-def test_cards_with_the_same_reason_are_named_together():
+def test_gpus_with_the_same_reason_are_named_together():
     """In the grammar of one or of several."""
-    choice = choose(Wish(count=5, exclude=("0",)), box(4, at1={"claim": RUN}, at3={"claim": RUN}))
+    choice = choose(
+        Wish(count=5, exclude=("0",)), inventory(4, at1={"claim": RUN}, at3={"claim": RUN})
+    )
 
     assert reasons(choice.refused) == "GPU 0 is excluded; GPU 1, 3 are held by run rvq-1 of mei"
 
 
-def test_cards_that_are_ours_already_are_taken_again():
+def test_gpus_that_are_ours_already_are_taken_again():
     """Where they are all there; else it chooses anew."""
     ours = ("GPU-00000002-0000", "GPU-00000003-0000")
 
-    assert [2, 3] == taken(box(4), 2, prefer=ours)
-    assert [0, 1] == taken(box(4, at3=busy()), 2, prefer=ours)
+    assert [2, 3] == taken(inventory(4), 2, prefer=ours)
+    assert [0, 1] == taken(inventory(4, at3=busy()), 2, prefer=ours)
 
 
-def test_cards_in_use_are_shared_only_on_demand_and_last():
+def test_gpus_in_use_are_shared_only_on_demand_and_last():
     """Free ones first; the shared ones are named."""
-    choice = choose(Wish(count=2, share=True), box(3, at0=busy(), at1=busy()))
+    choice = choose(Wish(count=2, share=True), inventory(3, at0=busy(), at1=busy()))
 
     assert [0, 2] == [device.index for device in choice.devices]
     assert ["GPU 0"] == [refusal.device.label for refusal in choice.shared]
@@ -202,41 +204,41 @@ def test_what_others_wait_for_is_not_taken():
     """Who came first is served first."""
     awaited = {"GPU-00000001-0000"}
 
-    assert [0, 2] == taken(box(3), 3, awaited=awaited)
+    assert [0, 2] == taken(inventory(3), 3, awaited=awaited)
 
 
 def test_a_claim_is_named_before_the_process_that_it_explains():
     """The run's name helps more than its pid."""
-    assert "is held by run rvq-1 of mei" == why_not_free(card(0, claim=RUN, **busy()))
-    assert why_not_free(card(0)) is None
+    assert "is held by run rvq-1 of mei" == why_not_free(gpu(0, claim=RUN, **busy()))
+    assert why_not_free(gpu(0)) is None
 
 
-def test_a_card_that_no_launch_takes_is_not_free():
+def test_a_gpu_that_no_launch_takes_is_not_free():
     """In parts, or kept for somebody who waits."""
-    assert "is in MIG mode" in why_not_free(card(0, mig=True))
-    assert why_not_free(card(0), {card(0).uuid}) == "goes to a launch that waits for it"
+    assert "is in MIG mode" in why_not_free(gpu(0, mig=True))
+    assert why_not_free(gpu(0), {gpu(0).uuid}) == "goes to a launch that waits for it"
 
 
-def test_what_several_cards_are_kept_for_is_said_in_the_plural():
+def test_what_several_gpus_are_kept_for_is_said_in_the_plural():
     """``them``, not ``it``."""
-    devices = box(2)
+    devices = inventory(2)
     choice = choose(Wish(count=2), devices, awaited={device.uuid for device in devices})
 
     assert reasons(choice.refused) == "GPU 0, 1 go to a launch that waits for them"
 
 
-def test_a_lost_card_can_still_be_excluded_by_its_uuid():
+def test_a_lost_gpu_can_still_be_excluded_by_its_uuid():
     """It no longer tells its UUID: a script that leaves it alone goes on working."""
-    lost = box(3, at1={"uuid": None, "fault": "it has fallen off the bus", "state": "lost"})
+    lost = inventory(3, at1={"uuid": None, "fault": "it has fallen off the bus", "state": "lost"})
 
     assert [0, 2] == taken(lost, 2, exclude=("GPU-00000001",))
     with pytest.raises(UsageError, match="--exclude-gpu 9 matches no GPU"):
         taken(lost, 2, exclude=("9",))
 
 
-def test_who_asks_for_a_lost_card_is_told_that_it_is_lost():
+def test_who_asks_for_a_lost_gpu_is_told_that_it_is_lost():
     """As far as can be known."""
-    lost = box(2, at1={"uuid": None, "fault": "it has fallen off the bus", "state": "lost"})
+    lost = inventory(2, at1={"uuid": None, "fault": "it has fallen off the bus", "state": "lost"})
 
     with pytest.raises(UsageError, match="matches no GPU") as caught:
         taken(lost, 1, only=("GPU-00000001",))
@@ -244,21 +246,21 @@ def test_who_asks_for_a_lost_card_is_told_that_it_is_lost():
     assert "GPU 1 does not tell its UUID: it has fallen off the bus." in caught.value.hint
 
 
-def test_an_endless_number_is_no_card():
+def test_an_endless_number_is_no_gpu():
     """However many digits somebody types."""
     with pytest.raises(UsageError, match="matches no GPU"):
-        taken(box(2), 1, only=("9" * 5000,))
+        taken(inventory(2), 1, only=("9" * 5000,))
 
 
 def test_nothing_between_commas_is_shown_as_nothing():
     """Not as two blanks."""
     with pytest.raises(UsageError, match="--gpu '' matches no GPU"):
-        taken(box(2), 1, only=("1,",))
+        taken(inventory(2), 1, only=("1,",))
 
 
-def test_more_ranks_than_the_cards_named_are_refused():
+def test_more_ranks_than_the_gpus_named_are_refused():
     """Fewer may choose among them."""
-    with pytest.raises(UsageError, match="--nproc-per-node 4 wants more cards than --gpu names: 2"):
+    with pytest.raises(UsageError, match="--nproc-per-node 4 wants more GPUs than --gpu names: 2"):
         wish_of(Gpus(count=7), count=4, only=("0,1",))
 
     assert 2 == wish_of(Gpus(count=7), count=2, only=("0,1,2",)).count
@@ -266,7 +268,7 @@ def test_more_ranks_than_the_cards_named_are_refused():
 
 def test_a_uuid_that_looks_like_a_number_is_an_index():
     """Digits are an index, whatever the UUIDs are."""
-    devices = (card(0, uuid="1234"), card(1))
+    devices = (gpu(0, uuid="1234"), gpu(1))
 
     assert (devices[1],) == select(devices, "1")
 
@@ -283,14 +285,14 @@ states = st.builds(
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(
-    cards=st.lists(states, max_size=8),
+    gpus=st.lists(states, max_size=8),
     count=st.integers(1, 8),
     spared=st.sets(st.integers(0, 7), max_size=3),
     share=st.booleans(),
 )
-def test_a_choice_is_always_lawful(cards, count, spared, share):
-    """Nothing broken, spared or held is taken; who is short has left no free card out."""
-    devices = tuple(card(index, **facts) for index, facts in enumerate(cards))
+def test_a_choice_is_always_lawful(gpus, count, spared, share):
+    """Nothing broken, spared or held is taken; who is short has left no free GPU out."""
+    devices = tuple(gpu(index, **facts) for index, facts in enumerate(gpus))
     choice = choose(Wish(count=count, spared=tuple(map(str, spared)), share=share), devices)
     refused = [refusal.device for refusal in choice.refused]
 
@@ -314,10 +316,10 @@ def test_a_choice_is_always_lawful(cards, count, spared, share):
         {"slowed_by": ("heat",)},
     ],
 )
-def test_well_cards_come_before_ill_ones(ill):
-    """A hot or broken card is taken where there is no other, and not before."""
-    assert [0, 2] == taken(box(3, at1=ill), 2)
-    assert [0, 1, 2] == taken(box(3, at1=ill), 3)
+def test_well_gpus_come_before_ill_ones(ill):
+    """A hot or broken GPU is taken where there is no other, and not before."""
+    assert [0, 2] == taken(inventory(3, at1=ill), 2)
+    assert [0, 1, 2] == taken(inventory(3, at1=ill), 3)
     assert [4, 5, 6, 7] == taken(
-        tuple(card(i, numa_node=i // 4, **(ill if i == 1 else {})) for i in range(8)), 4
+        tuple(gpu(i, numa_node=i // 4, **(ill if i == 1 else {})) for i in range(8)), 4
     )

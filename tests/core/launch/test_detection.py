@@ -1,4 +1,4 @@
-"""The profile that is written for a box."""
+"""The profile that is written for a host."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pytest
 from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.detection import detect, model_of
 from gpuops.core.launch.profile import parse
-from gpuops.core.machine.device import Box, Device, GpuProcess
+from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
 from gpuops.errors import MachineError
 from gpuops.system.yaml_files import parse_yaml
 
 MIB = 1024**2
 
 
-def card(index, name="NVIDIA GeForce RTX 4090", mib=24564, **readings):
-    """A card in good order."""
+def gpu(index, name="NVIDIA GeForce RTX 4090", mib=24564, **readings):
+    """A GPU in good order."""
     readings = {"uuid": f"GPU-{index:08x}", "memory_total_bytes": mib * MIB, **readings}
     return Device(index=index, name=name, processes=readings.pop("processes", ()), **readings)
 
@@ -26,10 +26,10 @@ def display(mib, command="Xorg"):
     return (GpuProcess(pid=7, command=command, kind="graphics", memory_bytes=memory),)
 
 
-def text_for(*cards, **options):
-    """The text for a box of some cards."""
+def text_for(*gpus, **options):
+    """The text for a host of some GPUs."""
     options = {"hostname": "box17.lab.example", "cores": 64, **options}
-    return detect(Box(devices=cards, gaps=options.pop("gaps", {})), **options)
+    return detect(GpuInventory(devices=gpus, gaps=options.pop("gaps", {})), **options)
 
 
 def read(text):
@@ -42,9 +42,9 @@ def comment(text, words):
     return [line.partition("#")[2] for line in text.splitlines() if words in line]
 
 
-def test_a_box_of_equal_cards():
+def test_a_box_of_equal_gpus():
     """Count, model, memory, threads: what a person would write."""
-    profile = read(text_for(*[card(index) for index in range(8)]))
+    profile = read(text_for(*[gpu(index) for index in range(8)]))
 
     assert ("box17", "8 x RTX 4090") == (profile.name, profile.summary)
     assert (8, "RTX 4090", 24.0) == (
@@ -86,95 +86,95 @@ def test_a_box_of_equal_cards():
     ],
 )
 def test_a_model_is_named_as_people_do(name, model):
-    """And the rule by which a launch chooses cards finds the card by it."""
-    cards = (card(0, name), card(1, name))
-    profile = read(text_for(*cards))
+    """And the rule by which a launch chooses GPUs finds the GPU by it."""
+    gpus = (gpu(0, name), gpu(1, name))
+    profile = read(text_for(*gpus))
 
     assert model == model_of(name) == profile.gpus.model
-    assert cards == choose(wish_of(profile.gpus), cards).devices
+    assert gpus == choose(wish_of(profile.gpus), gpus).devices
 
 
 @pytest.mark.parametrize(
     ("mib", "gib"), [(24564, 24), (81559, 80), (97871, 96), (143771, 140), (46068, 45)]
 )
-def test_the_memory_is_one_that_the_cards_have(mib, gib):
-    """In whole GiB, and no card is refused for it."""
-    cards = tuple(card(index, mib=mib) for index in range(2))
-    profile = read(text_for(*cards))
+def test_the_memory_is_one_that_the_gpus_have(mib, gib):
+    """In whole GiB, and no GPU is refused for it."""
+    gpus = tuple(gpu(index, mib=mib) for index in range(2))
+    profile = read(text_for(*gpus))
 
     assert gib == profile.gpus.memory_gib
-    assert 0 == choose(wish_of(profile.gpus), cards).short
+    assert 0 == choose(wish_of(profile.gpus), gpus).short
 
 
-def test_a_card_that_drives_a_display_is_left_alone():
+def test_a_gpu_that_drives_a_display_is_left_alone():
     """The others too have a little of the display server; that is no display."""
     text = text_for(
-        card(0, processes=display(310, "gnome-shell")),
-        *[card(index, processes=display(4)) for index in (1, 2, 3)],
+        gpu(0, processes=display(310, "gnome-shell")),
+        *[gpu(index, processes=display(4)) for index in (1, 2, 3)],
     )
 
     assert ([0], 3) == (read(text).gpus.exclude, read(text).gpus.count)
     assert [" drives a display (gnome-shell)"] == comment(text, "- 0")
 
 
-def test_the_only_card_is_taken_with_its_display():
+def test_the_only_gpu_is_taken_with_its_display():
     """A workstation: there is no other, and the profile says so."""
-    text = text_for(card(0, processes=display(None)))
+    text = text_for(gpu(0, processes=display(None)))
 
     assert ([], 1) == (read(text).gpus.exclude, read(text).gpus.count)
     assert "# GPU 0 is taken, although it drives a display (Xorg)" in text
 
 
-def test_cards_that_cannot_be_used_are_left_alone():
+def test_gpus_that_cannot_be_used_are_left_alone():
     """Lost ones and those in MIG mode, each with its reason."""
     lost = Device(index=3, fault="GPU is lost\nworkers: 9", state="lost")
-    text = text_for(card(0), card(1), card(2, mig=True), lost)
+    text = text_for(gpu(0), gpu(1), gpu(2, mig=True), lost)
 
     assert ([2, 3], 2) == (read(text).gpus.exclude, read(text).gpus.count)
     assert [" is in MIG mode"] == comment(text, "- 2")
     assert [" cannot be used: GPU is lost workers: 9"] == comment(text, "- 3")
 
 
-def test_a_box_without_a_card_that_can_be_used_is_told():
-    """It has cards, so a CPU profile would hide what is wrong."""
+def test_a_box_without_a_gpu_that_can_be_used_is_told():
+    """It has GPUs, so a CPU profile would hide what is wrong."""
     with pytest.raises(MachineError, match="none of the 1 GPUs can be used: GPU 0 cannot be used"):
         text_for(Device(index=0, fault="it fell off the bus"))
 
 
 def test_of_two_models_the_larger_group_is_taken():
-    """And the profile says which cards it leaves."""
-    text = text_for(card(0, "NVIDIA T400", 4096), card(1), card(2))
+    """And the profile says which GPUs it leaves."""
+    text = text_for(gpu(0, "NVIDIA T400", 4096), gpu(1), gpu(2))
 
     assert ("RTX 4090", 2) == (read(text).gpus.model, read(text).gpus.count)
     assert "# GPU 0 is not taken: it is NVIDIA T400." in text
 
 
-def test_of_two_single_cards_the_larger_is_taken():
+def test_of_two_single_gpus_the_larger_is_taken():
     """A small one that drives the display beside a large one that computes."""
-    cards = (card(0, "NVIDIA T400", 4096, processes=display(90)), card(1))
+    gpus = (gpu(0, "NVIDIA T400", 4096, processes=display(90)), gpu(1))
 
-    assert "RTX 4090" == read(text_for(*cards)).gpus.model
+    assert "RTX 4090" == read(text_for(*gpus)).gpus.model
 
 
-def test_a_card_whose_name_holds_the_models_words_is_left_alone():
+def test_a_gpu_whose_name_holds_the_models_words_is_left_alone():
     """`RTX 4090` finds an RTX 4090 D as well, in use or not: it is excluded by its index."""
     busy = (GpuProcess(pid=9, memory_bytes=5 * MIB),)
-    cards = (card(0), card(1), card(2, "NVIDIA GeForce RTX 4090 D", processes=busy))
-    profile = read(text_for(*cards))
+    gpus = (gpu(0), gpu(1), gpu(2, "NVIDIA GeForce RTX 4090 D", processes=busy))
+    profile = read(text_for(*gpus))
 
     assert ([2], 2) == (profile.gpus.exclude, profile.gpus.count)
-    assert [0, 1] == [device.index for device in choose(wish_of(profile.gpus), cards).devices]
+    assert [0, 1] == [device.index for device in choose(wish_of(profile.gpus), gpus).devices]
 
 
-def test_cards_that_do_not_say_what_they_are():
+def test_gpus_that_do_not_say_what_they_are():
     """No name and no memory: the count is all that is known."""
-    profile = read(text_for(*[card(i, None, memory_total_bytes=None) for i in range(2)]))
+    profile = read(text_for(*[gpu(i, None, memory_total_bytes=None) for i in range(2)]))
 
     assert (2, None, None) == (profile.gpus.count, profile.gpus.model, profile.gpus.memory_gib)
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 2, "4"), (1, 1, "1"), (64, 2, "32")])
-def test_a_box_without_cards_gets_a_cpu_profile(cores, workers, threads):
+def test_a_box_without_gpus_gets_a_cpu_profile(cores, workers, threads):
     """With the driver's own words in a comment."""
     text = text_for(cores=cores, gaps={"gpus": "no NVIDIA driver answers\n(or so)"})
     profile = read(text)
@@ -188,8 +188,8 @@ def test_a_box_without_cards_gets_a_cpu_profile(cores, workers, threads):
     ("options", "name"),
     [
         ({"hostname": "my host!"}, "my-host-"),
-        ({"hostname": ""}, "this-box"),
-        ({"hostname": "-"}, "this-box"),
+        ({"hostname": ""}, "this-host"),
+        ({"hostname": "-"}, "this-host"),
         ({"name": "mine"}, "mine"),
         ({"name": "7x4090"}, "7x4090"),
         ({"name": "0x10"}, "0x10"),
@@ -199,12 +199,12 @@ def test_a_box_without_cards_gets_a_cpu_profile(cores, workers, threads):
 )
 def test_the_name_is_text_whatever_it_looks_like(options, name):
     """A host may be called what YAML takes for a number, or what no file can be called."""
-    assert name == read(text_for(card(0), **options)).name
+    assert name == read(text_for(gpu(0), **options)).name
 
 
 def test_what_the_driver_says_stays_in_its_place():
     """A name with a line break or a colour code cannot write keys of its own."""
-    profile = read(text_for(card(0, "Evil\nname: x\x1b[31m # 1"), card(1, "\ud800")))
+    profile = read(text_for(gpu(0, "Evil\nname: x\x1b[31m # 1"), gpu(1, "\ud800")))
 
     assert profile.gpus.count == 1
     assert profile.name == "box17"

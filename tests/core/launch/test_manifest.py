@@ -50,7 +50,7 @@ def test_a_document_that_is_no_mapping_is_no_manifest(document):
 
 
 def test_the_settings_of_the_batch_have_names():
-    """What a launch on fewer cards changes, so that a step stays the same."""
+    """What a launch on fewer GPUs changes, so that a step stays the same."""
     names = {"size": "batch_size", "accumulate": "passes", "total": "global_batch"}
 
     assert names == parse({**MANIFEST, "batch": names}, "trainer.yaml").batch.model_dump()

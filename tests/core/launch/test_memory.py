@@ -1,4 +1,4 @@
-"""Whether a training step fits on a card, and what would."""
+"""Whether a training step fits on a GPU, and what would."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gpuops.core.launch.memory import (
     NCCL_BYTES,
     WORKSPACE_BYTES,
     Beside,
-    Card,
+    Gpu,
     beside,
-    card,
+    gpu,
     judge,
     parse,
     ranks,
@@ -24,7 +24,7 @@ from gpuops.core.machine.device import Device
 from gpuops.core.units import GIB, MIB
 from gpuops.errors import GpuopsError
 
-CARD = Card(name="RTX 4090", memory_bytes=24 * GIB, headroom=0.1)
+GPU = Gpu(name="RTX 4090", memory_bytes=24 * GIB, headroom=0.1)
 NOTHING = Beside()
 SEVEN = Profile(name="7", gpus=Gpus(count=7, model="RTX 4090", memory_gib=24))
 ANY = Profile(name="any", gpus=Gpus(count=2), limits=Limits(memory_headroom=0.5))
@@ -54,7 +54,7 @@ def estimate(*needs, size=10, **changes):
 
 def test_what_fits_is_said_with_how_much_more_would():
     """The largest size that was rehearsed and fits, and what one more takes."""
-    verdict = judge(estimate((10, 2), (20, 3), (200, 21)), CARD, NOTHING)
+    verdict = judge(estimate((10, 2), (20, 3), (200, 21)), GPU, NOTHING)
 
     assert verdict.fits is True
     assert verdict.largest == 200
@@ -66,7 +66,7 @@ def test_what_fits_is_said_with_how_much_more_would():
 
 def test_what_does_not_fit_is_said_with_what_would():
     """And with the flags by which the same batch would be smaller."""
-    verdict = judge(estimate((5, 20), (10, 30), (20, 50), savers=["--half"]), CARD, NOTHING)
+    verdict = judge(estimate((5, 20), (10, 30), (20, 50), savers=["--half"]), GPU, NOTHING)
 
     assert verdict.fits is False
     assert verdict.largest == 5
@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_said_with_what_would():
 
 def test_where_no_size_fits_none_is_named():
     """The weights alone are too much."""
-    verdict = judge(estimate((10, 30), (20, 31)), CARD, NOTHING)
+    verdict = judge(estimate((10, 30), (20, 31)), GPU, NOTHING)
 
     assert verdict.largest == 0
     assert "no batch_size would" in verdict.sentence
@@ -88,19 +88,19 @@ def test_where_no_size_fits_none_is_named():
 
 def test_where_none_near_the_room_was_rehearsed_the_line_tells():
     """A trainer that does not look for the largest size is still told it, to be careful with."""
-    verdict = judge(estimate((10, 2), (20, 3)), CARD, NOTHING)
+    verdict = judge(estimate((10, 2), (20, 3)), GPU, NOTHING)
 
     assert verdict.largest == 205
-    assert judge(estimate((10, 2), (20, 3), (150, 22)), CARD, NOTHING).largest < 150
+    assert judge(estimate((10, 2), (20, 3), (150, 22)), GPU, NOTHING).largest < 150
 
 
 def test_a_single_size_is_judged_too():
     """Nothing is known of others."""
-    assert judge(estimate((10, 2)), CARD, NOTHING).largest == 10
-    assert judge(estimate((10, 2)), CARD, NOTHING).per_sample_bytes is None
+    assert judge(estimate((10, 2)), GPU, NOTHING).largest == 10
+    assert judge(estimate((10, 2)), GPU, NOTHING).per_sample_bytes is None
 
 
-def test_without_a_card_there_is_no_verdict():
+def test_without_a_gpu_there_is_no_verdict():
     """Neither yes nor no; on CPUs there is none to be named."""
     unknown = judge(estimate((10, 2), (20, 3)), None, NOTHING)
     on_cpu = judge(estimate((10, 2), (20, 3), device="cpu"), None, NOTHING)
@@ -111,18 +111,18 @@ def test_without_a_card_there_is_no_verdict():
     assert "the tensors of all ranks take" in on_cpu.sentence
 
 
-def test_context_and_workspace_count_against_the_card():
+def test_context_and_workspace_count_against_the_gpu():
     """What fits by its tensors alone may not fit with them; NCCL comes with a second rank."""
     one, two = beside(on_gpu=True, ranks=1), beside(on_gpu=True, ranks=2)
 
     assert one.total_bytes == CONTEXT_BYTES + WORKSPACE_BYTES
     assert two.total_bytes == one.total_bytes + NCCL_BYTES
     assert beside(on_gpu=False, ranks=2).total_bytes == 0
-    assert judge(estimate((10, 21.5), (20, 40)), CARD, NOTHING).fits is True
-    assert judge(estimate((10, 21.5), (20, 40)), CARD, one).fits is False
-    assert room_bytes(CARD, two) == CARD.usable_bytes - two.total_bytes
+    assert judge(estimate((10, 21.5), (20, 40)), GPU, NOTHING).fits is True
+    assert judge(estimate((10, 21.5), (20, 40)), GPU, one).fits is False
+    assert room_bytes(GPU, two) == GPU.usable_bytes - two.total_bytes
     assert room_bytes(None, two) is None
-    assert room_bytes(Card(name="small", memory_bytes=GIB, headroom=0.1), two) == 0
+    assert room_bytes(Gpu(name="small", memory_bytes=GIB, headroom=0.1), two) == 0
 
 
 def test_rounding_counts_too():
@@ -130,41 +130,41 @@ def test_rounding_counts_too():
     needs = [{"size": 10, "peak_bytes": 21 * GIB, "at": "forward", "parts": {}}]
     rounded = [{**needs[0], "rounding_bytes": GIB}]
 
-    assert judge(estimate(needs=needs), CARD, NOTHING).fits is True
-    assert judge(estimate(needs=rounded), CARD, NOTHING).fits is False
+    assert judge(estimate(needs=needs), GPU, NOTHING).fits is True
+    assert judge(estimate(needs=rounded), GPU, NOTHING).fits is False
 
 
-def test_the_card_is_the_profiles():
-    """Its memory and its headroom, whatever the box has."""
-    found = card(SEVEN, [Device(index=0, memory_total_bytes=80 * GIB, name="H100")])
+def test_the_gpu_is_the_profiles():
+    """Its memory and its headroom, whatever the host has."""
+    found = gpu(SEVEN, [Device(index=0, memory_total_bytes=80 * GIB, name="H100")])
 
-    assert found == Card(name="RTX 4090", memory_bytes=24 * GIB, headroom=0.1)
+    assert found == Gpu(name="RTX 4090", memory_bytes=24 * GIB, headroom=0.1)
     assert found.usable_bytes == int(21.6 * GIB)
 
 
-def test_the_card_is_the_smallest_of_the_box_where_the_profile_names_no_memory():
-    """A card that cannot be used does not count, nor one whose memory is not known."""
-    box = [
+def test_the_gpu_is_the_smallest_of_the_box_where_the_profile_names_no_memory():
+    """A GPU that cannot be used does not count, nor one whose memory is not known."""
+    inventory = [
         Device(index=0, memory_total_bytes=8 * GIB, name="old", fault="lost"),
         Device(index=1, memory_total_bytes=None, name="mute"),
         Device(index=2, memory_total_bytes=80 * GIB, name="H100"),
         Device(index=3, memory_total_bytes=48 * GIB, name="A6000"),
     ]
 
-    assert card(ANY, box) == Card(name="A6000", memory_bytes=48 * GIB, headroom=0.5)
-    assert card(None, box) == Card(name="A6000", memory_bytes=48 * GIB, headroom=0.1)
-    assert card(None, []) is None
-    assert card(CPU, box) is None
+    assert gpu(ANY, inventory) == Gpu(name="A6000", memory_bytes=48 * GIB, headroom=0.5)
+    assert gpu(None, inventory) == Gpu(name="A6000", memory_bytes=48 * GIB, headroom=0.1)
+    assert gpu(None, []) is None
+    assert gpu(CPU, inventory) is None
 
 
 def test_ranks_are_asked_for_or_the_profiles_or_the_boxs():
     """In this order; a planner without any of them has one."""
-    box = [Device(index=0), Device(index=1), Device(index=2, fault="lost")]
+    inventory = [Device(index=0), Device(index=1), Device(index=2, fault="lost")]
 
-    assert ranks(SEVEN, box, 3) == 3
-    assert ranks(SEVEN, box, None) == 7
+    assert ranks(SEVEN, inventory, 3) == 3
+    assert ranks(SEVEN, inventory, None) == 7
     assert ranks(CPU, (), None) == 3
-    assert ranks(None, box, None) == 2
+    assert ranks(None, inventory, None) == 2
     assert ranks(None, (), None) == 1
 
 
@@ -197,13 +197,13 @@ def test_what_more_a_trainer_says_is_passed_over():
     fixed=st.integers(0, 40 * GIB),
     each=st.integers(1, GIB),
     size=st.integers(1, 1000),
-    card_gib=st.integers(1, 200),
+    gpu_gib=st.integers(1, 200),
 )
-def test_what_is_said_to_fit_fits(fixed, each, size, card_gib):
+def test_what_is_said_to_fit_fits(fixed, each, size, gpu_gib):
     """Whatever the line is, and wherever the configured size lies on it."""
     takes = {n: fixed + each * n for n in (size, 2 * size)}
     needs = [{"size": n, "peak_bytes": b, "at": "", "parts": {}} for n, b in takes.items()]
-    small = Card(name="card", memory_bytes=card_gib * GIB, headroom=0.1)
+    small = Gpu(name="gpu", memory_bytes=gpu_gib * GIB, headroom=0.1)
 
     verdict = judge(estimate(size=size, needs=needs), small, NOTHING)
 

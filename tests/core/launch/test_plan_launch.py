@@ -1,4 +1,4 @@
-"""Which cards, ports and arguments a job gets."""
+"""Which GPUs, ports and arguments a job gets."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from gpuops.core.machine.device import Device
 from gpuops.errors import UsageError
 
 
-def card(index, **changes):
+def gpu(index, **changes):
     """A free RTX 4090."""
     facts = {"uuid": f"GPU-{index:08x}-0000", "name": "NVIDIA GeForce RTX 4090", "processes": ()}
     return Device(index=index, **{**facts, **changes})
 
 
-def box(count, **changes):
-    """A machine of so many cards; ``changes`` by index as ``at3={...}``."""
-    return tuple(card(index, **changes.get(f"at{index}", {})) for index in range(count))
+def inventory(count, **changes):
+    """A machine of so many GPUs; ``changes`` by index as ``at3={...}``."""
+    return tuple(gpu(index, **changes.get(f"at{index}", {})) for index in range(count))
 
 
 def gpus(count, **changes):
-    """A profile that wants so many cards."""
+    """A profile that wants so many GPUs."""
     return Profile(name="some", gpus=Gpus(count=count, **changes))
 
 
@@ -48,31 +48,31 @@ def planned(profile, devices, **changes):
 
 
 def test_the_number_asked_for_overrules_the_profiles():
-    """``--nproc-per-node`` is how many cards are taken."""
-    launch = planned(gpus(4), box(4), nproc_per_node=2)
+    """``--nproc-per-node`` is how many GPUs are taken."""
+    launch = planned(gpus(4), inventory(4), nproc_per_node=2)
 
     assert (2, (0, 1)) == (launch.nproc_per_node, launch.gpu_indices)
 
 
-def test_a_cpu_plan_takes_no_cards():
+def test_a_cpu_plan_takes_no_gpus():
     """A CPU profile leaves the GPUs of the machine alone."""
-    launch = planned(Profile(name="cpu", device="cpu", workers=2), box(4))
+    launch = planned(Profile(name="cpu", device="cpu", workers=2), inventory(4))
 
     assert (2, (), ()) == (launch.nproc_per_node, launch.gpu_indices, launch.gpu_uuids)
     assert not environment(launch)["CUDA_VISIBLE_DEVICES"]
 
 
-def test_cards_are_named_to_the_job_by_uuid():
-    """UUIDs do not shift when a card falls off the bus."""
-    added = environment(planned(gpus(2), box(2)))
+def test_gpus_are_named_to_the_job_by_uuid():
+    """UUIDs do not shift when a GPU falls off the bus."""
+    added = environment(planned(gpus(2), inventory(2)))
 
     assert "GPU-00000000-0000,GPU-00000001-0000" == added["CUDA_VISIBLE_DEVICES"]
     assert "PCI_BUS_ID" == added["CUDA_DEVICE_ORDER"]
 
 
-def test_the_job_sees_as_many_cards_as_it_has_ranks():
-    """A card without a UUID makes all be named by index: none is dropped."""
-    added = environment(planned(gpus(3), box(3, at1={"uuid": None})))
+def test_the_job_sees_as_many_gpus_as_it_has_ranks():
+    """A GPU without a UUID makes all be named by index: none is dropped."""
+    added = environment(planned(gpus(3), inventory(3, at1={"uuid": None})))
 
     assert "0,1,2" == added["CUDA_VISIBLE_DEVICES"]
 
@@ -138,20 +138,20 @@ def test_a_script_gets_its_own_arguments_and_no_more(kind):
 
 
 def test_the_plan_remembers_what_was_excluded():
-    """A resumed run can leave the same cards alone."""
-    assert ("1",) == planned(gpus(1), box(2), exclude_gpus=("1",)).exclude_gpus
+    """A resumed run can leave the same GPUs alone."""
+    assert ("1",) == planned(gpus(1), inventory(2), exclude_gpus=("1",)).exclude_gpus
 
 
-def test_a_job_with_too_few_cards_is_planned_for_as_many_as_were_wanted():
+def test_a_job_with_too_few_gpus_is_planned_for_as_many_as_were_wanted():
     """What it lacks is the choice's to say; the rest of preflight looks at the whole job."""
-    launch = planned(gpus(4), box(2))
+    launch = planned(gpus(4), inventory(2))
 
     assert (4, 4, (0, 1)) == (launch.nproc_per_node, launch.ranks_wanted, launch.gpu_indices)
 
 
 def test_a_shrunk_job_takes_what_is_there_and_remembers_what_it_wanted():
     """Going on with it tomorrow wants all four again."""
-    launch = planned(gpus(4), box(3), shrink=True)
+    launch = planned(gpus(4), inventory(3), shrink=True)
 
     assert (3, 4, (0, 1, 2)) == (launch.nproc_per_node, launch.ranks_wanted, launch.gpu_indices)
 
@@ -167,7 +167,7 @@ def test_what_fits_the_batch_is_stronger_than_what_was_typed():
     assert ("--accumulate", "2", "--accumulate", "1") == launch.program_arguments
 
 
-def test_cards_named_for_a_job_on_the_cpu_are_refused():
+def test_gpus_named_for_a_job_on_the_cpu_are_refused():
     """Silence would let somebody believe that they are used."""
     with pytest.raises(UsageError, match="runs on the CPU"):
         wish(Profile(name="cpu", device="cpu", workers=1), request(gpus=("0",)))

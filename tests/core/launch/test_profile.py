@@ -35,8 +35,8 @@ def test_a_cpu_profile_says_how_many_workers():
     assert profile.gpus is None
 
 
-def test_a_gpu_profile_runs_one_rank_a_card():
-    """A GPU profile runs one rank per card, and ``cuda`` is the default device."""
+def test_a_gpu_profile_runs_one_rank_a_gpu():
+    """A GPU profile runs one rank per GPU, and ``cuda`` is the default device."""
     profile = parse({"name": "four", "gpus": {"count": 4, "model": "H100"}}, "four.yaml")
 
     assert ("cuda", 4) == (profile.device, profile.nproc_per_node)
@@ -78,7 +78,7 @@ def test_a_profile_cannot_be_changed():
         ({"summary": "\x1b[2J"}, "summary"),
         ({"gpus": {"count": 0}}, "gpus.count"),
         ({"gpus": {"count": 1, "exclude": [-1]}}, "gpus.exclude.0"),
-        ({"gpus": {"count": 1, "exclude": [0, "card"]}}, "gpus.exclude.1"),
+        ({"gpus": {"count": 1, "exclude": [0, "gpu"]}}, "gpus.exclude.1"),
         ({"gpus": {"count": 1, "exclude": [""]}}, "gpus.exclude.0"),
         ({"gpus": {"count": 1, "exclude": [2, 2]}}, "gpus.exclude"),
         ({"gpus": {"count": 1, "exclude": [2, "2"]}}, "gpus.exclude"),
@@ -159,9 +159,9 @@ def test_all_that_is_wrong_is_said_at_once():
     [
         ({"environment": {"OMP_NUM_THREADS": 8}}, "text is wanted: put it in quotes"),
         ({"trainers": {"rvq": {"lr": math.nan}}}, "text, a finite number, true or false"),
-        ({"gpus": {"count": 1, "exclude": ["card"]}}, "an index or a UUID (GPU-...) is wanted"),
+        ({"gpus": {"count": 1, "exclude": ["gpu"]}}, "an index or a UUID (GPU-...) is wanted"),
         ({"gpus": {"count": 1, "exclude": [2, 2]}}, "2 is named twice"),
-        ({"environment": {"CUDA_VISIBLE_DEVICES": "0"}}, "gpus.exclude leaves cards alone"),
+        ({"environment": {"CUDA_VISIBLE_DEVICES": "0"}}, "gpus.exclude leaves GPUs alone"),
         ({"environment": {"MASTER_PORT": "1"}}, "torchrun.master_port sets it"),
         ({"name": "a/b"}, "as in a file"),
         ({"gpus": 3}, "keys and values are wanted"),
@@ -172,13 +172,13 @@ def test_a_refusal_says_what_is_wanted(changes, words):
     assert words in refusal(document(**changes))
 
 
-@pytest.mark.parametrize("name", ["7x4090", "box-17", "box_17.lab", "größer"])
+@pytest.mark.parametrize("name", ["7x4090", "host-17", "box_17.lab", "größer"])
 def test_a_name_is_one_that_a_file_can_have(name):
     """Letters of any language, digits, and what commonly stands between them."""
     assert name == parse(document(name=name), "x.yaml").name
 
 
-def test_a_card_is_excluded_by_index_or_uuid():
+def test_a_gpu_is_excluded_by_index_or_uuid():
     """As nvidia-smi shows them, and as far as is unique."""
     exclude = [0, "3", "GPU-1a2b3c4d", "gpu-ffff"]
 
@@ -188,7 +188,7 @@ def test_a_card_is_excluded_by_index_or_uuid():
 
 
 def test_what_has_no_meaning_on_the_device_is_refused():
-    """Cards of a CPU profile, or workers of a GPU profile, would be ignored without a word."""
+    """GPUs of a CPU profile, or workers of a GPU profile, would be ignored without a word."""
     assert "gpus has no meaning" in refusal(document(gpus={"count": 1}))
     assert "workers has no meaning" in refusal({"name": "a", "gpus": {"count": 1}, "workers": 2})
 
@@ -209,7 +209,7 @@ def test_the_schema_tells_an_editor_the_same():
     assert json.dumps(told)
 
 
-def test_a_gpu_profile_without_cards_is_refused():
+def test_a_gpu_profile_without_gpus_is_refused():
     """``device: cuda`` needs ``gpus``."""
     assert "gpus is missing" in refusal({"name": "none"})
 

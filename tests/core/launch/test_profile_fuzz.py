@@ -12,9 +12,9 @@ from gpuops.core.launch.profile import keys, parse
 from gpuops.errors import UsageError
 from gpuops.system.yaml_files import parse_yaml
 
-CARDS = r"""
+GPUS = r"""
 name: two
-summary: two cards
+summary: two GPUs
 device: cuda
 gpus: {count: 2, model: RTX 4090, memory_gib: 24, exclude: [0, GPU-1a2b]}
 torchrun: {master_port: 29501}
@@ -90,7 +90,7 @@ def put(document, path, value):
     return {**document, head: put(below, rest, value) if rest else value}
 
 
-good = st.sampled_from([CARDS, CORES])
+good = st.sampled_from([GPUS, CORES])
 documents = st.one_of(
     st.builds(edited, good, st.lists(edits, min_size=1, max_size=3)),
     st.builds(changed, good, st.lists(changes, min_size=1, max_size=2)),
@@ -130,4 +130,4 @@ def test_any_text_is_a_profile_or_refused_where_it_is_wrong(text):
 
 def test_the_fuzz_begins_at_profiles_that_are_good():
     """Else every mutation would be refused for the same reason."""
-    assert [2, 2] == [outcome(text).nproc_per_node for text in (CARDS, CORES)]
+    assert [2, 2] == [outcome(text).nproc_per_node for text in (GPUS, CORES)]

@@ -72,7 +72,7 @@ def test_workers_learn_their_run_and_where_to_beat():
     assert "1" == added["OMP_NUM_THREADS"]
 
 
-def test_a_profile_cannot_take_away_the_heartbeats_or_the_cards():
+def test_a_profile_cannot_take_away_the_heartbeats_or_the_gpus():
     """What gpuops must know of a job is not the profile's to change."""
     added = environment(
         a_plan(
@@ -89,12 +89,12 @@ def test_a_profile_cannot_take_away_the_heartbeats_or_the_cards():
 
 def test_nccl_answers_at_an_address_of_the_runs_own():
     """Beside the rendezvous port, which no other run has; unless somebody gave another."""
-    cards = {"device": "cuda", "gpu_indices": (0,), "gpu_uuids": ("GPU-1",)}
-    theirs = a_plan(**cards, profile_environment={"NCCL_RAS_ADDR": "localhost:1"})
+    gpus = {"device": "cuda", "gpu_indices": (0,), "gpu_uuids": ("GPU-1",)}
+    theirs = a_plan(**gpus, profile_environment={"NCCL_RAS_ADDR": "localhost:1"})
 
-    assert "127.0.0.1:30501" == environment(a_plan(**cards))["NCCL_RAS_ADDR"]
-    assert "127.0.0.1:64535" == environment(a_plan(**cards, master_port=65535))["NCCL_RAS_ADDR"]
-    assert "NCCL_RAS_ADDR" not in environment(a_plan(**cards), {"NCCL_RAS_ADDR"})
+    assert "127.0.0.1:30501" == environment(a_plan(**gpus))["NCCL_RAS_ADDR"]
+    assert "127.0.0.1:64535" == environment(a_plan(**gpus, master_port=65535))["NCCL_RAS_ADDR"]
+    assert "NCCL_RAS_ADDR" not in environment(a_plan(**gpus), {"NCCL_RAS_ADDR"})
     assert "NCCL_RAS_ADDR" not in environment(a_plan())
     assert "localhost:1" == environment(theirs)["NCCL_RAS_ADDR"]
 

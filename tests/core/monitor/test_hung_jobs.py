@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from job_processes import REAPER, RUN, init, pids, process, rank, torchrun
 
 from gpuops.core.hang.detector import Blind, Healthy, Hung, Suspect, Warming
-from gpuops.core.machine.device import Box, Device, GpuProcess
+from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
 from gpuops.core.monitor.hung_jobs import Seen, meant, rule, unreleased
 from gpuops.core.monitor.jobs import gather
 from gpuops.errors import UsageError
@@ -99,7 +99,7 @@ def test_what_torchrun_left_behind_is_ended_whatever_it_does(verdict):
     ],
 )
 def test_what_may_be_a_tool_is_left_to_a_person(changes, sure):
-    """torchrun starts ranks as ``python -u``; and a tool holds no card."""
+    """torchrun starts ranks as ``python -u``; and a tool holds no GPU."""
     job = job_of(rank(11, 1, **changes))
     found = rule(job, None, seen(job))
 
@@ -107,7 +107,7 @@ def test_what_may_be_a_tool_is_left_to_a_person(changes, sure):
 
 
 def test_the_evidence_says_what_depends_on_it():
-    """The cards it holds, and the supervisor that may start it again."""
+    """The GPUs it holds, and the supervisor that may start it again."""
     boss = process(3, 2, "python3", "-m", "gpuops", "launch")
     ranks = [rank(11, 10, environment=RUN, gpus=(2, 3), gpu_memory_bytes=3 * GIB // 2)]
     job = job_of(
@@ -240,15 +240,17 @@ def test_what_means_no_job_is_refused(by, sentence):
 
 
 def test_memory_that_is_still_held_is_named():
-    """By card and pid; nothing is said where nothing is held."""
+    """By GPU and pid; nothing is said where nothing is held."""
     listed = (GpuProcess(pid=11, memory_bytes=3 * GIB), GpuProcess(pid=12))
-    box = Box(devices=(Device(index=2, processes=listed), Device(index=3, processes=listed[:1])))
+    inventory = GpuInventory(
+        devices=(Device(index=2, processes=listed), Device(index=3, processes=listed[:1]))
+    )
 
     assert (
         "GPU 2, 3 still holds 6.0 GiB for pid 11",
         "GPU 2 still holds memory for pid 12",
-    ) == unreleased(JOB.processes, box)
-    assert () == unreleased(JOB.processes, Box())
+    ) == unreleased(JOB.processes, inventory)
+    assert () == unreleased(JOB.processes, GpuInventory())
 
 
 @settings(derandomize=True, deadline=None, max_examples=300, database=None)

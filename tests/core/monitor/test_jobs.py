@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_processes import REAPER, RUN, TORCHRUN, init, pids, process, rank, torchrun
 
-from gpuops.core.machine.device import Box, Device, GpuProcess
-from gpuops.core.monitor.jobs import gather, on_cards, program
+from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
+from gpuops.core.monitor.jobs import gather, on_gpus, program
 
 CORE = ("/opt/wandb-core", "--port-filename", "/tmp/port")  # noqa: S108 - a command as it is
 GIB = 1024**3
@@ -115,7 +115,7 @@ def test_lost_ranks_of_two_launches_are_two_jobs():
 
 
 def test_a_tool_that_outlived_its_job_is_no_rank():
-    """It uploads, say. One that holds a card is none of its business any more."""
+    """It uploads, say. One that holds a GPU is none of its business any more."""
     tool = rank(11, 1, argv=CORE)
 
     assert () == gather([init(), tool])
@@ -231,26 +231,30 @@ def test_a_program_is_told_from_its_command(argv, runs):
     assert runs == program(argv)
 
 
-def card(index, *held, **changes):
+def gpu(index, *held, **changes):
     listed = tuple(GpuProcess(pid=pid, memory_bytes=size) for pid, size in held)
     return replace(Device(index=index, processes=listed), **changes)
 
 
 @pytest.mark.parametrize(
-    ("box", "cards", "size"),
+    ("inventory", "gpus", "size"),
     [
         (None, (), None),
-        (Box(), (), None),
-        (Box(devices=(card(0, (11, GIB)), card(1), card(2, (9, 1), (11, GIB)))), (0, 2), 2 * GIB),
-        (Box(devices=(card(0, (9, 1)),)), (), 0),
-        (Box(devices=(card(0, (11, None)),)), (0,), None),
-        (Box(devices=(card(0), card(1, processes=None))), (), None),
-        (Box(devices=(card(0, (11, GIB)), card(1, processes=None))), (0,), None),
+        (GpuInventory(), (), None),
+        (
+            GpuInventory(devices=(gpu(0, (11, GIB)), gpu(1), gpu(2, (9, 1), (11, GIB)))),
+            (0, 2),
+            2 * GIB,
+        ),
+        (GpuInventory(devices=(gpu(0, (9, 1)),)), (), 0),
+        (GpuInventory(devices=(gpu(0, (11, None)),)), (0,), None),
+        (GpuInventory(devices=(gpu(0), gpu(1, processes=None))), (), None),
+        (GpuInventory(devices=(gpu(0, (11, GIB)), gpu(1, processes=None))), (0,), None),
     ],
 )
-def test_what_a_process_holds_is_told_from_the_cards(box, cards, size):
-    """Nothing is zero only where all cards could be read."""
-    assert (cards, size) == on_cards(box, 11)
+def test_what_a_process_holds_is_told_from_the_gpus(inventory, gpus, size):
+    """Nothing is zero only where all GPUs could be read."""
+    assert (gpus, size) == on_gpus(inventory, 11)
 
 
 def test_what_a_job_holds_is_the_sum():

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 from job_processes import rank, torchrun
-from machines import box, card
+from machines import gpu, inventory
 from monitor_scene import DAY_S, RUN_DIR, Scene, words
 
 from gpuops.core.machine.device import DENIED, Claim, GpuProcess, Xid
 from gpuops.core.monitor.jobs import TrainingJob
-from gpuops.core.monitor.monitor import Monitor, board, follow, only
+from gpuops.core.monitor.monitor import Monitor, follow, frame, only
 from gpuops.core.monitor.sample import JobSample, Sample
 from gpuops.errors import UsageError
 
@@ -19,13 +19,13 @@ BOB = GpuProcess(pid=99, user="bob", command="python x.py", memory_bytes=1, star
 
 
 def states(seen):
-    return [card.state for card in seen.cards]
+    return [gpu.state for gpu in seen.gpus]
 
 
 def test_nothing_seen_is_nothing_to_show():
     """A board needs a look."""
     with pytest.raises(ValueError, match="no look"):
-        board(Monitor())
+        frame(Monitor())
 
 
 def test_a_job_at_work_is_fine():
@@ -34,32 +34,32 @@ def test_a_job_at_work_is_fine():
     job = seen.jobs[0]
     first = job.ranks[0]
 
-    assert ("fine", "healthy", None) == (seen.health, job.standing, job.why)
+    assert ("fine", "healthy", None) == (seen.health, job.health, job.why)
     assert (8, 1000, "train", 0.5) == (first.step, first.total_steps, first.phase, first.loss)
     assert first.steps_per_s == pytest.approx(0.5)
     assert first.usual_steps_per_s == pytest.approx(0.5)
     assert first.eta_s == pytest.approx(2 * 992)
     assert ["ok", "ok"] == states(seen)
-    assert "20261121-061230-rvq rank 1" == seen.cards[1].holder
-    assert (97,) * 8 == seen.cards[0].history
+    assert "20261121-061230-rvq rank 1" == seen.gpus[1].holder
+    assert (97,) * 8 == seen.gpus[0].history
 
 
 def test_a_job_that_stands_still_is_suspected_with_its_evidence():
-    """Which rank, since when, what is usual, how the cards look, and what they took before."""
+    """Which rank, since when, what is usual, how the GPUs look, and what they took before."""
     scene = Scene(ranks=4)
     scene.trains(8)
-    scene.cards = {index: scene.held(index, power_w=70.0) for index in range(4)}
+    scene.gpus = {index: scene.held(index, power_w=70.0) for index in range(4)}
     scene.clock_s += 2
     scene.beat(0, 1, 2)
     for _ in range(15):
         seen = scene.look()
     job = seen.jobs[0]
 
-    assert ("degraded", "suspect") == (seen.health, job.standing)
+    assert ("degraded", "suspect") == (seen.health, job.health)
     start = "rank 3: step 8 unchanged for 32 s, 3 of 3 others are further; no beat for 30 s"
     assert job.why.startswith(f"{start}, where a step takes 2 s; it counts as hung after 30 min")
-    assert job.why.endswith("4 of 4 cards at 97 % and 70 W, 290 W while it moved")
-    assert [False, False, False, True] == [rank.accused for rank in job.ranks]
+    assert job.why.endswith("4 of 4 GPUs at 97 % and 70 W, 290 W while it moved")
+    assert [False, False, False, True] == [rank.culprit for rank in job.ranks]
     assert words(seen)[-1].startswith(f"{job.name} may hang: rank 3: step 8 unchanged for ")
 
 
@@ -84,7 +84,7 @@ def test_a_job_that_hangs_since_yesterday_is_known_at_the_first_look():
     scene.beat()
     seen = scene.look(86_400.0)
 
-    assert ("hung", "hung") == (seen.health, seen.jobs[0].standing)
+    assert ("hung", "hung") == (seen.health, seen.jobs[0].health)
     assert "step 1 unchanged for 86400 s" in seen.jobs[0].why
 
 
@@ -94,7 +94,7 @@ def test_a_machine_that_slept_hangs_nothing():
     scene.trains(8)
     seen = scene.look(30_000.0)
 
-    assert seen.jobs[0].standing == "healthy"
+    assert seen.jobs[0].health == "healthy"
 
 
 def test_the_supervisors_word_holds_until_a_rank_beats_again():
@@ -108,10 +108,10 @@ def test_the_supervisors_word_holds_until_a_rank_beats_again():
     accused = scene.look(1.0)
     moved = scene.trains(1)
 
-    assert "suspect" == accused.jobs[0].standing
+    assert "suspect" == accused.jobs[0].health
     assert "python spin: rank 1 computes" in accused.jobs[0].diagnosis
-    assert [False, True] == [rank.accused for rank in accused.jobs[0].ranks]
-    assert ("healthy", None) == (moved.jobs[0].standing, moved.jobs[0].diagnosis)
+    assert [False, True] == [rank.culprit for rank in accused.jobs[0].ranks]
+    assert ("healthy", None) == (moved.jobs[0].health, moved.jobs[0].diagnosis)
     assert "20261121-061230-rvq moves again" == words(moved)[-1]
 
 
@@ -126,7 +126,7 @@ def test_what_a_supervisor_said_of_an_earlier_attempt_is_over():
 
 
 def test_a_run_starts_is_started_again_and_ends():
-    """Each is told with its time, and not twice; its cards are its own all the time."""
+    """Each is told with its time, and not twice; its GPUs are its own all the time."""
     scene = Scene()
     scene.jobs = []
     scene.look()
@@ -147,7 +147,7 @@ def test_a_run_starts_is_started_again_and_ends():
         f"{name} was started again, attempt 2",
         f"{name} finished",
     ]
-    assert [happening.level for happening in seen.happenings] == [
+    assert [change.level for change in seen.changes] == [
         "info", "warning", "warning", "good",
     ]  # fmt: skip
 
@@ -177,7 +177,7 @@ def test_two_attempts_at_once_are_two_jobs():
         sample = scene.sample()
         both = tuple(replace(sample.jobs[0], job=job) for job in (old, new))
         scene.monitor = follow(scene.monitor, replace(sample, jobs=both))
-    seen = board(scene.monitor)
+    seen = frame(scene.monitor)
 
     assert ([1, 2], ["20261121-061230-rvq started"]) == (
         [job.attempt for job in seen.jobs],
@@ -192,7 +192,7 @@ def test_a_single_look_at_slow_steps_suspects_nothing():
     scene.beats = {n: replace(b, step_before=6, step_s=12.0) for n, b in scene.beats.items()}
     seen = scene.look(8.0)
 
-    assert ("healthy", "fine") == (seen.jobs[0].standing, seen.health)
+    assert ("healthy", "fine") == (seen.jobs[0].health, seen.health)
 
 
 def test_the_supervisors_word_on_a_silent_script_ends_when_its_log_grows():
@@ -205,21 +205,21 @@ def test_the_supervisors_word_on_a_silent_script_ends_when_its_log_grows():
     scene.log_bytes = 200
     moved = scene.look()
 
-    assert ("suspect", None) == (accused.jobs[0].standing, moved.jobs[0].diagnosis)
+    assert ("suspect", None) == (accused.jobs[0].health, moved.jobs[0].diagnosis)
 
 
-def test_a_lost_card_keeps_its_row_and_comes_back():
+def test_a_lost_gpu_keeps_its_row_and_comes_back():
     """The others keep their numbers; how long it has been gone is counted."""
     scene = Scene()
     scene.trains(2)
-    scene.cards[0] = card(0, state="lost", fault="it has fallen off the bus")
+    scene.gpus[0] = gpu(0, state="lost", fault="it has fallen off the bus")
     scene.look()
     lost = scene.look()
-    scene.cards[0] = card(0)
+    scene.gpus[0] = gpu(0)
     back = scene.look()
 
     assert (["lost", "ok"], "degraded") == (states(lost), lost.health)
-    assert 2.0 == lost.cards[0].state_age_s
+    assert 2.0 == lost.gpus[0].state_age_s
     assert words(back) == [
         "GPU 0 lost: it has fallen off the bus",
         "GPU 0 answers again",
@@ -230,19 +230,21 @@ def test_a_driver_that_goes_takes_no_row_away():
     """Unloaded under the screen: the rows stay, and say what is the matter."""
     scene = Scene()
     scene.trains(2)
-    scene.cards, scene.gaps = {}, {"gpus": "the NVIDIA driver is not loaded"}
+    scene.gpus, scene.gaps = {}, {"gpus": "the NVIDIA driver is not loaded"}
     seen = scene.look()
 
     assert (["unreadable", "unreadable"], "no driver") == (states(seen), seen.health)
-    assert seen.cards[1].fault == "the NVIDIA driver is not loaded"
-    assert seen.cards[1].name == "NVIDIA H100 80GB HBM3"
+    assert seen.gpus[1].fault == "the NVIDIA driver is not loaded"
+    assert seen.gpus[1].name == "NVIDIA H100 80GB HBM3"
 
 
 def test_a_machine_without_gpus_is_fine():
     """Nobody expects a driver there."""
-    sample = Sample(at_s=DAY_S, clock_s=1.0, box=replace(box(), absent=True, gaps={"gpus": "none"}))
+    sample = Sample(
+        at_s=DAY_S, clock_s=1.0, inventory=replace(inventory(), absent=True, gaps={"gpus": "none"})
+    )
 
-    assert "fine" == board(follow(Monitor(), sample)).health
+    assert "fine" == frame(follow(Monitor(), sample)).health
 
 
 @pytest.mark.parametrize(
@@ -257,18 +259,18 @@ def test_a_machine_without_gpus_is_fine():
         ({}, "ok"),
     ],
 )  # fmt: skip
-def test_what_a_card_is(changes, state):
+def test_what_a_gpu_is(changes, state):
     """Somebody else's, not to be seen, stuck, or free."""
     scene = Scene()
-    scene.cards[2] = card(2, **changes)
+    scene.gpus[2] = gpu(2, **changes)
 
-    assert state == scene.look().cards[2].state
+    assert state == scene.look().gpus[2].state
 
 
-def test_a_card_that_the_run_was_told_to_leave_alone_is_excluded():
+def test_a_gpu_that_the_run_was_told_to_leave_alone_is_excluded():
     """By index or UUID, while the run lives."""
     scene = Scene(exclude_gpus=("2", "GPU-3"))
-    scene.cards |= {index: card(index) for index in (2, 3, 4)}
+    scene.gpus |= {index: gpu(index) for index in (2, 3, 4)}
 
     assert ["ok", "ok", "excluded", "excluded", "ok"] == states(scene.look())
 
@@ -276,25 +278,25 @@ def test_a_card_that_the_run_was_told_to_leave_alone_is_excluded():
 def test_others_processes_are_listed():
     """Ours are in the rows of their jobs."""
     scene = Scene()
-    scene.cards[2] = card(2, processes=(BOB,))
+    scene.gpus[2] = gpu(2, processes=(BOB,))
     seen = scene.look()
 
     assert [(2, "bob", "python x.py")] == [(s.gpu, s.user, s.command) for s in seen.strangers]
-    assert "bob: python x.py" == seen.cards[2].holder
+    assert "bob: python x.py" == seen.gpus[2].holder
 
 
 def test_a_new_xid_is_told_and_an_old_one_is_not():
     """What the driver logged before we came is history."""
     scene = Scene()
     old, new = (Xid(code=code, at_s=DAY_S + at_s, text="") for code, at_s in ((31, 0), (79, 1003)))
-    scene.cards[0] = scene.held(0, xids=(old,))
+    scene.gpus[0] = scene.held(0, xids=(old,))
     scene.look()
-    scene.cards[0] = scene.held(0, xids=(old, new))
+    scene.gpus[0] = scene.held(0, xids=(old, new))
 
     told = scene.look()
-    scene.cards = {}
+    scene.gpus = {}
     scene.look()
-    scene.cards = {0: scene.held(0, xids=(old, new))}
+    scene.gpus = {0: scene.held(0, xids=(old, new))}
     back = scene.look()
 
     assert ["GPU 0: Xid 79, it fell off the bus"] == words(told)
@@ -309,7 +311,7 @@ def test_an_abandoned_job_and_an_unsupervised_one_are_told():
     scene.changes = {"launcher": "lost", "agent": None}
     abandoned = scene.look()
 
-    assert ("degraded", "healthy") == (unsupervised.health, unsupervised.jobs[0].standing)
+    assert ("degraded", "healthy") == (unsupervised.health, unsupervised.jobs[0].health)
     assert "torchrun has died" in abandoned.jobs[0].why
 
 
@@ -319,18 +321,18 @@ def test_somebody_elses_job_is_left_alone():
         user="bob", ours=False, launcher="torchrun",
         ranks=(rank(50, 49, ours=False, user="bob"),), agent=torchrun(49, ours=False, user="bob"),
     )  # fmt: skip
-    sample = Sample(at_s=DAY_S, clock_s=1.0, box=box(), jobs=(JobSample(job=job),))
-    row = board(follow(Monitor(), sample)).jobs[0]
+    sample = Sample(at_s=DAY_S, clock_s=1.0, inventory=inventory(), jobs=(JobSample(job=job),))
+    row = frame(follow(Monitor(), sample)).jobs[0]
 
     assert ("left alone", "bob", 50, None) == (
-        row.standing, row.user, row.ranks[0].pid, row.ranks[0].step,
+        row.health, row.user, row.ranks[0].pid, row.ranks[0].step,
     )  # fmt: skip
 
 
 def test_advice_comes_with_its_number():
-    """Idle cards, waiting ranks, unused and scarce memory, heat."""
+    """Idle GPUs, waiting ranks, unused and scarce memory, heat."""
     scene = Scene()
-    scene.cards = {
+    scene.gpus = {
         0: scene.held(0, utilization_pct=31, temperature_c=84),
         1: scene.held(1, utilization_pct=31, memory_used_bytes=79 * 1024**3),
     }
@@ -340,7 +342,7 @@ def test_advice_comes_with_its_number():
 
     assert [one.words for one in seen.advice] == [
         f"{waits} 45% of a step for data: look at data loading",
-        "99% of a card's memory used, over 90%: it may run out",
+        "99% of a GPU's memory used, over 90%: it may run out",
         "84 °C, over 80: look at fans, filters and the room's air",
     ]
     assert idle.advice[0].words.endswith("wait up to 1% of a step for data: try a larger batch")
@@ -349,33 +351,33 @@ def test_advice_comes_with_its_number():
 def test_advice_needs_enough_looks():
     """A moment's reading says nothing."""
     scene = Scene()
-    scene.cards = {0: scene.held(0, utilization_pct=0), 1: scene.held(1)}
+    scene.gpus = {0: scene.held(0, utilization_pct=0), 1: scene.held(1)}
 
     assert () == scene.trains(3).advice
 
 
 def test_a_part_of_the_board():
-    """Some cards, or a run with its cards; a card that is not there is said to be none."""
+    """Some GPUs, or a run with its GPUs; a GPU that is not there is said to be none."""
     scene = Scene()
-    scene.cards |= {2: card(2, processes=(BOB,)), 3: card(3)}
+    scene.gpus |= {2: gpu(2, processes=(BOB,)), 3: gpu(3)}
     whole = scene.look()
 
-    assert [2, 3] == [row.index for row in only(whole, gpus=["2", "GPU-3"]).cards]
+    assert [2, 3] == [row.index for row in only(whole, gpus=["2", "GPU-3"]).gpus]
     assert ([], 1) == (
         [row.index for row in only(whole, gpus=["3"]).strangers],
         len(only(whole, gpus=["2"]).strangers),
     )
-    assert [0, 1] == [row.index for row in only(whole, run={RUN_DIR}).cards]
+    assert [0, 1] == [row.index for row in only(whole, run={RUN_DIR}).gpus]
     assert [0, 1] == [len(only(whole, gpus=[gpu]).jobs) for gpu in ("3", "1")]
     assert () == only(whole, run={"another"}).jobs
     with pytest.raises(UsageError, match="no GPU is called 9"):
         only(whole, gpus=["9"])
 
 
-def test_a_card_is_not_called_wrong_while_the_driver_tells_none():
-    """Which cards there are nobody can say then; that there is no driver is the answer."""
+def test_a_gpu_is_not_called_wrong_while_the_driver_tells_none():
+    """Which GPUs there are nobody can say then; that there is no driver is the answer."""
     scene = Scene()
-    scene.cards, scene.gaps = {}, {"gpus": "the NVIDIA driver is not loaded"}
+    scene.gpus, scene.gaps = {}, {"gpus": "the NVIDIA driver is not loaded"}
 
     assert "no driver" == only(scene.look(), gpus=["0"]).health
 
@@ -384,10 +386,10 @@ def test_what_is_remembered_has_an_end():
     """After a month of looking it is no larger than after an hour."""
     scene = Scene()
     for number in range(400):
-        scene.cards[0] = card(0, state="lost" if number % 2 else "ok", fault="gone")
+        scene.gpus[0] = gpu(0, state="lost" if number % 2 else "ok", fault="gone")
         seen = scene.look()
 
-    assert (200, 150) == (len(seen.happenings), len(seen.cards[0].history))
+    assert (200, 150) == (len(seen.changes), len(seen.gpus[0].history))
 
 
 def test_a_job_that_never_beats_is_not_starting_for_ever():
@@ -398,6 +400,6 @@ def test_a_job_that_never_beats_is_not_starting_for_ever():
     scene.starts(600.0)
     old = scene.look()
 
-    assert "starting" == young.jobs[0].standing
-    assert ("blind", "fine") == (old.jobs[0].standing, old.health)
+    assert "starting" == young.jobs[0].health
+    assert ("blind", "fine") == (old.jobs[0].health, old.health)
     assert "does not beat" in old.jobs[0].why

@@ -1,40 +1,38 @@
-"""Whether the chosen cards are well."""
+"""Whether the chosen GPUs are well."""
 
 from __future__ import annotations
 
 import pytest
-from machines import CPU, CUDA, GIB, box, card, needs, node, on
+from machines import CPU, CUDA, GIB, gpu, inventory, needs, on, snapshot
 
 from gpuops.core.launch.choice import Refusal
 from gpuops.core.launch.profile import Gpus, Limits, Profile
-from gpuops.core.machine.device import Box, Device, Memory, Pcie, Xid
+from gpuops.core.machine.device import Device, GpuInventory, Memory, Pcie, Xid
 from gpuops.core.preflight import gpu_health
 
 
 def found(*chosen, others=(), refused=(), profile=CUDA, **machine):
-    """The findings of a job on some cards, by name."""
-    there = node(box=box(*chosen, *others), **machine)
-    return {
-        f.check: f for f in gpu_health.check_cards(there, profile, on(*chosen, refused=refused))
-    }
+    """The findings of a job on some GPUs, by name."""
+    there = snapshot(inventory=inventory(*chosen, *others), **machine)
+    return {f.check: f for f in gpu_health.check_gpus(there, profile, on(*chosen, refused=refused))}
 
 
-def test_cards_that_are_well_are_one_line():
-    """It says what was looked at; and where the cards are."""
-    said = found(card(0), card(1))
+def test_gpus_that_are_well_are_one_line():
+    """It says what was looked at; and where the GPUs are."""
+    said = found(gpu(0), gpu(1))
 
-    assert ["cards", "topology"] == list(said)
+    assert ["gpu-health", "topology"] == list(said)
     assert (
         "35 to 36 °C, at full clocks, no memory errors, PCIe at full width, NVLinks up, "
         "no Xid errors"
-    ) == said["cards"].summary
-    assert ("36 °C", "< 85 °C") == (said["cards"].measured, said["cards"].wanted)
+    ) == said["gpu-health"].summary
+    assert ("36 °C", "< 85 °C") == (said["gpu-health"].measured, said["gpu-health"].wanted)
     assert "GPU 0, 1 on NUMA node 0" == said["topology"].summary
 
 
 def test_what_was_not_read_is_not_called_well():
-    """A card that tells nothing: nothing is claimed, and what could be had is named."""
-    blind = card(
+    """A GPU that tells nothing: nothing is claimed, and what could be had is named."""
+    blind = gpu(
         temperature_c=None,
         slowed_by=None,
         memory=Memory(),
@@ -49,34 +47,36 @@ def test_what_was_not_read_is_not_called_well():
 
     said = found(blind)
 
-    assert ["cards"] == list(said)
-    assert "Xid errors unknown: the kernel's log cannot be read" == said["cards"].summary
-    assert said["cards"].measured is None
+    assert ["gpu-health"] == list(said)
+    assert "Xid errors unknown: the kernel's log cannot be read" == said["gpu-health"].summary
+    assert said["gpu-health"].measured is None
 
 
-def test_of_a_card_that_tells_only_a_programs_fault_that_is_said():
-    """Such an Xid is no fault of the card, and the line is not empty."""
+def test_of_a_gpu_that_tells_only_a_programs_fault_that_is_said():
+    """Such an Xid is no fault of the GPU, and the line is not empty."""
     told = Device(index=0, xids=(Xid(code=13, at_s=0.0, text=""),))
 
     said = found(told)
 
-    assert "Xid errors of programs only" == said["cards"].summary
+    assert "Xid errors of programs only" == said["gpu-health"].summary
 
 
 def test_why_the_log_could_not_be_read_is_said():
     """A person may be allowed to read it in another way."""
-    blind = card(xids=None)
-    machine = node(box=Box(devices=(blind,), gaps={"xids": "`sudo dmesg` shows it"}))
+    blind = gpu(xids=None)
+    machine = snapshot(
+        inventory=GpuInventory(devices=(blind,), gaps={"xids": "`sudo dmesg` shows it"})
+    )
 
-    said = gpu_health.check_cards(machine, CUDA, on(blind))[0]
+    said = gpu_health.check_gpus(machine, CUDA, on(blind))[0]
 
     assert said.summary.endswith(", Xid errors unknown: `sudo dmesg` shows it")
 
 
-def test_a_cpu_job_has_no_cards():
+def test_a_cpu_job_has_no_gpus():
     """Nothing is said; nor of a job that found none."""
-    assert [] == gpu_health.check_cards(node(), CPU, needs())
-    assert [] == gpu_health.check_cards(node(), CUDA, on())
+    assert [] == gpu_health.check_gpus(snapshot(), CPU, needs())
+    assert [] == gpu_health.check_gpus(snapshot(), CUDA, on())
 
 
 TROUBLES = [
@@ -110,11 +110,11 @@ TROUBLES = [
 
 @pytest.mark.parametrize(("name", "change", "words", "measured", "wanted"), TROUBLES)
 def test_a_trouble_is_a_warning_of_its_own_name(name, change, words, measured, wanted):
-    """It names the card and both figures, and what to do."""
-    said = found(card(1), card(2, **change), now_s=None)
+    """It names the GPU and both figures, and what to do."""
+    said = found(gpu(1), gpu(2, **change), now_s=None)
 
     assert name in said, said
-    assert "cards" not in said
+    assert "gpu-health" not in said
     assert "warning" == said[name].severity
     assert "GPU 2: " in said[name].summary
     assert words in said[name].summary
@@ -136,15 +136,15 @@ def test_a_trouble_is_a_warning_of_its_own_name(name, change, words, measured, w
     ],
 )
 def test_what_is_as_it_should_be_is_no_trouble(change):
-    """Below the limits; and a link may slow down while its card idles."""
-    assert {"ok"} == {f.severity for f in found(card(0), card(1, **change)).values()}
+    """Below the limits; and a link may slow down while its GPU idles."""
+    assert {"ok"} == {f.severity for f in found(gpu(0), gpu(1, **change)).values()}
 
 
 def test_memory_that_cannot_be_repaired_is_an_error():
-    """With the way to do without the card; others that wait are told in the same breath."""
+    """With the way to do without the GPU; others that wait are told in the same breath."""
     said = found(
-        card(0, memory=Memory(remap_failed=True, remap_pending=True)),
-        card(1, memory=Memory(remap_pending=True)),
+        gpu(0, memory=Memory(remap_failed=True, remap_pending=True)),
+        gpu(1, memory=Memory(remap_pending=True)),
     )["remap"]
 
     assert "error" == said.severity
@@ -153,10 +153,10 @@ def test_memory_that_cannot_be_repaired_is_an_error():
     assert "`--exclude-gpu 0`" in said.hint
 
 
-def test_cards_of_which_the_same_is_said_stand_together():
-    """Three hot cards are one line."""
+def test_gpus_of_which_the_same_is_said_stand_together():
+    """Three hot GPUs are one line."""
     said = found(
-        card(0, temperature_c=91), card(1, temperature_c=88), card(2, temperature_c=91), card(3)
+        gpu(0, temperature_c=91), gpu(1, temperature_c=88), gpu(2, temperature_c=91), gpu(3)
     )
 
     assert "GPU 0, 2: 91 °C; GPU 1: 88 °C;" in said["temperature"].summary
@@ -169,20 +169,20 @@ def test_the_limits_are_the_profiles():
         name="s", gpus=Gpus(count=1), limits=Limits(temperature_c=30, memory_headroom=0.5)
     )
 
-    said = found(card(temperature_c=30, memory_used_bytes=39 * GIB), profile=strict)
+    said = found(gpu(temperature_c=30, memory_used_bytes=39 * GIB), profile=strict)
 
     assert "warning" == said["temperature"].severity
     assert "headroom" not in said
 
 
-def test_cards_without_bridges_have_no_links_down():
-    """Where no card of the kind has a link up, none is missing."""
+def test_gpus_without_bridges_have_no_links_down():
+    """Where no GPU of the kind has a link up, none is missing."""
     lone = {"nvlinks_up": 0, "nvlinks_down": (0, 1, 2, 3)}
 
-    assert "nvlink" not in found(card(0, **lone), card(1, **lone))
-    said = found(card(0, **lone), card(1, nvlinks_up=4))
+    assert "nvlink" not in found(gpu(0, **lone), gpu(1, **lone))
+    said = found(gpu(0, **lone), gpu(1, nvlinks_up=4))
     assert "GPU 0: NVLink 0, 1, 2, 3 down" == said["nvlink"].summary
-    assert "nvlink" not in found(card(0, **lone), card(1, name="another", nvlinks_up=4))
+    assert "nvlink" not in found(gpu(0, **lone), gpu(1, name="another", nvlinks_up=4))
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,9 @@ def test_cards_without_bridges_have_no_links_down():
         ((0,), None),
     ],
 )
-def test_where_the_cards_are_is_told_if_it_is_known(nodes, words):
-    """On one node or across; one card has no neighbours."""
-    said = found(*(card(index, numa_node=place) for index, place in enumerate(nodes)))
+def test_where_the_gpus_are_is_told_if_it_is_known(nodes, words):
+    """On one node or across; one GPU has no neighbours."""
+    said = found(*(gpu(index, numa_node=place) for index, place in enumerate(nodes)))
 
     assert words == (said["topology"].summary if "topology" in said else None)
 
@@ -209,9 +209,9 @@ ILL = [
 
 
 @pytest.mark.parametrize("change", ILL)
-def test_an_ill_card_that_is_not_used_is_told(change):
+def test_an_ill_gpu_that_is_not_used_is_told(change):
     """The job runs without it; its operator should know."""
-    said = found(card(0), others=(card(3, **change),))["others"]
+    said = found(gpu(0), others=(gpu(3, **change),))["others"]
 
     assert "warning" == said.severity
     assert said.summary.startswith("GPU 3: ")
@@ -219,18 +219,18 @@ def test_an_ill_card_that_is_not_used_is_told(change):
 
 
 @pytest.mark.parametrize(("reason", "severity"), [("excluded", "ok"), ("faulty", "warning")])
-def test_who_leaves_out_an_ill_card_on_purpose_is_not_warned(reason, severity):
+def test_who_leaves_out_an_ill_gpu_on_purpose_is_not_warned(reason, severity):
     """He knows."""
-    ill = card(3, fault="fallen off the bus")
+    ill = gpu(3, fault="fallen off the bus")
     refusal = Refusal(device=ill, reason=reason, words="is out")
 
-    said = found(card(0), others=(ill,), refused=(refusal,))["others"]
+    said = found(gpu(0), others=(ill,), refused=(refusal,))["others"]
 
     assert severity == said.severity
 
 
-def test_a_card_that_somebody_else_heats_is_no_business_of_ours():
-    """Only what is broken is told of the cards that are not taken."""
-    busy = card(3, temperature_c=95, slowed_by=("heat",), memory_used_bytes=70 * GIB)
+def test_a_gpu_that_somebody_else_heats_is_no_business_of_ours():
+    """Only what is broken is told of the GPUs that are not taken."""
+    busy = gpu(3, temperature_c=95, slowed_by=("heat",), memory_used_bytes=70 * GIB)
 
-    assert "others" not in found(card(0), others=(busy,))
+    assert "others" not in found(gpu(0), others=(busy,))

@@ -1,12 +1,12 @@
-"""The machine around the cards."""
+"""The machine around the GPUs."""
 
 from __future__ import annotations
 
 import pytest
-from machines import CPU, CUDA, GIB, needs, node
+from machines import CPU, CUDA, GIB, needs, snapshot
 
 from gpuops.core.launch.profile import Gpus, Profile
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.preflight import host
 
 UNLIMITED = float("inf")
@@ -14,23 +14,23 @@ UNLIMITED = float("inf")
 
 def finding(check, machine=None, *, profile=CPU, **job):
     """What one check finds."""
-    return getattr(host, f"check_{check}")(machine or node(), profile, needs(**job))
+    return getattr(host, f"check_{check}")(machine or snapshot(), profile, needs(**job))
 
 
 def test_more_workers_than_the_memory_holds_are_an_error():
     """The offer is a number that does fit."""
-    found = finding("memory", node(memory_available_bytes=5 * GIB), workers=6)
+    found = finding("memory", snapshot(memory_available_bytes=5 * GIB), workers=6)
 
     assert "error" == found.severity
     assert ("5.0 GiB", "6.0 GiB") == (found.measured, found.wanted)
     assert "--nproc-per-node 5" in found.hint
-    again = finding("memory", node(memory_available_bytes=5 * GIB), workers=5)
+    again = finding("memory", snapshot(memory_available_bytes=5 * GIB), workers=5)
     assert "ok" == again.severity
 
 
 def test_the_offer_is_one_that_the_cores_can_take_too():
-    """On a CPU box; ranks on cards are not counted by cores."""
-    machine = node(memory_available_bytes=5 * GIB, cpu_cores=3)
+    """On a CPU host; ranks on GPUs are not counted by cores."""
+    machine = snapshot(memory_available_bytes=5 * GIB, cpu_cores=3)
 
     assert "--nproc-per-node 3" in finding("memory", machine, workers=6).hint
     assert "--nproc-per-node 5" in finding("memory", machine, workers=6, profile=CUDA).hint
@@ -38,7 +38,7 @@ def test_the_offer_is_one_that_the_cores_can_take_too():
 
 def test_where_not_one_worker_fits_none_is_offered():
     """A hint that cannot help is no hint."""
-    found = finding("memory", node(memory_available_bytes=GIB // 2), workers=1)
+    found = finding("memory", snapshot(memory_available_bytes=GIB // 2), workers=1)
 
     assert "error" == found.severity
     assert "--nproc-per-node" not in found.hint
@@ -48,7 +48,7 @@ def test_where_not_one_worker_fits_none_is_offered():
 def test_unknown_memory_is_a_warning(gap):
     """It is shown for the record, or said to be unknown."""
     assert "32.0 of 64.0 GiB available, about 2.0 GiB wanted" == finding("memory").summary
-    assert "warning" == finding("memory", node(**{gap: None})).severity
+    assert "warning" == finding("memory", snapshot(**{gap: None})).severity
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_more_cpu_workers_than_cores_are_slow(workers, severity):
     assert (8, workers) == (found.measured, found.wanted)
 
 
-def test_ranks_on_cards_keep_a_core_busy_too():
-    """Few cores make the cards wait; they are never an error."""
-    found = finding("cores", node(cpu_cores=1), profile=CUDA, workers=8)
+def test_ranks_on_gpus_keep_a_core_busy_too():
+    """Few cores make the GPUs wait; they are never an error."""
+    found = finding("cores", snapshot(cpu_cores=1), profile=CUDA, workers=8)
 
     assert "warning" == found.severity
     assert "8 workers share 1 core" == found.summary
@@ -74,7 +74,7 @@ def test_ranks_on_cards_keep_a_core_busy_too():
 @pytest.mark.parametrize("profile", [CPU, CUDA])
 def test_cores_here_are_not_those_of_a_simulated_machine(profile):
     """Never more than a warning, and it says whose they are."""
-    machine = node(cpu_cores=1, box=Box(simulated="8x4090"))
+    machine = snapshot(cpu_cores=1, inventory=GpuInventory(simulated="8x4090"))
 
     found = finding("cores", machine, profile=profile, workers=8)
 
@@ -87,7 +87,7 @@ def test_cores_here_are_not_those_of_a_simulated_machine(profile):
 )
 def test_processes_that_read_data_want_a_core_each(cores, hint):
     """Two ranks with four of them each; the offer fits."""
-    found = finding("cores", node(cpu_cores=cores), profile=CUDA, loader_workers=4)
+    found = finding("cores", snapshot(cpu_cores=cores), profile=CUDA, loader_workers=4)
 
     assert hint in found.hint
     assert bool(hint) == (found.severity == "warning")
@@ -96,7 +96,7 @@ def test_processes_that_read_data_want_a_core_each(cores, hint):
 
 def test_an_unknown_number_of_cores_is_not_judged():
     """None is not zero cores."""
-    assert finding("cores", node(cpu_cores=None), workers=100) is None
+    assert finding("cores", snapshot(cpu_cores=None), workers=100) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_unknown_number_of_cores_is_not_judged():
 )
 def test_little_shared_memory_is_a_warning(free, severity):
     """Containers have 64 MB by default."""
-    assert severity == finding("shm", node(shm_free_bytes=free)).severity
+    assert severity == finding("shm", snapshot(shm_free_bytes=free)).severity
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_little_shared_memory_is_a_warning(free, severity):
 )
 def test_a_low_limit_of_open_files_is_a_warning(limit, loaders, severity):
     """The usual 1024 are enough for most jobs."""
-    found = finding("open_files", node(open_files=limit), loader_workers=loaders)
+    found = finding("open_files", snapshot(open_files=limit), loader_workers=loaders)
 
     assert severity == found.severity
     assert 256 + 2 * 16 + 32 * loaders == found.wanted
@@ -153,7 +153,7 @@ NO_IB = Profile(name="no-ib", gpus=Gpus(count=2), environment={"NCCL_IB_DISABLE"
 )
 def test_locked_memory_matters_where_infiniband_is_used(machine, profile, severity):
     """Nowhere else."""
-    found = finding("memlock", node(**machine), profile=profile)
+    found = finding("memlock", snapshot(**machine), profile=profile)
 
     assert severity == (found.severity if found else None)
     assert severity != "warning" or ("8 MiB", "no limit") == (found.measured, found.wanted)
@@ -161,7 +161,7 @@ def test_locked_memory_matters_where_infiniband_is_used(machine, profile, severi
 
 def test_a_run_folder_that_cannot_be_written_is_an_error():
     """With the reason, as the system gave it."""
-    machine = node(output_writable=False, gaps={"output": "Read-only file system"})
+    machine = snapshot(output_writable=False, gaps={"output": "Read-only file system"})
 
     found = finding("output", machine)
 
@@ -171,15 +171,15 @@ def test_a_run_folder_that_cannot_be_written_is_an_error():
 
 def test_too_little_disk_for_the_checkpoints_is_an_error():
     """Before the first step, not at the first checkpoint."""
-    found = finding("output", node(disk_free_bytes=GIB - 1))
+    found = finding("output", snapshot(disk_free_bytes=GIB - 1))
 
     assert "error" == found.severity
-    assert "ok" == finding("output", node(disk_free_bytes=GIB)).severity
+    assert "ok" == finding("output", snapshot(disk_free_bytes=GIB)).severity
 
 
 def test_unknown_disk_space_is_a_warning():
     """None is not zero bytes, and not enough either."""
-    assert "warning" == finding("output", node(disk_free_bytes=None)).severity
+    assert "warning" == finding("output", snapshot(disk_free_bytes=None)).severity
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_unknown_disk_space_is_a_warning():
 )
 def test_a_disk_with_another_clock_is_a_warning(skew_s, said):
     """Either way."""
-    found = finding("clock", node(clock_skew_s=skew_s))
+    found = finding("clock", snapshot(clock_skew_s=skew_s))
 
     assert ("ok" if said is None else "warning") == found.severity
     assert said is None or said in found.summary
@@ -203,7 +203,7 @@ def test_a_disk_with_another_clock_is_a_warning(skew_s, said):
 @pytest.mark.parametrize(("synchronised", "said"), [(True, False), (None, False), (False, True)])
 def test_a_clock_that_nobody_keeps_is_mentioned(synchronised, said):
     """It warns of nothing by itself."""
-    found = finding("clock", node(clock_synchronised=synchronised))
+    found = finding("clock", snapshot(clock_synchronised=synchronised))
 
     assert "ok" == found.severity
     assert said == ("no time server" in found.summary)
@@ -211,13 +211,13 @@ def test_a_clock_that_nobody_keeps_is_mentioned(synchronised, said):
 
 def test_an_unknown_clock_says_nothing():
     """Where nothing could be written, another check says so."""
-    assert finding("clock", node(clock_skew_s=None)) is None
+    assert finding("clock", snapshot(clock_skew_s=None)) is None
 
 
 @pytest.mark.parametrize(("free", "offered"), [(29502, True), (None, False)])
 def test_a_port_in_use_is_an_error_with_another(free, offered):
     """A port is only offered where one was found."""
-    found = finding("port", node(port_free=False, next_free_port=free))
+    found = finding("port", snapshot(port_free=False, next_free_port=free))
 
     assert "error" == found.severity
     assert "port 29501 is in use" in found.summary
@@ -227,7 +227,7 @@ def test_a_port_in_use_is_an_error_with_another(free, offered):
 
 def test_a_port_that_is_not_allowed_is_not_called_in_use():
     """The sentence says what is wrong."""
-    machine = node(port_free=False, gaps={"port": "not allowed for this user"})
+    machine = snapshot(port_free=False, gaps={"port": "not allowed for this user"})
 
     assert "port 29501 is not allowed for this user" in finding("port", machine).summary
 

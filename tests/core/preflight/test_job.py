@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from machines import CPU, CUDA, PYTHON, box, needs, node
+from machines import CPU, CUDA, PYTHON, inventory, needs, snapshot
 
 from gpuops.core.machine.snapshot import DataCount, Interpreter
 from gpuops.core.preflight import job
@@ -13,7 +13,7 @@ from gpuops.core.preflight import job
 
 def finding(check, machine=None, *, profile=CPU, **wanted):
     """What one check finds."""
-    return getattr(job, f"check_{check}")(machine or node(), profile, needs(**wanted))
+    return getattr(job, f"check_{check}")(machine or snapshot(), profile, needs(**wanted))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def finding(check, machine=None, *, profile=CPU, **wanted):
 )
 def test_torch_must_be_in_the_interpreter_that_trains(interpreter, severity, words):
     """Not in the one that gpuops runs in."""
-    found = finding("torch", node(interpreter=interpreter))
+    found = finding("torch", snapshot(interpreter=interpreter))
 
     assert severity == found.severity
     assert words in found.summary
@@ -40,7 +40,7 @@ def test_torch_must_be_in_the_interpreter_that_trains(interpreter, severity, wor
 
 def test_a_gpu_job_needs_a_cuda_build():
     """A CPU build of torch is fine for a CPU profile only."""
-    machine = node(interpreter=Interpreter(path="/x", python="3.11", torch="2.4", cuda=None))
+    machine = snapshot(interpreter=Interpreter(path="/x", python="3.11", torch="2.4", cuda=None))
 
     found = finding("torch", machine, profile=CUDA)
 
@@ -52,7 +52,7 @@ def test_a_gpu_job_needs_a_cuda_build():
 def test_torch_here_is_not_that_of_a_simulated_machine():
     """It says nothing of the machine that is planned for."""
     plain = Interpreter(path="/x", python="3.11", torch="2.4", cuda=None)
-    machine = node(interpreter=plain, box=replace(box(), simulated="8x4090"))
+    machine = snapshot(interpreter=plain, inventory=replace(inventory(), simulated="8x4090"))
 
     found = finding("torch", machine, profile=CUDA)
 
@@ -81,7 +81,9 @@ def test_torch_here_is_not_that_of_a_simulated_machine():
 )
 def test_the_driver_must_run_torchs_cuda(driver, cuda, built, severity, words):
     """Of the same major version or an older one; it says the oldest driver that would do."""
-    machine = node(box=box(driver=driver, cuda=cuda), interpreter=replace(PYTHON, cuda=built))
+    machine = snapshot(
+        inventory=inventory(driver=driver, cuda=cuda), interpreter=replace(PYTHON, cuda=built)
+    )
 
     found = finding("driver", machine, profile=CUDA)
 
@@ -95,7 +97,10 @@ def test_the_driver_must_run_torchs_cuda(driver, cuda, built, severity, words):
 def test_a_driver_matters_to_gpu_jobs_that_see_one():
     """Otherwise there is nothing to say."""
     assert finding("driver") is None
-    assert finding("driver", node(box=box(driver=None, cuda=None)), profile=CUDA) is None
+    assert (
+        finding("driver", snapshot(inventory=inventory(driver=None, cuda=None)), profile=CUDA)
+        is None
+    )
 
 
 def count(**changes):
@@ -108,7 +113,7 @@ def data(machine_data, gaps=None):
     """What is found of a data set."""
     return finding(
         "data",
-        node(data=machine_data, gaps=gaps or {}),
+        snapshot(data=machine_data, gaps=gaps or {}),
         data_root="data",
         data_splits=("train", "val"),
     )

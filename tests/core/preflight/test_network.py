@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import CPU, CUDA, DOCKER0, ETH0, LO, needs, node
+from machines import CPU, CUDA, DOCKER0, ETH0, LO, needs, snapshot
 
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine.snapshot import Interface
@@ -76,7 +76,7 @@ def test_the_loopback_of_ipv6_is_never_taken():
 
 def judged(*interfaces, profile=CUDA, workers=2, **environment):
     """What is said of a machine with these interfaces."""
-    machine = node(interfaces=interfaces, environment=environment)
+    machine = snapshot(interfaces=interfaces, environment=environment)
     return check_network(machine, profile, needs(workers=workers))
 
 
@@ -137,7 +137,7 @@ def test_a_machine_without_any_interface_is_an_error():
 
 def test_interfaces_that_cannot_be_read_say_nothing():
     """There is nothing that a person could do."""
-    assert check_network(node(interfaces=None), CUDA, needs()) is None
+    assert check_network(snapshot(interfaces=None), CUDA, needs()) is None
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import CPU, CUDA, GIB, card, needs, node
+from machines import CPU, CUDA, GIB, gpu, needs, snapshot
 
 from gpuops.core.finding import error, ok, warning
 from gpuops.core.launch.choice import Wish, choose
-from gpuops.core.machine.device import Box, Device, GpuProcess, Memory, Pcie, Xid
-from gpuops.core.machine.snapshot import DataCount, Interface, Interpreter, NodeSnapshot
+from gpuops.core.machine.device import Device, GpuInventory, GpuProcess, Memory, Pcie, Xid
+from gpuops.core.machine.snapshot import DataCount, HostSnapshot, Interface, Interpreter
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.errors import UsageError
 
@@ -21,7 +21,7 @@ READABLE_LINES = 20
 
 def test_where_all_is_well_nothing_is_an_error():
     """Every check that applies says ok, in the order of CHECKS."""
-    found = preflight(node(), CPU, needs(data_built_in="synthetic"))
+    found = preflight(snapshot(), CPU, needs(data_built_in="synthetic"))
 
     assert {"ok"} == {f.severity for f in found}
     assert ["torch", "memory", "cores", "shm", "open-files", "output", "clock", "port", "data"] == [
@@ -30,17 +30,20 @@ def test_where_all_is_well_nothing_is_an_error():
     assert not stopping(found)
 
 
-def test_eight_cards_that_are_well_fill_no_more_than_a_screen():
+def test_eight_gpus_that_are_well_fill_no_more_than_a_screen():
     """All kinds of checks apply."""
-    cards = tuple(card(index) for index in range(8))
+    gpus = tuple(gpu(index) for index in range(8))
     job = needs(
         workers=8,
-        choice=choose(Wish(count=8), cards),
+        choice=choose(Wish(count=8), gpus),
         data_built_in="synthetic",
         resume="last",
         resume_checkpoint="step-9",
     )
-    machine = node(box=Box(driver="570.86.10", cuda=(12, 8), devices=cards), infiniband=("mlx5_0",))
+    machine = snapshot(
+        inventory=GpuInventory(driver="570.86.10", cuda=(12, 8), devices=gpus),
+        infiniband=("mlx5_0",),
+    )
 
     found = preflight(machine, CUDA, job)
 
@@ -50,16 +53,16 @@ def test_eight_cards_that_are_well_fill_no_more_than_a_screen():
 
 def test_one_error_is_an_error():
     """A launch is stopped by any of them; warnings stop nothing."""
-    assert stopping(preflight(node(port_free=False), CPU, needs()))
-    assert not stopping(preflight(node(port_free=False), CPU, needs()), ["port"])
-    assert not stopping(preflight(node(shm_free_bytes=0), CPU, needs()))
+    assert stopping(preflight(snapshot(port_free=False), CPU, needs()))
+    assert not stopping(preflight(snapshot(port_free=False), CPU, needs()), ["port"])
+    assert not stopping(preflight(snapshot(shm_free_bytes=0), CPU, needs()))
 
 
 def test_the_trainers_own_findings_come_last():
     """As the trainer gave them."""
     own = (ok("cache", "matches"), warning("codes", "few", "Add some."))
 
-    assert list(own) == preflight(node(trainer_findings=own), CPU, needs())[-2:]
+    assert list(own) == preflight(snapshot(trainer_findings=own), CPU, needs())[-2:]
 
 
 amounts = st.none() | st.sampled_from([0, 1, GIB, 100 * GIB])
@@ -104,8 +107,8 @@ devices = st.lists(
 ).map(tuple)
 interfaces = st.sampled_from([None, (), (Interface(name="lo", addresses=("127.0.0.1", "::1")),)])
 machines = st.builds(
-    NodeSnapshot,
-    hostname=st.just("box"),
+    HostSnapshot,
+    hostname=st.just("inventory"),
     now_s=st.none() | st.just(1e9),
     cpu_cores=st.none() | st.integers(1, 64),
     memory_total_bytes=amounts,
@@ -127,8 +130,8 @@ machines = st.builds(
     next_free_port=st.none() | st.just(29502),
     interpreter=st.none()
     | st.builds(Interpreter, path=st.just("/x"), python=versions, torch=versions, cuda=versions),
-    box=st.builds(
-        Box,
+    inventory=st.builds(
+        GpuInventory,
         driver=st.sampled_from([None, "450.80.02", "580.65.06", "odd"]),
         cuda=st.sampled_from([None, (11, 0), (12, 8)]),
         devices=devices,
@@ -146,7 +149,7 @@ machines = st.builds(
 )
 UNREAD = {
     "torch": lambda machine: machine.interpreter is None,
-    "driver": lambda machine: machine.box.driver is None,
+    "driver": lambda machine: machine.inventory.driver is None,
     "memory": lambda machine: machine.memory_available_bytes is None,
     "cores": lambda machine: machine.cpu_cores is None,
     "shm": lambda machine: machine.shm_free_bytes is None,
@@ -163,8 +166,8 @@ UNREAD = {
 @given(machines, st.sampled_from([CPU, CUDA]), st.integers(1, 3), st.integers(0, 40))
 def test_any_machine_is_judged_and_the_unread_is_never_ok(machine, profile, count, loaders):
     """Whatever could not be read: sentences without None, hints where needed, no false ok."""
-    cards = machine.box.devices
-    choice = choose(Wish(count=count), cards) if profile is CUDA else None
+    gpus = machine.inventory.devices
+    choice = choose(Wish(count=count), gpus) if profile is CUDA else None
     job = needs(
         workers=count,
         loader_workers=loaders,

@@ -1,9 +1,9 @@
-"""What the kernel's log tells of a card."""
+"""What the kernel's log tells of a GPU."""
 
 from __future__ import annotations
 
 import pytest
-from machines import CUDA, NOW_S, card, node, on
+from machines import CUDA, NOW_S, gpu, on, snapshot
 
 from gpuops.core.machine.device import Xid
 from gpuops.core.machine.xids import MEANINGS, REMEDIES
@@ -19,13 +19,13 @@ def xid(code, ago_s=60.0):
 
 
 def told(*xids, now_s=NOW_S):
-    """What is said of one card with these errors."""
-    return check_xid(node(now_s=now_s), CUDA, on(card(4, xids=xids)))
+    """What is said of one GPU with these errors."""
+    return check_xid(snapshot(now_s=now_s), CUDA, on(gpu(4, xids=xids)))
 
 
 @pytest.mark.parametrize("code", sorted(MEANINGS))
 def test_each_known_code_has_a_meaning(code):
-    """In words; a program's own mistakes are told, the card's warned about."""
+    """In words; a program's own mistakes are told, the GPU's warned about."""
     words, remedy = MEANINGS[code]
     found = told(xid(code))
 
@@ -64,11 +64,11 @@ def test_the_gravest_says_what_to_do(codes, hint):
     assert hint in told(*map(xid, codes)).hint
 
 
-def test_the_hint_names_the_cards_that_it_is_about():
+def test_the_hint_names_the_gpus_that_it_is_about():
     """Not those beside it whose programs failed."""
-    cards = card(1, xids=(xid(31),)), card(2, xids=(xid(95),)), card(3, xids=(xid(48),))
+    gpus = gpu(1, xids=(xid(31),)), gpu(2, xids=(xid(95),)), gpu(3, xids=(xid(48),))
 
-    found = check_xid(node(), CUDA, on(*cards))
+    found = check_xid(snapshot(), CUDA, on(*gpus))
 
     assert "-i 2,3`" in found.hint
     assert "Xid 31, Xid 48, Xid 95" == found.measured
@@ -87,7 +87,7 @@ def test_the_hint_names_the_cards_that_it_is_about():
     ],
 )
 def test_old_errors_are_forgotten(code, ago_s, said):
-    """A program's mistake after a day, the card's after a week."""
+    """A program's mistake after a day, the GPU's after a week."""
     found = told(xid(code, ago_s))
 
     assert (said is None) == (found is None)
@@ -103,8 +103,8 @@ def test_repeated_errors_are_counted():
 
 @pytest.mark.parametrize("xids", [None, ()])
 def test_a_silent_or_unreadable_log_says_nothing(xids):
-    """Whether it could be read stands on the line of the cards."""
-    assert check_xid(node(), CUDA, on(card(xids=xids))) is None
+    """Whether it could be read stands on the line of the GPUs."""
+    assert check_xid(snapshot(), CUDA, on(gpu(xids=xids))) is None
 
 
 def test_without_a_clock_every_error_counts():

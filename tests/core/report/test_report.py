@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis
 from gpuops.core.report.charts import of_figures, of_telemetry
-from gpuops.core.report.history import lives, marks, troubles
+from gpuops.core.report.history import marks, spans, troubles
 from gpuops.core.report.report import report
 from gpuops.core.run.record import Attempt, RunRecord
-from gpuops.core.run.telemetry import CardSample, Recording, Sample
+from gpuops.core.run.telemetry import GpuSample, Recording, Sample
 from gpuops.ui.report.page import page
 
 BEGAN = 1_795_633_400.0
@@ -78,7 +78,7 @@ def made(**changed):
 
 def test_time_is_the_time_it_ran():
     """The night between two attempts is not in the pictures; one that runs lasts until now."""
-    first, second = lives(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050)
+    first, second = spans(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050)
 
     assert (0.0, 100.0) == (first.begun_s, first.duration_s)
     assert (100.0, 50.0) == (second.begun_s, second.duration_s)
@@ -99,7 +99,7 @@ def test_what_went_wrong_has_its_diagnosis():
 
 def test_the_pictures_are_marked():
     """Where it hung, and where the next attempt began: in time and at the step."""
-    found = lives(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050)
+    found = spans(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050)
     again, hung = marks(found, troubles(STORY, {}))
 
     assert ("attempt", 100.0, 31) == (again.kind, again.running_s, again.step)
@@ -142,14 +142,14 @@ def test_figures_of_a_trainer_come_first():
     assert (2, {"loss": 8.0}, 4.0) == (found.not_finite, found.validation, found.steps_per_s)
 
 
-def test_cards_are_counted_while_they_train():
+def test_gpus_are_counted_while_they_train():
     """Least, median, most of each; a reading that was not there is none of them."""
-    cold, hot = CardSample(temperature_c=30), CardSample(temperature_c=80, power_w=300)
+    cold, hot = GpuSample(temperature_c=30), GpuSample(temperature_c=80, power_w=300)
     samples = (
         at(1, gpus={0: cold, 5: cold}),
-        at(2, phase="train", gpus={0: hot, 5: CardSample()}),
+        at(2, phase="train", gpus={0: hot, 5: GpuSample()}),
     )
-    first, last = made(recording=Recording(samples=samples)).cards
+    first, last = made(recording=Recording(samples=samples)).gpus
 
     assert (0, 80.0, 300.0) == (first.index, first.temperature_c.least, first.power_w.most)
     assert (5, None, None) == (last.index, last.temperature_c, last.utilization_pct)
@@ -159,7 +159,7 @@ def test_nothing_joins_the_sides_of_a_pause():
     """Figures of a step stop while there are none, and begin anew in the next attempt."""
     samples = [at(second, step_s=0.1) for second in (1, 2, 3, 60, 61)]
     samples.append(at(9001, 2, step_s=0.1))
-    found = of_telemetry(lives(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050), Recording(samples=samples))
+    found = of_telemetry(spans(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050), Recording(samples=samples))
 
     (line,) = next(chart for chart in found if chart.title == "Step time").curves
     assert [3, 2, 1] == [len(piece) for piece in line.pieces]
@@ -170,7 +170,7 @@ def test_a_run_without_anything():
     run = replace(RUN, attempts=(), step=None, status="lost")
     found = made(run=run, events=(), recording=Recording(), diagnoses={})
 
-    assert ((), (), None, {}) == (found.charts, found.lives, found.loss, found.shares)
+    assert ((), (), None, {}) == (found.charts, found.spans, found.loss, found.shares)
     assert "There are no curves" in page(found)
 
 

@@ -30,9 +30,9 @@ def test_a_run_ends_as_its_supervisor_said(outcome):
 
 def test_only_the_newest_attempts_end_counts():
     """An old attempt's end is not this one's."""
-    lives = [attempt(returncode=0), attempt(2, returncode=1)]
+    attempts = [attempt(returncode=0), attempt(2, returncode=1)]
 
-    assert "failed" == status([ended("finished")], lives)
+    assert "failed" == status([ended("finished")], attempts)
 
 
 @pytest.mark.parametrize(

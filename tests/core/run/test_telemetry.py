@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from gpuops.core.hang.observation import Observation, RankVitals
 from gpuops.core.machine.device import Device
 from gpuops.core.run import telemetry
-from gpuops.core.run.telemetry import CardSample, Recording, Sample, added, sample, thinned
+from gpuops.core.run.telemetry import GpuSample, Recording, Sample, added, sample, thinned
 from gpuops.heartbeat import Beat
 
 MIB = 1024**2
-GPU = CardSample(utilization_pct=98, temperature_c=71, power_w=412, memory_used_bytes=20_000 * MIB)
+GPU = GpuSample(utilization_pct=98, temperature_c=71, power_w=412, memory_used_bytes=20_000 * MIB)
 NOW = 1_795_633_411.25
 
 
@@ -45,8 +45,8 @@ def vitals(rank, cpu_s, memory_bytes=None):
     )
 
 
-def taken(seen, before=None, cards=()):
-    return sample(at_s=NOW, attempt=1, step_s=0.25, seen=seen, before=before, cards=cards)
+def taken(seen, before=None, gpus=()):
+    return sample(at_s=NOW, attempt=1, step_s=0.25, seen=seen, before=before, gpus=gpus)
 
 
 def at(second, **said):
@@ -60,11 +60,11 @@ def test_the_slowest_rank_is_the_jobs():
         beats=(beat(0, 41, 0.3, 0.0), beat(1, 40, 0.4, 0.5)),
         vitals=(vitals(0, 5.0, 3 * MIB), vitals(1, None, 4 * MIB)),
     )
-    found = taken(seen, cards=[Device(index=3, power_w=100.5)])
+    found = taken(seen, gpus=[Device(index=3, power_w=100.5)])
 
     assert (40, 0.4, 0.25, 0.25) == (found.step, found.loss, found.data_wait, found.step_s)
     assert (7 * MIB, None) == (found.memory_bytes, found.cpu_cores)
-    assert {3: CardSample(power_w=100.5)} == found.gpus
+    assert {3: GpuSample(power_w=100.5)} == found.gpus
 
 
 def test_where_no_step_was_taken_nothing_is_said_of_one():
@@ -87,7 +87,7 @@ def test_processor_time_is_that_of_processes_seen_twice():
 
 def test_two_samples_become_one():
     """Means of what varies, the most of what is in use, the place of the later one."""
-    cold = CardSample(utilization_pct=50, temperature_c=60, memory_used_bytes=9)
+    cold = GpuSample(utilization_pct=50, temperature_c=60, memory_used_bytes=9)
     samples = (
         at(0, step=1, loss=4.0, memory_bytes=9.0, gpus={0: GPU}),
         at(1, step=3, loss=2.0, memory_bytes=7.0, gpus={0: cold, 1: cold}),

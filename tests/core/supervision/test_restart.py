@@ -237,7 +237,7 @@ def test_gpu_memory_that_ran_out_halves_the_batch_twice():
     assert isinstance(decision(*got_on), Restart)
 
 
-def test_a_lost_card_is_left_alone_from_then_on():
+def test_a_lost_gpu_is_left_alone_from_then_on():
     """Each plan names all that were lost, as ``--exclude-gpu`` takes them."""
     ends = [ended("gpu lost", gpu=3), ended(), ended("gpu lost", gpu=0)]
 
@@ -249,16 +249,16 @@ def test_a_lost_card_is_left_alone_from_then_on():
     assert not decision(*ends).halve_batch
 
 
-def test_a_card_that_nobody_can_name_is_looked_for():
+def test_a_gpu_that_nobody_can_name_is_looked_for():
     """The driver said that one was lost, not which: plan for those that answer."""
     found = decision(ended("gpu lost", gpu=None))
 
     assert isinstance(found, Replan)
     assert () == found.without_gpus
-    assert found.why.startswith("on the cards that answer")
+    assert found.why.startswith("on the GPUs that answer")
 
 
-def test_a_card_with_an_unkillable_process_is_left_alone():
+def test_a_gpu_with_an_unkillable_process_is_left_alone():
     """Whatever made it hang."""
     assert ("2",) == decision(ended("stuck in I/O", held_gpus=(2,))).without_gpus
 

@@ -1,4 +1,4 @@
-"""Who a process on a card is, and what is said where that cannot be seen."""
+"""Who a process on a GPU is, and what is said where that cannot be seen."""
 
 from __future__ import annotations
 

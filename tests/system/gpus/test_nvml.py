@@ -43,7 +43,7 @@ def _log(tmp_path):
 
 @pytest.fixture(name="reader")
 def _reader(driver, log):
-    """A reader of the mock's cards, closed at the end."""
+    """A reader of the mock's GPUs, closed at the end."""
     assert driver
     with nvml.Reader(kernel_log=log, start_timeout_s=0.6) as reader:
         yield reader
@@ -80,56 +80,56 @@ def look(driver, lines):
     return nvml.read()
 
 
-def states(box):
-    return [device.state for device in box.devices]
+def states(inventory):
+    return [device.state for device in inventory.devices]
 
 
-def test_all_is_read_of_a_card(driver, reader):
+def test_all_is_read_of_a_gpu(driver, reader):
     """Name, UUID, place, memory, heat, power, clocks, and the driver that told them."""
     driver.set([*EIGHT, "gpu 3 used=2048 util=37 temp=61 power=210 clk=2520 numa=1"])
-    box = reader.read()
-    card = box.devices[3]
+    inventory = reader.read()
+    gpu = inventory.devices[3]
 
-    assert (box.driver, box.cuda, box.gaps) == ("580.95.05", (13, 0), {})
-    assert [device.index for device in box.devices] == list(range(8))
-    assert card.name == "NVIDIA GeForce RTX 4090"
-    assert card.uuid.startswith("GPU-")
-    assert card.bus_id == "00000000:61:00.0"
-    assert card.numa_node == 1
-    assert (card.memory_used_bytes, card.memory_total_bytes) == (2048 * MIB, 24564 * MIB)
-    assert (card.utilization_pct, card.temperature_c) == (37, 61)
-    assert (card.power_w, card.power_limit_w) == (210, 450)
-    assert (card.clock_mhz, card.clock_max_mhz) == (2520, 3105)
-    assert (card.slowed_by, card.xids, card.processes, card.claim) == ((), (), (), None)
+    assert (inventory.driver, inventory.cuda, inventory.gaps) == ("580.95.05", (13, 0), {})
+    assert [device.index for device in inventory.devices] == list(range(8))
+    assert gpu.name == "NVIDIA GeForce RTX 4090"
+    assert gpu.uuid.startswith("GPU-")
+    assert gpu.bus_id == "00000000:61:00.0"
+    assert gpu.numa_node == 1
+    assert (gpu.memory_used_bytes, gpu.memory_total_bytes) == (2048 * MIB, 24564 * MIB)
+    assert (gpu.utilization_pct, gpu.temperature_c) == (37, 61)
+    assert (gpu.power_w, gpu.power_limit_w) == (210, 450)
+    assert (gpu.clock_mhz, gpu.clock_max_mhz) == (2520, 3105)
+    assert (gpu.slowed_by, gpu.xids, gpu.processes, gpu.claim) == ((), (), (), None)
 
 
 def test_who_is_busy_is_named(driver, trainer):
     """A real process: its user, what it runs, since when, how much memory."""
-    box = look(driver, [*EIGHT, f"proc gpu=0 pid={trainer.pid} mem=18432 type=C"])
-    process = box.devices[0].processes[0]
+    inventory = look(driver, [*EIGHT, f"proc gpu=0 pid={trainer.pid} mem=18432 type=C"])
+    process = inventory.devices[0].processes[0]
 
-    assert [device.busy for device in box.devices] == [True] + 7 * [False]
+    assert [device.busy for device in inventory.devices] == [True] + 7 * [False]
     assert process.user == pwd.getpwuid(os.getuid()).pw_name
     assert process.command.startswith("python")
     assert process.command.endswith("input() --lr 3e-4")
     assert process.memory_bytes == 18432 * MIB
     assert process.started_at_s == pytest.approx(time.time(), abs=30)
     assert (process.whose, process.kind) == ("known", "compute")
-    assert box.devices[0].unowned_bytes == pytest.approx(0, abs=2 * MIB)
+    assert inventory.devices[0].unowned_bytes == pytest.approx(0, abs=2 * MIB)
 
 
 @pytest.mark.parametrize("how", ["lost 3", "lost 3 handle=ok"])
-def test_a_lost_card_keeps_its_row(driver, how):
+def test_a_lost_gpu_keeps_its_row(driver, how):
     """The others keep their numbers, and are read."""
-    box = look(driver, [*EIGHT, how])
+    inventory = look(driver, [*EIGHT, how])
 
-    assert ["ok", "ok", "ok", "lost", "ok", "ok", "ok", "ok"] == states(box)
-    assert "fallen off the bus" in box.devices[3].fault
-    assert box.devices[3].temperature_c is None
-    assert all(device.uuid for device in box.devices if device.state == "ok")
+    assert ["ok", "ok", "ok", "lost", "ok", "ok", "ok", "ok"] == states(inventory)
+    assert "fallen off the bus" in inventory.devices[3].fault
+    assert inventory.devices[3].temperature_c is None
+    assert all(device.uuid for device in inventory.devices if device.state == "ok")
 
 
-def test_a_card_lost_under_way_keeps_its_name(driver, reader):
+def test_a_gpu_lost_under_way_keeps_its_name(driver, reader):
     """What was read of it before tells which one to pull; when it is back, it is read again."""
     driver.set(EIGHT)
     before = reader.read().devices[3]
@@ -142,8 +142,8 @@ def test_a_card_lost_under_way_keeps_its_name(driver, reader):
     assert reader.read().devices[3] == before
 
 
-def test_a_stuck_card_is_told_and_recovers(driver, reader):
-    """The driver never returns for card 5, in state D; the others answer, and later it does too."""
+def test_a_stuck_gpu_is_told_and_recovers(driver, reader):
+    """The driver never returns for GPU 5, in state D; the others answer, and later it does too."""
     driver.set([*EIGHT, "hang 5 * 60 D"])
     stuck = reader.read(0.2)
     threads = [*Path(f"/proc/{readers()[0].pid}/task").iterdir()]
@@ -155,7 +155,7 @@ def test_a_stuck_card_is_told_and_recovers(driver, reader):
     wait_until(lambda: states(reader.read(0.2)) == ["ok"] * 8)
 
 
-def test_a_card_that_gets_stuck_keeps_its_name(driver, reader):
+def test_a_gpu_that_gets_stuck_keeps_its_name(driver, reader):
     """It was read before; and it is waited for once, not at every look."""
     driver.set(EIGHT)
     before = reader.read().devices[5]
@@ -173,17 +173,17 @@ def test_a_card_that_gets_stuck_keeps_its_name(driver, reader):
 def test_a_driver_that_does_not_start_is_a_gap(driver, reader):
     """Neither the look nor the end waits for it."""
     driver.set([*EIGHT, "hang * nvmlInit* 60 D"])
-    box = reader.read(0.2)
+    inventory = reader.read(0.2)
     begin = time.monotonic()
     again = reader.read(0.2)
     reader.close()
 
-    assert "the driver has not answered for 1 s" in box.gaps["gpus"]
-    assert box.devices == again.devices == ()
+    assert "the driver has not answered for 1 s" in inventory.gaps["gpus"]
+    assert inventory.devices == again.devices == ()
     assert time.monotonic() - begin < 1.5
 
 
-def test_cards_that_wake_slowly_are_waited_for(driver, log):
+def test_gpus_that_wake_slowly_are_waited_for(driver, log):
     """Without persistence mode each takes its time, more than a reading may."""
     driver.set(["gpu 0-3 model=h100", "latency * nvmlDeviceGetHandleByIndex* 250000"])
     with nvml.Reader(kernel_log=log) as reader:
@@ -211,11 +211,11 @@ def test_a_driver_that_starts_late_is_read_then(driver, reader):
 )
 def test_why_there_is_no_driver_is_told(driver, error, words):
     """Each cause in its own sentence part, which can be gone on from."""
-    box = look(driver, [f"init {error}"])
+    inventory = look(driver, [f"init {error}"])
 
-    assert words in box.gaps["gpus"]
-    assert not box.gaps["gpus"].endswith(".")
-    assert box.devices == ()
+    assert words in inventory.gaps["gpus"]
+    assert not inventory.gaps["gpus"].endswith(".")
+    assert inventory.devices == ()
 
 
 def test_a_library_that_is_none_is_as_good_as_missing(driver, tmp_path, monkeypatch):
@@ -240,9 +240,9 @@ def test_a_library_that_crashes_is_a_gap(driver, tmp_path, monkeypatch):
     assert nvml.read().gaps["gpus"].endswith("ended with signal 6 (Aborted)")
 
 
-def test_a_card_that_may_not_be_opened_is_unreadable(driver):
+def test_a_gpu_that_may_not_be_opened_is_unreadable(driver):
     """And so is one of which the driver says nothing that makes sense."""
-    box = look(
+    inventory = look(
         driver,
         [
             *EIGHT,
@@ -254,14 +254,16 @@ def test_a_card_that_may_not_be_opened_is_unreadable(driver):
         ],
     )
 
-    bad = {device.index: device.fault for device in box.devices if device.fault is not None}
+    bad = {device.index: device.fault for device in inventory.devices if device.fault is not None}
     assert [1, 2, 4, 6] == list(bad)
-    assert ["no permission", *3 * ["unreadable"]] == [box.devices[index].state for index in bad]
+    assert ["no permission", *3 * ["unreadable"]] == [
+        inventory.devices[index].state for index in bad
+    ]
     assert "may not open it" in bad[1]
     assert "Unknown Error" in bad[2]
     assert "Unknown Error" in bad[4]
     assert "--gpu-reset -i 6" in bad[6]
-    assert (box.devices[7].state, box.devices[7].utilization_pct) == ("ok", None)
+    assert (inventory.devices[7].state, inventory.devices[7].utilization_pct) == ("ok", None)
 
 
 def test_three_ways_not_to_know_whose_memory_it_is(driver, reader):
@@ -288,20 +290,22 @@ def test_three_ways_not_to_know_whose_memory_it_is(driver, reader):
 
 def test_memory_without_an_owner_has_none(driver):
     """Nothing is made up for it, on a machine whose PIDs we all see."""
-    card = look(driver, [*EIGHT, "gpu 2 used=9000"]).devices[2]
+    gpu = look(driver, [*EIGHT, "gpu 2 used=9000"]).devices[2]
 
-    assert (card.processes, card.busy, card.unowned_bytes) == ((), False, 9000 * MIB)
+    assert (gpu.processes, gpu.busy, gpu.unowned_bytes) == ((), False, 9000 * MIB)
 
 
 @pytest.mark.parametrize("count", [0, 1, 16])
-def test_a_machine_has_as_many_cards_as_it_has(driver, count):
+def test_a_machine_has_as_many_gpus_as_it_has(driver, count):
     """None is no gap; sixteen stand in the order of the bus."""
     lines = [f"gpu 0-{count - 1} model=h20"] if count else ["driver 580.95.05"]
-    box = look(driver, lines)
+    inventory = look(driver, lines)
 
-    assert (len(box.devices), box.driver) == (count, "580.95.05")
-    assert "gpus" not in box.gaps
-    assert [device.bus_id for device in box.devices] == sorted(d.bus_id for d in box.devices)
+    assert (len(inventory.devices), inventory.driver) == (count, "580.95.05")
+    assert "gpus" not in inventory.gaps
+    assert [device.bus_id for device in inventory.devices] == sorted(
+        d.bus_id for d in inventory.devices
+    )
 
 
 @pytest.mark.parametrize(
@@ -339,15 +343,15 @@ def test_a_machine_has_as_many_cards_as_it_has(driver, count):
         (["gpu 0 used=100", "fault 0 nvmlDeviceGetMemoryInfo_v2 FUNCTION_NOT_FOUND"],
          "memory_used_bytes", 670 * MIB),
         (["fault 0 *RunningProcesses NOT_SUPPORTED", "fault 0 *Processes_v* NOT_SUPPORTED"],
-         "processes_gap", "the driver lists no processes of this card"),
+         "processes_gap", "the driver lists no processes of this GPU"),
     ],
 )  # fmt: skip
-def test_what_the_driver_tells_of_a_card(driver, reader, lines, field, value):
+def test_what_the_driver_tells_of_a_gpu(driver, reader, lines, field, value):
     """Each reading as it is; what is not available is None."""
     driver.set([*ONE, *lines])
-    card = reader.read().devices[0]
+    gpu = reader.read().devices[0]
 
-    assert (card.state, getattr(card, field)) == ("ok", value)
+    assert (gpu.state, getattr(gpu, field)) == ("ok", value)
 
 
 @pytest.mark.parametrize(
@@ -363,30 +367,30 @@ def test_what_the_driver_tells_of_a_card(driver, reader, lines, field, value):
 def test_what_the_driver_tells_of_a_process(driver, entries, lines, listed):
     """Those that draw are no work; those of MPS are; an older driver is asked its own way."""
     processes = [f"proc gpu=0 pid={os.getpid()} {entry}" for entry in entries]
-    card = look(driver, [*ONE, *processes, *lines]).devices[0]
+    gpu = look(driver, [*ONE, *processes, *lines]).devices[0]
 
     assert listed == [
-        (found.kind, found.memory_bytes and found.memory_bytes // MIB) for found in card.processes
+        (found.kind, found.memory_bytes and found.memory_bytes // MIB) for found in gpu.processes
     ]
-    assert card.busy is (listed[0][0] == "compute")
+    assert gpu.busy is (listed[0][0] == "compute")
 
 
-def test_xids_find_their_card(driver, reader, log):
-    """The kernel's log names a card by its slot, and spells it its own way."""
+def test_xids_find_their_gpu(driver, reader, log):
+    """The kernel's log names a GPU by its slot, and spells it its own way."""
     driver.set([*EIGHT, "lost 3 handle=ok"])
     record = "4,1,5000000,-;NVRM: Xid (PCI:0000:61:00): 79, GPU has fallen off the bus.\n"
     log.write_text(record)
     assert reader.read().devices[3].xids is None  # it was never read, so its slot is not known
     driver.set(EIGHT)
-    box = reader.read()
+    inventory = reader.read()
 
-    assert [[xid.code for xid in device.xids] for device in box.devices] == [
+    assert [[xid.code for xid in device.xids] for device in inventory.devices] == [
         [], [], [], [79], [], [], [], [],
     ]  # fmt: skip
 
 
-def test_the_kernels_side_knows_where_a_lost_card_is(tmp_path):
-    """As long as it lists as many cards as the library counts."""
+def test_the_kernels_side_knows_where_a_lost_gpu_is(tmp_path):
+    """As long as it lists as many GPUs as the library counts."""
     for name in ("0000:61:00.0", "0000:01:00.0"):
         (tmp_path / name).mkdir()
 
@@ -399,10 +403,10 @@ def test_a_log_that_may_not_be_read_is_a_gap(driver, tmp_path):
     """The Xids are then unknown, and not none."""
     driver.set(ONE)
     with nvml.Reader(kernel_log=tmp_path / "nothing") as reader:
-        box = reader.read()
+        inventory = reader.read()
 
-    assert box.devices[0].xids is None
-    assert "kernel's log" in box.gaps["xids"]
+    assert inventory.devices[0].xids is None
+    assert "kernel's log" in inventory.gaps["xids"]
 
 
 def test_a_child_killed_between_two_looks_is_replaced(driver, reader):
@@ -460,8 +464,8 @@ def test_the_child_ends_with_its_parent(driver):
     ("vendor", "kind", "there"),
     [("0x10de", "0x030200", True), ("0x10de", "0x0c0330", False), ("0x8086", "0x030000", False)],
 )
-def test_cards_are_seen_on_the_bus_without_a_driver(tmp_path, vendor, kind, there):
-    """By vendor and class: NVIDIA makes network cards and bridges as well."""
+def test_gpus_are_seen_on_the_bus_without_a_driver(tmp_path, vendor, kind, there):
+    """By vendor and class: NVIDIA makes network GPUs and bridges as well."""
     (tmp_path / "0000:01:00.0").mkdir()
     (tmp_path / "0000:01:00.0" / "vendor").write_text(f"{vendor}\n")
     (tmp_path / "0000:01:00.0" / "class").write_text(f"{kind}\n")
@@ -480,7 +484,7 @@ def test_we_load_no_library_ourselves():
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="there is no NVIDIA driver")
 def test_the_real_driver_is_read_as_nvidia_smi_reads_it():
-    """What both tell of each card, and what does not move between two looks."""
+    """What both tell of each GPU, and what does not move between two looks."""
     keys = "uuid,name,pci.bus_id,memory.total,pcie.link.width.max,driver_version,persistence_mode"
     ran = subprocess.run(
         ["nvidia-smi", f"--query-gpu={keys}", "--format=csv,noheader,nounits"],
@@ -488,10 +492,10 @@ def test_the_real_driver_is_read_as_nvidia_smi_reads_it():
         text=True,
         check=True,
     )
-    box = nvml.read()
+    inventory = nvml.read()
 
     assert ran.stdout.strip().splitlines() == [
-        f"{card.uuid}, {card.name}, {card.bus_id}, {card.memory_total_bytes // MIB}, "
-        f"{card.pcie.width_max}, {box.driver}, {'Enabled' if card.persistence else 'Disabled'}"
-        for card in box.devices
+        f"{gpu.uuid}, {gpu.name}, {gpu.bus_id}, {gpu.memory_total_bytes // MIB}, "
+        f"{gpu.pcie.width_max}, {inventory.driver}, {'Enabled' if gpu.persistence else 'Disabled'}"
+        for gpu in inventory.devices
     ]

@@ -1,4 +1,4 @@
-"""The cards of a job, looked at by a thread: on a mock of the driver."""
+"""The GPUs of a job, looked at by a thread: on a mock of the driver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from gpuops.system.gpus.poller import Cards
+from gpuops.system.gpus.poller import GpuPoller
 
 
 def until(true, timeout_s=10.0):
@@ -29,30 +29,30 @@ def _driver(mock_driver, monkeypatch):
 
 
 def test_the_newest_reading_is_there_without_waiting(driver):
-    """Of the job's own cards alone; it changes when they do, and what asked them ends."""
+    """Of the job's own GPUs alone; it changes when they do, and what asked them ends."""
     driver.set(["gpu 0-3 model=rtx4090 power=400"])
-    with Cards((1, 3), every_s=0.1) as cards:
-        found = until(lambda: cards.newest)
-        assert [1, 3] == [card.index for card in found]
+    with GpuPoller((1, 3), every_s=0.1) as gpus:
+        found = until(lambda: gpus.newest)
+        assert [1, 3] == [gpu.index for gpu in found]
         assert 400 == round(found[0].power_w)
         driver.set(["gpu 0-3 model=rtx4090 power=90"])
-        until(lambda: 90 == round(cards.newest[0].power_w))
+        until(lambda: 90 == round(gpus.newest[0].power_w))
 
     until(lambda: not psutil.Process().children())
-    assert all(thread.name != "the job's cards" for thread in threading.enumerate())
+    assert all(thread.name != "the job's GPUs" for thread in threading.enumerate())
 
 
 def test_without_a_driver_there_is_no_reading(driver):
-    """It is looked for again, and nothing is said of cards that cannot be read."""
+    """It is looked for again, and nothing is said of GPUs that cannot be read."""
     driver.set(["init DRIVER_NOT_LOADED"])
-    with Cards((0,), every_s=0.1) as cards:
-        until(lambda: cards._good_until_s)
-        assert () == cards.newest
+    with GpuPoller((0,), every_s=0.1) as gpus:
+        until(lambda: gpus._good_until_s)
+        assert () == gpus.newest
 
 
-def test_a_job_without_cards_starts_nothing():
+def test_a_job_without_gpus_starts_nothing():
     """No thread, no process."""
     before = threading.active_count()
-    with Cards(()) as cards:
-        assert () == cards.newest
+    with GpuPoller(()) as gpus:
+        assert () == gpus.newest
         assert before == threading.active_count()

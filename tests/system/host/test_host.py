@@ -12,7 +12,7 @@ import pytest
 
 from gpuops.core.finding import ok
 from gpuops.core.launch.manifest import DataLayout
-from gpuops.core.machine.device import Box
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.snapshot import Interpreter
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.system.host import host
@@ -101,7 +101,7 @@ def _look():
             needs,
             interpreter=NO_PYTHON,
             layout=layout,
-            box=Box(gaps={"gpus": "none"}),
+            inventory=GpuInventory(gaps={"gpus": "none"}),
             trainer_findings=own,
         )
 
@@ -117,7 +117,7 @@ def test_a_look_finds_memory_disk_and_cores(look, tmp_path):
         assert 0 < node.disk_free_bytes
         assert 0 < node.cpu_cores
         assert node.output_writable
-        assert "none" == node.box.gaps["gpus"]
+        assert "none" == node.inventory.gaps["gpus"]
     own = (ok("cache", "matches"),)
     assert own == look(tmp_path, own=own).trainer_findings
 

@@ -31,7 +31,7 @@ def _log(tmp_path):
     log.close()
 
 
-def test_an_xid_is_read_with_its_card_its_time_and_its_words(log):
+def test_an_xid_is_read_with_its_gpu_its_time_and_its_words(log):
     """The clock of the records counts from boot; we count from the epoch."""
     path, reader = log
     path.write_text(OTHERS + OFF_THE_BUS)
@@ -45,7 +45,7 @@ def test_an_xid_is_read_with_its_card_its_time_and_its_words(log):
 
 
 @pytest.mark.parametrize(
-    ("words", "card", "code", "text"),
+    ("words", "gpu", "code", "text"),
     [
         ("NVRM: Xid (0000:03:00): 43, Ch 00000018", "0000:03:00.0", 43, "Ch 00000018"),
         ("NVRM: Xid (PCI:0000:9B:00 GPU-I:05): 13, pid=7", "0000:9b:00.0", 13, "pid=7"),
@@ -54,12 +54,12 @@ def test_an_xid_is_read_with_its_card_its_time_and_its_words(log):
         ("nvidia 0000:03:00.0: NVRM: Xid (PCI:0000:03:00): 8", "0000:03:00.0", 8, ""),
     ],
 )
-def test_drivers_spell_it_in_several_ways(log, words, card, code, text):
-    """Older ones without PCI, those of cards in MIG mode with an instance."""
+def test_drivers_spell_it_in_several_ways(log, words, gpu, code, text):
+    """Older ones without PCI, those of GPUs in MIG mode with an instance."""
     path, reader = log
     path.write_text(f"4,1,1,-;{words}\n")
 
-    assert [(card, [(code, text)])] == [
+    assert [(gpu, [(code, text)])] == [
         (slot, [(xid.code, xid.text) for xid in xids]) for slot, xids in reader.xids().items()
     ]
 

@@ -26,7 +26,7 @@ def test_the_interfaces_are_those_of_the_system():
         assert not any("%" in address for address in interface.addresses)
 
 
-def test_infiniband_is_found_by_its_cards(tmp_path):
+def test_infiniband_is_found_by_its_gpus(tmp_path):
     """In order; none where the folder is not there."""
     assert () == network.infiniband(tmp_path / "none")
     for name in ("mlx5_1", "mlx5_0"):

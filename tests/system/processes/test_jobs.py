@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from gpuops import reaper
-from gpuops.core.machine.device import Box, Device, GpuProcess
+from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
 from gpuops.core.monitor.hung_jobs import Seen, rule
 from gpuops.system.processes import jobs, process
 from gpuops.system.processes.identity import Identity
@@ -33,7 +33,7 @@ os.execvp("sleep", ["sleep", "60"])
 LAUNCHES = "import subprocess, sys; subprocess.run(sys.argv[1:])"
 SEES = """
 import json, os, sys
-from gpuops.system import jobs
+from gpuops.system.processes import jobs
 os.setuid(int(sys.argv[1]))
 found = [job for job in jobs.find() if any(p.pid == int(sys.argv[2]) for p in job.processes)]
 print(json.dumps([[job.user, job.ours, [p.environment for p in job.ranks]] for job in found]))
@@ -86,16 +86,16 @@ class Stage:
         """The pids that have said so."""
         return {int(file.name) for file in self.ready.iterdir()}
 
-    def jobs(self, box=None):
+    def jobs(self, inventory=None):
         """Those of this stage alone: others may train on the machine."""
         return [
             job
-            for job in jobs.find(box)
+            for job in jobs.find(inventory)
             if any(p.said("TORCHELASTIC_RUN_ID") == str(self.ready.parent) for p in job.ranks)
         ]
 
-    def job(self, box=None):
-        (job,) = self.jobs(box)
+    def job(self, inventory=None):
+        (job,) = self.jobs(inventory)
         return job
 
     def clear(self):
@@ -193,13 +193,15 @@ def test_ranks_of_another_launcher_are_not_lost(stage, name):
     assert () == rule(stage.job(), None, jobs.look_again([stage.job()])).stop
 
 
-def test_what_a_job_holds_is_told_from_the_cards(stage):
-    """By pid, on each card that lists it."""
+def test_what_a_job_holds_is_told_from_the_gpus(stage):
+    """By pid, on each GPU that lists it."""
     stage.start()
     held, free = (found.pid for found in stage.job().ranks)
     listed = (GpuProcess(pid=held, memory_bytes=GIB),)
-    box = Box(devices=(Device(index=0, processes=()), Device(index=3, processes=listed)))
-    job = stage.job(box)
+    inventory = GpuInventory(
+        devices=(Device(index=0, processes=()), Device(index=3, processes=listed))
+    )
+    job = stage.job(inventory)
 
     assert ((3,), GIB) == (job.gpus, job.gpu_memory_bytes)
     assert [(held, (3,), GIB), (free, (), 0)] == [
@@ -223,7 +225,7 @@ def test_a_job_of_another_user_is_not_ours(stage):
 
 def test_the_job_that_asks_is_not_listed(stage):
     """A command that was started by a rank is not to end itself."""
-    asks = "from gpuops.system import jobs; import os; me = os.environ['READY']; print(*["
+    asks = "from gpuops.system.processes import jobs; import os; me = os.environ['READY']; print(*["
     asks += "p.pid for job in jobs.find() for p in job.processes if p.pid == os.getpid()])"
     environment = {**os.environ, **stage.environment, "RANK": "0", "LOCAL_RANK": "0"}
     done = subprocess.run(

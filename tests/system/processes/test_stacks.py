@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpuops import reaper
-from gpuops.core.diagnosis.culprit import accuse
+from gpuops.core.diagnosis.culprit import find_culprit
 from gpuops.system.processes import stacks
 from gpuops.system.processes.identity import Identity
 
@@ -176,10 +176,10 @@ def test_two_looks_accuse_the_one_that_spins(start):
     """From processes to a name: what the stacks say reaches the vote."""
     targets = [(rank, start(what)[0]) for rank, what in enumerate(["spin", "barrier", "barrier"])]
 
-    accusation = accuse(stacks.dump(targets), stacks.dump(targets))
+    attribution = find_culprit(stacks.dump(targets), stacks.dump(targets))
 
-    assert 2 == len(accusation.groups)
-    assert ("python spin", 0) == (accusation.culprit.kind, accusation.culprit.rank)
+    assert 2 == len(attribution.groups)
+    assert ("python spin", 0) == (attribution.culprit.kind, attribution.culprit.rank)
 
 
 def test_who_has_ended_has_no_stack(start):

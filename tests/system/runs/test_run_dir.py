@@ -73,7 +73,7 @@ def test_a_second_attempt_lives_in_the_same_run(tmp_path):
     root = make(tmp_path)
     run_dir.create(a_plan(tmp_path, attempt=2))
 
-    assert [1, 2] == [life.number for life in run_dir.attempts(root)]
+    assert [1, 2] == [attempt.number for attempt in run_dir.attempts(root)]
     assert 2 == plan_file.load(root).attempt
 
 
@@ -225,7 +225,7 @@ def test_a_run_that_never_beat_has_no_step(tmp_path):
 
 @pytest.mark.parametrize("who", ["reaper", "agent"])
 def test_a_run_is_running_while_either_of_its_processes_lives(tmp_path, who):
-    """A job whose shim was killed still holds the cards, and must not be started twice."""
+    """A job whose shim was killed still holds the GPUs, and must not be started twice."""
     root = make(tmp_path)
     record_process(root, **{who: reaper.identity(os.getpid())})
 
@@ -333,7 +333,7 @@ def test_odd_folders_among_the_attempts_are_passed_over(tmp_path):
         (root / "state" / name).mkdir()
         (root / "logs" / "attempt-1" / name.replace("attempt", "rank")).mkdir()
 
-    assert [1] == [life.number for life in run_dir.attempts(root)]
+    assert [1] == [attempt.number for attempt in run_dir.attempts(root)]
     assert [] == run_dir.ranks_with_logs(root, 1)
 
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuops.core.run import telemetry as core
-from gpuops.core.run.telemetry import MOST_SAMPLES, CardSample, Recording, Sample, thinned
+from gpuops.core.run.telemetry import MOST_SAMPLES, GpuSample, Recording, Sample, thinned
 from gpuops.heartbeat import PHASES
 from gpuops.system.runs import telemetry
 from gpuops.system.runs.telemetry import Recorder, decode, encode
 
-GPU = CardSample(utilization_pct=98, temperature_c=71, power_w=412, memory_used_bytes=1024**3)
+GPU = GpuSample(utilization_pct=98, temperature_c=71, power_w=412, memory_used_bytes=1024**3)
 
 
 def at(second, attempt=1, gpus=(), **said):
@@ -169,7 +169,7 @@ def test_a_torn_row_and_rows_that_make_no_sense_are_passed_over(broken):
 
 def test_a_full_file_is_read_whole():
     """On sixteen GPUs, with every reading and all its digits."""
-    gpu = CardSample(
+    gpu = GpuSample(
         utilization_pct=100 / 3, temperature_c=100 / 3, power_w=1000 / 3, memory_used_bytes=1e11 / 3
     )
     third = 100 / 3
@@ -200,7 +200,7 @@ samples = st.builds(
     gpus=st.dictionaries(
         st.integers(0, 9),
         st.builds(
-            CardSample,
+            GpuSample,
             **dict.fromkeys(
                 ("utilization_pct", "temperature_c", "power_w", "memory_used_bytes"), numbers
             ),

@@ -138,7 +138,7 @@ COUNT = """
 import os, sys
 from pathlib import Path
 from gpuops.core.launch.manifest import DataLayout
-from gpuops.system import datasets
+from gpuops.system.trainers import datasets
 layout = DataLayout(setting="data", splits={"train": ["train"]}, sample_files=["pose.npy"])
 if os.geteuid() == 0:
     os.setgid(65534), os.setuid(65534)

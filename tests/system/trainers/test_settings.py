@@ -87,7 +87,7 @@ def test_another_interpreter_finds_these_trainers(monkeypatch):
     ours, theirs = modules.import_path("/another/python").split(":")
 
     assert "/theirs" == theirs
-    assert f"{ours}/gpuops/system/modules.py" == modules.__file__
+    assert f"{ours}/gpuops/system/trainers/modules.py" == modules.__file__
     assert modules.import_path(sys.executable) is None
 
 

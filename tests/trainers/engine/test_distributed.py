@@ -81,8 +81,8 @@ def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         assert distributed.bare(distributed.replicate(model, world)) is model
 
 
-def test_each_rank_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its local rank; a rank too many is told, before NCCL finds two on one card."""
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its local rank; a rank too many is told, before NCCL finds two on one GPU."""
     chosen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

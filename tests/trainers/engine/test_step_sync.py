@@ -11,7 +11,7 @@ from torch import tensor
 from trainers.engine import step_sync
 from trainers.engine.distributed import World
 from trainers.engine.errors import TrainerError
-from trainers.engine.step_sync import Agreement, Stop
+from trainers.engine.step_sync import StepSync, Stop
 
 
 class Copied:
@@ -21,12 +21,12 @@ class Copied:
         pass
 
 
-def of(rank: int, ranks: int = 1, stop: Stop | None = None) -> Agreement:
+def of(rank: int, ranks: int = 1, stop: Stop | None = None) -> StepSync:
     world = World(rank=rank, local_rank=rank, world_size=ranks, device=torch.device("cpu"))
-    return Agreement(world, stop or Stop())
+    return StepSync(world, stop or Stop())
 
 
-def summed(*vectors: torch.Tensor, step: int = 7) -> Agreement:
+def summed(*vectors: torch.Tensor, step: int = 7) -> StepSync:
     """Rank 0 of as many ranks, with the sum of their vectors on its way from the GPU."""
     first = of(0, len(vectors))
     first._names = ("loss", "recons")

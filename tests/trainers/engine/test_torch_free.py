@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-MODULES = ["config", "config_files", "config_flags", "settings", "sections"]
-MODULES += ["errors", "checkpoint_files", "check"]
+MODULES = ["config", "config.files", "config.flags", "config.fields", "config.sections"]
+MODULES += ["errors", "checkpoint.files", "check"]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -25,7 +25,7 @@ def test_resolving_a_config_needs_no_torch() -> None:
     """The whole way from flags to JSON does without torch."""
     code = (
         "import sys\n"
-        "from trainers.engine import config, sections\n"
+        "from trainers.engine.config import config, sections\n"
         "print(config.to_dict(config.resolve(sections.OptimConfig, ['--lr', '3'], name='toy')))\n"
         "sys.exit('torch' in sys.modules)"
     )

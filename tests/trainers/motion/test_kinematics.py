@@ -15,7 +15,7 @@ from trainers.motion import kinematics as k
 from trainers.motion.rotations import from_axis_angle
 from trainers.motion.skeleton import find_mirror, to_axis_angle, to_matrices
 from trainers.motion.smplh import smplh_skeleton
-from trainers.rvq.augment import limbs_of, variation
+from trainers.rvq.augment import augmentation, limbs_of
 from trainers.rvq.config import DatasetConfig
 
 
@@ -84,7 +84,7 @@ def test_joints_that_the_pose_does_not_move_have_no_place():
 def test_a_mirrored_pose_has_mirrored_joints(skeleton):
     """Reflecting the pose reflects where the joints are, left and right swapped."""
     config = DatasetConfig(rotation="6d", mirror=True)
-    varies = variation(config, "6d", skeleton)
+    varies = augmentation(config, "6d", skeleton)
     pose = poses(4, len(skeleton))
     features = from_axis_angle(pose, "6d")[None]
     mirrored = varies.reflect(features, np.array([True]), np.zeros(1))
@@ -103,7 +103,7 @@ def test_a_mirrored_pose_has_mirrored_joints(skeleton):
 def test_a_turned_pose_has_turned_joints():
     """The heading turns about the vertical axis."""
     config = DatasetConfig(rotation="6d", turn=True)
-    varies = variation(config, "6d", MIRRORED)
+    varies = augmentation(config, "6d", MIRRORED)
     pose = poses(4, 7)
     pose[:, :3] = 0  # the joint above the one that carries the heading
     features = from_axis_angle(pose, "6d")[None]
@@ -137,7 +137,7 @@ def test_limbs_begin_where_a_joint_has_several_children():
 
 def test_blending_moves_limbs_towards_another_pose():
     """At share 0 a limb stays, at 1 it is the other's, and whatever lies between is a rotation."""
-    varies = variation(DatasetConfig(blend=1.0), "6d", MIRRORED)
+    varies = augmentation(DatasetConfig(blend=1.0), "6d", MIRRORED)
     own, other = (from_axis_angle(poses(4, 7, seed), "6d")[None] for seed in (0, 1))
     everywhere = np.array([True])
 

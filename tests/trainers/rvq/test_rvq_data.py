@@ -232,7 +232,7 @@ def test_statistics_of_mirrored_data_are_symmetric(root):
     """They are taken over what training sees."""
     data = open_data(config(root, mirror=True), "train")
     mean = data.statistics(0.01).mean
-    mirrored = data.variation.reflect(mean[None, None], np.array([True]), np.zeros(1))[0, 0]
+    mirrored = data.augmentation.reflect(mean[None, None], np.array([True]), np.zeros(1))[0, 0]
     np.testing.assert_allclose(mean, mirrored, atol=1e-6)
 
 

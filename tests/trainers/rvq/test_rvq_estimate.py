@@ -11,7 +11,7 @@ from motion_data import small_config, write_data
 
 from trainers.engine.errors import ConfigError, TrainerError
 from trainers.engine.memory.rehearsal import Question, need
-from trainers.rvq.estimate import estimate, look, rehearsal
+from trainers.rvq.estimate import data_shapes, estimate, rehearsal
 from trainers.rvq.train import train
 
 ON_CPU = Question(on_gpu=False)
@@ -30,7 +30,7 @@ def config_of(out, data, **changes):
 
 def told(config, asked=ON_CPU):
     """What the configured batch is said to need."""
-    stage = rehearsal(config, look(config.dataset), asked.ranks)
+    stage = rehearsal(config, data_shapes(config.dataset), asked.ranks)
     return need(
         lambda: stage(config.loop.batch_size), loop=config.loop, optim=config.optim, asked=asked
     )
@@ -114,7 +114,7 @@ def test_the_built_in_data_need_no_files(tmp_path):
 def test_a_data_set_that_is_not_here_is_assumed(tmp_path):
     """On a laptop: the body of SMPL-H, windows with padding; and it says so."""
     config = config_of(tmp_path, "nowhere")
-    shapes = look(config.dataset)
+    shapes = data_shapes(config.dataset)
 
     assert "no data set nowhere here" in shapes.assumed
     assert "52 joints" in shapes.assumed
@@ -130,11 +130,11 @@ def test_a_data_set_is_looked_at_and_not_read(tmp_path):
     clip.write_bytes(clip.read_bytes()[:-40] + b"\xff" * 40)
     config = config_of(tmp_path, data)
 
-    shapes = look(config.dataset)
+    shapes = data_shapes(config.dataset)
 
     assert shapes.features(config.dataset) == 42
     assert shapes.windows == {64: True}
-    assert look(replace(config.dataset, max_samples=2)).windows == {64: False}
+    assert data_shapes(replace(config.dataset, max_samples=2)).windows == {64: False}
     lengths = [len(np.load(path)) for path in sorted(data.glob("train/*/pose.npy"))]
     assert lengths == [70, 64, 63]
 
@@ -144,7 +144,7 @@ def test_a_data_set_that_cannot_be_trained_on_is_refused(tmp_path):
     (tmp_path / "data" / "val").mkdir(parents=True)
 
     with pytest.raises(TrainerError, match="no split train"):
-        look(config_of(tmp_path, tmp_path / "data").dataset)
+        data_shapes(config_of(tmp_path, tmp_path / "data").dataset)
 
 
 def test_joints_without_a_skeleton_are_refused(tmp_path):

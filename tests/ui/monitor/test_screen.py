@@ -10,9 +10,9 @@ from rich.cells import cell_len
 
 from gpuops.core.monitor.frame import (
     Advice,
-    Board,
-    CardRow,
-    Happening,
+    Change,
+    Frame,
+    GpuRow,
     JobRow,
     RankRow,
     StrangerRow,
@@ -39,7 +39,7 @@ def _greenwich(monkeypatch):
     time.tzset()
 
 
-def card(index, **changes):
+def gpu(index, **changes):
     known = {
         "name": "NVIDIA GeForce RTX 4090",
         "utilization_pct": 97,
@@ -53,15 +53,15 @@ def card(index, **changes):
         "history": WAVE,
         "holder": "rvq-1121-0312",
     }
-    return CardRow(index=index, **(known | changes))
+    return GpuRow(index=index, **(known | changes))
 
 
 def idle(index):
-    return card(index, utilization_pct=0, memory_used_bytes=0, history=(0,) * 9, holder=None)
+    return gpu(index, utilization_pct=0, memory_used_bytes=0, history=(0,) * 9, holder=None)
 
 
 def gone(index, state, fault, **changes):
-    return CardRow(index=index, state=state, fault=fault, **changes)
+    return GpuRow(index=index, state=state, fault=fault, **changes)
 
 
 def rank(number, **changes):
@@ -97,28 +97,28 @@ def job(*ranks, **changes):
 
 def hanging(count, culprit):
     still = {"steps_per_s": None, "eta_s": None, "progress_age_s": 214.0}
-    stopped = still | {"process": "T", "step": 811, "beat_age_s": 214.0, "accused": True}
+    stopped = still | {"process": "T", "step": 811, "beat_age_s": 214.0, "culprit": True}
     return [rank(i, **(stopped if i == culprit else still), gpus=(i % 16,)) for i in range(count)]
 
 
-def board(**changes):
-    return Board(at_s=NOW_S, driver="550.54.14", cuda=(12, 4), **changes)
+def frame(**changes):
+    return Frame(at_s=NOW_S, driver="550.54.14", cuda=(12, 4), **changes)
 
 
 STATES = (
     idle(0),
-    card(1),
-    card(2, slow=("thermal",), temperature_c=88),
-    card(3, state="busy-other", holder="张伟: python"),
-    card(4, state="excluded", utilization_pct=None, holder=None),
+    gpu(1),
+    gpu(2, slow=("thermal",), temperature_c=88),
+    gpu(3, state="busy-other", holder="张伟: python"),
+    gpu(4, state="excluded", utilization_pct=None, holder=None),
     gone(5, "no permission", "of another container"),
     gone(6, "lost", "fell off the bus (Xid 79)", history=(97, 97, *(None,) * 8)),
     gone(7, "stuck", "the driver does not answer", state_age_s=12.4),
 )
-HUNG = board(
+HUNG = frame(
     health="hung",
-    cards=STATES,
-    jobs=(job(*hanging(8, 3), standing="suspect", why=WHY, diagnosis=FOUND),),
+    gpus=STATES,
+    jobs=(job(*hanging(8, 3), health="suspect", why=WHY, diagnosis=FOUND),),
     strangers=(
         StrangerRow(
             gpu=3,
@@ -130,38 +130,38 @@ HUNG = board(
         ),
         StrangerRow(gpu=3, pid=50113, whose="hidden"),
     ),
-    happenings=(
-        Happening(at_s=NOW_S - 214, words="rank 3 of rvq-1121-0312 stands still", level="warning"),
-        Happening(at_s=NOW_S - 40, words="GPU 6 is lost", level="bad"),
+    changes=(
+        Change(at_s=NOW_S - 214, words="rank 3 of rvq-1121-0312 stands still", level="warning"),
+        Change(at_s=NOW_S - 40, words="GPU 6 is lost", level="bad"),
     ),
     advice=(Advice(about="batch", words="14 of 24 GiB are used: 48 windows would fit"),),
     gaps={"kernel log": "may not be read by this user"},
 )
-WIDE = board(
-    cards=(card(0, state="busy-other", holder="张伟: 训练大模型的程序在这里运行着呢"),),
+WIDE = frame(
+    gpus=(gpu(0, state="busy-other", holder="张伟: 训练大模型的程序在这里运行着呢"),),
     jobs=(
         job(rank(0, phase="评估"), name="王小明的任务", user="王小明", ours=False),
-        job(rank(0), name="second", standing="left alone"),
+        job(rank(0), name="second", health="left alone"),
     ),
     strangers=HUNG.strangers[:1],
 )
-CPU_ONLY = Board(
+CPU_ONLY = Frame(
     at_s=NOW_S,
     health="no driver",
     jobs=(job(rank(0, gpus=()), rank(1, gpus=()), profile="cpu", attempt=1),),
     gaps={"gpus": "no NVIDIA driver is installed"},
 )
-MANY = board(
+MANY = frame(
     health="hung",
-    cards=tuple(
-        gone(i, "lost", "fell off the bus") if i == 14 else idle(i) if i == 15 else card(i)
+    gpus=tuple(
+        gone(i, "lost", "fell off the bus") if i == 14 else idle(i) if i == 15 else gpu(i)
         for i in range(16)
     ),
-    jobs=(job(*hanging(64, 37), standing="hung", why="rank 37: step 811 unchanged 214 s"),),
-    happenings=HUNG.happenings,
+    jobs=(job(*hanging(64, 37), health="hung", why="rank 37: step 811 unchanged 214 s"),),
+    changes=HUNG.changes,
 )
 TWO = replace(HUNG, jobs=(*HUNG.jobs, job(*map(rank, range(4)), name="float-1120")))
-BOARDS = (HUNG, WIDE, CPU_ONLY, MANY, TWO, board())
+BOARDS = (HUNG, WIDE, CPU_ONLY, MANY, TWO, frame())
 
 
 def shown(seen, width=80, height=24, **view):
@@ -283,7 +283,7 @@ e 2 events  q quit  h help  l log  d why  p pause  s sort (order)"""
     ],
 )
 def test_the_screen_as_it_is_seen(seen, width, height, expected):
-    """All states of a card, a hung run; little room, wide letters, no GPU; more than fits."""
+    """All states of a GPU, a hung run; little room, wide letters, no GPU; more than fits."""
     assert shown(seen, width, height) == expected
 
 
@@ -298,10 +298,10 @@ def test_a_screen_is_never_larger_than_the_terminal(seen, width):
 
 
 def test_what_is_not_available_is_a_dash_and_never_zero():
-    """A card and a rank of which nothing is known, beside ones that are at zero."""
+    """A GPU and a rank of which nothing is known, beside ones that are at zero."""
     zero = rank(1, step=0, steps_per_s=0.0, usual_steps_per_s=2.0, loss=0.0, eta_s=0.0)
     text = shown(
-        board(cards=(CardRow(index=0), idle(1)), jobs=(job(RankRow(rank=0), zero),)), width=100
+        frame(gpus=(GpuRow(index=0), idle(1)), jobs=(job(RankRow(rank=0), zero),)), width=100
     ).splitlines()
 
     nothing, nil = (line.split()[1:] for line in text if line.startswith(("  0 ", "  1 ")))
@@ -315,11 +315,11 @@ def test_what_is_not_available_is_a_dash_and_never_zero():
 def test_a_terminal_is_never_told_what_somebody_else_wrote():
     """Escape sequences and line breaks in names, commands and reasons are shown as marks."""
     evil = "a\x1b[2Jb\nc\r\u202e"
-    seen = board(
-        cards=(card(0, holder=evil, slow=(evil,)), gone(1, "lost", evil)),
+    seen = frame(
+        gpus=(gpu(0, holder=evil, slow=(evil,)), gone(1, "lost", evil)),
         jobs=(job(rank(0, phase=evil), name=evil, user=evil, why=evil, diagnosis=evil),),
         strangers=(StrangerRow(gpu=0, pid=1, user=evil, command=evil),),
-        happenings=(Happening(at_s=NOW_S, words=evil),),
+        changes=(Change(at_s=NOW_S, words=evil),),
         advice=(Advice(about=evil, words=evil),),
         gaps={evil: evil},
     )
@@ -348,7 +348,7 @@ def test_hidden_ranks_come_by_scrolling_and_the_culprit_stays():
 def test_a_culprit_that_nobody_has_named_yet_is_the_one_behind():
     """Its step is the lowest: it is seen first where not all ranks are."""
     ranks = [rank(i, step=811 if i == 50 else 812) for i in range(64)]
-    text = shown(board(jobs=(job(*ranks, standing="suspect", why="no rank moves"),)))
+    text = shown(frame(jobs=(job(*ranks, health="suspect", why="no rank moves"),)))
 
     assert text.splitlines()[5].split()[:2] == ["50", "41280"]
     assert text.splitlines()[6].split()[:2] == ["0", "41230"]
@@ -372,7 +372,7 @@ def test_of_several_runs_the_one_in_trouble_is_first_and_the_selected_one_is_ope
 
 def test_runs_without_room_are_counted():
     """Twenty of them on 24 lines; the troubled one is among those that are seen."""
-    seen = board(jobs=(*(job(rank(0), name=f"run-{i}") for i in range(19)), *HUNG.jobs))
+    seen = frame(jobs=(*(job(rank(0), name=f"run-{i}") for i in range(19)), *HUNG.jobs))
 
     text = shown(seen)
 
@@ -382,13 +382,13 @@ def test_runs_without_room_are_counted():
     assert "  … 12 more runs" in text
 
 
-def test_cards_are_sorted_and_the_unknown_is_last():
+def test_gpus_are_sorted_and_the_unknown_is_last():
     """By use, by memory, by how long they are as they are; else as they are numbered."""
-    cards = (card(0, utilization_pct=None), card(1, utilization_pct=5), card(2))
-    cards = (replace(cards[0], state_age_s=9.0), *cards[1:])
+    gpus = (gpu(0, utilization_pct=None), gpu(1, utilization_pct=5), gpu(2))
+    gpus = (replace(gpus[0], state_age_s=9.0), *gpus[1:])
 
     def order(sort):
-        return [line[2] for line in shown(board(cards=cards), sort=sort).splitlines()[3:6]]
+        return [line[2] for line in shown(frame(gpus=gpus), sort=sort).splitlines()[3:6]]
 
     assert order("order") == ["0", "1", "2"]
     assert order("use") == ["2", "1", "0"]
@@ -428,18 +428,18 @@ def test_a_page_keeps_its_place_and_follows_where_it_is_at_its_end():
     """Long lines are broken, none is lost; scrolling stops at both ends."""
     page = Page(title="log", lines=tuple(f"{i} {'x' * 30}" for i in range(50)), top=None)
     view = View(width=20, height=10, page=page)
-    text = shown(board(), width=20, height=10, page=page)
+    text = shown(frame(), width=20, height=10, page=page)
     assert text.splitlines()[0].split() == ["log", "93-100", "of", "100"]
     assert "49 xxx" in text
 
-    up = screen.scrolled(board(), view, -3)
+    up = screen.scrolled(frame(), view, -3)
     assert up.page.top == 89
-    assert screen.scrolled(board(), up, -(10**9)).page.top == 0
-    assert screen.scrolled(board(), up, 10**9).page.top is None
+    assert screen.scrolled(frame(), up, -(10**9)).page.top == 0
+    assert screen.scrolled(frame(), up, 10**9).page.top is None
 
 
 def test_the_help_fits_on_a_usual_terminal():
     """And names every key."""
-    text = shown(board(), page=Page(title="help", lines=tuple(screen.HELP)))
+    text = shown(frame(), page=Page(title="help", lines=tuple(screen.HELP)))
     assert screen.HELP[-1] in text
     assert "of" not in text.splitlines()[0]

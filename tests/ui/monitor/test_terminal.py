@@ -45,27 +45,27 @@ class Watched:
         self.ours, self.theirs = os.openpty()
         self.resize(*size)
         self.before = termios.tcgetattr(self.theirs)
-        board, self.board = os.pipe()
+        frame, self.frame = os.pipe()
         log, self.log = os.pipe()
-        command = [sys.executable, str(worker), str(board), str(log)]
+        command = [sys.executable, str(worker), str(frame), str(log)]
         if by_shell:
-            command = [sys.executable, "-c", SHELL, str(board), str(log), *command]
+            command = [sys.executable, "-c", SHELL, str(frame), str(log), *command]
         self.process = subprocess.Popen(
             command,
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=subprocess.PIPE,
-            pass_fds=[board, log],
+            pass_fds=[frame, log],
             start_new_session=True,
             env=os.environ | {"TZ": "UTC", "TERM": "xterm-256color"} | environment,
         )
-        os.close(board)
+        os.close(frame)
         os.close(log)
 
     def close(self):
         self.process.kill()
         self.process.communicate()
-        for fd in (self.ours, self.theirs, self.board, self.log):
+        for fd in (self.ours, self.theirs, self.frame, self.log):
             if fd >= 0:
                 os.close(fd)
 
@@ -136,7 +136,7 @@ def test_only_what_has_changed_is_written(watched):
     screen = watched()
     screen.until(b"08:00:01", b"second")
 
-    os.write(screen.board, b"x")
+    os.write(screen.frame, b"x")
 
     assert rows(screen.until(b"08:00:02")) == [1]
 
@@ -150,7 +150,7 @@ def test_keys_are_answered_while_no_board_comes(watched):
     screen.until(b"sort (use)")
     screen.press(b"p")
     screen.until(b"PAUSED at 08:00:01")
-    os.write(screen.board, b"x")
+    os.write(screen.frame, b"x")
     screen.press(b"p")
     screen.until(b"08:00:0")
     screen.press(b"h")
@@ -240,10 +240,10 @@ def test_a_defect_shows_its_traceback_on_a_terminal_that_is_well(watched):
     """Not on the other screen, where it would be gone."""
     screen = watched(CRASH="1")
     screen.until(b"08:00:01")
-    os.write(screen.board, b"x")
+    os.write(screen.frame, b"x")
     screen.until(b"08:00:02")
 
-    os.write(screen.board, b"x")
+    os.write(screen.frame, b"x")
 
     screen.until(LEFT)
     assert b"RuntimeError: no such board" in screen.process.communicate(timeout=PATIENCE_S)[1]
@@ -258,7 +258,7 @@ def test_ctrl_z_gives_it_back_until_the_job_goes_on(watched):
     screen.press(b"\x1a")
     screen.until(LEFT, b"it is stopped")
     assert screen.as_before
-    os.write(screen.board, b"x")
+    os.write(screen.frame, b"x")
 
     assert set(rows(screen.until(ENTERED, b"second"))) == set(range(1, 25))
     assert not screen.as_before

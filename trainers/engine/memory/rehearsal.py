@@ -1,8 +1,8 @@
 """What a training step takes of a device's memory, found out without the device and the data.
 
 The step that ``loop.fit`` takes is rehearsed on torch's fake tensors, which have shape, type and
-storage but no data: a model of any size, anywhere, in a fraction of a second. A ``Ledger`` keeps
-the books. Of what lies below tensors (contexts, workspaces, copies inside a kernel) it knows
+storage but no data: a model of any size, anywhere, in a fraction of a second. A ``MemoryTracker``
+keeps the books. Of what lies below tensors (contexts, workspaces, copies inside a kernel) it knows
 nothing.
 
 Fake tensors are of the CPU whatever device is meant, for a build of torch without CUDA ends the
@@ -32,7 +32,7 @@ from trainers.engine.checkpoint.state import TrainState
 from trainers.engine.distributed import World
 from trainers.engine.errors import TrainerError
 from trainers.engine.loop import Passes, update
-from trainers.engine.memory.tracker import Ledger, Need
+from trainers.engine.memory.tracker import MemoryTracker, Need
 from trainers.engine.optim import autocast_dtype, build_ema, build_optimizer
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Play:
+class StepSpec:
     """A trainer's step: what ``loop.fit`` is given of it.
 
     ``batches`` make those that may be the fullest, with a part of the step's samples that only
@@ -84,7 +84,7 @@ def question(argv: Sequence[str]) -> tuple[Question, list[str]]:
 
 def answer(
     asked: Question,
-    stage: Callable[[int], Play],
+    stage: Callable[[int], StepSpec],
     *,
     loop: LoopConfig,
     optim: OptimConfig,
@@ -156,66 +156,66 @@ def _just_fits(takes: Mapping[int, int], room_bytes: int) -> int:
 
 
 def need(
-    stage: Callable[[], Play],
+    stage: Callable[[], StepSpec],
     *,
     loop: LoopConfig,
     optim: OptimConfig,
     asked: Question,
 ) -> Need:
     """What a step needs: it is taken once, for the optimizer's state, and then with each batch."""
-    ledger = Ledger()
+    tracker = MemoryTracker()
     try:
         with ExitStack() as around:
             around.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-            around.enter_context(ledger)
+            around.enter_context(tracker)
             around.enter_context(_instead(Tensor, "__deepcopy__", _copy))
             if asked.on_gpu:
                 around.enter_context(_instead(F, "dropout", _dropout))
-            _rehearse(stage, ledger, loop, optim, asked)
+            _rehearse(stage, tracker, loop, optim, asked)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         msg = f"what the step needs depends on its data: {error}"
         raise TrainerError(msg, "a step that is rehearsed reads no tensor's value") from None
-    return ledger.need
+    return tracker.need
 
 
 def _rehearse(
-    stage: Callable[[], Play],
-    ledger: Ledger,
+    stage: Callable[[], StepSpec],
+    tracker: MemoryTracker,
     loop: LoopConfig,
     optim: OptimConfig,
     asked: Question,
 ) -> None:
-    with ledger.part("buffers"):
-        play = stage()
-    play.model.train()
-    ledger.assign("parameters", play.model.parameters())
-    with ledger.part("average"):
-        ema = build_ema(play.model, optim)
-    optimizer = build_optimizer(play.model, replace(optim, scale_lr=False), samples_per_step=1)
+    with tracker.part("buffers"):
+        spec = stage()
+    spec.model.train()
+    tracker.assign("parameters", spec.model.parameters())
+    with tracker.part("average"):
+        ema = build_ema(spec.model, optim)
+    optimizer = build_optimizer(spec.model, replace(optim, scale_lr=False), samples_per_step=1)
     state = TrainState(
-        model=play.model,
+        model=spec.model,
         optimizer=optimizer,
         schedule=LambdaLR(optimizer, lambda _step: 1.0),
         scaler=None,  # it has two numbers
         ema=ema,
     )
-    step = _Step(play, ledger, _precision(loop, on_gpu=asked.on_gpu))
+    step = _Step(spec, tracker, _precision(loop, on_gpu=asked.on_gpu))
     step.share_gradients(in_buckets=asked.ranks > 1)
     count = loop.accumulation(asked.ranks)
     plain = replace(loop, mixed_precision="off", global_batch=None, accumulate=count)
     passes = Passes(state, step.losses, plain, _ALONE)
-    for number, batch in enumerate((play.batches[0], *play.batches)):
+    for number, batch in enumerate((spec.batches[0], *spec.batches)):
         # Two passes are as full as many, but for what a first step may collect of all.
         passes.count = step.left = count if number == 0 else min(count, 2)
         values = passes.gradients(step.stream(batch), _Unhurried())  # type: ignore[arg-type]
-        ledger.phase = "optimizer"
+        tracker.phase = "optimizer"
         passes.clip(optim.grad_clip, values)
-        with ledger.part("optimizer"):
+        with tracker.part("optimizer"):
             update(state)
         passes.clear()
-        ledger.phase = "after"
-        if play.after_step is not None:
-            play.after_step(number + 1)
+        tracker.phase = "after"
+        if spec.after_step is not None:
+            spec.after_step(number + 1)
         if state.ema is not None:
             state.ema.update_parameters(state.bare)
 
@@ -231,10 +231,10 @@ def _precision(loop: LoopConfig, *, on_gpu: bool) -> torch.dtype | None:
 class _Step:
     """What the loop's passes are given, telling the ledger how far they are."""
 
-    def __init__(self, play: Play, ledger: Ledger, dtype: torch.dtype | None) -> None:
+    def __init__(self, spec: StepSpec, tracker: MemoryTracker, dtype: torch.dtype | None) -> None:
         self.left = 0
-        self._play = play
-        self._ledger = ledger
+        self._play = spec
+        self._ledger = tracker
         self._cast = torch.autocast("cpu", dtype, enabled=dtype is not None)
 
     def stream(self, batch: Callable[[], Any]) -> Iterator[tuple[Any, float]]:

@@ -51,7 +51,7 @@ class _Storage:
     end: Any
 
 
-class Ledger(TorchDispatchMode):
+class MemoryTracker(TorchDispatchMode):
     """Follows every storage that an operation makes inside, until its last tensor lets go of it.
 
     Storages are of the part ``activations`` unless ``part`` or ``assign`` say otherwise; which

@@ -20,8 +20,8 @@ from trainers.engine.config.sections import LoopConfig, OptimConfig
 from trainers.engine.distributed import World, replicate
 from trainers.engine.errors import ConfigError, TrainerError
 from trainers.engine.loop import fit
-from trainers.engine.memory.rehearsal import Play, Question, answer, need, needs, question
-from trainers.engine.memory.tracker import Ledger, Need
+from trainers.engine.memory.rehearsal import Question, StepSpec, answer, need, needs, question
+from trainers.engine.memory.tracker import MemoryTracker, Need
 from trainers.engine.optim import build_ema, build_optimizer, build_schedule
 from trainers.engine.outputs import open_outputs
 
@@ -101,9 +101,9 @@ def trained(loop: LoopConfig, optim: OptimConfig, world: World, folder: Path, **
 
 
 def told(loop: LoopConfig, optim: OptimConfig, asked: Question = ON_CPU, **tower: bool) -> Need:
-    def stage() -> Play:
+    def stage() -> StepSpec:
         made = partial(rows, loop.batch_size)
-        return Play(model=Tower(**tower), losses=losses, batches=[made])
+        return StepSpec(model=Tower(**tower), losses=losses, batches=[made])
 
     return need(stage, loop=loop, optim=optim, asked=asked)
 
@@ -216,7 +216,7 @@ def test_the_fullest_of_several_batches_counts() -> None:
     """Whichever it is."""
     sizes = (64, 512, 128)
     stage = partial(
-        Play, losses=losses, batches=[partial(rows, size) for size in sizes], after_step=None
+        StepSpec, losses=losses, batches=[partial(rows, size) for size in sizes], after_step=None
     )
 
     said = need(lambda: stage(model=Tower()), loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
@@ -227,9 +227,9 @@ def test_the_fullest_of_several_batches_counts() -> None:
 def test_weights_that_were_there_before_count() -> None:
     """A model that was loaded is as large as one that was built."""
     loaded = Tower()
-    play = Play(model=loaded, losses=losses, batches=[partial(rows, 8)])
+    spec = StepSpec(model=loaded, losses=losses, batches=[partial(rows, 8)])
 
-    said = need(lambda: play, loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
+    said = need(lambda: spec, loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
 
     assert said.parts["parameters"] == 6 * (WIDTH * WIDTH + WIDTH) * 4
 
@@ -237,14 +237,14 @@ def test_weights_that_were_there_before_count() -> None:
 def test_what_follows_a_step_counts() -> None:
     """A trainer may take more there than in its step."""
     held: list[Tensor] = []
-    play = Play(
+    spec = StepSpec(
         model=Tower,
         losses=losses,
         batches=[partial(rows, 8)],
         after_step=lambda _step: held.append(torch.empty(100 * MIB)),
     )
 
-    said = need(lambda: replace(play, model=Tower()), loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
+    said = need(lambda: replace(spec, model=Tower()), loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
 
     assert said.at == "after"
     assert said.peak_bytes > 2 * 400 * MIB
@@ -257,10 +257,10 @@ def test_a_step_that_reads_its_data_is_refused_in_a_sentence() -> None:
     def peeking(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
         return {"loss": losses(model, batch)["loss"] * batch.sum().item()}
 
-    play = partial(Play, losses=peeking, batches=[partial(rows, 8)])
+    spec = partial(StepSpec, losses=peeking, batches=[partial(rows, 8)])
 
     with pytest.raises(TrainerError, match="depends on its data"):
-        need(lambda: play(model=Tower()), loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
+        need(lambda: spec(model=Tower()), loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
 
 
 def test_float16_needs_a_gpu() -> None:
@@ -310,13 +310,13 @@ def test_without_room_two_sizes_will_do() -> None:
 
 def test_rounding_is_what_the_allocators_segments_leave_over() -> None:
     """One small block takes a segment of 2 MiB, a middle one of 20, a large one its own."""
-    ledger = Ledger()
-    with ledger:
+    tracker = MemoryTracker()
+    with tracker:
         small, middle, large = (torch.empty(n) for n in (100, 2 * MIB // 4, 11 * MIB // 4 + 1))
     sizes = [tensor.untyped_storage().nbytes() for tensor in (small, middle, large)]
 
-    assert ledger.need.peak_bytes == sum(sizes)
-    assert ledger.need.rounding_bytes == (2 + 20 + 12) * MIB - sum(sizes)
+    assert tracker.need.peak_bytes == sum(sizes)
+    assert tracker.need.rounding_bytes == (2 + 20 + 12) * MIB - sum(sizes)
 
 
 def test_the_answer_says_what_was_asked() -> None:
@@ -326,7 +326,7 @@ def test_the_answer_says_what_was_asked() -> None:
 
     said = answer(
         replace(asked, room_bytes=None),
-        lambda size: Play(model=Tower(), losses=losses, batches=[partial(rows, size)]),
+        lambda size: StepSpec(model=Tower(), losses=losses, batches=[partial(rows, size)]),
         loop=loop,
         optim=OptimConfig(),
         size=64,
