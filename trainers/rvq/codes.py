@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
-from pydantic import TypeAdapter
+from pydantic import FailFast, TypeAdapter
 
 from trainers.engine.arrays import npz
 from trainers.engine.arrays.npy import ArrayError
@@ -56,7 +56,7 @@ class About:
 
 _ABOUT = TypeAdapter(About)
 _OBJECT = TypeAdapter(dict[str, Any])
-_NAMES = TypeAdapter(list[str])
+_NAMES = TypeAdapter(Annotated[list[str], FailFast()])  # a wrong one is enough to refuse them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,20 +11,22 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import FailFast, PlainValidator, Strict, TypeAdapter, ValidationError
 
 from trainers.engine.arrays import npz
 from trainers.engine.arrays.npy import ArrayError
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
 from trainers.rvq.clips.listing import VALIDATION_SPLITS, Listing
-from trainers.rvq.config import MOST_FRAMES, MOST_RATIO
+from trainers.rvq.config import MOST_RATIO, Frames
 from trainers.rvq.windows.windows import COLUMNS, Windows, cut_windows, window_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +37,21 @@ NAMED = 3
 PART = 1 << 16  # windows looked at together, so that they stay in the processor's cache
 
 
+def _name(value: Any) -> str:
+    """A text such as a folder's name can be, which need not be UTF-8."""
+    if not isinstance(value, str):
+        raise ValueError("not a text")  # noqa: TRY004 - pydantic takes no other for an answer
+    os.fsencode(value)
+    return value
+
+
+Name = Annotated[str, PlainValidator(_name)]
+Size = Annotated[Frames, Strict()]
+Ratio = Annotated[float, Strict(), Gt(0), Le(MOST_RATIO)]
+Rate = Annotated[float, Strict(), Gt(0), Lt(1 << 31)]
+Count = Annotated[int, Strict(), Ge(1), Lt(1 << 31)]
+
+
 class CacheError(TrainerError):
     """A cache that cannot be used for what is wanted."""
 
@@ -43,9 +60,9 @@ class CacheError(TrainerError):
 class Recipe:
     """How clips are cut."""
 
-    window_size: int
-    window_stride: int
-    multi_length_training: tuple[float, ...]
+    window_size: Size
+    window_stride: Size
+    multi_length_training: Annotated[tuple[Ratio, ...], MinLen(1), FailFast()]
 
     @property
     def sizes(self) -> dict[int, int]:
@@ -153,7 +170,7 @@ def read(path: Path) -> WindowCache:
         raise CacheError(f"there is no window cache {path}")
     try:
         with npz.opened(path) as archive:
-            about = _about(archive.data(f"{ABOUT}.json", MOST_ABOUT))
+            recipe, said = _about(archive.data(f"{ABOUT}.json", MOST_ABOUT))
             arrays = {name: archive.mapped(name, "<i4") for name in ("lengths", *COLUMNS)}
     except (ArrayError, OSError, _DamagedError) as error:
         if is_pickle(path):
@@ -163,29 +180,21 @@ def read(path: Path) -> WindowCache:
         raise CacheError(f"{path} cannot be used as a window cache: {error}") from None
     lengths, *columns = arrays.values()
     windows = Windows(**dict(zip(COLUMNS, columns, strict=True)))
-    if len(about["names"]) != len(lengths) or len({len(column) for column in columns}) != 1:
+    if len(said.names) != len(lengths) or len({len(column) for column in columns}) != 1:
         raise CacheError(f"{path} is damaged: its arrays differ in length")
     if not _within(windows, lengths):
         raise CacheError(f"{path} is damaged: it has windows that lie outside of their clips")
     listing = Listing(
-        data=about["data"],
-        split=about["split"],
-        names=tuple(about["names"]),
-        lengths=lengths,
-        fps=about["pose_fps"],
+        data=said.data, split=said.split, names=said.names, lengths=lengths, fps=said.pose_fps
     )
-    if listing.digest != about["digest"]:
+    if listing.digest != said.digest:
         raise CacheError(f"{path} is damaged: its list of clips has another digest than it says")
     return WindowCache(
         listing=listing,
-        recipe=Recipe(
-            window_size=about["window_size"],
-            window_stride=about["window_stride"],
-            multi_length_training=tuple(about["multi_length_training"]),
-        ),
+        recipe=recipe,
         windows=windows,
-        max_samples=about["max_samples"],
-        audio_fps=about["audio_fps"],
+        max_samples=said.max_samples,
+        audio_fps=said.audio_fps,
     )
 
 
@@ -235,7 +244,23 @@ class _DamagedError(Exception):
     pass
 
 
-def _about(text: bytes) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What a cache says of the clips that it was cut from."""
+
+    split: Name
+    pose_fps: Rate
+    audio_fps: Count | None
+    max_samples: Count | None
+    data: Name
+    digest: Name
+    names: Annotated[tuple[Name, ...], MinLen(1), FailFast()]
+
+
+_RECIPE, _SAID = TypeAdapter(Recipe), TypeAdapter(_Said)
+
+
+def _about(text: bytes) -> tuple[Recipe, _Said]:
     """What a cache says of itself, every value of the type that it must have."""
     try:
         about = json.loads(text)
@@ -244,47 +269,11 @@ def _about(text: bytes) -> dict[str, Any]:
     if not isinstance(about, dict) or about.get("version") != VERSION:
         version = about.get("version") if isinstance(about, dict) else None
         raise _DamagedError(f"it has version {version!r} of the format, {VERSION} is read here")
-    for name, is_right in _TYPES.items():
-        if not is_right(about.get(name)):
-            raise _DamagedError(f"its {name} cannot be {str(about.get(name))[:80]}")
-    return about
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 < value < 1 << 31
-
-
-def _is_positive(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < 1 << 31
-
-
-def _is_list(value: Any, of: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(of, value))
-
-
-def _is_text(value: Any) -> bool:
-    """Such as a folder's name can be."""
     try:
-        os.fsencode(value)
-    except (TypeError, UnicodeEncodeError):
-        return False
-    return True
-
-
-_TYPES: dict[str, Callable[[Any], bool]] = {
-    "window_size": lambda value: _is_count(value) and value <= MOST_FRAMES,
-    "window_stride": lambda value: _is_count(value) and value <= MOST_FRAMES,
-    "multi_length_training": lambda value: _is_list(
-        value, lambda ratio: _is_positive(ratio) and ratio <= MOST_RATIO
-    ),
-    "split": _is_text,
-    "pose_fps": _is_positive,
-    "audio_fps": lambda value: value is None or _is_count(value),
-    "max_samples": lambda value: value is None or _is_count(value),
-    "data": _is_text,
-    "digest": _is_text,
-    "names": lambda value: _is_list(value, _is_text),
-}
+        return _RECIPE.validate_python(about), _SAID.validate_python(about)
+    except ValidationError as error:
+        name = error.errors(include_url=False)[0]["loc"][0]
+        raise _DamagedError(f"its {name} cannot be {str(about.get(name))[:80]}") from None
 
 
 def _within(windows: Windows, lengths: NDArray[np.integer[Any]]) -> bool:
