@@ -16,22 +16,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, of the same suffix; on leaving, the file appears as ``path``.
+UNFINISHED = ".unfinished-"  # begins the name of all that is being written, or removed
 
-    Several writers do not hinder each other: the last to end is the one that is found. Raises
-    TrainerError where it cannot be written; then what was there before is still there.
+
+@contextmanager
+def atomic(path: Path, *, older: bool = False) -> Iterator[Path]:
+    """A path to write a file or a folder at, of the same suffix; on leaving, it is ``path``.
+
+    A file replaces an older one; a folder does if there is an ``older`` one. Several writers do not
+    hinder each other. Whatever fails, what was there before is still there, and nothing else is.
+    Raises OSError.
     """
-    temporary = _beside(path)
+    unfinished = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise _refused(path, error) from None
+        yield unfinished
+        if unfinished.is_dir() and not unfinished.is_symlink():
+            put_in_place(unfinished, path, older=older)
+        else:
+            unfinished.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        discard(unfinished)
+
+
+@contextmanager
+def whole_file(path: Path, hint: str = "") -> Iterator[Path]:
+    """The same for a file. Raises TrainerError (with ``hint``) if it cannot be written."""
+    with _refusing(path, hint), atomic(path) as unfinished:
+        yield unfinished
 
 
 @contextmanager
@@ -40,22 +52,15 @@ def whole_folder(
 ) -> Iterator[Path]:
     """A folder to write into; on leaving, it appears as ``path``.
 
-    What is there already is replaced where it has a file ``replaces``, by which an older one is
-    known. Of several writers the first to end has it. Raises TrainerError where it cannot be
-    written, or holds anything else (with ``hint``); then what was there is still there.
+    What is there already is replaced if it has a file ``replaces``, by which an older one is known.
+    Of several writers the first to end has it. Raises TrainerError if it cannot be written, or
+    holds anything else (with ``hint``); then what was there is still there.
     """
     if path.name in ("", ".."):
         raise TrainerError(f"{path} is no folder that could be made", "give --out a name")
-    building = _beside(path)
-    try:
-        older = _older(path, replaces, hint)
-        building.mkdir(parents=True)
+    with _refusing(path), atomic(path, older=_older(path, replaces, hint)) as building:
+        building.mkdir()
         yield building
-        put_in_place(building, path, older=older)
-    except OSError as error:
-        raise _refused(path, error) from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def put_in_place(built: Path, path: Path, *, older: bool) -> None:
@@ -65,11 +70,9 @@ def put_in_place(built: Path, path: Path, *, older: bool) -> None:
         path.rename(aside)
     try:
         built.rename(path)
-    except BaseException as error:
+    except BaseException:
         if older:
             aside.rename(path)
-        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise TrainerError(f"{path} was filled meanwhile", "give another --out") from None
         raise
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -95,10 +98,24 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def discard(path: Path) -> None:
+    """Remove a file or a folder, if it is there, and as far as it can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _beside(path: Path) -> Path:
-    name = f".{path.stem}.writing-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    name = f"{UNFINISHED}{path.stem}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
     return path.with_name(name)
 
 
-def _refused(path: Path, error: OSError) -> TrainerError:
-    return TrainerError(f"{path} cannot be written: {reason(error)}")
+@contextmanager
+def _refusing(path: Path, hint: str = "") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise TrainerError(f"{path} was filled meanwhile", "give another --out") from None
+        raise TrainerError(f"{path} cannot be written: {reason(error)}", hint) from None

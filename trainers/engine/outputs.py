@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from trainers.engine.config.config import dump
 from trainers.engine.distributed import broadcast_object
 from trainers.engine.errors import TrainerError
+from trainers.engine.files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,13 +80,9 @@ class Outputs:
         """Write a JSON file into the run's folder, whole or not at all."""
         if self.figures_file is None:
             return
-        temporary = self.folder / f".{name}"
-        try:
-            temporary.write_text(json.dumps(values, indent=2) + "\n")
-            temporary.replace(self.folder / name)
-        except OSError as error:
-            msg = f"{self.folder / name} cannot be written: {error.strerror}"
-            raise TrainerError(msg, "make room, or give another --out-dir") from None
+        hint = "make room, or give another --out-dir"
+        with whole_file(self.folder / name, hint) as unfinished:
+            unfinished.write_text(json.dumps(values, indent=2) + "\n")
 
 
 @contextmanager

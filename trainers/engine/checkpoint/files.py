@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trainers.engine.errors import TrainerError
+from trainers.engine.files import UNFINISHED, atomic, discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "checkpoint.json"
 _STEP = re.compile(r"step-(\d{8,})")
-_UNFINISHED = ".unfinished-"
 
 
 def name_of(step: int) -> str:
@@ -101,45 +100,38 @@ def appearing(target: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
     """A folder to write a checkpoint into; on leaving, it appears as ``target`` at once.
 
     The manifest is written last, with size and checksum of each file. Whatever fails, nothing of
-    this checkpoint stays, and no other is touched.
+    this checkpoint stays, and no other is touched; what an interrupted save left is removed.
     """
-    temporary = target.with_name(f"{_UNFINISHED}{target.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        written = sorted(path for path in temporary.iterdir())
+    for left in target.parent.glob(f"{UNFINISHED}*"):  # by a save that was interrupted
+        discard(left)
+    with atomic(target, older=target.exists()) as unfinished:
+        unfinished.mkdir()
+        yield unfinished
+        written = sorted(unfinished.iterdir())
         files = {p.name: {"bytes": p.stat().st_size, "crc32": crc32(p)} for p in written}
         described = json.dumps({**manifest, "files": files}, indent=2, allow_nan=False)
-        (temporary / MANIFEST).write_text(described)
+        (unfinished / MANIFEST).write_text(described)
         for path in written:  # safetensors makes its files readable for their owner alone
-            path.chmod((temporary / MANIFEST).stat().st_mode)
-        for path in (*written, temporary / MANIFEST, temporary):
+            path.chmod((unfinished / MANIFEST).stat().st_mode)
+        for path in (*written, unfinished / MANIFEST, unfinished):
             _sync(path)
-        if target.exists():
-            _remove(target)
-        temporary.rename(target)
-        _sync(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(target.parent)
 
 
 def link(name: str, target: Path) -> None:
     """Point ``last`` or ``best`` beside a checkpoint at it; there is one at every moment."""
-    temporary = target.with_name(f"{_UNFINISHED}{name}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.name)
-    temporary.replace(target.with_name(name))
+    with atomic(target.with_name(name)) as unfinished:
+        unfinished.symlink_to(target.name)
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove what an interrupted save left, and all checkpoints but the newest and the best."""
-    for path in folder.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    """Remove all checkpoints but the newest and the best, so that nobody meets half of one."""
     best = (folder / "best").resolve()
     for path in all_in(folder)[:-keep]:
         if path.resolve() != best:
-            _remove(path)
+            going = path.with_name(f"{UNFINISHED}{path.name}")
+            path.rename(going)
+            discard(going)
 
 
 def go_back(folder: Path, step: int, best_step: int | None) -> list[Path]:
@@ -150,7 +142,7 @@ def go_back(folder: Path, step: int, best_step: int | None) -> list[Path]:
     later = [path for path in all_in(folder) if step_of(path) > step]
     aside = [path.with_name(f"aside-{path.name}") for path in later]
     for path, to in zip(later, aside, strict=True):
-        shutil.rmtree(to, ignore_errors=True)
+        discard(to)
         path.rename(to)
     link("last", folder / name_of(step))
     best = None if best_step is None else folder / name_of(best_step)
@@ -180,14 +172,6 @@ def _damage(path: Path, size: int, checksum: int) -> str:
         return f"{path.name} is missing"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
-
-
-def _remove(path: Path) -> None:
-    """Remove a checkpoint so that nobody meets half of one."""
-    going = path.with_name(f"{_UNFINISHED}{path.name}-old")
-    shutil.rmtree(going, ignore_errors=True)
-    path.rename(going)
-    shutil.rmtree(going, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -18,7 +18,6 @@ never loads torch.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from trainers.engine.config import files as config_files
 from trainers.engine.config import flags as config_flags
 from trainers.engine.config.fields import Setting, find, nearest, setting, settings_of
 from trainers.engine.errors import ConfigError, run_main
+from trainers.engine.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,12 +89,8 @@ def dump(values: Mapping[str, Any], path: Path) -> None:
     """Write ``to_dict``'s values as YAML that ``--config`` reads back; whole or not at all."""
     import yaml  # noqa: PLC0415 - only the run that writes it pays for it
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as unfinished:
+        unfinished.write_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
 
 
 def main(cls: type, *, name: str, presets: Path | None = None) -> None:
