@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from trainers.engine.checkpoint import files
@@ -17,6 +16,7 @@ from trainers.engine.errors import TrainerError, run_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from trainers.engine.config.sections import RunConfig
 
@@ -56,36 +56,10 @@ def refused(check: str, error: TrainerError) -> Finding:
 def checkpoint(run: RunConfig) -> list[Finding]:
     """What the run will go on from: which checkpoint, and which ones are passed over as broken."""
     try:
-        path, broken = _chosen(run.resume, run.folder / "checkpoints")
+        path, broken = files.choose(run.resume, run.folder / "checkpoints")
     except TrainerError as error:
         return [refused("checkpoint", error)]
     return [_goes_on(path, broken)] if path else []
-
-
-def _chosen(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
-    if wanted == "none":
-        if files.all_in(folder):
-            msg = f"{folder} holds the checkpoints of an earlier run"
-            hint = "`--resume auto` goes on with it; another `--out-dir` begins anew."
-            raise TrainerError(msg, hint)
-        return None, []
-    if wanted == "auto":
-        path, broken = files.newest_valid(folder)
-        if broken and path is None:
-            msg = f"none of the checkpoints in {folder} is whole: {_named(broken)}"
-            raise TrainerError(msg, "Move them away to begin at step 0.")
-        return path, broken
-    path = files.find(Path(wanted), prefer="last")
-    return path, _newer_and_broken(path, Path(wanted))
-
-
-def _newer_and_broken(path: Path, given: Path) -> list[tuple[Path, str]]:
-    """Those of a run's folder that came after the one found; who named one meant that one."""
-    if given.resolve() == path:
-        return []
-    step = files.step_of(path)
-    newer = [p for p in files.all_in(path.parent) if files.step_of(p) > step]
-    return [(one, reason) for one in newer if (reason := files.validate(one))]
 
 
 def _goes_on(path: Path, broken: Sequence[tuple[Path, str]]) -> Finding:
@@ -94,10 +68,6 @@ def _goes_on(path: Path, broken: Sequence[tuple[Path, str]]) -> Finding:
     return Finding(
         check="checkpoint",
         severity="warning",
-        summary=f"it goes on from {path}, which is whole; passed over: {_named(broken)}",
+        summary=f"it goes on from {path}, which is whole; passed over: {files.named(broken)}",
         hint="What was trained after that checkpoint is trained again.",
     )
-
-
-def _named(broken: Sequence[tuple[Path, str]]) -> str:
-    return "; ".join(f"{path.name}: {reason}" for path, reason in broken)

@@ -131,20 +131,9 @@ def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, 
 
 
 def _choose(wanted: str, checkpoints: Path) -> str:
-    if wanted not in ("auto", "none"):
-        return str(files.find(Path(wanted), prefer="last"))
-    if wanted == "none":
-        if files.all_in(checkpoints):
-            msg = f"{checkpoints} holds the checkpoints of an earlier run"
-            hint = "--resume auto goes on with it; another --out-dir begins anew"
-            raise TrainerError(msg, hint)
-        return ""
-    path, broken = files.newest_valid(checkpoints)
+    path, broken = files.choose(wanted, checkpoints)
     for one, reason in broken:
         log.warning("the checkpoint %s is not used: %s", one, reason)
-    if broken and path is None:
-        msg = f"none of the checkpoints in {checkpoints} is whole"
-        raise TrainerError(msg, "move them away to begin at step 0")
     return str(path.resolve()) if path else ""
 
 

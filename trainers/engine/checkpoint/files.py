@@ -10,14 +10,14 @@ import os
 import re
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import UNFINISHED, atomic, discard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
 MANIFEST = "checkpoint.json"
 _STEP = re.compile(r"step-(\d{8,})")
@@ -88,6 +88,36 @@ def find(path: Path, prefer: str = "best") -> Path:
         msg = f"there is no whole checkpoint in {folder}{why}"
         raise TrainerError(msg)
     return newest
+
+
+def choose(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """What ``--resume WANTED`` goes on from, and the later ones that are broken, with reasons.
+
+    ``wanted`` is a path, or ``auto``: the last whole one in ``folder``, or ``none``. Raises
+    TrainerError if a run would begin over another one's checkpoints, or there is no whole one.
+    """
+    if wanted == "none":
+        if all_in(folder):
+            msg = f"{folder} holds the checkpoints of an earlier run"
+            hint = "`--resume auto` goes on with it; another `--out-dir` begins a new run"
+            raise TrainerError(msg, hint)
+        return None, []
+    if wanted == "auto":
+        path, broken = newest_valid(folder)
+        if broken and path is None:
+            msg = f"none of the checkpoints in {folder} is whole: {named(broken)}"
+            raise TrainerError(msg, "move them away to begin at step 0")
+        return path, broken
+    path = find(Path(wanted), prefer="last")
+    if path == Path(wanted).resolve():  # who named one meant that one
+        return path, []
+    later = [one for one in all_in(path.parent) if step_of(one) > step_of(path)]
+    return path, [(one, reason) for one in later if (reason := validate(one))]
+
+
+def named(broken: Sequence[tuple[Path, str]]) -> str:
+    """Broken checkpoints with reasons, in words."""
+    return "; ".join(f"{path.name}: {reason}" for path, reason in broken)
 
 
 def describe(path: Path) -> dict[str, Any]:
