@@ -32,8 +32,8 @@ from trainers.engine.loop import fit
 from trainers.engine.memory.rehearsal import Question, need
 from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
 from trainers.engine.outputs import open_outputs
+from trainers.engine.statistics import Statistics
 from trainers.motion.smplh import smplh_skeleton
-from trainers.rvq.clips.statistics import Statistics
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
 from trainers.rvq.estimate import Shapes, rehearsal
@@ -104,7 +104,7 @@ def steps(config: Config, shapes: Shapes, device: torch.device, folder: Path) ->
     """Three steps of the loop, as `train` takes them."""
     world = World(rank=0, local_rank=0, world_size=1, device=device)
     flat = np.zeros(shapes.features(config.dataset), dtype=np.float32)
-    statistics = Statistics(mean=flat, std=flat + 1, mean_pose=flat)
+    statistics = Statistics(mean=flat, std=flat + 1, baseline=flat)
     model = build_model(config, statistics).to(device)
     loss = build_loss(config.loss, model, shapes).to(device)
     optimizer = build_optimizer(model, config.optim, samples_per_step=1)

@@ -46,8 +46,8 @@ from torch import Tensor, nn
 from trainers.engine.batches import item_seeds
 from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
+from trainers.engine.statistics import Statistics
 from trainers.rvq import train as training
-from trainers.rvq.clips.statistics import Statistics
 from trainers.rvq.config import PRESETS, Config, ModelConfig, QuantizerConfig
 from trainers.rvq.data import MotionBatch, MotionData, as_they_are, open_data, statistics_of
 from trainers.rvq.losses import build_loss
@@ -131,7 +131,7 @@ def run(name: str, seed: int, data: str, steps: int) -> dict[str, Any]:
 def figures(config: Config, model: RVQVAE) -> dict[str, Any]:
     """Errors of the validation clips, and which codes occur where."""
     train, val = open_data(config.dataset, "train"), open_data(as_they_are(config.dataset), "val")
-    mean_pose = torch.from_numpy(statistics_of(train, config.dataset).mean_pose)
+    mean_pose = torch.from_numpy(statistics_of(train, config.dataset).baseline)
     found = score(model, val, build_loss(config.loss, model, train), mean_pose, ALONE)
     used = {
         "windows": usage(model, windows(train, config.run.seed)),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from trainers.engine.check import Finding, checkpoint, main, refused
 from trainers.engine.errors import TrainerError
+from trainers.engine.statistics import read_statistics
 from trainers.motion.skeleton import load_skeleton
 from trainers.rvq.clips.listing import POSE, SKELETON, list_clips, pose_head, validation_split
-from trainers.rvq.clips.statistics import read_statistics
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.windows.cache_file import CacheError, check_writable
 from trainers.rvq.windows.for_training import cache_path, usable

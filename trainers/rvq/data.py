@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers.engine.statistics import Moments, Statistics, read_statistics
 from trainers.motion.rotations import choose_rotation, from_axis_angle
 from trainers.rvq.augment import augmentation, check_turn
 from trainers.rvq.clips.clips import Clips, check_finite, open_clips
 from trainers.rvq.clips.listing import validation_split
-from trainers.rvq.clips.statistics import Statistics, read_statistics
 from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.windows.for_training import windows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from trainers.motion.skeleton import Skeleton
@@ -160,28 +162,26 @@ class MotionData:
 
     def statistics(self, floor: float) -> Statistics:
         """Mean and deviation over all frames, of the varied clips where `load` varies them."""
-        total = square = 0.0
-        count = 0
-        for clip, length in enumerate(self.source.lengths):
-            own = self.features(clip, 0, int(length))
-            for varied in [own] if self.augmentation is None else self.augmentation.every(own):
-                total = total + varied.sum(axis=0, dtype=np.float64)
-                square = square + np.square(varied, dtype=np.float64).sum(axis=0)
-                count += len(own)
-        mean = np.asarray(total) / count
-        std = np.sqrt(np.maximum(np.asarray(square) / count - mean**2, 0))
+        moments = Moments()
+        for clip in self._whole_clips():
+            for varied in [clip] if self.augmentation is None else self.augmentation.every(clip):
+                moments.add(varied)
+        mean = moments.mean.astype(np.float32)
         return Statistics(
-            mean=mean.astype(np.float32),
-            std=np.maximum(std, floor).astype(np.float32),
-            mean_pose=mean.astype(np.float32) if self.augmentation is None else self.mean_pose(),
+            mean=mean,
+            std=np.maximum(moments.std, floor).astype(np.float32),
+            baseline=mean if self.augmentation is None else self.mean_pose(),
         )
 
     def mean_pose(self) -> NDArray[np.float32]:
-        """Mean over all frames of the clips as they are."""
-        lengths = self.source.lengths
-        clips = (self.features(clip, 0, int(length)) for clip, length in enumerate(lengths))
-        total: Any = sum(clip.sum(axis=0, dtype=np.float64) for clip in clips)
-        return np.asarray(total / lengths.sum(), dtype=np.float32)
+        """Mean (F,) over all frames of the clips as they are."""
+        total = sum(clip.sum(axis=0, dtype=np.float64) for clip in self._whole_clips())
+        return np.asarray(total / self.source.lengths.sum(), dtype=np.float32)
+
+    def _whole_clips(self) -> Iterator[NDArray[np.float32]]:
+        return (
+            self.features(row, 0, int(length)) for row, length in enumerate(self.source.lengths)
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return what a run records of its data."""
@@ -212,7 +212,7 @@ def statistics_of(data: MotionData, config: DatasetConfig) -> Statistics:
     if config.statistics is None:
         return data.statistics(config.std_floor)
     mean, std = read_statistics(config.statistics, data.width, config.std_floor)
-    return Statistics(mean=mean, std=std, mean_pose=data.mean_pose())
+    return Statistics(mean=mean, std=std, baseline=data.mean_pose())
 
 
 def _batch(found: list[NDArray[np.float32]], length: int) -> MotionBatch:

@@ -20,11 +20,11 @@ from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
 from trainers.engine.errors import run_main
 from trainers.engine.memory.rehearsal import Question, StepSpec, answer, question
+from trainers.engine.statistics import Statistics
 from trainers.motion.rotations import choose_rotation, values_per_joint
 from trainers.motion.skeleton import FPS
 from trainers.motion.smplh import smplh_skeleton
 from trainers.rvq.clips.clips import open_clips
-from trainers.rvq.clips.statistics import Statistics
 from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
@@ -179,7 +179,7 @@ def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> 
     """Build what `train` builds."""
     features = shapes.features(config.dataset)
     flat = np.zeros(features, dtype=np.float32)
-    model = build_model(config, Statistics(mean=flat, std=flat + 1, mean_pose=flat))
+    model = build_model(config, Statistics(mean=flat, std=flat + 1, baseline=flat))
     loss = build_loss(config.loss, model, shapes.skeleton)
 
     def losses(model: nn.Module, batch: MotionBatch) -> dict[str, Tensor]:

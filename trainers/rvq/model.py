@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from trainers.rvq.quantizer import Quantized, ResidualQuantizer
 
 if TYPE_CHECKING:
-    from trainers.rvq.clips.statistics import Statistics
+    from trainers.engine.statistics import Statistics
     from trainers.rvq.config import Config, ModelConfig, QuantizerConfig
 
 STRIDE = 2  # of every down- and upsampling

@@ -72,7 +72,7 @@ def train(config: Config) -> int:
             ema=build_ema(model, config.optim),
         )
         hop = model.hop
-        mean_pose = torch.from_numpy(statistics.mean_pose).to(world.device)
+        mean_pose = torch.from_numpy(statistics.baseline).to(world.device)
         log.info("%s", _in_words(about["train"], model))
         checkpoint.resume(state, config.run.resume, outputs, world)
 

@@ -89,7 +89,7 @@ def load(path: Path) -> Trained:
 def _mean_pose(saved: Path) -> torch.Tensor:
     try:
         statistics = json.loads(saved.read_text(encoding="utf-8"))
-        return torch.tensor(statistics["mean_pose"], dtype=torch.float32)
+        return torch.tensor(statistics["baseline"], dtype=torch.float32)
     except (OSError, *MALFORMED) as error:
         raise TrainerError(
             f"{saved} cannot be used ({type(error).__name__})", "it lies in the run's folder"

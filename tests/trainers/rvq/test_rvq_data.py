@@ -225,7 +225,7 @@ def test_statistics_are_those_of_all_frames(root):
 
     np.testing.assert_allclose(found.mean, everything.mean(0), atol=1e-6)
     np.testing.assert_allclose(found.std, np.maximum(everything.std(0), 0.05), atol=1e-6)
-    np.testing.assert_allclose(found.mean_pose, found.mean)
+    np.testing.assert_allclose(found.baseline, found.mean)
 
 
 def test_statistics_of_mirrored_data_are_symmetric(root):

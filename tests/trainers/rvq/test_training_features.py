@@ -18,8 +18,8 @@ from torch import nn
 
 from trainers.engine.config.config import resolve
 from trainers.engine.optim import lr_factor
+from trainers.engine.statistics import Statistics
 from trainers.rvq import train as training
-from trainers.rvq.clips.statistics import Statistics
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionData, open_data
 from trainers.rvq.losses import MotionLoss
@@ -27,7 +27,7 @@ from trainers.rvq.model import build_model
 from trainers.rvq.train import train
 
 FLAT = np.zeros(42, dtype=np.float32)
-STATISTICS = Statistics(mean=FLAT, std=FLAT + 1, mean_pose=FLAT)
+STATISTICS = Statistics(mean=FLAT, std=FLAT + 1, baseline=FLAT)
 GUIDE = "--max_samples 10 --total_iter 10 --batch_size 2 --window_size 64 --window_stride 20"
 SMALL = "--width 32 --code_dim 16 --nb_code 64"
 

@@ -11,8 +11,8 @@ from motion_data import small_config, write_data
 
 from trainers.engine.config.config import resolve
 from trainers.engine.errors import TrainerError
+from trainers.engine.statistics import read_statistics
 from trainers.rvq.check import check
-from trainers.rvq.clips.statistics import read_statistics
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import open_data
 from trainers.rvq.train import train
@@ -33,7 +33,7 @@ def _pair(tmp_path):
 def test_a_pair_of_arrays_or_a_json_is_read(pair, tmp_path):
     """Either file names the pair; a run's own statistics.json will do."""
     again = tmp_path / "statistics.json"
-    again.write_text(json.dumps({"mean": [0.5] * 6, "std": [2.0] * 6, "mean_pose": [1.0] * 6}))
+    again.write_text(json.dumps({"mean": [0.5] * 6, "std": [2.0] * 6, "baseline": [1.0] * 6}))
     for path in (pair(6), tmp_path / "seamless_smplh_std.npy", again):
         mean, std = read_statistics(path, 6, 0.01)
         np.testing.assert_array_equal(mean, np.full(6, 0.5, np.float32))
@@ -97,7 +97,7 @@ def test_training_normalises_by_them(pair, tmp_path):
     saved = json.loads((tmp_path / "run" / "statistics.json").read_text())
     assert saved["std"] == [2.0] * 42
     plain = open_data(config.dataset, "train")
-    np.testing.assert_array_equal(saved["mean_pose"], plain.statistics(0.01).mean.tolist())
+    np.testing.assert_array_equal(saved["baseline"], plain.statistics(0.01).mean.tolist())
 
 
 def test_the_check_tells_before_training(pair, tmp_path):

@@ -1,9 +1,12 @@
-"""What features are normalised by: computed by `data.py`, or read from a file (numpy, no torch)."""
+"""Mean and deviation of features: computed in one pass, or read from a file (numpy, no torch).
+
+Shapes: T rows (frames), F features.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,25 +16,66 @@ from trainers.engine.errors import MALFORMED, TrainerError
 from trainers.engine.files import reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-MOST = 100_000  # features
+MAX_FEATURES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Mean and deviation of each feature over the training split, as float32 (F,)."""
+    """What features are normalised by, as float32 (F,)."""
 
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
-    mean_pose: NDArray[np.float32]
-    """The mean of the clips as they are; `mean` is that of the clips as they are varied."""
+    baseline: NDArray[np.float32]
+    """The mean of the samples as they are, which a model must beat; `mean` is that of the samples
+    as training augments them."""
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return what statistics.json holds."""
-        return {name: getattr(self, name).tolist() for name in ("mean", "std", "mean_pose")}
+        return {part.name: getattr(self, part.name).tolist() for part in fields(self)}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Statistics:
+        """Return what `to_dict` saved; one of `MALFORMED` is raised if it is something else."""
+        parts = {name: np.asarray(saved[name], dtype=np.float32) for name in _NAMES}
+        if len({part.shape for part in parts.values()}) > 1 or parts["mean"].ndim != 1:
+            raise ValueError("statistics of different numbers of features")
+        return cls(**parts)
+
+
+_NAMES = tuple(part.name for part in fields(Statistics))
+
+
+@dataclass(slots=True)
+class Moments:
+    """Sums over rows, from which mean and deviation follow."""
+
+    count: int = 0
+    total: Any = 0.0
+    """(F,) float64."""
+    squares: Any = 0.0
+    """(F,) float64."""
+
+    def add(self, rows: NDArray[np.floating[Any]]) -> None:
+        """Add rows (T, F)."""
+        self.count += len(rows)
+        self.total = self.total + rows.sum(axis=0, dtype=np.float64)
+        self.squares = self.squares + np.square(rows, dtype=np.float64).sum(axis=0)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(F,)."""
+        return np.asarray(self.total / self.count)
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """(F,)."""
+        variance = np.asarray(self.squares / self.count) - self.mean**2
+        return np.sqrt(np.maximum(variance, 0))
 
 
 def read_statistics(
@@ -39,8 +83,10 @@ def read_statistics(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Read mean and deviation: a run's statistics.json, or X_mean.npy with X_std.npy beside it.
 
+    Deviations below `floor` are raised to it.
+
     Raises:
-        TrainerError: where they cannot be read, or are not of that many features.
+        TrainerError: if they cannot be read, or are not of that many features.
     """
     values = _from_json(path) if path.suffix.lower() == ".json" else _from_pair(path)
     for name, array in values.items():
@@ -48,7 +94,7 @@ def read_statistics(
             shape = f"shape {array.shape}" if array.ndim != 1 else f"{len(array)} values"
             raise TrainerError(
                 f"{path}: the {name} has {shape}, the data has {features} features a frame",
-                "give statistics of the same joints and --rotation, or leave --statistics out: "
+                "give statistics of the same features, or leave --statistics out: "
                 "they are computed from the training split then",
             )
         if not np.isfinite(array).all():
@@ -67,7 +113,7 @@ def _from_json(path: Path) -> dict[str, NDArray[Any]]:
         raise TrainerError(f"{path} cannot be read: {reason(error)}") from None
     except MALFORMED:
         raise TrainerError(
-            f"{path} holds no statistics", 'a JSON object with lists "mean" and "std" is wanted'
+            f"{path} holds no statistics", 'it must be a JSON object with lists "mean" and "std"'
         ) from None
 
 
@@ -76,7 +122,7 @@ def _from_pair(path: Path) -> dict[str, NDArray[Any]]:
     if path.suffix != ".npy" or ("mean" not in stem and "std" not in stem):
         raise TrainerError(
             f"{path} cannot be used as statistics",
-            "a .json is wanted, or X_mean.npy with X_std.npy beside it",
+            "give a .json, or X_mean.npy with X_std.npy beside it",
         )
     pair = {name: path.with_name(_named(stem, name)) for name in ("mean", "std")}
     return {name: _vector(one) for name, one in pair.items()}
@@ -92,8 +138,8 @@ def _named(stem: str, name: str) -> str:
 def _vector(path: Path) -> NDArray[Any]:
     try:
         head = npy.read_head(str(path))
-        if head.nbytes > 8 * MOST:
-            raise TrainerError(f"{path} holds {head.shape} values, a vector is wanted")
+        if head.nbytes > 8 * MAX_FEATURES:
+            raise TrainerError(f"{path} holds {head.shape} values, but it must be a vector")
         values: NDArray[Any] = np.load(path, allow_pickle=False)
         return values.squeeze()
     except npy.ArrayError as error:

@@ -1,0 +1,60 @@
+"""Statistics in one pass, and as a dictionary that gives them back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from trainers.engine.errors import MALFORMED
+from trainers.engine.statistics import Moments, Statistics
+
+
+def test_moments_in_parts_are_those_of_the_whole() -> None:
+    """However rows are dealt out, mean and deviation are NumPy's own."""
+    rows = np.random.default_rng(0).normal(3, 2, (500, 4)).astype(np.float32)
+    moments = Moments()
+
+    for part in np.split(rows, [1, 40, 333]):
+        moments.add(part)
+
+    assert moments.count == 500
+    np.testing.assert_allclose(moments.mean, rows.mean(axis=0, dtype=np.float64))
+    np.testing.assert_allclose(moments.std, rows.std(axis=0, dtype=np.float64))
+
+
+def test_constant_features_have_no_deviation() -> None:
+    """Rounding must not give the root of a number below zero."""
+    moments = Moments()
+    moments.add(np.full((1000, 2), 0.1, dtype=np.float32))
+
+    assert moments.std.max() < 1e-6
+
+
+def test_a_dictionary_gives_the_statistics_back() -> None:
+    """Through JSON, to the last bit."""
+    parts = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    given = Statistics(mean=parts[0], std=parts[1], baseline=parts[2])
+
+    again = Statistics.from_dict(json.loads(json.dumps(given.to_dict())))
+
+    for name in ("mean", "std", "baseline"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(given, name))
+        assert getattr(again, name).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {},
+        {"mean": [1], "std": [1]},
+        {"mean": [1], "std": [1, 2], "baseline": [1]},
+        [],
+        {"mean": "x"},
+    ],
+)
+def test_what_is_not_statistics_is_refused(saved: object) -> None:
+    """As any malformed file is."""
+    with pytest.raises(MALFORMED):
+        Statistics.from_dict(saved)
