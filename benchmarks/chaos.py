@@ -29,7 +29,7 @@ from chaos_schedule import Strike, schedule, steps_for
 
 from gpuops.core.drill import FAULTS, known
 from gpuops.drill.drill import Scene, Yard, undisturbed
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import events, records
 
 
 def disturbed(yard: Yard, name: str, strikes: Sequence[Strike], weights: Sequence[str]) -> Account:
@@ -44,10 +44,10 @@ def disturbed(yard: Yard, name: str, strikes: Sequence[Strike], weights: Sequenc
             marks={word: mark for word, mark in marks.items() if mark is not None},
             begun=[
                 attempt.number
-                for attempt in (run_dir.attempts(root) if root is not None else ())
+                for attempt in (records.attempts(root) if root is not None else ())
                 if attempt.started_at is not None
             ],
-            events=run_dir.events(root) if root is not None else (),
+            events=events.read(root) if root is not None else (),
             steps=scene.steps(),
         )
         wrong = [person.lost, *(typed.wrong for typed in person.typed)]

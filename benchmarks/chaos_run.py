@@ -19,10 +19,11 @@ from pathlib import Path
 from chaos_schedule import Strike
 
 from gpuops.core.drill import RANKS
+from gpuops.core.run import paths
 from gpuops.drill.drill import POLL_S, Scene, end, steal
 from gpuops.errors import ExitCode
 from gpuops.system.processes.process import Job
-from gpuops.system.runs import run_dir, supervisor_lock
+from gpuops.system.runs import events, records, supervisor_lock
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "segv": signal.SIGSEGV}
 STUCK_S = 180.0
@@ -113,12 +114,12 @@ class Person:
                 return mark is not None and any(
                     event["event"] in {"restart", "replan", "giveup"}
                     and event["time"] >= mark["time"]
-                    for event in run_dir.events(self._root)
+                    for event in events.read(self._root)
                 )
 
     def _commit(self, strike: Strike, attempt: int, port: int) -> None:
         """Strike; where there is nobody to be struck yet, later."""
-        name, job = strike.fault.name, Job(self._root / "state" / f"attempt-{attempt}")
+        name, job = strike.fault.name, Job(self._root / paths.state(attempt))
         if name == "supervisor":
             if self._child is not None and supervisor_lock.of(self._root) is not None:
                 self._scene.happens(strike.word, attempt)
@@ -175,19 +176,19 @@ class Person:
 
     @property
     def _lives(self) -> bool:
-        attempts = run_dir.attempts(self._scene.root) if self._scene.root is not None else ()
+        attempts = records.attempts(self._scene.root) if self._scene.root is not None else ()
         return bool(attempts) and attempts[-1].alive
 
     @property
     def _finished(self) -> bool:
-        record = run_dir.load(self._scene.root) if self._scene.root is not None else None
+        record = records.load(self._scene.root) if self._scene.root is not None else None
         finished = record is not None and record.status == "finished"
         return finished and len(self._scene.weights()) == RANKS
 
     @property
     def _may_give_up(self) -> bool:
         """Whether something has struck the newest attempt that no restart mends."""
-        attempt = f"attempt-{run_dir.attempts(self._root)[-1].number}"
+        attempt = f"{paths.ATTEMPT}{records.attempts(self._root)[-1].number}"
         marks = [
             self._scene.happened(strike.word)
             for strike in self._strikes

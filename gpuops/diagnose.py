@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from gpuops import heartbeat
+from gpuops import heartbeat, reaper
 from gpuops.core.diagnosis import diagnosis as diagnoses
 from gpuops.core.diagnosis import gpu_loss, power
 from gpuops.core.diagnosis import nccl_ras as ras
@@ -22,6 +22,7 @@ from gpuops.core.hang.detector import Hung, Suspect
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.machine.device import Device, Xid
 from gpuops.core.machine.oom_kills import OomKills
+from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.gpus import nvml
@@ -31,7 +32,7 @@ from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
 from gpuops.system.processes import nccl_ras, stacks, vitals
 from gpuops.system.processes.identity import Identity, agent_identity
 from gpuops.system.processes.process import Job
-from gpuops.system.runs import run_dir, telemetry
+from gpuops.system.runs import events, rank_logs, telemetry
 
 BETWEEN_S = 1.0
 DUMP_S = 5.0
@@ -61,7 +62,7 @@ def examine(
     since_s = time.time() - (LATELY_S if idle_s is None else idle_s + FORE_S)
     with ThreadPoolExecutor() as side:
         devices, report = side.submit(_gpus, plan, since_s), side.submit(_nccl, plan, ranks)
-        attribution = _attribution(ranks, Path(plan.state_dir, "beats"), logs)
+        attribution = _attribution(ranks, Path(plan.run_dir, paths.beats(plan.attempt)), logs)
         drawn = power.told(devices.result(), _usual_w(plan, time.time() - (idle_s or 0.0)))
         attribution = ras.weigh(attribution, report.result(), pids)
         found = diagnoses.of_hang(attribution, gpus, (*evidence, *drawn))
@@ -98,10 +99,10 @@ def why_gone(plan: LaunchPlan, returncode: int, evidence: Diagnosis) -> Diagnosi
 
 def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
     root = Path(plan.run_dir)
-    agent = files.tail(Path(plan.log_dir, "agent.log"))
+    agent = files.tail(Path(plan.run_dir, paths.agent_log(plan.attempt)))
     said = {
-        rank: files.tail(run_dir.rank_log(root, plan.attempt, rank, "stderr"))
-        for rank in run_dir.ranks_with_logs(root, plan.attempt)
+        rank: files.tail(root / paths.rank_log(plan.attempt, rank, "stderr"))
+        for rank in rank_logs.ranks(root, plan.attempt)
     }
     ended = ends(agent, said, dict(enumerate(plan.gpu_indices)))
     torchrun = agent_identity(Path(plan.state_dir))
@@ -120,24 +121,23 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
 
 def newest(root: Path) -> Diagnosis | None:
     """What was last found out about a run."""
-    for event in reversed(run_dir.events(root)):
-        name = f"attempt-{event.get('attempt')}-{event.get('what')}.json"
+    for event in reversed(events.read(root)):
         if event.get("event") == "diagnosis":
-            return diagnoses.from_json(files.read_json(root / "diagnosis" / name) or {})
+            path = root / paths.diagnosis(event.get("attempt"), event.get("what"))
+            return diagnoses.from_json(files.read_json(path) or {})
     return None
 
 
 def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
     """As JSON and as a page; a disk that is full must not keep a hung job from being ended."""
-    folder = Path(plan.run_dir, "diagnosis")
-    name = f"attempt-{plan.attempt}-{what}"
+    path = Path(plan.run_dir, paths.diagnosis(plan.attempt, what))
     try:
-        folder.mkdir(exist_ok=True)
-        files.write_json(folder / f"{name}.json", diagnoses.to_json(found))
-        files.write_text(folder / f"{name}.md", diagnoses.page(found))
+        path.parent.mkdir(exist_ok=True)
+        files.write_json(path, diagnoses.to_json(found))
+        files.write_text(path.with_suffix(".md"), diagnoses.page(found))
     except (OSError, GpuopsError):
         pass
-    run_dir.record(
+    events.record(
         Path(plan.run_dir),
         "diagnosis",
         attempt=plan.attempt,
@@ -216,12 +216,12 @@ def _began_s(plan: LaunchPlan) -> float:
 
 def _ended_s(plan: LaunchPlan) -> float:
     """When the attempt ended: what its GPUs suffer later is another's."""
-    ended_s = (files.read_json(Path(plan.state_dir, "exit.json")) or {}).get("ended_at")
+    ended_s = (files.read_json(Path(plan.state_dir, reaper.EXIT)) or {}).get("ended_at")
     return ended_s if isinstance(ended_s, (int, float)) else time.time()
 
 
 def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:
-    told = run_dir.events(Path(plan.run_dir))
+    told = events.read(Path(plan.run_dir))
     wanted = ("attempt_started", plan.attempt)
     return next((e for e in reversed(told) if (e.get("event"), e.get("attempt")) == wanted), {})
 
@@ -229,4 +229,4 @@ def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:
 def _stderr_logs(plan: LaunchPlan) -> dict[int, Path]:
     root = Path(plan.run_dir)
     ranks = range(plan.nproc_per_node)
-    return {rank: run_dir.rank_log(root, plan.attempt, rank, "stderr") for rank in ranks}
+    return {rank: root / paths.rank_log(plan.attempt, rank, "stderr") for rank in ranks}

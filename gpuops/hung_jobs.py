@@ -18,12 +18,13 @@ from gpuops.core.hang.detector import Blind, HangPolicy, Healthy, Hung, Suspect,
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.hung_jobs import Ruling, rule, unreleased
 from gpuops.core.monitor.jobs import Process, TrainingJob
+from gpuops.core.run import paths
 from gpuops.diagnose import diagnose_processes
 from gpuops.errors import GpuopsError
 from gpuops.heartbeat import Beat
 from gpuops.system.processes import jobs, vitals
 from gpuops.system.processes.identity import Identity
-from gpuops.system.runs import plan_file, run_dir, supervisor_lock
+from gpuops.system.runs import events, plan_file, supervisor_lock
 
 WATCH_S = 6.0
 LOOK_S = 0.5
@@ -109,15 +110,18 @@ class _Watched:
     def __init__(self, job: TrainingJob) -> None:
         self._job = job
         self._ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
-        self._beat_dir = _attempt_dir(job, "state") / "beats" if job.run_dir else None
+        self._beat_dir = _beat_dir(job)
         self._first = self._beats = self._heard()
         # What a beat says of the time before we came, counts: a job may hang since yesterday.
         oldest_s = min((beat.monotonic_s for beat in self._beats), default=None)
         self._watch = detector.HangState(most_s=float("inf"), looked_s=oldest_s)
         self._began_s = self._looked_s = time.monotonic()
+        self._logs: vitals.FolderSize | None = None
 
     def __enter__(self) -> _Watched:
-        self._logs = vitals.FolderSize(_attempt_dir(self._job, "logs")) if self._beat_dir else None
+        job = self._job
+        if job.run_dir is not None and job.attempt is not None:
+            self._logs = vitals.FolderSize(Path(job.run_dir, paths.logs(job.attempt)))
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -197,8 +201,11 @@ def _case(job: TrainingJob, verdict: Verdict | None = None, found: Diagnosis | N
     )
 
 
-def _attempt_dir(job: TrainingJob, folder: str) -> Path:
-    return Path(job.run_dir or "", folder, f"attempt-{job.attempt}")
+def _beat_dir(job: TrainingJob) -> Path | None:
+    """The folder of its heartbeats, if gpuops launched it."""
+    if job.run_dir is None or job.attempt is None:
+        return None
+    return Path(job.run_dir, paths.beats(job.attempt))
 
 
 def _gpus(job: TrainingJob) -> dict[int, int]:
@@ -208,9 +215,10 @@ def _gpus(job: TrainingJob) -> dict[int, int]:
 
 def _moves(case: Case) -> bool:
     """Whether one of those that stood still has beaten since: a person took time to answer."""
-    if not isinstance(case.verdict, (Suspect, Hung)) or not case.ruling.job.run_dir:
+    beat_dir = _beat_dir(case.ruling.job)
+    if not isinstance(case.verdict, (Suspect, Hung)) or beat_dir is None:
         return False
-    beats = heartbeat.read_all(_attempt_dir(case.ruling.job, "state") / "beats")
+    beats = heartbeat.read_all(beat_dir)
     ranks = case.verdict.ranks
     return any(beat.rank in ranks and beat.monotonic_s > case.heard_s for beat in beats)
 
@@ -221,7 +229,7 @@ def _record(case: Case) -> None:
     if job.run_dir is not None:
         pids = [process.pid for process in case.ruling.stop]
         why = "; ".join(case.ruling.evidence)
-        run_dir.record(Path(job.run_dir), "kill_hung", attempt=job.attempt, pids=pids, why=why)
+        events.record(Path(job.run_dir), "kill_hung", attempt=job.attempt, pids=pids, why=why)
 
 
 def _unreleased(ended: Sequence[Process], see: Callable[[], GpuInventory]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PROCESS, EXIT = "process.json", "exit.json"  # in the folder of the attempt's state
 NOT_FOUND = 127  # as a shell says it
 ORPHAN_GRACE_S = 5.0
 
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
         "started_at": time.time(),
     }
     try:
-        write_json(state / "process.json", record)
+        write_json(state / PROCESS, record)
     except OSError as error:  # nobody could ever find it: better no job than a lost one
         print(f"{state} cannot be written: {error.strerror}", file=sys.stderr)
         _send(agent.pid, signal.SIGTERM)
@@ -75,7 +76,7 @@ def _leave(state: Path, returncode: int, orphans: int) -> None:
     """Leave the exit record; where the disk is full, the exit status has to do."""
     with contextlib.suppress(OSError):
         write_json(
-            state / "exit.json",
+            state / EXIT,
             {"returncode": returncode, "ended_at": time.time(), "orphans_ended": orphans},
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import time
 from collections.abc import Mapping
@@ -13,14 +12,14 @@ from typing import Any
 from gpuops.core.diagnosis import diagnosis as diagnoses
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.report.report import Report, report
+from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files
-from gpuops.system.runs import run_dir, telemetry
+from gpuops.system.runs import events, records, telemetry
 
 SECRET = {"profile_environment", "on_hang", "on_exit"}
 HIDDEN = "(not shown here: it may hold secrets)"
 MOST_CHARACTERS = 60_000
-DIAGNOSIS = re.compile(r"attempt-(\d{1,9})-(\w+)\.json")
 
 
 def read(root: Path) -> Report:
@@ -29,30 +28,29 @@ def read(root: Path) -> Report:
     Raises:
         GpuopsError: it is no run's folder (any more).
     """
-    run = run_dir.load(root)
+    run = records.load(root)
     if run is None:
         raise GpuopsError(f"{root} is no run folder any more.")
-    events = run_dir.events(root)
     return report(
         run=run,
-        command=_command(files.read_json(root / "plan.json") or {}),
-        events=events,
+        command=_command(files.read_json(root / paths.PLAN) or {}),
+        events=events.read(root),
         recording=telemetry.read(root),
-        figures=run_dir.json_lines(root / "metrics.jsonl"),
-        diagnoses=_diagnoses(root / "diagnosis"),
+        figures=files.read_json_lines(root / paths.METRICS),
+        diagnoses=_diagnoses(root / paths.DIAGNOSES),
         configuration=_configuration(root),
-        environment=files.read_json(root / "environment.json") or {},
+        environment=files.read_json(root / paths.ENVIRONMENT) or {},
         now_s=time.time(),
     )
 
 
 def _configuration(root: Path) -> dict[str, str]:
     """Settings and plan, without what may be secret: a page is sent to others."""
-    plan = files.read_json(root / "plan.json")
-    shown = {"config_used.yaml": _text(root / "config_used.yaml")}
+    plan = files.read_json(root / paths.PLAN)
+    shown = {paths.CONFIGURATION: _text(root / paths.CONFIGURATION)}
     if plan is not None:
         told = {name: HIDDEN if name in SECRET and plan[name] else plan[name] for name in plan}
-        shown["plan.json"] = json.dumps(told, indent=2, ensure_ascii=False)
+        shown[paths.PLAN] = json.dumps(told, indent=2, ensure_ascii=False)
     return {name: text for name, text in shown.items() if text is not None}
 
 
@@ -69,14 +67,14 @@ def _command(plan: Mapping[str, Any]) -> str:
 def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:
     found: dict[tuple[int, str], Diagnosis] = {}
     try:
-        paths = sorted(folder.iterdir())
+        listed = sorted(folder.iterdir())
     except OSError:
         return {}
-    for path in paths:
-        named = DIAGNOSIS.fullmatch(path.name)
+    for path in listed:
+        named = paths.parse_diagnosis(path.name)
         known = diagnoses.from_json(files.read_json(path) or {}) if named else None
         if named and known is not None:
-            found[int(named[1]), named[2]] = known
+            found[named] = known
     return found
 
 

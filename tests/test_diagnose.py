@@ -22,7 +22,7 @@ from gpuops.diagnose import crashed, examine
 from gpuops.system.gpus import nvml
 from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.processes.identity import Identity
-from gpuops.system.runs import run_dir, telemetry
+from gpuops.system.runs import events, run_dir, telemetry
 
 BOX = ["gpu 0-3 model=rtx4090"]
 REPORT = """\
@@ -54,7 +54,7 @@ def _launch(tmp_path):
 
 
 def begun(launch, **fields):
-    run_dir.record(Path(launch.run_dir), "attempt_started", attempt=1, **fields)
+    events.record(Path(launch.run_dir), "attempt_started", attempt=1, **fields)
 
 
 def ended(launch, report=REPORT):

@@ -92,7 +92,7 @@ class Job:
         """The steps that the drill's job has trained."""
         return tuple(
             Step(at_s=line["time"], attempt=line["attempt"], number=line["step"])
-            for line in run_dir.json_lines(self.notes / "steps.jsonl")
+            for line in files.read_json_lines(self.notes / "steps.jsonl")
         )
 
     def noted(self, name: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import events
 
 COLLECTIVE_S = 10
 """After which a collective raises under torchrun alone; gloo and NCCL wait 30 and 10 minutes."""
@@ -82,7 +82,7 @@ class Launcher:
 def events_of(runs: Path) -> list[dict[str, Any]]:
     """What gpuops recorded of the one run of a folder; nothing of what others started."""
     root = next((plan.parent for plan in runs.glob("*/plan.json")), None)
-    return run_dir.events(root) if root is not None else []
+    return events.read(root) if root is not None else []
 
 
 def gpuops(*options: str) -> Launcher:

@@ -16,7 +16,7 @@ from gpuops.launch.prepare import recall
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import POLL_S
 from gpuops.system.processes import process
-from gpuops.system.runs import plan_file, run_dir, supervisor_lock
+from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False)
@@ -28,8 +28,8 @@ def attach(
     runs_dir: output.RunsDir = None,
 ) -> None:
     """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
-    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    attempts = run_dir.attempts(root)
+    root = records.find(run_dir.runs_dir(runs_dir), run)
+    attempts = records.attempts(root)
     watched = supervisor_lock.of(root) is not None
     if not (attempts and attempts[-1].alive) and not watched:
         raise UsageError(
@@ -43,7 +43,7 @@ def attach(
     except KeyboardInterrupt:
         output.note(f"{root.name} goes on: `gpuops stop {root.name}` ends it.")
         return
-    record = run_dir.load(root)
+    record = records.load(root)
     print(f"{root.name} {record.status if record else 'is gone'}")
 
 
@@ -69,7 +69,7 @@ def _follow_attempt(root: Path) -> bool:
             screen.show(observer.shown(state, time.monotonic() - begin, None))
             time.sleep(POLL_S)
     while supervisor_lock.of(root) is not None:
-        if run_dir.next_attempt(root) > plan.attempt + 1:
+        if records.next_attempt(root) > plan.attempt + 1:
             return True
         time.sleep(POLL_S)
     return False

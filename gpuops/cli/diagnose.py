@@ -12,7 +12,7 @@ from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
 from gpuops.diagnose import crashed, diagnose_processes, examine, newest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.system.processes import jobs, process
-from gpuops.system.runs import plan_file, run_dir
+from gpuops.system.runs import events, plan_file, rank_logs, records, run_dir
 from gpuops.ui import diagnoses
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +29,7 @@ def diagnose(
     if what.isascii() and what.isdecimal():
         found = _of_process(int(what))
     else:
-        found = _of_run(run_dir.find(run_dir.runs_dir(runs_dir), what))
+        found = _of_run(records.find(run_dir.runs_dir(runs_dir), what))
     output.answer(to_json(found), lambda: diagnoses.diagnosis(found), as_json=as_json)
     if not found.sure:
         raise typer.Exit(int(ExitCode.FAILED))
@@ -40,10 +40,10 @@ def _of_run(root: Path) -> Diagnosis:
 
     Where nobody watched when it ended, it is found out now.
     """
-    attempts = run_dir.attempts(root)
-    if attempts and attempts[-1].returncode and not run_dir.was_watched(root, attempts[-1].number):
+    attempts = records.attempts(root)
+    if attempts and attempts[-1].returncode and not events.was_watched(root, attempts[-1].number):
         plan = plan_file.load(root)
-        run_dir.link_rank_logs(plan)
+        rank_logs.link(plan)
         return crashed(plan, attempts[-1].returncode)
     if attempts and attempts[-1].alive:
         plan = plan_file.load(root)

@@ -15,7 +15,7 @@ from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
 from gpuops.hung_jobs import WATCH_S, Case, Cleaned, end, examine
 from gpuops.launch.inventory import read_gpus
 from gpuops.system.processes import jobs
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import records, run_dir
 from gpuops.ui import hung_jobs
 
 app = typer.Typer(add_completion=False)
@@ -69,7 +69,7 @@ def _meant(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[Tra
     """The jobs that are meant: a run by its whole name wherever it lies, or as everywhere else."""
     found = jobs.find(read_gpus())
     if run is not None and all(job.run_id != run for job in found):
-        run = str(run_dir.find(run_dir.runs_dir(runs_dir), run))
+        run = str(records.find(run_dir.runs_dir(runs_dir), run))
     return meant(found, run=run, pid=pid)
 
 

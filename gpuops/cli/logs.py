@@ -13,9 +13,10 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import Run
+from gpuops.core.run import paths
 from gpuops.core.units import many
 from gpuops.errors import GpuopsError
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import rank_logs, records, run_dir
 from gpuops.system.tail import Tail
 
 POLL_S = 0.2
@@ -38,8 +39,8 @@ def logs(
     as_json: output.Json = False,
 ) -> None:
     """Show what a rank of a run said: its stdout on stdout, its stderr on stderr."""
-    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    attempts = run_dir.attempts(root)
+    root = records.find(run_dir.runs_dir(runs_dir), run)
+    attempts = records.attempts(root)
     if not attempts:
         raise GpuopsError(f"run {root.name} has not been started yet.")
     number = attempt or attempts[-1].number
@@ -53,7 +54,7 @@ def logs(
     tails = [(Tail(path), stream) for path, stream in paths]
     try:
         while True:
-            alive = follow and any(a.alive for a in run_dir.attempts(root) if a.number == number)
+            alive = follow and any(a.alive for a in records.attempts(root) if a.number == number)
             for tail, stream in tails:
                 for line in tail.lines(flush=not alive):
                     _print(line, stream, rank, as_json=as_json)
@@ -66,13 +67,13 @@ def logs(
 
 def _say_if_silent(root: Path, attempt: int, rank: int, paths: list[Path]) -> None:
     if not any(path.exists() for path in paths):
-        listed = ", ".join(map(str, run_dir.ranks_with_logs(root, attempt))) or "none yet"
+        listed = ", ".join(map(str, rank_logs.ranks(root, attempt))) or "none yet"
         raise GpuopsError(
             f"rank {rank} of run {root.name} has no log.",
             f"Ranks with a log: {listed}; `--agent` shows what torchrun said.",
         )
     if not any(path.exists() and path.stat().st_size for path in paths):
-        said = ", ".join(map(str, run_dir.ranks_with_words(root, attempt))) or "none"
+        said = ", ".join(map(str, rank_logs.ranks_with_output(root, attempt))) or "none"
         output.note(f"nothing was said here; ranks that said something: {said}.")
 
 
@@ -86,8 +87,8 @@ def _print(line: str, stream: TextIO, rank: int, *, as_json: bool) -> None:
 
 def _paths(root: Path, attempt: int, rank: int, *, agent: bool) -> list[tuple[Path, TextIO]]:
     if agent:
-        return [(root / "logs" / f"attempt-{attempt}" / "agent.log", sys.stdout)]
+        return [(root / paths.agent_log(attempt), sys.stdout)]
     return [
-        (run_dir.rank_log(root, attempt, rank, "stdout"), sys.stdout),
-        (run_dir.rank_log(root, attempt, rank, "stderr"), sys.stderr),
+        (root / paths.rank_log(attempt, rank, "stdout"), sys.stdout),
+        (root / paths.rank_log(attempt, rank, "stderr"), sys.stderr),
     ]

@@ -20,7 +20,7 @@ from gpuops.core.monitor import monitor as core
 from gpuops.core.monitor.frame import Frame, Health, JobRow
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.monitor.sampler import Looks, Sampler, ticks
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import records, run_dir
 
 app = typer.Typer(add_completion=False)
 CODES: dict[Health, ExitCode] = {
@@ -60,7 +60,7 @@ def monitor(
         what = "too short" if interval < SHORTEST_S else "no time"
         raise UsageError(f"--interval {interval:g} is {what}.", f"{SHORTEST_S} s is the least.")
     gc.enable()
-    root = run_dir.find(run_dir.runs_dir(runs_dir), run) if run is not None else None
+    root = records.find(run_dir.runs_dir(runs_dir), run) if run is not None else None
     part = _part(gpu, root)
     looks = 1 if once else count
     live = looks is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
@@ -94,7 +94,7 @@ def _code(frame: Frame, root: Path | None) -> int:
     """What the last look comes to; a run that was asked for and does not run is as it ended."""
     if root is None or frame.jobs:
         return int(CODES[frame.health])
-    record = run_dir.load(root)
+    record = records.load(root)
     status = record.status if record is not None else "gone"
     output.note(f"{root.name} does not run: it is {status}.")
     return int(ExitCode.OK if status in {"finished", "stopped"} else ExitCode.FAILED)

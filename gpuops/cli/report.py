@@ -12,7 +12,7 @@ from gpuops.cli.runs import Run
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.report import read
 from gpuops.system import files
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import records, run_dir
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +36,7 @@ def report(
     """Show how a run went: its attempts, what went wrong, its curves, how the GPUs were used."""
     if html is not None and files.exists(html) and not files.is_file(html):
         raise UsageError(f"{html} is no file.", "Name one: `--html report.html`.")
-    found = read(run_dir.find(run_dir.runs_dir(runs_dir), run))
+    found = read(records.find(run_dir.runs_dir(runs_dir), run))
     if html is not None:
         from gpuops.ui.report.page import page  # noqa: PLC0415 - the page alone needs it
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpuops.cli import output
+from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system.runs import run_dir
+from gpuops.system import files
+from gpuops.system.runs import checkpoints, events, records, run_dir
 from gpuops.system.runs.checkpoints import aside, damage
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True, add_
 
 def complete_run(incomplete: str) -> list[str]:
     """The runs that a word may become."""
-    names = [run.run_id for run in run_dir.load_all(run_dir.runs_dir(None))]
+    names = [run.run_id for run in records.load_all(run_dir.runs_dir(None))]
     return [name for name in ["last", *names] if name.startswith(incomplete)]
 
 
@@ -40,31 +42,31 @@ Run = Annotated[
 def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
     """List all runs, the newest first."""
     runs = run_dir.runs_dir(runs_dir)
-    records = run_dir.load_all(runs)
-    if not records and not as_json:
+    found = records.load_all(runs)
+    if not found and not as_json:
         output.comment(f"no runs in {runs} yet; `gpuops launch rvq --profile cpu` makes one.")
         return
-    output.answer(records, lambda: _table(records), as_json=as_json)
+    output.answer(found, lambda: _table(found), as_json=as_json)
 
 
 @app.command()
 def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
     """Show one run: what was launched, what happened, what it left."""
-    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    record = run_dir.load(root)
+    root = records.find(run_dir.runs_dir(runs_dir), run)
+    record = records.load(root)
     if record is None:
         raise GpuopsError(f"{root} is no run folder any more.")
-    events = run_dir.events(root)
-    checkpoints = _checkpoints(root / "checkpoints")
+    happened = events.read(root)
+    listed = _checkpoints(root / paths.CHECKPOINTS)
     figures = _last_figures(root)
     output.answer(
         {
             "run": record,
-            "events": events,
-            "checkpoints": checkpoints,
+            "events": happened,
+            "checkpoints": listed,
             "figures": figures,
         },
-        lambda: _page(record, events, checkpoints, figures),
+        lambda: _page(record, happened, listed, figures),
         as_json=as_json,
     )
 
@@ -73,7 +75,7 @@ def _checkpoints(folder: Path) -> list[tuple[str, str]]:
     """Each with what points to it, and what is wrong with it."""
     return [
         (name, ", ".join(filter(None, (about, _standing(folder / name)))))
-        for name, about in run_dir.checkpoints(folder)
+        for name, about in checkpoints.list_checkpoints(folder)
     ]
 
 
@@ -84,10 +86,10 @@ def _standing(checkpoint: Path) -> str:
     return "left aside" if aside(checkpoint.name) else ""
 
 
-def _table(records: list[RunRecord]) -> RenderableType:
+def _table(found: list[RunRecord]) -> RenderableType:
     from gpuops.ui import runs as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
 
-    return ui.runs(records, time.time())
+    return ui.runs(found, time.time())
 
 
 def _page(
@@ -102,6 +104,6 @@ def _page(
 
 
 def _last_figures(root: Path) -> dict[str, float]:
-    rows: list[dict[str, Any]] = run_dir.json_lines(root / "metrics.jsonl")
+    rows: list[dict[str, Any]] = files.read_json_lines(root / paths.METRICS)
     last: dict[str, Any] = rows[-1] if rows else {}
     return {k: v for k, v in last.items() if isinstance(v, (int, float)) and k != "time"}

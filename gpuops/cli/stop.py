@@ -15,7 +15,7 @@ from gpuops.launch.prepare import recall
 from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.run import run_attempts
 from gpuops.system.processes import process
-from gpuops.system.runs import plan_file, run_dir, supervisor_lock
+from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False)
@@ -29,11 +29,11 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="At once: it does not get to save.")] = False,
 ) -> None:
     """Let a run save and leave, and wait for its end."""
-    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    root = records.find(run_dir.runs_dir(runs_dir), run)
     supervisor = supervisor_lock.of(root)
     if supervisor is not None:
         supervisor_lock.retire([supervisor], now=now)
-    attempts = run_dir.attempts(root)
+    attempts = records.attempts(root)
     alive = bool(attempts) and attempts[-1].alive
     if supervisor is not None and not alive:
         print(f"{root.name} has stopped.")

@@ -14,7 +14,7 @@ from gpuops.launch.prepare import recall
 from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.run import run_attempts
 from gpuops.system.processes import process
-from gpuops.system.runs import plan_file, run_dir, supervisor_lock
+from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False)
@@ -28,8 +28,8 @@ def supervise(
     as_json: output.Json = False,
 ) -> None:
     """Look after a run whose supervisor has gone: with the same policies, to the same end."""
-    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
-    attempts = run_dir.attempts(root)
+    root = records.find(run_dir.runs_dir(runs_dir), run)
+    attempts = records.attempts(root)
     if not (attempts and attempts[-1].alive) and supervisor_lock.of(root) is None:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."

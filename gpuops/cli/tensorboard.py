@@ -11,7 +11,7 @@ import typer
 from gpuops.cli import output
 from gpuops.cli.runs import complete_run
 from gpuops.errors import GpuopsError
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import records, run_dir
 
 app = typer.Typer(add_completion=False)
 
@@ -27,7 +27,7 @@ def tensorboard(
 ) -> None:
     """Open TensorBoard on a run, or on all; other flags (--port, --bind_all) go to it."""
     runs = run_dir.runs_dir(runs_dir)
-    folder = run_dir.find(runs, run) if run is not None else runs
+    folder = records.find(runs, run) if run is not None else runs
     if not any(folder.glob("**/events.out.tfevents.*")):
         raise GpuopsError(
             f"there are no TensorBoard events in {folder}.",

@@ -12,7 +12,7 @@ import typer
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.manifest import Manifest
 from gpuops.errors import UsageError
-from gpuops.system.runs import plan_file, run_dir
+from gpuops.system.runs import plan_file, records, run_dir
 from gpuops.system.trainers import manifests, modules
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -46,7 +46,7 @@ def of_run(
     """
     if run.startswith("-"):
         raise UsageError(f"{run} is no run.", "The run comes first, flags of the trainer follow.")
-    root = run_dir.find(run_dir.runs_dir(runs_dir), run)
+    root = records.find(run_dir.runs_dir(runs_dir), run)
     plan = plan_file.load(root)
     if plan.target.kind != "trainer":
         raise UsageError(

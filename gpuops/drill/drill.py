@@ -18,9 +18,10 @@ from typing import Any
 import psutil
 
 from gpuops.core.drill import RANKS, STEPS, Injection, Seen, Step
+from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files, leases
-from gpuops.system.runs import run_dir, supervisor_lock
+from gpuops.system.runs import events, run_dir, supervisor_lock
 
 WORKER = Path(__file__).with_name("worker.py")
 HANG_TIMEOUT_S = 4.0
@@ -93,12 +94,12 @@ class Scene:
     @property
     def root(self) -> Path | None:
         """The run's folder, once there is a plan in it."""
-        return next((plan.parent for plan in self.runs.glob("*/plan.json")), None)
+        return next((plan.parent for plan in self.runs.glob(f"*/{paths.PLAN}")), None)
 
     @property
     def plan(self) -> dict[str, Any] | None:
         """The plan of its newest attempt."""
-        return files.read_json(self.root / "plan.json") if self.root is not None else None
+        return files.read_json(self.root / paths.PLAN) if self.root is not None else None
 
     def happened(self, fault: str) -> dict[str, Any] | None:
         """When, and in which attempt, a fault happened, if it has."""
@@ -106,7 +107,9 @@ class Scene:
 
     def happens(self, fault: str, attempt: int) -> None:
         """Note a fault that is committed from outside."""
-        files.write_json(self._mark(fault), {"time": time.time(), "attempt": f"attempt-{attempt}"})
+        files.write_json(
+            self._mark(fault), {"time": time.time(), "attempt": f"{paths.ATTEMPT}{attempt}"}
+        )
 
     def _mark(self, fault: str) -> Path:
         return self.notes / f"fault-{fault.replace(':', '-')}.json"
@@ -115,7 +118,7 @@ class Scene:
         """Every step that was trained so far."""
         return tuple(
             Step(at_s=line["time"], attempt=line["attempt"], number=line["step"])
-            for line in run_dir.json_lines(self.notes / "steps.jsonl")
+            for line in files.read_json_lines(self.notes / "steps.jsonl")
         )
 
     def weights(self) -> tuple[str, ...]:
@@ -163,7 +166,7 @@ class Scene:
             resumed=resumed,
             fault_s=fault_s,
             steps=self.steps(),
-            events=run_dir.events(self.root),
+            events=events.read(self.root),
             weights=self.weights(),
             left=tuple(self.left()),
             begun_s=begun_s,

@@ -27,7 +27,7 @@ from gpuops.launch.inventory import others_claims, read_gpus
 from gpuops.launch.request import LaunchOptions, flag, request
 from gpuops.system import leases, profiles
 from gpuops.system.host import host, interpreters
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import checkpoints
 from gpuops.system.trainers import check, manifests, settings
 
 WHAT_IS_FREE = "what-is-free"
@@ -322,5 +322,5 @@ def _checkpoint(ready: Prepared, options: LaunchOptions) -> str | None:
         return "where the script itself goes on"
     if ready.plan.attempt == 1:
         return options.resume
-    kept = run_dir.checkpoints(ready.out_dir / ready.manifest.checkpoints)
+    kept = checkpoints.list_checkpoints(ready.out_dir / ready.manifest.checkpoints)
     return kept[-1][0] if kept else None

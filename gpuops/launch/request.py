@@ -12,9 +12,10 @@ from pathlib import Path
 from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest
+from gpuops.core.run import paths
 from gpuops.errors import UsageError
 from gpuops.system import files
-from gpuops.system.runs import plan_file, run_dir, supervisor_lock
+from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
 from gpuops.system.trainers import manifests, modules
 
 
@@ -101,7 +102,7 @@ def _next_attempt(options: LaunchOptions, root: Path) -> tuple[Manifest | None, 
             f"run {before.run_id} is of {target.name}, not of {options.name}.",
             f"`gpuops launch {target.name} --resume {before.run_id}`.",
         )
-    attempts = run_dir.attempts(root)
+    attempts = records.attempts(root)
     if attempts and attempts[-1].alive:
         raise UsageError(
             f"run {before.run_id} is still running.",
@@ -124,7 +125,7 @@ def _next_attempt(options: LaunchOptions, root: Path) -> tuple[Manifest | None, 
         run_dir=str(root),
         python=python,
         import_path=modules.import_path(python),
-        attempt=run_dir.next_attempt(root),
+        attempt=records.next_attempt(root),
         # As many as it was begun with: what it was shrunk to was one evening's need.
         nproc_per_node=options.nproc_per_node
         or (None if anew else before.ranks_wanted or before.nproc_per_node),
@@ -163,11 +164,11 @@ def _run_to_resume(options: LaunchOptions, runs: Path) -> Path | None:
     if options.resume is None or options.resume in {"auto", "none"}:  # the trainer's own words
         return None
     given = Path(options.resume)
-    if files.is_file(given / "plan.json"):
+    if files.is_file(given / paths.PLAN):
         return given.absolute()
     if files.exists(given):
         return None
-    return run_dir.find(runs, options.resume)
+    return records.find(runs, options.resume)
 
 
 def _own_flags(options: LaunchOptions, manifest: Manifest | None) -> tuple[str, ...]:

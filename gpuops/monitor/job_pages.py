@@ -6,9 +6,10 @@ from pathlib import Path
 
 from gpuops.core.diagnosis.diagnosis import page
 from gpuops.core.monitor.frame import JobRow
+from gpuops.core.run import paths
 from gpuops.diagnose import newest
 from gpuops.system import files
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import rank_logs
 
 NO_FOLDER = "It was not launched by gpuops, so nobody keeps its logs."
 
@@ -19,11 +20,11 @@ def logs(job: JobRow) -> list[str]:
         return [NO_FOLDER]
     root = Path(job.run_dir)
     said = {
-        f"rank {rank}, {stream}": files.tail(run_dir.rank_log(root, job.attempt, rank, stream))
-        for rank in run_dir.ranks_with_words(root, job.attempt)
+        f"rank {rank}, {stream}": files.tail(root / paths.rank_log(job.attempt, rank, stream))
+        for rank in rank_logs.ranks_with_output(root, job.attempt)
         for stream in ("stdout", "stderr")
     }
-    said["torchrun"] = files.tail(root / "logs" / f"attempt-{job.attempt}" / "agent.log")
+    said["torchrun"] = files.tail(root / paths.agent_log(job.attempt))
     lines = [
         line
         for name, text in reversed(said.items())

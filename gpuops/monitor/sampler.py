@@ -22,11 +22,13 @@ from gpuops.core.monitor.frame import Frame
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.core.monitor.monitor import Monitor
 from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
+from gpuops.core.run import paths
 from gpuops.core.run.record import Status
 from gpuops.launch.inventory import with_claims
+from gpuops.system import files
 from gpuops.system.gpus import nvml
 from gpuops.system.processes import jobs, vitals
-from gpuops.system.runs import run_dir, run_facts, supervisor_lock
+from gpuops.system.runs import records, run_facts, supervisor_lock
 from gpuops.system.tail import Tail
 
 # A GPU that is asked for the first time, or a driver that starts, gets as long as that.
@@ -44,7 +46,7 @@ class Sampler:
         self._expected = nvml.on_the_bus()
         self._census = jobs.Census()
         self._books: dict[str, _Book] = {}
-        self._lives: dict[tuple[str, int | None], _Life] = {}
+        self._lives: dict[tuple[str, int], _Life] = {}
         self._monitor = Monitor(interval_s=interval_s)
 
     def __enter__(self) -> Sampler:
@@ -106,7 +108,7 @@ class Sampler:
         )
 
     def _life(self, job: TrainingJob) -> _Life | None:
-        if job.run_dir is None:
+        if job.run_dir is None or job.attempt is None:
             return None
         key = (job.run_dir, job.attempt)
         if key not in self._lives:
@@ -122,7 +124,7 @@ class Sampler:
                 between.add(path)
                 continue
             del self._books[path]
-            record = run_dir.load(Path(path))
+            record = records.load(Path(path))
             if record is not None:
                 ended[path] = record.status
         for key in [key for key in self._lives if key[0] not in living]:
@@ -138,22 +140,22 @@ class _Book:
     """What a run notes, from its first attempt to its last. Its folder may be deleted under it."""
 
     def __init__(self, root: Path) -> None:
-        self._events = Tail(root / "events.jsonl")
+        self._events = Tail(root / paths.EVENTS)
 
     def noted(self) -> tuple[dict[str, Any], ...]:
         """The events since the last look."""
-        return tuple(run_dir.parse_json_lines(self._events.lines()))
+        return tuple(files.parse_json_lines(self._events.lines()))
 
 
 class _Life:
     """One attempt of a run, as its folder shows it while it runs."""
 
-    def __init__(self, root: Path, attempt: int | None) -> None:
+    def __init__(self, root: Path, attempt: int) -> None:
         self._root = root
         self.facts: RunFacts = run_facts.read(root)
-        self._beats = root / "state" / f"attempt-{attempt}" / "beats"
-        self._checkpoints = vitals.FolderSize(root / "checkpoints")
-        self._log_folder = root / "logs" / f"attempt-{attempt}"
+        self._beats = root / paths.beats(attempt)
+        self._checkpoints = vitals.FolderSize(root / paths.CHECKPOINTS)
+        self._log_folder = root / paths.logs(attempt)
         self._logs: vitals.FolderSize | None = None
 
     def beats(self) -> list[heartbeat.Beat]:

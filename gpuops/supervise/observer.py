@@ -9,14 +9,15 @@ from gpuops import heartbeat
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.hang import detector
 from gpuops.core.launch.plan import LaunchPlan
-from gpuops.core.run import telemetry
+from gpuops.core.run import paths, telemetry
 from gpuops.core.supervision.progress import Look, Progress, observe
 from gpuops.core.supervision.state_machine import Phase, Supervision
+from gpuops.system import files
 from gpuops.system.gpus.poller import GpuPoller
 from gpuops.system.processes import vitals
 from gpuops.system.processes.identity import Identity
 from gpuops.system.processes.process import Job
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import rank_logs
 from gpuops.system.runs.telemetry import Recorder
 from gpuops.system.tail import Tail
 
@@ -42,13 +43,13 @@ class AttemptObserver:
         self.observation: detector.Observation | None = None
         self._plan, self._policy = plan, policy
         self._checkpoints = vitals.FolderSize(checkpoints)
-        self._logs = vitals.FolderSize(Path(plan.log_dir))
-        self._beats = Path(plan.state_dir, "beats")
+        self._logs = vitals.FolderSize(Path(plan.run_dir, paths.logs(plan.attempt)))
+        self._beats = Path(plan.run_dir, paths.beats(plan.attempt))
         self._metrics = Tail(metrics_file, from_end=True) if metrics_file else None
         self._last: dict[str, float] = {}
         streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
         root = Path(plan.run_dir)
-        self._output = [Tail(run_dir.rank_log(root, plan.attempt, 0, name)) for name in streams]
+        self._output = [Tail(root / paths.rank_log(plan.attempt, 0, name)) for name in streams]
         gpus = plan.gpu_indices if record and plan.device == "cuda" else ()
         self._gpus = GpuPoller(gpus)
         self._recorder = Recorder(root) if record else None
@@ -96,13 +97,13 @@ class AttemptObserver:
         """Whether it trains; of a script that does not beat, whether its ranks are there."""
         if self.progress.step is not None or self._plan.target.kind == "trainer":
             return self.progress.step is not None
-        return bool(run_dir.ranks_with_logs(Path(self._plan.run_dir), self._plan.attempt))
+        return bool(rank_logs.ranks(Path(self._plan.run_dir), self._plan.attempt))
 
     def shown(self, state: Supervision, elapsed_s: float, evidence: Diagnosis | None) -> Look:
         """What a screen may show now."""
         if not self._linked:
-            run_dir.link_rank_logs(self._plan)
-            linked = run_dir.ranks_with_logs(Path(self._plan.run_dir), self._plan.attempt)
+            rank_logs.link(self._plan)
+            linked = rank_logs.ranks(Path(self._plan.run_dir), self._plan.attempt)
             self._linked = len(linked) == self._plan.nproc_per_node
         flush = state.phase is Phase.DONE
         suspected = state.suspected is not None or state.hung
@@ -130,7 +131,7 @@ class AttemptObserver:
     def _figures(self) -> dict[str, float]:
         """The newest training figures that the trainer logged."""
         lines = self._metrics.lines() if self._metrics else []
-        for row in run_dir.parse_json_lines(lines):
+        for row in files.parse_json_lines(lines):
             if row.get("split", "train") == "train":
                 self._last = {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
         return self._last

@@ -14,6 +14,7 @@ from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.finding import Finding
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
+from gpuops.core.run import paths
 from gpuops.core.supervision.progress import Look
 from gpuops.core.supervision.restart import (
     FailedAttempt,
@@ -31,7 +32,7 @@ from gpuops.supervise.supervisor import Outcome, begin, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes import process
 from gpuops.system.processes.process import Job, SignalQueue
-from gpuops.system.runs import checkpoints, run_dir
+from gpuops.system.runs import checkpoints, events
 from gpuops.system.runs.supervisor_lock import only_one
 
 
@@ -135,7 +136,7 @@ def run_attempts(
 
 def _remember(prepared: Prepared) -> None:
     """Keep where it runs, and on what; a job that runs matters more."""
-    place = Path(prepared.plan.run_dir, "environment.json")
+    place = Path(prepared.plan.run_dir, paths.ENVIRONMENT)
     if prepared.environment is not None:
         with suppress(GpuopsError):
             files.write_json(place, asdict(prepared.environment))
@@ -152,7 +153,7 @@ def _what_follows(
     decision = decide(ended, policy, time.monotonic())
     what = type(decision).__name__.lower()
     fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
-    run_dir.record(Path(prepared.plan.run_dir), what, attempt=prepared.plan.attempt, **fields)
+    events.record(Path(prepared.plan.run_dir), what, attempt=prepared.plan.attempt, **fields)
     if isinstance(decision, GiveUp):
         return replace(kept, given_up=decision), None
     return kept, decision
@@ -236,14 +237,14 @@ def _ended(
 ) -> FailedAttempt:
     plan = prepared.plan
     rank = diagnosis.rank if diagnosis.rank is not None else 0
-    log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, rank, "stderr")
+    log = Path(plan.run_dir) / paths.rank_log(plan.attempt, rank, "stderr")
     try:
         said = log.read_text(errors="replace")
     except OSError:
         said = ""
     whole = [
         name
-        for name, _ in run_dir.checkpoints(prepared.checkpoints)
+        for name, _ in checkpoints.list_checkpoints(prepared.checkpoints)
         if not checkpoints.aside(name) and checkpoints.damage(prepared.checkpoints / name) is None
     ]
     kept = [step for name in whole if (step := _step(name)) is not None]

@@ -9,12 +9,14 @@ from typing import Any
 
 from gpuops.core.diagnosis import torchrun_failure
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.run import paths
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.summary import FailureSummary, RunSummary, next_commands
 from gpuops.errors import ExitCode
 from gpuops.launch.prepare import Prepared
 from gpuops.supervise.supervisor import Outcome
-from gpuops.system.runs import run_dir
+from gpuops.system import files
+from gpuops.system.runs import checkpoints, rank_logs, run_dir
 
 NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch"}
 KILLED = (
@@ -26,7 +28,7 @@ PORT_TAKEN = ("EADDRINUSE", "address already in use")
 def summarise(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = None) -> RunSummary:
     """Gather what the attempt left behind."""
     plan = prepared.plan
-    lines = run_dir.json_lines(prepared.metrics_file) if prepared.metrics_file else []
+    lines = files.read_json_lines(prepared.metrics_file) if prepared.metrics_file else []
     begun_s = time.time() - outcome.duration_s  # what stands before is an earlier attempt's
     figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
@@ -48,7 +50,7 @@ def summarise(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = No
             trainer=prepared.manifest is not None,
             evaluates=prepared.manifest is not None and "evaluate" in prepared.manifest.verbs,
             kept=bool(_checkpoints(prepared)),
-            spoke=bool(run_dir.ranks_with_logs(Path(plan.run_dir), plan.attempt)),
+            spoke=bool(rank_logs.ranks(Path(plan.run_dir), plan.attempt)),
         ),
         failure=_ended(prepared, outcome)
         if outcome.ending == "failed" or outcome.failure is not None
@@ -80,12 +82,12 @@ def _places(prepared: Prepared) -> dict[str, str]:
 def _checkpoints(prepared: Prepared) -> list[tuple[str, str]]:
     if prepared.manifest is None:
         return []
-    return run_dir.checkpoints(prepared.out_dir / prepared.manifest.checkpoints)
+    return checkpoints.list_checkpoints(prepared.out_dir / prepared.manifest.checkpoints)
 
 
 def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
     plan, cause = prepared.plan, outcome.failure
-    agent_log = Path(plan.log_dir, "agent.log")
+    agent_log = Path(plan.run_dir, paths.agent_log(plan.attempt))
     if cause is None:
         said = _read(agent_log)
         return FailureSummary(
@@ -96,7 +98,7 @@ def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
             log=str(agent_log),
             hint=_why(prepared, said, there=agent_log.exists()),
         )
-    log = run_dir.rank_log(Path(plan.run_dir), plan.attempt, cause.rank, "stderr")
+    log = Path(plan.run_dir) / paths.rank_log(plan.attempt, cause.rank, "stderr")
     return FailureSummary(
         rank=cause.rank,
         how=cause.signal_name or f"exit code {cause.exitcode}",

@@ -18,6 +18,7 @@ from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
 from gpuops.core.hang.detector import Hung, Suspect, as_hung, policy_of
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.run import paths
 from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.state_machine import (
     Action,
@@ -42,7 +43,7 @@ from gpuops.system import hooks
 from gpuops.system.host import cgroups
 from gpuops.system.processes import process
 from gpuops.system.processes.process import Job, SignalQueue
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import events, rank_logs, run_dir
 
 POLL_S = 0.2
 Ending = Literal["finished", "failed", "stopped"]
@@ -72,7 +73,7 @@ def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
     run_dir.create(plan)
     run_dir.link_outputs(root, out_dir)
     group = cgroups.own()  # the job's as well: what it loses there is counted from here
-    run_dir.record(
+    events.record(
         root,
         "attempt_started",
         attempt=plan.attempt,
@@ -85,7 +86,7 @@ def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
         torchrun.environment(plan, os.environ),
         plan.working_dir,
         Path(plan.state_dir),
-        Path(plan.log_dir, "agent.log"),
+        root / paths.agent_log(plan.attempt),
         claims,
     )
 
@@ -144,9 +145,9 @@ def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervisi
     root, before = Path(plan.run_dir), state.phase
     state, actions = step(state, event)
     for action in actions:
-        run_dir.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
+        events.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
     if state.phase is not before and state.phase is Phase.RUNNING:
-        run_dir.record(root, "training", attempt=plan.attempt)
+        events.record(root, "training", attempt=plan.attempt)
     return state, actions
 
 
@@ -217,14 +218,14 @@ def _close(
     duration_s: float,
 ) -> Outcome:
     root = Path(plan.run_dir)
-    run_dir.link_rank_logs(plan)
+    rank_logs.link(plan)
     returncode = state.returncode or 0
     ending: Ending = "finished" if returncode == 0 and not state.hung else "failed"
     if state.stop_signal is not None:
         ending = "stopped"
     cause = None
     if returncode != 0:
-        log = Path(plan.log_dir, "agent.log")
+        log = root / paths.agent_log(plan.attempt)
         cause = failure.root_cause(log.read_text(errors="replace") if log.exists() else "")
     if ending == "stopped" and cause is not None and cause.exitcode < 0:
         cause = None  # ended by the signal that it was sent
@@ -233,7 +234,7 @@ def _close(
         diagnosis = evidence if state.hung else crashed(plan, returncode)
         if diagnosis is not None and diagnosis is evidence and diagnosis.kind == "peer died":
             diagnosis = why_gone(plan, returncode, diagnosis)
-    run_dir.record(
+    events.record(
         root,
         "attempt_ended",
         attempt=plan.attempt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,37 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file of lines; a half-written last line is not there yet."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return parse_json_lines(text.split("\n"))
+
+
+def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
+    """The JSON objects among some lines."""
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def numbered(folder: Path, prefix: str) -> list[int]:
+    """The numbers of the entries of a folder that are named ``<prefix><number>``."""
+    try:
+        names = [name.removeprefix(prefix) for name in os.listdir(folder)]  # noqa: PTH208 - names are all it takes
+    except OSError:
+        return []
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def link(path: Path, target: str) -> None:

@@ -98,7 +98,7 @@ def make(runs, name=ODD):
         )
         for second in [*range(100), *range(110, 300)]
     ]
-    (root / telemetry.NAME).write_bytes(telemetry.encode(Recording(samples=tuple(samples))))
+    (root / telemetry.TELEMETRY).write_bytes(telemetry.encode(Recording(samples=tuple(samples))))
     write(root / "environment.json", {"host": EVIL, "gpus": [EVIL], "torch": "2.13.0"})
     write(root / "config_used.yaml", f"a: {EVIL}\n")
     return root

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpuops.system.runs import run_dir, supervisor_lock, telemetry
+from gpuops.core.run import paths
+from gpuops.system.runs import supervisor_lock, telemetry
 
 
 class Night:
@@ -149,7 +150,7 @@ def test_a_stop_reaches_a_rank_that_is_stopped(night):
     code, said = ended(job)
     assert code == 128 + signal.SIGTERM, said
     assert {"Inspect", "AskWorkers"} == {event["action"] for event in night.events("action")}
-    assert "saved at step 15" in run_dir.rank_log(night.run, 1, 1, "stdout").read_text()
+    assert "saved at step 15" in (night.run / paths.rank_log(1, 1, "stdout")).read_text()
 
 
 def test_no_restarts_are_made_where_none_are_wanted(night):

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from gpuops.monitor.sampler import Looks, Sampler
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import events
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
 NAME = "20261121-061230-watched"  # of the fixture
@@ -107,11 +107,11 @@ def test_what_a_run_notes_is_told_once(driver, run):
     run.steps()
     with Sampler(2.0) as sampler:
         sampler.look()
-        run_dir.record(
+        events.record(
             run.root, "diagnosis", attempt=1, what="suspected", kind="python spin", sure=True,
             why="rank 1 computes on and on",
         )  # fmt: skip
-        run_dir.record(run.root, "restart", attempt=1, why="from the checkpoint of step 1")
+        events.record(run.root, "restart", attempt=1, why="from the checkpoint of step 1")
         accused, again = sampler.look(), sampler.look()
 
     assert "python spin: rank 1 computes on and on" == ours(accused, run).diagnosis

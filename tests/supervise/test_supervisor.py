@@ -14,11 +14,13 @@ from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile, Stop
+from gpuops.core.run import paths
 from gpuops.core.supervision.state_machine import Phase
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import begin, watch
+from gpuops.system import files
 from gpuops.system.processes import process
-from gpuops.system.runs import run_dir, telemetry
+from gpuops.system.runs import events, rank_logs, records, telemetry
 
 
 @pytest.fixture(name="launch_plan")
@@ -94,14 +96,14 @@ def test_the_run_folder_tells_the_story(launch_plan):
     launch = launch_plan(STEPS="5")
     supervise(launch, Path(launch.run_dir), None, lambda _look: None)
     root = Path(launch.run_dir)
-    record = run_dir.load(root)
+    record = records.load(root)
 
     assert record is not None
     assert record.status == "finished"
-    story = [event["event"] for event in run_dir.events(root)]
+    story = [event["event"] for event in events.read(root)]
     assert (story[0], story[-1]) == ("attempt_started", "attempt_ended")
-    assert run_dir.ranks_with_logs(root, 1) == [0, 1]
-    assert "begins" in run_dir.rank_log(root, 1, 1, "stdout").read_text()
+    assert rank_logs.ranks(root, 1) == [0, 1]
+    assert "begins" in (root / paths.rank_log(1, 1, "stdout")).read_text()
     assert record.attempts[0].returncode == 0
     recorded = telemetry.read(root).samples
     assert {1} == {sample.attempt for sample in recorded}
@@ -129,7 +131,7 @@ def test_a_stop_lets_the_workers_save(launch_plan, number):
     """One stop signal: every worker is asked, saves and leaves by itself; nobody is killed."""
     launch = launch_plan(STEPS="100000")
     outcome = supervise(launch, Path(launch.run_dir), None, stop_when_training(launch, number))
-    logs = [run_dir.rank_log(Path(launch.run_dir), 1, rank, "stdout") for rank in (0, 1)]
+    logs = [Path(launch.run_dir) / paths.rank_log(1, rank, "stdout") for rank in (0, 1)]
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", number)
     assert outcome.returncode == 0
@@ -146,7 +148,7 @@ def test_a_second_stop_kills(launch_plan):
     root = Path(launch.run_dir)
 
     assert outcome.ending == "stopped"
-    assert [e["action"] for e in run_dir.events(root) if e["event"] == "action"] == [
+    assert [e["action"] for e in events.read(root) if e["event"] == "action"] == [
         "AskWorkers",
         "Kill",
     ]
@@ -162,7 +164,7 @@ def test_the_ladder_ends_workers_that_ignore_it(launch_plan):
     root = Path(launch.run_dir)
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGTERM)
-    assert [e["action"] for e in run_dir.events(root) if e["event"] == "action"] == [
+    assert [e["action"] for e in events.read(root) if e["event"] == "action"] == [
         "AskWorkers",
         "TerminateAgent",
         "Kill",
@@ -178,7 +180,7 @@ def test_a_crash_names_the_rank(launch_plan):
     assert outcome.ending == "failed"
     assert outcome.failure is not None
     assert (outcome.failure.rank, outcome.failure.exitcode) == (1, 1)
-    log = run_dir.rank_log(Path(launch.run_dir), 1, 1, "stderr")
+    log = Path(launch.run_dir) / paths.rank_log(1, 1, "stderr")
     assert "the data is of no use" in log.read_text()
     assert survivors(launch) == []
 
@@ -190,7 +192,7 @@ def test_workers_of_a_killed_torchrun_are_ended(launch_plan):
     def kill_agent(look):
         record = Path(launch.state_dir, "process.json")
         if look.progress.step is not None and look.phase is Phase.RUNNING and record.exists():
-            agent = run_dir.files.read_json(record)["agent"]["pid"]
+            agent = files.read_json(record)["agent"]["pid"]
             if psutil.pid_exists(agent):
                 os.kill(agent, signal.SIGKILL)
 

@@ -11,8 +11,9 @@ from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile
+from gpuops.core.run import paths
 from gpuops.diagnose import why_gone
-from gpuops.system.runs import run_dir
+from gpuops.system.runs import events, run_dir
 
 RAISED = """Traceback (most recent call last):
   File "train.py", line 7, in <module>
@@ -39,13 +40,13 @@ def _launch(tmp_path):
 
 
 def says(launch, rank, words):
-    log = run_dir.rank_log(Path(launch.run_dir), 1, rank, "stderr")
+    log = Path(launch.run_dir) / paths.rank_log(1, rank, "stderr")
     log.parent.mkdir(exist_ok=True)
     log.write_text(words)
 
 
 def diagnoses(launch):
-    return [(e["what"], e["kind"]) for e in run_dir.events(Path(launch.run_dir))]
+    return [(e["what"], e["kind"]) for e in events.read(Path(launch.run_dir))]
 
 
 def test_why_a_rank_has_gone_for_which_the_others_wait_is_told(launch):

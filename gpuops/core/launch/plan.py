@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gpuops.core.run import paths
+
 RAS_AFTER, LAST_PORT = 1000, 65_535
 
 Scalar = str | int | float | bool
@@ -82,12 +84,12 @@ class LaunchPlan:
     @property
     def log_dir(self) -> str:
         """Where this attempt's logs go."""
-        return f"{self.run_dir}/logs/attempt-{self.attempt}"
+        return f"{self.run_dir}/{paths.logs(self.attempt)}"
 
     @property
     def state_dir(self) -> str:
         """Where this attempt's heartbeats and exit record lie."""
-        return f"{self.run_dir}/state/attempt-{self.attempt}"
+        return f"{self.run_dir}/{paths.state(self.attempt)}"
 
 
 def wished(settings: Mapping[str, Setting]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection
 
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.run import paths
 
 RAS_VARIABLE = "NCCL_RAS_ADDR"
 
@@ -49,7 +50,7 @@ def environment(plan: LaunchPlan, given: Collection[str] = ()) -> dict[str, str]
         added["PYTHONPATH"] = plan.import_path
     added["GPUOPS_RUN_ID"] = plan.run_id
     added["GPUOPS_RUN_DIR"] = plan.run_dir
-    added["GPUOPS_BEAT_DIR"] = f"{plan.state_dir}/beats"
+    added["GPUOPS_BEAT_DIR"] = f"{plan.run_dir}/{paths.beats(plan.attempt)}"
     return added
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gpuops.core.machine.device import GpuInventory
+from gpuops.core.run import paths
 
 Launcher = Literal["torchrun", "lost", "unknown"]
 
@@ -277,7 +278,7 @@ def _job(
     children = [child for rank in ranks for child in families[rank.pid] if child is not rank]
     everybody = (*ranks, first)
     beats = _first_said(everybody, "GPUOPS_BEAT_DIR") or ""
-    run_dir, _, attempt = beats.removesuffix("/beats").rpartition("/state/attempt-")
+    run_dir, attempt = paths.parse_beats(beats) or (None, None)
     return TrainingJob(
         user=first.user,
         ours=first.ours,
@@ -288,8 +289,8 @@ def _job(
         reaper=reaper,
         supervisor_pid=boss.pid if boss and _is_gpuops(boss) else None,
         run_id=_first_said(everybody, "GPUOPS_RUN_ID"),
-        run_dir=run_dir or None,
-        attempt=int(attempt) if attempt.isascii() and attempt.isdecimal() else None,
+        run_dir=run_dir,
+        attempt=attempt,
     )
 
 

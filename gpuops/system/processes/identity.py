@@ -78,7 +78,7 @@ def settled_before() -> float:
 
 def agent_identity(state_dir: Path) -> Identity | None:
     """The torchrun process of an attempt, from its record, if this is the boot it ran in."""
-    record = read_json(state_dir / "process.json")
+    record = read_json(state_dir / reaper.PROCESS)
     if not record or record.get("boot_id") != reaper.boot_id() or not record.get("agent"):
         return None
     return _identity(record["agent"])
@@ -86,7 +86,7 @@ def agent_identity(state_dir: Path) -> Identity | None:
 
 def reaper_identity(state_dir: Path) -> Identity | None:
     """The reaper of an attempt, likewise."""
-    record = read_json(state_dir / "process.json")
+    record = read_json(state_dir / reaper.PROCESS)
     if not record or record.get("boot_id") != reaper.boot_id() or not record.get("reaper"):
         return None
     return _identity(record["reaper"])

@@ -76,7 +76,7 @@ class Job:
             reaper_, code = reaper_identity(self.state_dir), LOST
             if reaper_ is not None and reaper_.alive:
                 return None
-        record = read_json(self.state_dir / "exit.json")
+        record = read_json(self.state_dir / reaper.EXIT)
         return int(record["returncode"]) if record else code
 
 

@@ -8,6 +8,20 @@ from pathlib import Path
 MANIFEST = "checkpoint.json"  # as trainers.engine writes it
 
 
+def list_checkpoints(folder: Path) -> list[tuple[str, str]]:
+    """The checkpoints in a folder, oldest first, each with what points to it."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.is_symlink():
+            names.setdefault(entry.resolve().name, []).append(entry.name)
+    kept = [entry.name for entry in entries if not entry.is_symlink()]
+    return [(name, ", ".join(names.get(name, []))) for name in kept if not name.startswith(".")]
+
+
 def aside(name: str) -> bool:
     """Whether this one was left aside when the run went back to an earlier one."""
     return name.startswith("aside-")

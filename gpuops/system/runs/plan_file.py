@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 
 
@@ -17,7 +18,7 @@ def load(root: Path) -> LaunchPlan:
     Raises:
         GpuopsError: it is missing or broken.
     """
-    path = root / "plan.json"
+    path = root / paths.PLAN
     try:
         # Not pydantic's JSON: an argument that is no UTF-8 is a lone surrogate, which it refuses.
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -7,12 +7,13 @@ from typing import Any
 
 from gpuops.core.hang.detector import policy_of
 from gpuops.core.monitor.sample import RunFacts
+from gpuops.core.run import paths
 from gpuops.system import files
 
 
 def read(root: Path) -> RunFacts:
     """The facts of a run; what the folder does not say, or says in no known way, is left out."""
-    plan = files.read_json(root / "plan.json") or {}
+    plan = files.read_json(root / paths.PLAN) or {}
     target = plan.get("target")
     named: dict[str, Any] = target if isinstance(target, dict) else {}
     excluded, gpus = plan.get("exclude_gpus"), plan.get("gpu_indices")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from gpuops import reaper
+from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system.processes.identity import Identity
 
@@ -33,7 +34,7 @@ def only_one(root: Path) -> Iterator[None]:
     Raises:
         SupervisedError: somebody else is.
     """
-    path = root / "supervisor.lock"
+    path = root / paths.SUPERVISOR_LOCK
     with path.open("a+") as file:
         if not _locked(file):
             raise SupervisedError(
@@ -62,7 +63,7 @@ def _locked(file: IO[str]) -> bool:
 def of(root: Path) -> Identity | None:
     """The process that supervises a run; ``None`` where nobody does."""
     try:
-        with (root / "supervisor.lock").open() as file:
+        with (root / paths.SUPERVISOR_LOCK).open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:

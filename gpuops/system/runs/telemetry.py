@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from gpuops.core.run.paths import TELEMETRY
 from gpuops.core.run.telemetry import FIRST_S, LAST_S, MOST_SAMPLES, Recording, Sample, added
 from gpuops.errors import GpuopsError
 from gpuops.heartbeat import PHASES
 from gpuops.system import files
 
-NAME = "telemetry.jsonl"
 PATIENCE_S = 60.0  # a disk that is full will hardly be empty a second later
 LONGEST = 16 * 1024**2  # bytes; more is not ours
 
@@ -34,7 +34,7 @@ _ROW: TypeAdapter[Sample | None] = TypeAdapter(
 def read(root: Path) -> Recording:
     """All that can be read of a run's recording, also while it is written."""
     try:
-        with (root / NAME).open("rb") as file:
+        with (root / TELEMETRY).open("rb") as file:
             return decode(file.read(LONGEST))
     except OSError:
         return Recording()
@@ -89,7 +89,7 @@ class Recorder:
         """Append a row, if there is room for it."""
         if not self._room:
             return False
-        with (self._root / NAME).open("r+b", buffering=0) as file:
+        with (self._root / TELEMETRY).open("r+b", buffering=0) as file:
             if file.seek(0, os.SEEK_END) != self._end:
                 return False  # a full disk cut our last row, or another program the file
             file.write(row)
@@ -99,7 +99,7 @@ class Recorder:
 
     def _write(self, recording: Recording) -> None:
         data = encode(recording)
-        files.write_bytes(self._root / NAME, data)
+        files.write_bytes(self._root / TELEMETRY, data)
         self._room = MOST_SAMPLES - len(recording.samples)
         self._end, self._every_s = len(data), recording.every_s
 

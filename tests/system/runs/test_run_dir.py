@@ -16,9 +16,10 @@ from gpuops import heartbeat, reaper
 from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile
+from gpuops.core.run import paths
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.system import files
-from gpuops.system.runs import plan_file, run_dir
+from gpuops.system.runs import checkpoints, events, plan_file, rank_logs, records, run_dir
 
 CPU = Profile(name="cpu", device="cpu", workers=2)
 
@@ -73,7 +74,7 @@ def test_a_second_attempt_lives_in_the_same_run(tmp_path):
     root = make(tmp_path)
     run_dir.create(a_plan(tmp_path, attempt=2))
 
-    assert [1, 2] == [attempt.number for attempt in run_dir.attempts(root)]
+    assert [1, 2] == [attempt.number for attempt in records.attempts(root)]
     assert 2 == plan_file.load(root).attempt
 
 
@@ -133,10 +134,10 @@ def test_the_folder_of_runs_is_given_or_of_the_environment_or_here(tmp_path, mon
 
 def test_events_come_back_in_order(tmp_path):
     """Each with its time and its fields."""
-    run_dir.record(tmp_path, "started", attempt=1)
-    run_dir.record(tmp_path, "ended", outcome="finished", note="line\nbreak \u2028 ü")
+    events.record(tmp_path, "started", attempt=1)
+    events.record(tmp_path, "ended", outcome="finished", note="line\nbreak \u2028 ü")
 
-    first, second = run_dir.events(tmp_path)
+    first, second = events.read(tmp_path)
 
     assert ("started", 1) == (first["event"], first["attempt"])
     assert "line\nbreak \u2028 ü" == second["note"]
@@ -145,30 +146,28 @@ def test_events_come_back_in_order(tmp_path):
 
 def test_a_torn_last_event_is_not_there_yet(tmp_path):
     """Half a line is no event, and does no harm to those before."""
-    run_dir.record(tmp_path, "started")
+    events.record(tmp_path, "started")
     with (tmp_path / "events.jsonl").open("ab") as file:
         file.write(b'{"time": 1, "event": "en')
 
-    assert ["started"] == [event["event"] for event in run_dir.events(tmp_path)]
+    assert ["started"] == [event["event"] for event in events.read(tmp_path)]
 
 
 def test_an_event_after_a_torn_one_is_not_lost(tmp_path):
     """What a crash left of the line before does not swallow the next."""
-    run_dir.record(tmp_path, "started")
+    events.record(tmp_path, "started")
     with (tmp_path / "events.jsonl").open("ab") as file:
         file.write(b'{"time": 1, "event": "en')
-    run_dir.record(tmp_path, "attempt_started", attempt=2)
+    events.record(tmp_path, "attempt_started", attempt=2)
 
-    assert ["started", "attempt_started"] == [e["event"] for e in run_dir.events(tmp_path)]
+    assert ["started", "attempt_started"] == [e["event"] for e in events.read(tmp_path)]
 
 
 def test_events_of_two_writers_never_mix(tmp_path):
     """A supervisor and a person's command may record at the same moment."""
     writers = [
         threading.Thread(
-            target=lambda n=n: [
-                run_dir.record(tmp_path, f"e{n}", fill="x" * 500) for _ in range(50)
-            ]
+            target=lambda n=n: [events.record(tmp_path, f"e{n}", fill="x" * 500) for _ in range(50)]
         )
         for n in range(4)
     ]
@@ -177,28 +176,28 @@ def test_events_of_two_writers_never_mix(tmp_path):
     for writer in writers:
         writer.join()
 
-    assert 200 == len(run_dir.events(tmp_path))
+    assert 200 == len(events.read(tmp_path))
 
 
 def test_events_that_cannot_be_written_stop_nothing(tmp_path):
     """A full or vanished disk does not end the supervision of a job."""
-    run_dir.record(tmp_path / "gone", "started")
+    events.record(tmp_path / "gone", "started")
 
-    assert [] == run_dir.events(tmp_path / "gone")
+    assert [] == events.read(tmp_path / "gone")
 
 
 def test_lines_that_are_no_objects_are_passed_over():
     """Blank lines, other values, half objects, bombs."""
     lines = ["", "{}", "3", "[1]", '{"a": 1}', '{"a":', "nonsense", "[" * 100_000, "null"]
 
-    assert [{}, {"a": 1}] == run_dir.parse_json_lines(lines)
+    assert [{}, {"a": 1}] == files.parse_json_lines(lines)
 
 
 def test_a_line_is_only_ended_by_a_newline(tmp_path):
     """JSON may hold other line separators as they are."""
     (tmp_path / "m.jsonl").write_text('{"a": "x\u2028y\x85z"}\n{"b": 1}', encoding="utf-8")
 
-    assert [{"a": "x\u2028y\x85z"}, {"b": 1}] == run_dir.json_lines(tmp_path / "m.jsonl")
+    assert [{"a": "x\u2028y\x85z"}, {"b": 1}] == files.read_json_lines(tmp_path / "m.jsonl")
 
 
 def test_a_run_is_shown_with_its_step(tmp_path):
@@ -209,7 +208,7 @@ def test_a_run_is_shown_with_its_step(tmp_path):
         path = root / "state" / "attempt-1" / "beats" / f"rank-{rank}.beat"
         heartbeat.Slot(path, rank).write(step, 10, None, None, "train")
 
-    run = run_dir.load(root)
+    run = records.load(root)
 
     assert ("toy", "cpu", 2, "finished") == (run.target, run.profile, run.workers, run.status)
     assert (5, 10, 5.0, 9.0) == (run.step, run.total_steps, run.started_at, run.ended_at)
@@ -217,7 +216,7 @@ def test_a_run_is_shown_with_its_step(tmp_path):
 
 def test_a_run_that_never_beat_has_no_step(tmp_path):
     """Absent is not zero."""
-    run = run_dir.load(make(tmp_path))
+    run = records.load(make(tmp_path))
 
     assert (None, None, None, None) == (run.step, run.total_steps, run.started_at, run.ended_at)
     assert "lost" == run.status
@@ -229,8 +228,8 @@ def test_a_run_is_running_while_either_of_its_processes_lives(tmp_path, who):
     root = make(tmp_path)
     record_process(root, **{who: reaper.identity(os.getpid())})
 
-    assert "running" == run_dir.load(root).status
-    assert run_dir.attempts(root)[0].alive
+    assert "running" == records.load(root).status
+    assert records.attempts(root)[0].alive
 
 
 def test_a_recycled_pid_is_not_the_run(tmp_path):
@@ -238,10 +237,10 @@ def test_a_recycled_pid_is_not_the_run(tmp_path):
     root = make(tmp_path)
     mine = reaper.identity(os.getpid())
     record_process(root, reaper={**mine, "start_ticks": mine["start_ticks"] - 1})
-    assert "lost" == run_dir.load(root).status
+    assert "lost" == records.load(root).status
 
     record_process(root, reaper=mine, boot_id="another")
-    assert "lost" == run_dir.load(root).status
+    assert "lost" == records.load(root).status
 
 
 def test_a_zombie_is_no_running_run(tmp_path):
@@ -249,12 +248,12 @@ def test_a_zombie_is_no_running_run(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     root = make(tmp_path)
     record_process(root, reaper=reaper.identity(child.pid))
-    assert "running" == run_dir.load(root).status
+    assert "running" == records.load(root).status
 
     child.stdin.close()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-    assert "lost" == run_dir.load(root).status
+    assert "lost" == records.load(root).status
     child.wait()
 
 
@@ -286,7 +285,7 @@ def test_what_is_no_run_is_passed_over(tmp_path):
     (tmp_path / "broken").symlink_to("nowhere")
     (tmp_path / "folder-plan" / "plan.json").mkdir(parents=True)
 
-    assert ["20260101-000000-toy"] == [run.run_id for run in run_dir.load_all(tmp_path)]
+    assert ["20260101-000000-toy"] == [run.run_id for run in records.load_all(tmp_path)]
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
@@ -295,7 +294,7 @@ def test_a_plan_of_odd_types_is_still_shown(tmp_path, text):
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "plan.json").write_text(text)
 
-    run = run_dir.load(tmp_path / "odd")
+    run = records.load(tmp_path / "odd")
 
     assert isinstance(run.target, str)
     assert isinstance(run.profile, str)
@@ -322,8 +321,8 @@ def test_odd_records_of_an_attempt_are_no_traceback(tmp_path, name, text):
     path = root / "state" / "attempt-1" / name
     path.write_text(text.replace('"B"', json.dumps(reaper.boot_id())))
 
-    assert run_dir.load(root) is not None
-    assert not run_dir.attempts(root)[0].alive
+    assert records.load(root) is not None
+    assert not records.attempts(root)[0].alive
 
 
 def test_odd_folders_among_the_attempts_are_passed_over(tmp_path):
@@ -333,8 +332,8 @@ def test_odd_folders_among_the_attempts_are_passed_over(tmp_path):
         (root / "state" / name).mkdir()
         (root / "logs" / "attempt-1" / name.replace("attempt", "rank")).mkdir()
 
-    assert [1] == [attempt.number for attempt in run_dir.attempts(root)]
-    assert [] == run_dir.ranks_with_logs(root, 1)
+    assert [1] == [attempt.number for attempt in records.attempts(root)]
+    assert [] == rank_logs.ranks(root, 1)
 
 
 def test_runs_are_listed_the_newest_first(tmp_path):
@@ -342,15 +341,15 @@ def test_runs_are_listed_the_newest_first(tmp_path):
     for name in ("20260102-000000-b", "20260101-000000-a", "20260103-000000-c"):
         make(tmp_path, name)
 
-    assert ["c", "b", "a"] == [run.run_id[-1] for run in run_dir.load_all(tmp_path)]
-    assert "20260103-000000-c" == run_dir.find(tmp_path, "last").name
+    assert ["c", "b", "a"] == [run.run_id[-1] for run in records.load_all(tmp_path)]
+    assert "20260103-000000-c" == records.find(tmp_path, "last").name
 
 
 def test_no_folder_of_runs_is_no_runs(tmp_path):
     """Nothing was launched yet."""
     (tmp_path / "file").touch()
 
-    assert [] == run_dir.load_all(tmp_path / "runs")
+    assert [] == records.load_all(tmp_path / "runs")
 
 
 def test_a_folder_of_runs_that_cannot_be_read_is_no_empty_one(tmp_path):
@@ -358,7 +357,7 @@ def test_a_folder_of_runs_that_cannot_be_read_is_no_empty_one(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
 
     with pytest.raises(MachineError, match="cannot be read"):
-        run_dir.load_all(tmp_path / "loop")
+        records.load_all(tmp_path / "loop")
 
 
 @pytest.fixture(name="three")
@@ -381,7 +380,7 @@ def _three(tmp_path):
 )
 def test_a_run_is_found_by_last_its_name_or_a_part(three, reference, name):
     """A whole name wins over being a part of another."""
-    assert three / name == run_dir.find(three, reference)
+    assert three / name == records.find(three, reference)
 
 
 def test_a_run_is_found_by_its_folder(three, tmp_path_factory, monkeypatch):
@@ -390,16 +389,16 @@ def test_a_run_is_found_by_its_folder(three, tmp_path_factory, monkeypatch):
     root = three / "20260102-000000-rvq"
     monkeypatch.chdir(three)
 
-    assert root == run_dir.find(elsewhere, str(root))
-    assert root == run_dir.find(elsewhere, f"./{root.name}")
+    assert root == records.find(elsewhere, str(root))
+    assert root == records.find(elsewhere, f"./{root.name}")
     monkeypatch.chdir(three.parent)
-    assert root == run_dir.find(elsewhere, f"{three.name}/{root.name}/")
+    assert root == records.find(elsewhere, f"{three.name}/{root.name}/")
 
 
 def test_a_reference_to_several_runs_is_refused(three):
     """With the names of those that are meant."""
     with pytest.raises(UsageError, match="means 2 runs") as caught:
-        run_dir.find(three, "0101")
+        records.find(three, "0101")
     assert "20260101-000000-toy-2" in caught.value.message
 
 
@@ -409,7 +408,7 @@ def test_a_reference_to_several_runs_is_refused(three):
 def test_a_reference_to_no_run_lists_those_there_are(three, reference):
     """Odd names included."""
     with pytest.raises(UsageError, match="there is no run") as caught:
-        run_dir.find(three, reference)
+        records.find(three, reference)
     assert "20260102-000000-rvq" in caught.value.hint
 
 
@@ -417,7 +416,7 @@ def test_a_reference_to_no_run_lists_those_there_are(three, reference):
 def test_without_runs_nothing_is_found(tmp_path, reference):
     """And the folder that was looked in is named."""
     with pytest.raises(UsageError, match="there is no run") as caught:
-        run_dir.find(tmp_path / "runs", reference)
+        records.find(tmp_path / "runs", reference)
     assert "holds no runs yet" in caught.value.hint
 
 
@@ -443,11 +442,11 @@ def test_rank_logs_have_names_to_find(tmp_path):
         (logs / "none_abc123" / "attempt_0" / rank).mkdir(parents=True)
     (logs / "none_abc123" / "attempt_0" / "1" / "stderr.log").write_text("oh")
     for _ in range(2):
-        run_dir.link_rank_logs(launch)
+        rank_logs.link(launch)
 
     root = Path(launch.run_dir)
-    assert "oh" == run_dir.rank_log(root, 1, 1, "stderr").read_text()
-    assert [0, 1] == run_dir.ranks_with_logs(root, 1)
+    assert "oh" == (root / paths.rank_log(1, 1, "stderr")).read_text()
+    assert [0, 1] == rank_logs.ranks(root, 1)
 
 
 def test_a_disk_that_takes_no_link_does_not_end_the_supervision(tmp_path):
@@ -457,7 +456,7 @@ def test_a_disk_that_takes_no_link_does_not_end_the_supervision(tmp_path):
     nested = Path(launch.log_dir, f"none_{'x' * 200}", "attempt_0", "9" * 251)
     nested.mkdir(parents=True)  # rank-999... is longer than a name may be
 
-    run_dir.link_rank_logs(launch)
+    rank_logs.link(launch)
 
 
 def test_checkpoints_are_listed_with_what_points_to_them(tmp_path):
@@ -468,5 +467,7 @@ def test_checkpoints_are_listed_with_what_points_to_them(tmp_path):
     (folder / "last").symlink_to("step-00000020")
     (folder / "best").symlink_to("step-00000020")
 
-    assert [("step-00000010", ""), ("step-00000020", "best, last")] == run_dir.checkpoints(folder)
-    assert [] == run_dir.checkpoints(tmp_path / "none")
+    assert [("step-00000010", ""), ("step-00000020", "best, last")] == checkpoints.list_checkpoints(
+        folder
+    )
+    assert [] == checkpoints.list_checkpoints(tmp_path / "none")

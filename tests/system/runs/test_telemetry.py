@@ -50,7 +50,7 @@ def test_it_never_outgrows_its_size(tmp_path, monkeypatch):
     for second in range(1000):
         if second % telemetry.read(tmp_path).every_s == 0:
             recorder.take(at(second))
-        assert len((tmp_path / telemetry.NAME).read_bytes().splitlines()) <= 1 + 40
+        assert len((tmp_path / telemetry.TELEMETRY).read_bytes().splitlines()) <= 1 + 40
 
     assert steps(tmp_path) == sorted(set(steps(tmp_path)))
     assert steps(tmp_path)[0] <= 32
@@ -60,7 +60,7 @@ def test_it_never_outgrows_its_size(tmp_path, monkeypatch):
 
 def test_another_recorder_goes_on(tmp_path):
     """After a crash in the middle of a row, on other GPUs, at the pace of the one before."""
-    path = tmp_path / telemetry.NAME
+    path = tmp_path / telemetry.TELEMETRY
     path.write_bytes(encode(Recording(every_s=8.0, samples=(at(0, gpus=(0, 1)),))) + b'{"at_s": 1')
     other = Recorder(tmp_path)
     other.take(at(1, attempt=2, gpus=(1, 7)))
@@ -77,13 +77,13 @@ def test_a_file_that_does_not_end_with_our_row_is_mended(tmp_path, torn):
     """A full disk cuts a row; zeros are what a crash of the host leaves of one."""
     recorder = Recorder(tmp_path)
     recorder.take(at(0))
-    with (tmp_path / telemetry.NAME).open("ab") as file:
+    with (tmp_path / telemetry.TELEMETRY).open("ab") as file:
         file.write(torn)
     for second in range(1, 4):
         recorder.take(at(second))
 
     assert [0, 1, 2, 3] == steps(tmp_path)
-    assert encode(telemetry.read(tmp_path)) == (tmp_path / telemetry.NAME).read_bytes()
+    assert encode(telemetry.read(tmp_path)) == (tmp_path / telemetry.TELEMETRY).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_file_that_does_not_end_with_our_row_is_mended(tmp_path, torn):
 )
 def test_what_is_no_recording_is_begun_anew(tmp_path, what):
     """It holds nothing to a reader, and does not keep a recorder from recording."""
-    (tmp_path / telemetry.NAME).write_bytes(what)
+    (tmp_path / telemetry.TELEMETRY).write_bytes(what)
 
     assert Recording() == telemetry.read(tmp_path)
     Recorder(tmp_path).take(at(5))
@@ -107,7 +107,7 @@ def test_a_folder_that_goes_and_comes_back(tmp_path):
     root.mkdir()
     recorder.take(at(1))
     assert [1] == steps(root)
-    (root / telemetry.NAME).write_bytes(b"")
+    (root / telemetry.TELEMETRY).write_bytes(b"")
     recorder.take(at(2))
     recorder.take(at(3))
 

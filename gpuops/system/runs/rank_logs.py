@@ -1,0 +1,45 @@
+"""The logs of an attempt's ranks."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpuops.core.run import paths
+from gpuops.system import files
+
+if TYPE_CHECKING:
+    from gpuops.core.launch.plan import LaunchPlan
+
+
+def link(plan: LaunchPlan) -> None:
+    """Give torchrun's own log folders (``<id>_<random>/attempt_0/<rank>``) names to find."""
+    folder = Path(plan.log_dir)
+    for nested in folder.glob("*/attempt_0/*"):
+        if nested.name.isdigit():
+            with contextlib.suppress(OSError):  # on a full disk the job still matters more
+                files.link(folder / f"{paths.RANK}{nested.name}", str(nested.relative_to(folder)))
+
+
+def ranks(root: Path, attempt: int) -> list[int]:
+    """The ranks of an attempt that have logs."""
+    return files.numbered(root / paths.logs(attempt), paths.RANK)
+
+
+def ranks_with_output(root: Path, attempt: int) -> list[int]:
+    """The ranks of an attempt whose logs are not empty."""
+    return [
+        rank
+        for rank in ranks(root, attempt)
+        if any(
+            _size(root / paths.rank_log(attempt, rank, stream)) for stream in ("stdout", "stderr")
+        )
+    ]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,123 @@
+"""Runs as their folders tell them: their attempts, and how they stand."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gpuops import heartbeat, reaper
+from gpuops.core.run import paths
+from gpuops.core.run.record import Attempt, RunRecord, status
+from gpuops.errors import MachineError, UsageError
+from gpuops.system import files
+from gpuops.system.processes import identity
+from gpuops.system.runs import events
+
+
+def next_attempt(root: Path) -> int:
+    """The number of the attempt to come; one that was only half begun is not begun again."""
+    begun = (files.numbered(root / folder, paths.ATTEMPT) for folder in (paths.STATES, paths.LOGS))
+    return max((number for numbers in begun for number in numbers), default=0) + 1
+
+
+def attempts(root: Path) -> tuple[Attempt, ...]:
+    """Every attempt of a run, oldest first."""
+    numbers = files.numbered(root / paths.STATES, paths.ATTEMPT)
+    return tuple(_attempt(root / paths.state(number), number) for number in numbers)
+
+
+def _attempt(state: Path, number: int) -> Attempt:
+    started = files.read_json(state / reaper.PROCESS)
+    ended = files.read_json(state / reaper.EXIT)
+    keepers = (identity.reaper_identity(state), identity.agent_identity(state))
+    code = _number(ended, "returncode")
+    return Attempt(
+        number=number,
+        started_at=_number(started, "started_at"),
+        ended_at=_number(ended, "ended_at"),
+        returncode=None if code is None else int(code),
+        alive=ended is None and any(keeper is not None and keeper.alive for keeper in keepers),
+    )
+
+
+def _number(record: dict[str, Any] | None, key: str) -> float | None:
+    value = record.get(key) if record else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
+
+
+def load(root: Path) -> RunRecord | None:
+    """A run as its folder tells it; ``None`` where the folder is no run."""
+    plan = files.read_json(root / paths.PLAN)
+    if plan is None or not isinstance(plan.get("run_id"), str):
+        return None
+    known = attempts(root)
+    beats = heartbeat.read_all(root / paths.beats(known[-1].number)) if known else []
+    steps = [beat.step for beat in beats if beat.step is not None]
+    totals = [beat.total_steps for beat in beats if beat.total_steps is not None]
+    target, workers = plan.get("target"), plan.get("nproc_per_node")
+    return RunRecord(
+        run_id=plan["run_id"],
+        path=str(root),
+        target=str(target.get("name", "?")) if isinstance(target, dict) else "?",
+        profile=str(plan.get("profile", "?")),
+        workers=workers if isinstance(workers, int) else 0,
+        status=status(events.read(root), known),
+        started_at=known[0].started_at if known else None,
+        ended_at=known[-1].ended_at if known else None,
+        attempts=known,
+        step=min(steps) if steps else None,
+        total_steps=totals[0] if totals else None,
+    )
+
+
+def load_all(runs: Path) -> list[RunRecord]:
+    """Every run of a folder, newest first; what is no run is passed over.
+
+    Raises:
+        MachineError: the folder cannot be read.
+    """
+    try:
+        names = sorted(os.listdir(runs), reverse=True)  # noqa: PTH208 - names are all it takes
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise MachineError(
+            f"the folder of runs {runs} cannot be read: {error.strerror}."
+        ) from error
+    found = [load(runs / name) for name in names]
+    return [run for run in found if run is not None]
+
+
+def find(runs: Path, reference: str) -> Path:
+    """The run that a name, the beginning of one, a path, or ``last`` means.
+
+    Raises:
+        UsageError: none or several are meant.
+    """
+    as_path = Path(reference)
+    if "/" in reference and files.is_file(as_path / paths.PLAN):
+        return as_path.absolute()
+    known = [Path(run.path) for run in load_all(runs)]
+    if reference == "last" and known:
+        return known[0]
+    exact = [path for path in known if path.name == reference]
+    matches = exact or [path for path in known if reference in path.name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UsageError(
+            f"{reference!r} means {len(matches)} runs: {_names(matches)}.",
+            "Type more of the name.",
+        )
+    hint = f"There are: {_names(known)}." if known else f"{runs} holds no runs yet."
+    raise UsageError(f"there is no run {reference!r} in {runs}.", hint)
+
+
+def _names(paths: Sequence[Path]) -> str:
+    shown = ", ".join(path.name for path in paths[:5])
+    return f"{shown}, ..." if len(paths) > 5 else shown
