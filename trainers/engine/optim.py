@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from trainers.engine.errors import ConfigError
 
@@ -92,11 +92,22 @@ def rewind(schedule: LambdaLR, step: int) -> None:
 
 
 def build_ema(model: nn.Module, optim: OptimConfig) -> AveragedModel | None:
-    """The moving average of the weights, beginning at the model's; buffers are copied."""
+    """The moving average of the weights, beginning at the model's; buffers are copied.
+
+    After n updates the decay is ``min(ema_decay, (1 + n) / (10 + n))``: a short run is not judged
+    by the weights that it began with.
+    """
     if optim.ema_decay is None:
         return None
-    towards = get_ema_multi_avg_fn(optim.ema_decay)
-    average = AveragedModel(model, multi_avg_fn=towards)
+    largest = optim.ema_decay
+
+    @torch.no_grad()
+    def average_in(averages: Any, weights: Any, _updates: Any) -> None:
+        n = int(average.n_averaged)  # on the CPU: the argument is its copy on the GPU
+        decay = min(largest, (1 + n) / (10 + n))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    average = AveragedModel(model, multi_avg_fn=average_in)
     return average.requires_grad_(requires_grad=False)
 
 

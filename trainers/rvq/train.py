@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from trainers.engine import distributed
-from trainers.engine.batches import Batches, BatchPlan
 from trainers.engine.checkpoint import checkpoint
-from trainers.engine.checkpoint.state import TrainState
-from trainers.engine.config.config import resolve, to_dict
+from trainers.engine.config.config import resolve
 from trainers.engine.errors import run_main
-from trainers.engine.loop import fit, total_steps
-from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
-from trainers.engine.outputs import open_outputs
+from trainers.engine.loop import fit
+from trainers.engine.prepare import prepare, session
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch, as_they_are, open_data, statistics_of
 from trainers.rvq.losses import build_loss
@@ -36,11 +32,7 @@ log = logging.getLogger("trainers")
 
 def train(config: Config) -> int:
     """Train, and return the exit code."""
-    with (
-        distributed.world() as world,
-        open_outputs(config.run.folder, world, trainer="rvq", config=to_dict(config)) as outputs,
-    ):
-        distributed.seed_everything(config.run.seed, world)
+    with session(config, "rvq") as (world, outputs):
         train_data = open_data(config.dataset, "train")
         val_data = open_data(as_they_are(config.dataset), "val")
         statistics = statistics_of(train_data, config.dataset)
@@ -51,25 +43,13 @@ def train(config: Config) -> int:
 
         model = build_model(config, statistics).to(world.device)
         loss = build_loss(config.loss, model, train_data.skeleton).to(world.device)
-        plan = BatchPlan(
+        state, batches = prepare(
+            model,
+            config,
+            world,
             lengths=train_data.windows.padded,
-            batch_size=config.loop.batch_size,
-            world_size=world.world_size,
-            seed=config.run.seed,
-            passes=config.loop.accumulation(world.world_size),
-            global_batch=config.loop.global_batch,
+            load=train_data.load,
             frames_per_batch=config.dataset.frames_per_batch,
-        )
-        batches = Batches(plan=plan, load=train_data.load, world=world, loader=config.loader)
-        samples = config.loop.samples_per_step(world.world_size)
-        optimizer = build_optimizer(model, config.optim, samples_per_step=samples)
-        steps = total_steps(config.loop, batches)
-        state = TrainState(
-            model=distributed.replicate(model, world),
-            optimizer=optimizer,
-            schedule=build_schedule(optimizer, config.optim, steps),
-            scaler=build_scaler(config.loop, world.device),
-            ema=build_ema(model, config.optim),
         )
         hop = model.hop
         mean_pose = torch.from_numpy(statistics.baseline).to(world.device)

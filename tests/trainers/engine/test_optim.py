@@ -97,19 +97,45 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def test_average_of_the_weights_by_hand() -> None:
-    """average = decay x average + (1 - decay) x weights."""
+    """average = decay x average + (1 - decay) x weights, the decay rising to ema_decay."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 1.0)
-    ema = build_ema(model, OptimConfig(ema_decay=0.9))
+    ema = build_ema(model, OptimConfig(ema_decay=0.25))
     assert ema is not None
 
     ema.update_parameters(model)  # the first is taken as it is
     nn.init.constant_(model.weight, 2.0)
     ema.update_parameters(model)
+    second = 1.0 * 2 / 11 + 2.0 * 9 / 11
+    assert ema.module.weight.item() == pytest.approx(second)
+    ema.update_parameters(model)
+    third = second * 3 / 12 + 2.0 * 9 / 12
+    assert ema.module.weight.item() == pytest.approx(third)
+    ema.update_parameters(model)  # 4 / 13 would be more than ema_decay
+    assert ema.module.weight.item() == pytest.approx(third * 0.25 + 2.0 * 0.75)
 
-    assert ema.module.weight.item() == pytest.approx(1.1)
     assert not any(p.requires_grad for p in ema.parameters())
     assert build_ema(model, OptimConfig()) is None
+
+
+@pytest.mark.parametrize("decay", [0.995, 0.9999])
+def test_a_short_run_is_not_judged_by_its_first_weights(decay: float) -> None:
+    """After 100 steps the average is about as good as the weights."""
+    x_ND = torch.randn(256, 8)
+    y_ND = torch.sin(x_ND) + x_ND.flip(1)
+    model = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 8))
+    ema = build_ema(model, OptimConfig(ema_decay=decay))
+    assert ema is not None
+    optimizer = build_optimizer(model, OptimConfig(lr=1e-2), samples_per_step=256)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (model(x_ND) - y_ND).square().mean().backward()
+        optimizer.step()
+        ema.update_parameters(model)
+
+    with torch.no_grad():
+        loss, averaged = ((net(x_ND) - y_ND).square().mean() for net in (model, ema))
+    assert averaged <= 1.1 * loss
 
 
 def test_the_fused_optimizer_is_adamw() -> None:

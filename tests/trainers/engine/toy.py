@@ -25,23 +25,21 @@ import torch
 from torch import Tensor, nn
 
 from trainers.engine import distributed, step_sync
-from trainers.engine.batches import Batches, BatchPlan, evaluation_batches, item_rng
+from trainers.engine.batches import evaluation_batches, item_rng
 from trainers.engine.checkpoint import checkpoint
-from trainers.engine.checkpoint.state import TrainState
-from trainers.engine.config.config import setting, to_dict
+from trainers.engine.config.config import setting
 from trainers.engine.config.sections import LoaderConfig, LoopConfig, OptimConfig, RunConfig
 from trainers.engine.errors import run_main
-from trainers.engine.loop import FitResult, fit, total_steps
+from trainers.engine.loop import FitResult, fit
 from trainers.engine.metrics import Means
-from trainers.engine.optim import build_ema, build_optimizer, build_scaler, build_schedule
-from trainers.engine.outputs import open_outputs
+from trainers.engine.prepare import prepare, session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SAMPLES, WIDTH = 22, 6
 # What takes long to import is imported once, by the process that the ranks are forked from.
-PRELOADED = ["trainers.engine.loop", "trainers.engine.outputs"]
+PRELOADED = ["trainers.engine.prepare"]
 PRELOADED += ["tensorboard.summary.writer.event_file_writer", "torch._dynamo"]
 
 
@@ -91,45 +89,20 @@ class Toy(nn.Module):
 def train(
     config: Config,
     plot: Mapping[tuple[int, int], str] | None = None,
-    world: distributed.World | None = None,
+    ranks: distributed.World | None = None,
 ) -> FitResult:
     """Train the toy in this process."""
-    if world is None:
-        with distributed.world() as alone:
-            return train(config, plot, alone)
     plot = plot or {}
-    with open_outputs(config.run.folder, world, trainer="toy", config=to_dict(config)) as outputs:
-        distributed.seed_everything(config.run.seed, world)
+    with session(config, "toy", ranks) as (world, outputs):
         rng = np.random.default_rng(7)
         x_ND = rng.normal(size=(config.toy.samples, WIDTH)).astype(np.float32)
         lengths = np.arange(config.toy.samples) % 2
-        batches = Batches(
-            plan=BatchPlan(
-                lengths=lengths,
-                batch_size=config.loop.batch_size,
-                world_size=world.world_size,
-                seed=config.run.seed,
-                passes=config.loop.accumulation(world.world_size),
-                global_batch=config.loop.global_batch,
-            ),
-            load=partial(load, x_ND, config.toy.noise),
-            world=world,
-            loader=config.loader,
-        )
         model = Toy(config.toy.dropout)
-        optimizer = build_optimizer(
-            model,
-            config.optim,
-            samples_per_step=config.loop.samples_per_step(world.world_size),
+        state, batches = prepare(
+            model, config, world, lengths=lengths, load=partial(load, x_ND, config.toy.noise)
         )
-        total = total_steps(config.loop, batches)
-        state = TrainState(
-            model=distributed.replicate(model, world),
-            optimizer=optimizer,
-            schedule=build_schedule(optimizer, config.optim, total),
-            scaler=_scaler() if config.toy.scaled else build_scaler(config.loop, world.device),
-            ema=build_ema(model, config.optim),
-        )
+        if config.toy.scaled:
+            state.scaler = _scaler()
         checkpoint.resume(state, config.run.resume, outputs, world)
 
         def losses(model: nn.Module, x_BD: Tensor) -> dict[str, Tensor]:
