@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from gpuops import reaper
-from gpuops.core.hang.detector import HangPolicy, HangState, judge, update
+from gpuops.core.hang.detector import HangPolicy, assess
+from gpuops.core.hang.observation import HangState, update_state
 from gpuops.system.processes import vitals
 from gpuops.system.processes.identity import Identity
 
@@ -43,15 +44,15 @@ def cost_us(ranks: int = 8, looks: int = 4000) -> tuple[float, float]:
         world.passes(LOOK_S, (1.0,))
         world.beat(5 * n, "train")
         seen.append(world.observed())
-    watch, looked, judged = HangState(), [], []
+    watch, looked, assessed = HangState(), [], []
     for observation in seen:
         begin = time.perf_counter_ns()
-        watch = update(watch, observation)
+        watch = update_state(watch, observation)
         between = time.perf_counter_ns()
-        judge(watch, HangPolicy())
+        assess(watch, HangPolicy())
         looked.append(between - begin)
-        judged.append(time.perf_counter_ns() - between)
-    return statistics.median(looked) / 1000, statistics.median(judged) / 1000
+        assessed.append(time.perf_counter_ns() - between)
+    return statistics.median(looked) / 1000, statistics.median(assessed) / 1000
 
 
 def vitals_us(ranks: int = 8, threads: int = 120, reads: int = 400) -> float:
@@ -155,7 +156,7 @@ def main() -> None:
             shown = ["-" if figure is None else f"{figure:.0f}" for figure in figures]
             print(f"{row['job']:<29} {row['fault']:<24} {shown[0]:>9} {shown[1]:>6} {shown[2]:>8}")
         print(
-            f"\n8 ranks: look {look_us:.0f} us, judge {judge_us:.0f} us, vitals "
+            f"\n8 ranks: look {look_us:.0f} us, assess {judge_us:.0f} us, vitals "
             f"{cost['vitals_us']:.0f} us of CPU; twice a second "
             f"{2 * sum(cost.values()) / 1e4:.3f} % of a core"
         )

@@ -14,10 +14,10 @@ from gpuops import heartbeat, reaper
 from gpuops.core.diagnosis import diagnosis as diagnoses
 from gpuops.core.diagnosis import gpu_loss, power
 from gpuops.core.diagnosis import nccl_ras as ras
-from gpuops.core.diagnosis.crash import Crash, ends, explain
+from gpuops.core.diagnosis.crash import Crash, diagnose_crash, parse_rank_ends
 from gpuops.core.diagnosis.culprit import Attribution, find_culprit
 from gpuops.core.diagnosis.diagnosis import Diagnosis
-from gpuops.core.diagnosis.nccl_ras import Report
+from gpuops.core.diagnosis.nccl_ras import RasReport
 from gpuops.core.hang.detector import Hung, Suspect
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.machine.device import Device, Xid
@@ -42,10 +42,10 @@ GPUS_S = 5.0
 FORE_S, LATELY_S = 60.0, 1800.0
 
 
-def inspect(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
+def inspect(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis:
     """What holds a run up is found out, written down and given back."""
-    found = examine(plan, job, verdict.idle_s, (verdict.why,))
-    _keep(plan, "suspected" if isinstance(verdict, Suspect) else "hung", found)
+    found = examine(plan, job, assessment.idle_s, (assessment.why,))
+    _keep(plan, "suspected" if isinstance(assessment, Suspect) else "hung", found)
     return found
 
 
@@ -63,10 +63,12 @@ def examine(
     with ThreadPoolExecutor() as side:
         devices, report = side.submit(_gpus, plan, since_s), side.submit(_nccl, plan, ranks)
         attribution = _attribution(ranks, Path(plan.run_dir, paths.beats(plan.attempt)), logs)
-        drawn = power.told(devices.result(), _usual_w(plan, time.time() - (idle_s or 0.0)))
-        attribution = ras.weigh(attribution, report.result(), pids)
-        found = diagnoses.of_hang(attribution, gpus, (*evidence, *drawn))
-        return gpu_loss.weigh(found, devices.result(), pids)
+        drawn = power.describe_power(
+            devices.result(), _usual_w(plan, time.time() - (idle_s or 0.0))
+        )
+        attribution = ras.apply_ras(attribution, report.result(), pids)
+        found = diagnoses.diagnose_hang(attribution, gpus, (*evidence, *drawn))
+        return gpu_loss.apply_gpu_faults(found, devices.result(), pids)
 
 
 def diagnose_processes(
@@ -78,7 +80,7 @@ def diagnose_processes(
     evidence: Sequence[str] = (),
 ) -> Diagnosis:
     """What holds some processes up, from two looks at them, a second apart."""
-    return diagnoses.of_hang(_attribution(ranks, beats, logs or {}), gpus, evidence)
+    return diagnoses.diagnose_hang(_attribution(ranks, beats, logs or {}), gpus, evidence)
 
 
 def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
@@ -104,7 +106,7 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
         rank: files.tail(root / paths.rank_log(plan.attempt, rank, "stderr"))
         for rank in rank_logs.ranks(root, plan.attempt)
     }
-    ended = ends(agent, said, dict(enumerate(plan.gpu_indices)))
+    ended = parse_rank_ends(agent, said, dict(enumerate(plan.gpu_indices)))
     torchrun = agent_identity(Path(plan.state_dir))
     ended_s = _ended_s(plan)
     with closing(KernelLog(kernel_log)) as log:
@@ -116,7 +118,7 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
             agent_pid=torchrun.pid if torchrun else None,
             agent_tail=agent,
         )
-    return explain(crash)
+    return diagnose_crash(crash)
 
 
 def newest(root: Path) -> Diagnosis | None:
@@ -134,7 +136,7 @@ def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         files.write_json(path, diagnoses.to_json(found))
-        files.write_text(path.with_suffix(".md"), diagnoses.page(found))
+        files.write_text(path.with_suffix(".md"), diagnoses.format_page(found))
     except (OSError, GpuopsError):
         pass
     events.record(
@@ -160,11 +162,11 @@ def _attribution(
     return find_culprit(before[0], after[0], before[1], after[1], said)
 
 
-def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> Report:
+def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> RasReport:
     """What NCCL says of the job, where its ranks have it and it answers within some seconds."""
     found = (nccl_ras.address(rank) for rank in ranks.values()) if plan.device == "cuda" else ()
     where = next((address for address in found if address is not None), None)
-    return ras.parse(nccl_ras.ask(where) or "") if where is not None else Report()
+    return ras.parse_report(nccl_ras.ask(where) or "") if where is not None else RasReport()
 
 
 def _gpus(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
@@ -172,7 +174,7 @@ def _gpus(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
     if plan.device == "cpu":
         return {}
     with nvml.Reader(start_timeout_s=GPUS_S) as reader, closing(KernelLog()) as log:
-        return gpu_loss.seen(plan, reader.read(), _xids(plan, log, since_s))
+        return gpu_loss.gpus_of_ranks(plan, reader.read(), _xids(plan, log, since_s))
 
 
 def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
@@ -180,7 +182,7 @@ def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
     if plan.device == "cpu":
         return {}
     samples = telemetry.read(Path(plan.run_dir)).samples
-    return power.usual(s for s in samples if s.attempt == plan.attempt and s.at_s < until_s)
+    return power.usual_watts(s for s in samples if s.attempt == plan.attempt and s.at_s < until_s)
 
 
 def _xids(

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpuops import heartbeat
-from gpuops.core.diagnosis.diagnosis import Diagnosis, title
+from gpuops.core.diagnosis.diagnosis import Diagnosis, format_title
 from gpuops.core.hang import detector
-from gpuops.core.hang.detector import Blind, HangPolicy, Healthy, Hung, Suspect, Verdict, Warming
+from gpuops.core.hang.detector import Assessment, Blind, HangPolicy, Healthy, Hung, Suspect, Warming
+from gpuops.core.hang.observation import HangState, Observation, update_state
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.hung_jobs import Ruling, rule, unreleased
 from gpuops.core.monitor.jobs import Process, TrainingJob
@@ -33,13 +34,13 @@ TERMINATE_S = KILL_S = RELEASE_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A job and what is to be done about it; ``verdict`` is ``None`` where nobody watched it.
+    """A job and what is to be done about it; ``assessment`` is ``None`` where nobody watched it.
 
     ``beats`` are the last that were heard of it, ``heard_s`` when that was on CLOCK_MONOTONIC.
     """
 
     ruling: Ruling
-    verdict: Verdict | None = None
+    assessment: Assessment | None = None
     diagnosis: Diagnosis | None = None
     beats: tuple[Beat, ...] = ()
     heard_s: float = 0.0
@@ -114,7 +115,7 @@ class _Watched:
         self._first = self._beats = self._heard()
         # What a beat says of the time before we came, counts: a job may hang since yesterday.
         oldest_s = min((beat.monotonic_s for beat in self._beats), default=None)
-        self._watch = detector.HangState(most_s=float("inf"), looked_s=oldest_s)
+        self._watch = HangState(most_s=float("inf"), looked_s=oldest_s)
         self._began_s = self._looked_s = time.monotonic()
         self._logs: vitals.FolderSize | None = None
 
@@ -131,40 +132,42 @@ class _Watched:
     def look(self) -> None:
         """Take in what there is to see now."""
         self._beats, self._looked_s = self._heard(), time.monotonic()
-        seen = detector.Observation(
+        seen = Observation(
             now_s=self._looked_s,
             beats=self._beats,
             vitals=vitals.read(sorted(self._ranks.items())),
             # Of one that says its steps, the first look at its log would pass for a sign of life.
             log_bytes=self._logs.bytes if self._logs is not None and not self._trains else None,
         )
-        self._watch = replace(detector.update(self._watch, seen), most_s=2.0)
+        self._watch = replace(update_state(self._watch, seen), most_s=2.0)
 
     def case(self) -> Case:
         """What it has come to; with a look at the stacks, unless it moves."""
-        verdict, found = self._verdict(), None
+        assessment, found = self._verdict(), None
         silent = self._beats == self._first
-        if self._ranks and (silent or isinstance(verdict, (Suspect, Hung))):
+        if self._ranks and (silent or isinstance(assessment, (Suspect, Hung))):
             found = diagnose_processes(self._ranks, self._beat_dir, gpus=_gpus(self._job))
-            if found.hopeless and isinstance(verdict, Suspect):
-                verdict = detector.as_hung(verdict)  # what it waits for can never come
-            elif found.hopeless and not isinstance(verdict, Hung):
-                verdict = self._stuck(found)
-        return replace(_case(self._job, verdict, found), beats=self._beats, heard_s=self._looked_s)
+            if found.hopeless and isinstance(assessment, Suspect):
+                assessment = detector.to_hung(assessment)  # what it waits for can never come
+            elif found.hopeless and not isinstance(assessment, Hung):
+                assessment = self._stuck(found)
+        return replace(
+            _case(self._job, assessment, found), beats=self._beats, heard_s=self._looked_s
+        )
 
-    def _verdict(self) -> Verdict:
-        verdict = detector.judge(self._watch, self._policy())
-        if isinstance(verdict, Warming) and self._trains:
+    def _verdict(self) -> Assessment:
+        assessment = detector.assess(self._watch, self._policy())
+        if isinstance(assessment, Warming) and self._trains:
             return Healthy()  # it was at work before we came
-        if isinstance(verdict, Warming) and not self._beats:
+        if isinstance(assessment, Warming) and not self._beats:
             watched_s = self._looked_s - self._began_s
             return Blind(
                 why=f"it does not beat, and {watched_s:.0f} s of watching are too few to tell"
             )
-        return verdict
+        return assessment
 
     def _stuck(self, found: Diagnosis) -> Suspect:
-        """Too short a silence for a verdict, if it were not for the stacks."""
+        """Too short a silence for a assessment, if it were not for the stacks."""
         idle_s = self._looked_s - self._began_s
         ranks = tuple(sorted(self._ranks))
         why = f"nothing heard of it for {idle_s:.0f} s, and {found.why}"
@@ -177,7 +180,7 @@ class _Watched:
         except GpuopsError:
             return HangPolicy()
         timeout_s = plan.hang_timeout_s
-        policy = detector.policy_of(plan.target.kind, timeout_s)
+        policy = detector.hang_policy(plan.target.kind, timeout_s)
         if timeout_s is None or not self._trains:
             return policy
         return replace(policy, start_s=timeout_s)
@@ -191,11 +194,13 @@ class _Watched:
         return tuple(beat for beat in beats if beat.rank in self._ranks)  # of the living
 
 
-def _case(job: TrainingJob, verdict: Verdict | None = None, found: Diagnosis | None = None) -> Case:
-    stacks = f"{title(found)}: {found.why}" if found is not None else None
+def _case(
+    job: TrainingJob, assessment: Assessment | None = None, found: Diagnosis | None = None
+) -> Case:
+    stacks = f"{format_title(found)}: {found.why}" if found is not None else None
     return Case(
-        ruling=rule(job, verdict, jobs.look_again([job]), stacks),
-        verdict=verdict,
+        ruling=rule(job, assessment, jobs.look_again([job]), stacks),
+        assessment=assessment,
         diagnosis=found,
         supervisor=supervisor_lock.of(Path(job.run_dir)) if job.ours and job.run_dir else None,
     )
@@ -216,10 +221,10 @@ def _gpus(job: TrainingJob) -> dict[int, int]:
 def _moves(case: Case) -> bool:
     """Whether one of those that stood still has beaten since: a person took time to answer."""
     beat_dir = _beat_dir(case.ruling.job)
-    if not isinstance(case.verdict, (Suspect, Hung)) or beat_dir is None:
+    if not isinstance(case.assessment, (Suspect, Hung)) or beat_dir is None:
         return False
     beats = heartbeat.read_all(beat_dir)
-    ranks = case.verdict.ranks
+    ranks = case.assessment.ranks
     return any(beat.rank in ranks and beat.monotonic_s > case.heard_s for beat in beats)
 
 

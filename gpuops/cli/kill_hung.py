@@ -95,7 +95,7 @@ def _remains(cases: tuple[Case, ...], done: Cleaned) -> bool:
 
 def _json(case: Case) -> dict[str, Any]:
     ruling, job = case.ruling, case.ruling.job
-    verdict = case.verdict
+    assessment = case.assessment
     return {
         "run_id": job.run_id,
         "run_dir": job.run_dir,
@@ -106,7 +106,7 @@ def _json(case: Case) -> dict[str, Any]:
         "gpus": job.gpus,
         "gpu_memory_bytes": job.gpu_memory_bytes,
         "supervisor_pid": case.supervisor.pid if case.supervisor else None,
-        "verdict": type(verdict).__name__.lower() if verdict is not None else None,
+        "assessment": type(assessment).__name__.lower() if assessment is not None else None,
         "hung": case.hung,
         "sure": ruling.sure,
         "evidence": ruling.evidence,

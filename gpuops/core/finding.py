@@ -1,4 +1,4 @@
-"""What a check found: the one value that preflight speaks in."""
+"""What a check found: the one value that preflight reports."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Finding:
     """One checked fact. ``check`` is its short name, by which ``--force`` can overrule it.
 
     ``summary`` is the sentence for people; ``measured`` and ``wanted`` are its two figures for
-    programs, with the unit where they have one (``"24 GiB"``). An error that is not ``forcible``
-    stops a launch whatever is forced.
+    programs, with the unit if they have one (``"24 GiB"``). An error that is not ``forcible``
+    stops a launch even with ``--force``.
     """
 
     check: str
@@ -35,7 +35,7 @@ def ok(check: str, summary: str, *, measured: Figure = None, wanted: Figure = No
 def warning(
     check: str, summary: str, hint: str, *, measured: Figure = None, wanted: Figure = None
 ) -> Finding:
-    """The job can run, but somebody should know."""
+    """The job can run, but the user should know."""
     return Finding(
         check=check,
         severity="warning",
@@ -49,7 +49,7 @@ def warning(
 def error(
     check: str, summary: str, hint: str, *, measured: Figure = None, wanted: Figure = None
 ) -> Finding:
-    """The job would fail, or harm somebody else's."""
+    """The job would fail, or harm another user's job."""
     return Finding(
         check=check, severity="error", summary=summary, hint=hint, measured=measured, wanted=wanted
     )

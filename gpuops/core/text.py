@@ -1,9 +1,9 @@
-"""What others wrote, made fit to be shown."""
+"""Text of unknown origin, made safe to show."""
 
 from __future__ import annotations
 
 
 def printable(text: str, most: int) -> str:
-    """A text of somebody else on one line, without anything that a terminal obeys, and cut."""
+    """The text on one line of at most ``most`` characters, without control characters."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"

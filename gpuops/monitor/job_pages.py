@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gpuops.core.diagnosis.diagnosis import page
+from gpuops.core.diagnosis.diagnosis import format_page
 from gpuops.core.monitor.frame import JobRow
 from gpuops.core.run import paths
 from gpuops.diagnose import newest
@@ -41,7 +41,7 @@ def diagnosis(job: JobRow) -> list[str]:
     if found is not None:
         holds = job.diagnosis is not None
         head = [] if holds else ["", "── what was found out last; it has moved since ──", ""]
-        lines = [*lines, *([""] if lines and holds else head), *page(found).splitlines()]
+        lines = [*lines, *([""] if lines and holds else head), *format_page(found).splitlines()]
     which = f"`gpuops diagnose {job.run_id}`" if job.run_id else f"`gpuops diagnose {_pid(job)}`"
     hint = f"{which} looks at the stacks of its ranks now."
     return [*(lines or ["Nobody has found anything wrong with it."]), "", hint]

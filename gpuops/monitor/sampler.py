@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuops import heartbeat
-from gpuops.core.hang.detector import Observation
+from gpuops.core.hang.observation import Observation
 from gpuops.core.monitor import monitor
 from gpuops.core.monitor.frame import Frame
 from gpuops.core.monitor.jobs import TrainingJob

@@ -8,6 +8,7 @@ from pathlib import Path
 from gpuops import heartbeat
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.hang import detector
+from gpuops.core.hang.observation import HangState, Observation, update_state
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths, telemetry
 from gpuops.core.supervision.progress import Look, Progress, observe
@@ -39,8 +40,8 @@ class AttemptObserver:
         """``record``: keep what is seen in the run's folder; its supervisor alone does."""
         self.progress = Progress()
         self.first_step: int | None = None
-        self.verdict: detector.Verdict | None = None
-        self.observation: detector.Observation | None = None
+        self.assessment: detector.Assessment | None = None
+        self.observation: Observation | None = None
         self._plan, self._policy = plan, policy
         self._checkpoints = vitals.FolderSize(checkpoints)
         self._logs = vitals.FolderSize(Path(plan.run_dir, paths.logs(plan.attempt)))
@@ -53,8 +54,8 @@ class AttemptObserver:
         gpus = plan.gpu_indices if record and plan.device == "cuda" else ()
         self._gpus = GpuPoller(gpus)
         self._recorder = Recorder(root) if record else None
-        self._recorded: detector.Observation | None = None
-        self._hang = detector.HangState()
+        self._recorded: Observation | None = None
+        self._hang = HangState()
         self._due_s = 0.0
         self._ranks: dict[int, Identity] = {}
         self._linked = False
@@ -79,15 +80,15 @@ class AttemptObserver:
         self._due_s = now + VITALS_EVERY_S
         if len(self._ranks) < self._plan.nproc_per_node:  # torchrun starts each of them once
             self._ranks |= job.ranks()
-        self.observation = detector.Observation(
+        self.observation = Observation(
             now_s=now,
             beats=tuple(beats),
             vitals=vitals.read(sorted(self._ranks.items())),
             log_bytes=self._logs.bytes,
             checkpoint_bytes=self._checkpoints.bytes,
         )
-        self._hang = detector.update(self._hang, self.observation)
-        self.verdict = detector.judge(self._hang, self._policy)
+        self._hang = update_state(self._hang, self.observation)
+        self.assessment = detector.assess(self._hang, self._policy)
         if self._recorder is not None and self._recorder.due:
             self._recorder.take(self._sample(self.observation))
             self._recorded = self.observation
@@ -117,7 +118,7 @@ class AttemptObserver:
             trouble=evidence.why if suspected and evidence is not None else None,
         )
 
-    def _sample(self, seen: detector.Observation) -> telemetry.Sample:
+    def _sample(self, seen: Observation) -> telemetry.Sample:
         steps_s = [pace.median_s for pace in self._hang.beats.values() if pace.median_s is not None]
         return telemetry.sample(
             at_s=time.time(),

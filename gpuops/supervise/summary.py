@@ -94,7 +94,7 @@ def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
             rank=None,
             how=torchrun_failure.signal_name(outcome.returncode)
             or f"exit code {outcome.returncode}",
-            last_words=tuple(torchrun_failure.last_words(said)),
+            last_words=tuple(torchrun_failure.last_lines(said)),
             log=str(agent_log),
             hint=_why(prepared, said, there=agent_log.exists()),
         )
@@ -102,7 +102,7 @@ def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
     return FailureSummary(
         rank=cause.rank,
         how=cause.signal_name or f"exit code {cause.exitcode}",
-        last_words=tuple(torchrun_failure.last_words(_read(log))),
+        last_words=tuple(torchrun_failure.last_lines(_read(log))),
         log=str(log),
         hint=KILLED if cause.signal_name == "SIGKILL" else "",
     )

@@ -15,7 +15,7 @@ from typing import Literal
 
 from gpuops.core.diagnosis import torchrun_failure as failure
 from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
-from gpuops.core.hang.detector import Hung, Suspect, as_hung, policy_of
+from gpuops.core.hang.detector import Hung, Suspect, hang_policy, to_hung
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
@@ -23,11 +23,11 @@ from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.state_machine import (
     Action,
     AskWorkers,
+    Assessed,
     Begun,
     Event,
     Exited,
     Inspect,
-    Judged,
     Kill,
     Phase,
     StopPolicy,
@@ -101,7 +101,7 @@ def watch(
 ) -> Outcome:
     """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
     begun_s = time.monotonic()
-    policy = policy_of(plan.target.kind, plan.hang_timeout_s)
+    policy = hang_policy(plan.target.kind, plan.hang_timeout_s)
     with AttemptObserver(plan, checkpoints, metrics_file, policy, record=True) as observer:
         try:
             state, evidence = _until_the_end(plan, job, observer, show, signals)
@@ -166,11 +166,11 @@ def _events(
     now = time.monotonic()
     events: list[Event] = [Begun()] if observer.begun else []
     events += [StopRequested(number, now) for number in received]
-    verdict = observer.verdict
-    if verdict is not None:
-        events.append(Judged(verdict, now))
-        if isinstance(verdict, Suspect) and evidence is not None and evidence.hopeless:
-            events.append(Judged(as_hung(verdict), now))  # what it waits for can never come
+    assessment = observer.assessment
+    if assessment is not None:
+        events.append(Assessed(assessment, now))
+        if isinstance(assessment, Suspect) and evidence is not None and evidence.hopeless:
+            events.append(Assessed(to_hung(assessment), now))  # what it waits for can never come
     events.append(Tick(now))
     returncode = job.poll()
     if returncode is not None:
@@ -182,8 +182,8 @@ def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
     """Do what was decided; give back the evidence, where that is what was asked for."""
     agent, workers = job.agent, job.workers()
     match action:
-        case Inspect(verdict=verdict):
-            return _inspected(plan, job, verdict)
+        case Inspect(assessment=assessment):
+            return _inspected(plan, job, assessment)
         case AskWorkers():
             for worker in workers:
                 worker.send(signal.SIGTERM)
@@ -201,10 +201,10 @@ def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
     return None
 
 
-def _inspected(plan: LaunchPlan, job: Job, verdict: Suspect | Hung) -> Diagnosis:
+def _inspected(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis:
     """The evidence; of a hang whoever wants to be told is told."""
-    found = inspect(plan, job, verdict)
-    if plan.on_hang is not None and isinstance(verdict, Hung):
+    found = inspect(plan, job, assessment)
+    if plan.on_hang is not None and isinstance(assessment, Hung):
         about = {"event": "hang", "run_id": plan.run_id, "run_dir": plan.run_dir}
         hooks.run(plan.on_hang, {**about, "attempt": plan.attempt, "diagnosis": to_json(found)})
     return found

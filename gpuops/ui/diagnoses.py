@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpuops.core.diagnosis.diagnosis import Diagnosis, title
+from gpuops.core.diagnosis.diagnosis import Diagnosis, format_title
 from gpuops.ui.monitor.grid import clean
 
 
@@ -13,7 +13,7 @@ def diagnosis(found: Diagnosis) -> RenderableType:
     """What, why, where, what to do, and what speaks for it."""
     why = found.why[:1].upper() + found.why[1:]
     rows: list[RenderableType] = [
-        Text(title(found), style="bold red" if found.sure else "bold yellow"),
+        Text(format_title(found), style="bold red" if found.sure else "bold yellow"),
         Text(f"  {clean(why)}."),
     ]
     if found.place:

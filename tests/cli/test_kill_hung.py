@@ -162,7 +162,7 @@ def test_a_hung_job_is_shown_then_ended_with_its_supervisor(morning):
     (found,) = json.loads(said)["jobs"]
 
     assert 1 == code
-    assert ("hung", True, job.pid) == (found["verdict"], found["sure"], found["supervisor_pid"])
+    assert ("hung", True, job.pid) == (found["assessment"], found["sure"], found["supervisor_pid"])
     assert "rank 1 stopped (state T)" in found["evidence"][0]
     assert ("rank stopped", 1) == (found["diagnosis"]["kind"], found["diagnosis"]["rank"])
     assert {rank.pid for rank in ranks.values()} < set(found["stop"])

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from hang_jobs import LOOK_S, Job, World, always, log_normal, observations
 
-from gpuops.core.hang.detector import HangPolicy, HangState, Hung, Suspect, judge, update
+from gpuops.core.hang.detector import HangPolicy, Hung, Suspect, assess
+from gpuops.core.hang.observation import HangState, update_state
 
 DEFAULT = HangPolicy()
 
@@ -83,16 +84,16 @@ def struck(
     count = rng.randint(victim.first, 1500) if victim.phase == "train" else rng.randint(1, 3)
     count = 1 if victim.phase == "start" else count
     for seen in observations(victim.job, world, rng, end=victim.phase, count=count):
-        watch = update(watch, seen)
+        watch = update_state(watch, seen)
     begin_s, suspect_s = world.now_s, None
     world.states[1] = fault.state
     phase_s = rng.random() * LOOK_S  # where between two looks it strikes
     while (silence_s := world.now_s - begin_s) < most_s:
         world.passes(max(LOOK_S, silence_s / 100) if silence_s else phase_s, fault.cpu)
-        watch = update(watch, world.observed())
-        verdict = judge(watch, victim.policy)
-        if isinstance(verdict, (Suspect, Hung)) and suspect_s is None:
+        watch = update_state(watch, world.observed())
+        assessment = assess(watch, victim.policy)
+        if isinstance(assessment, (Suspect, Hung)) and suspect_s is None:
             suspect_s = world.now_s - begin_s
-        if isinstance(verdict, Hung):
+        if isinstance(assessment, Hung):
             return suspect_s, world.now_s - begin_s
     return suspect_s, None

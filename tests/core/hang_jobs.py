@@ -16,17 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from gpuops.core.hang.detector import (
-    HangPolicy,
-    HangState,
-    Hung,
-    Observation,
-    RankVitals,
-    Suspect,
-    Verdict,
-    judge,
-    update,
-)
+from gpuops.core.hang.detector import Assessment, HangPolicy, Hung, Suspect, assess
+from gpuops.core.hang.observation import HangState, Observation, RankVitals, update_state
 from gpuops.heartbeat import Beat
 
 LOOK_S, EDGE_S = 0.5, 1e-3
@@ -319,14 +310,14 @@ def watched(scenario: Scenario, steps: int, seed: int) -> Tally:
             job = drawn(job, rng)
         policy = HangPolicy(phased=job.beats and job.phases)
         watch = HangState() if scenario.dense else HangState(most_s=math.inf)
-        before: Verdict | None = None
+        before: Assessment | None = None
         for seen in observations(job, World(), rng, dense=scenario.dense):
-            watch = update(watch, seen)
-            verdict = judge(watch, policy)
+            watch = update_state(watch, seen)
+            assessment = assess(watch, policy)
             tally.looks += 1
-            tally.suspicions += isinstance(verdict, Suspect) and not isinstance(before, Suspect)
-            if isinstance(verdict, Hung) and not isinstance(before, Hung):
-                tally.hung.append(f"{job}: {verdict.why}")
-            before = verdict
+            tally.suspicions += isinstance(assessment, Suspect) and not isinstance(before, Suspect)
+            if isinstance(assessment, Hung) and not isinstance(before, Hung):
+                tally.hung.append(f"{job}: {assessment.why}")
+            before = assessment
         tally.steps += job.steps
     return tally

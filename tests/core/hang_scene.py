@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from hang_jobs import LOOK_S, World
 
-from gpuops.core.hang.detector import HangPolicy, HangState, judge, update
+from gpuops.core.hang.detector import HangPolicy, assess
+from gpuops.core.hang.observation import HangState, update_state
 
 PHASED, SCRIPT = HangPolicy(phased=True), HangPolicy()
 BUSY, QUIET = (1.0,), (0.0,)
@@ -23,7 +24,7 @@ class Job:
         self.sees()
 
     def sees(self, **changes):
-        self.watch = update(self.watch, replace(self.world.observed(), **changes))
+        self.watch = update_state(self.watch, replace(self.world.observed(), **changes))
         return self
 
     def silent(self, seconds, cpu=BUSY, **changes):
@@ -65,9 +66,9 @@ class Job:
         return self
 
     @property
-    def verdict(self):
-        return judge(self.watch, self.policy)
+    def assessment(self):
+        return assess(self.watch, self.policy)
 
     @property
     def kind(self):
-        return type(self.verdict)
+        return type(self.assessment)

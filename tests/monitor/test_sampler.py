@@ -109,12 +109,12 @@ def test_what_a_run_notes_is_told_once(driver, run):
         sampler.look()
         events.record(
             run.root, "diagnosis", attempt=1, what="suspected", kind="python spin", sure=True,
-            why="rank 1 computes on and on",
+            why="rank 1 computes without end",
         )  # fmt: skip
         events.record(run.root, "restart", attempt=1, why="from the checkpoint of step 1")
-        accused, again = sampler.look(), sampler.look()
+        suspected, again = sampler.look(), sampler.look()
 
-    assert "python spin: rank 1 computes on and on" == ours(accused, run).diagnosis
+    assert "python spin: rank 1 computes without end" == ours(suspected, run).diagnosis
     assert 1 == sum("restarts: from" in one.words for one in again.changes)
 
 

@@ -1,7 +1,7 @@
-"""Why a job crashed: of all that failed, what failed first and by itself.
+"""Why a job crashed: which failure came first and was not the consequence of another.
 
-When a rank ends, the others fail in the collective that they were in, often louder and sometimes
-seen earlier by torchrun: those are consequences. So is the SIGTERM that torchrun then sends.
+When a rank ends, the others fail in their collective, often with longer tracebacks, and torchrun
+sometimes sees them first: those are consequences. So is the SIGTERM that torchrun then sends.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ from datetime import datetime, timezone
 
 from gpuops.core.diagnosis import torchrun_failure
 from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis, Kind
-from gpuops.core.diagnosis.gpu_loss import by_xid, in_words
-from gpuops.core.diagnosis.rank_failure import Failing, RankEnd, failing, short, symptom_of
-from gpuops.core.diagnosis.stderr_tail import last_words
+from gpuops.core.diagnosis.gpu_loss import describe_xid, diagnose_xids
+from gpuops.core.diagnosis.rank_failure import (
+    RankEnd,
+    RankFailure,
+    classify_end,
+    find_symptom,
+    shorten,
+)
+from gpuops.core.diagnosis.stderr_tail import parse_stderr
 from gpuops.core.machine.device import Xid
 from gpuops.core.machine.oom_kills import OomKills
 
@@ -28,10 +34,10 @@ _NAN_ON = re.compile(r"not finite on rank (\d+)$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crash:
-    """What an attempt left behind. ``ranks`` stand in the order in which torchrun saw them end.
+    """What an attempt left behind. ``ranks`` are in the order in which torchrun saw them end.
 
-    ``returncode`` is torchrun's, ``agent_pid`` its process. ``xids``: of each GPU, since the
-    attempt began; ``oom``: what is known of whom the kernel ended for want of memory meanwhile.
+    ``returncode`` and ``agent_pid`` are torchrun's. ``xids``: each GPU's errors since the attempt
+    began; ``oom``: the processes that the kernel killed for lack of memory since then.
     """
 
     returncode: int
@@ -42,10 +48,12 @@ class Crash:
     agent_tail: str = ""
 
 
-def explain(crash: Crash) -> Diagnosis:
-    """Name what ended the job: the earliest failure that no other one explains."""
+def diagnose_crash(crash: Crash) -> Diagnosis:
+    """Find what ended the job: the earliest failure that no other one explains."""
     failed = [
-        found for end in crash.ranks if (found := failing(end, host_oom=crash.oom.hit(end.pid)))
+        found
+        for end in crash.ranks
+        if (found := classify_end(end, host_oom=crash.oom.hit(end.pid)))
     ]
     causes = [found for found in failed if not found.consequence]
     lost = _lost_gpu(crash)
@@ -61,29 +69,29 @@ def explain(crash: Crash) -> Diagnosis:
         return _peers(_first(waiting), failed, crash)
     if failed:
         return _plain("signal", f"the job {_first(failed).why} from outside", sure=True)
-    why = f"torchrun ended with code {crash.returncode}, and nobody said why"
+    why = f"torchrun ended with code {crash.returncode}, and no rank reported why"
     return _plain(
-        "unknown", why, sure=False, evidence=torchrun_failure.last_words(crash.agent_tail)
+        "unknown", why, sure=False, evidence=torchrun_failure.last_lines(crash.agent_tail)
     )
 
 
-def ends(
+def parse_rank_ends(
     agent_log: str, stderr_tails: Mapping[int, str], gpus: Mapping[int, int] | None = None
 ) -> tuple[RankEnd, ...]:
-    """How the ranks ended as torchrun's log tells it, its first observed failure first.
+    """How the ranks ended according to torchrun's log, its first observed failure first.
 
-    Ranks of which it says nothing have neither exit code nor signal.
+    Ranks that it does not mention have neither exit code nor signal.
     """
     report, named, root = agent_log.rpartition("Root Cause (first observed failure)")
     others = _BLOCK.split(report.rpartition("Failures:")[2])[1:]
-    told: dict[int, RankEnd] = {}
+    reported: dict[int, RankEnd] = {}
     for block in (root, *others) if named else ():
         fields = {match[1]: match for match in reversed([*_FIELD.finditer(block)])}
         number = _number(fields, "rank")
-        if number is None or number in told:
+        if number is None or number in reported:
             continue
         pid = fields["exitcode"][3] if "exitcode" in fields else None
-        told[number] = RankEnd(
+        reported[number] = RankEnd(
             rank=number,
             exitcode=_number(fields, "exitcode"),
             stderr_tail=stderr_tails.get(number, ""),
@@ -92,62 +100,62 @@ def ends(
             gpu=(gpus or {}).get(number),
         )
     silent = [
-        RankEnd(rank=rank, stderr_tail=said, gpu=(gpus or {}).get(rank))
-        for rank, said in sorted(stderr_tails.items())
-        if rank not in told
+        RankEnd(rank=rank, stderr_tail=tail, gpu=(gpus or {}).get(rank))
+        for rank, tail in sorted(stderr_tails.items())
+        if rank not in reported
     ]
-    return (*told.values(), *silent)
+    return (*reported.values(), *silent)
 
 
-def _first(failing: Sequence[Failing]) -> Failing:
-    """The earliest; of those that ended in the same second the one that torchrun saw first."""
+def _first(failing: Sequence[RankFailure]) -> RankFailure:
+    """The earliest; of those in the same second the one that torchrun saw first."""
     return min(failing, key=lambda f: math.inf if f.end.ended_at is None else f.end.ended_at)
 
 
 def _lost_gpu(crash: Crash) -> Diagnosis | None:
-    """A GPU that the driver gave up explains whatever its rank has said."""
+    """A GPU that the driver has lost explains whatever its rank reported."""
     ours = {end.gpu: end for end in crash.ranks if end.gpu is not None}
     for gpu, xids in sorted(crash.xids.items()):
         end = ours.get(gpu)
         if end is None and ours:
             continue
-        lost = by_xid(gpu, xids, end.rank if end else None, end.pid if end else None)
+        lost = diagnose_xids(gpu, xids, end.rank if end else None, end.pid if end else None)
         if lost is not None:
             return lost
     return None
 
 
 def _launcher(crash: Crash) -> Diagnosis | None:
-    """What happened to torchrun itself, where no rank failed by itself."""
-    words = last_words(crash.agent_tail)
-    evidence = torchrun_failure.last_words(crash.agent_tail)
+    """What happened to torchrun itself, if no rank failed on its own."""
+    words = parse_stderr(crash.agent_tail)
+    evidence = torchrun_failure.last_lines(crash.agent_tail)
     reports = "ChildFailedError" in crash.agent_tail  # of its ranks: not its own words
-    symptom = None if reports else symptom_of(words)
+    symptom = None if reports else find_symptom(words)
     if symptom is not None and not symptom.peer:
-        why = f"torchrun {symptom.why}: {short(words.said)}"
+        why = f"torchrun {symptom.why}: {shorten(words.message)}"
         return _plain(symptom.kind, why, sure=True, evidence=evidence, advice=symptom.advice)
     if crash.returncode == -signals.SIGKILL and crash.oom.hit(crash.agent_pid):
-        why = "torchrun itself was ended by the kernel (SIGKILL) for want of host memory"
-        said = crash.oom.words(crash.agent_pid)
-        return _plain("out of memory (host)", why, sure=True, evidence=(*evidence, *said))
+        why = "torchrun itself was killed by the kernel (SIGKILL): out of host memory"
+        kills = crash.oom.words(crash.agent_pid)
+        return _plain("out of memory (host)", why, sure=True, evidence=(*evidence, *kills))
     if crash.returncode < 0:
         name = torchrun_failure.signal_name(crash.returncode)
         why = f"torchrun itself was ended by {name}, and its ranks after it"
         return _plain("signal", why, sure=True, evidence=evidence)
     if words.type is not None and words.type.endswith("SignalException"):
-        return _plain("signal", f"torchrun was ended: {short(words.said)}", sure=True)
+        return _plain("signal", f"torchrun was ended: {shorten(words.message)}", sure=True)
     if words.type is not None and not reports:
-        why = f"torchrun raised {short(words.said)}"
+        why = f"torchrun raised {shorten(words.message)}"
         return _plain("exception", why, sure=True, evidence=evidence)
     return None
 
 
-def _peers(first: Failing, failed: Sequence[Failing], crash: Crash) -> Diagnosis:
-    """Only consequences are known: the one rank that did not complain is suspected."""
+def _peers(first: RankFailure, failed: Sequence[RankFailure], crash: Crash) -> Diagnosis:
+    """Only consequences are known: if a single rank reported none, it is the suspect."""
     complained = {found.end.rank for found in failed if found.kind != "signal"}
     silent = [end for end in crash.ranks if end.rank not in complained]
     one = silent[0] if len(silent) == 1 else None
-    missing = f"; rank {one.rank} said nothing of the kind" if one else ""
+    missing = f"; rank {one.rank} did not report this" if one else ""
     return Diagnosis(
         kind=first.kind,
         rank=one.rank if one else None,
@@ -160,11 +168,11 @@ def _peers(first: Failing, failed: Sequence[Failing], crash: Crash) -> Diagnosis
     )
 
 
-def _diagnosis(cause: Failing, failed: Sequence[Failing], crash: Crash) -> Diagnosis:
+def _diagnosis(cause: RankFailure, failed: Sequence[RankFailure], crash: Crash) -> Diagnosis:
     end, place = cause.end, cause.words.place
-    blamed = _NAN_ON.search(cause.words.said) if cause.kind == "nan" else None
-    if blamed is not None:  # all ranks say it alike, of one of them
-        number = int(blamed[1])
+    named = _NAN_ON.search(cause.words.message) if cause.kind == "nan" else None
+    if named is not None:  # all ranks report the same value, on one of them
+        number = int(named[1])
         known = (found.end for found in failed if found.end.rank == number)
         end = next(known, RankEnd(rank=number))
     return Diagnosis(
@@ -180,8 +188,8 @@ def _diagnosis(cause: Failing, failed: Sequence[Failing], crash: Crash) -> Diagn
     )
 
 
-def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[str, ...]:
-    """Its last words, what the kernel says of it, and in a line each what the others came to."""
+def _evidence(first: RankFailure, failed: Sequence[RankFailure], crash: Crash) -> tuple[str, ...]:
+    """Its last lines, the kernel's records of it, and one line about each other failed rank."""
     gpu = () if first.end.gpu is None else crash.xids.get(first.end.gpu, ())
     others = [
         f"rank {found.end.rank} {found.why}{' (a consequence)' if found.consequence else ''}"
@@ -189,10 +197,10 @@ def _evidence(first: Failing, failed: Sequence[Failing], crash: Crash) -> tuple[
         if found is not first
     ]
     return (
-        *torchrun_failure.last_words(first.end.stderr_tail),
+        *torchrun_failure.last_lines(first.end.stderr_tail),
         *crash.oom.words(first.end.pid),
         *(crash.oom.about if first.kind == "signal" else ()),
-        *map(in_words, gpu),
+        *map(describe_xid, gpu),
         *others,
     )
 

@@ -1,7 +1,7 @@
-"""Which rank holds the others up: the ranks' stacks vote, and where they disagree it is said.
+"""Which rank blocks the others: the ranks' stacks vote, and a disagreement is reported.
 
-A hung job looks alike from outside, whoever is to blame. Inside it does not: the others wait in a
-collective, and the culprit stands elsewhere, is stopped, or has gone.
+From outside all hung jobs look alike. Their stacks differ: the waiting ranks are in a collective,
+and the culprit is elsewhere, is stopped, or has ended.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gpuops.core.diagnosis.rank_state import RankState, doing, groups, rank_states, told, who
+from gpuops.core.diagnosis.rank_state import (
+    RankState,
+    describe_group,
+    describe_rank,
+    format_ranks,
+    groups,
+    rank_states,
+)
 from gpuops.core.diagnosis.stack import Stack
 from gpuops.core.hang.observation import RankVitals
 from gpuops.heartbeat import Beat
@@ -28,7 +35,7 @@ HangKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Ranks that stand at the same place. ``frames_key`` leads to it, the outermost call first."""
+    """Ranks at the same place. ``frames_key`` is the path to it, the outermost call first."""
 
     frames_key: tuple[str, ...]
     ranks: tuple[int, ...]
@@ -38,9 +45,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Culprit:
-    """Who holds the others up; ``rank`` is ``None`` where it is no single one, or cannot be told.
+    """What blocks the job; ``rank`` is ``None`` if it is not a single rank, or not known.
 
-    ``agree`` of the ``of`` other ranks wait for it. Where it is not ``sure``, it is a guess.
+    ``agree`` of the ``of`` other ranks wait for it. If it is not ``sure``, it is a guess.
     """
 
     kind: HangKind
@@ -55,7 +62,7 @@ class Culprit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """What the stacks say. ``moved`` are the ranks that were elsewhere at the first look.
+    """What the stacks show. ``moved``: the ranks that were elsewhere in the first sample.
 
     ``evidence`` has a line for each rank.
     """
@@ -67,7 +74,7 @@ class Attribution:
 
     @property
     def standstill(self) -> bool:
-        """Whether nobody moves but the accused, who may go round in a loop."""
+        """Whether no rank moves except the culprit, which may run in a loop."""
         return all(rank == self.culprit.rank for rank in self.moved)
 
 
@@ -78,19 +85,21 @@ def find_culprit(
     vitals_after: Sequence[RankVitals] = (),
     beats: Sequence[Beat] = (),
 ) -> Attribution:
-    """Name the rank that holds the others up, from two looks at all ranks."""
+    """Find the rank that blocks the others, from two samples of all ranks."""
     ranks = rank_states(before, after, vitals_before, vitals_after, beats)
     return Attribution(
-        culprit=_gone(ranks) or _judged([rank for rank in ranks if not rank.gone]),
+        culprit=_gone(ranks) or _first_match([rank for rank in ranks if not rank.gone]),
         groups=tuple(map(_group, groups(ranks))),
         moved=tuple(rank.rank for rank in ranks if rank.moved),
-        evidence=tuple(map(told, ranks)),
+        evidence=tuple(map(describe_rank, ranks)),
     )
 
 
-def _judged(alive: Sequence[RankState]) -> Culprit:
-    verdicts = (judge(alive) for judge in _RULES)
-    return next((verdict for verdict in verdicts if verdict is not None), _undecided(alive))
+def _first_match(alive: Sequence[RankState]) -> Culprit:
+    assessments = (assess(alive) for assess in _RULES)
+    return next(
+        (assessment for assessment in assessments if assessment is not None), _undecided(alive)
+    )
 
 
 def _group(ranks: Sequence[RankState]) -> Group:
@@ -103,11 +112,11 @@ def _group(ranks: Sequence[RankState]) -> Group:
     )
 
 
-# ------------------------------------------------------------------------ the facts: no vote needed
+# ------------------------------------------------------------------------ facts, without a vote
 
 
 def _gone(ranks: Sequence[RankState]) -> Culprit | None:
-    """Who has ended takes part in nothing; but only who waits for it is held up."""
+    """Ranks that have ended, if the others wait for them (or none is left)."""
     gone = [rank for rank in ranks if rank.gone]
     alive = [rank for rank in ranks if not rank.gone]
     if not gone or (alive and not any(rank.waits for rank in alive)):
@@ -116,7 +125,7 @@ def _gone(ranks: Sequence[RankState]) -> Culprit | None:
 
 
 def _stopped(ranks: Sequence[RankState]) -> Culprit | None:
-    """Who is stopped does nothing, wherever it stands."""
+    """Stopped ranks, wherever they are."""
     stopped = [rank for rank in ranks if rank.state in {"T", "t"}]
     debugged = bool(stopped) and all(rank.state == "t" for rank in stopped)
     how = "is held by a debugger (state t)" if debugged else "is stopped (state T)"
@@ -124,7 +133,7 @@ def _stopped(ranks: Sequence[RankState]) -> Culprit | None:
 
 
 def _stuck(ranks: Sequence[RankState]) -> Culprit | None:
-    """Whom the kernel keeps waiting can do nothing, and cannot even be ended."""
+    """Ranks that the kernel keeps waiting (state D): they cannot even be ended."""
     stuck = [rank for rank in ranks if rank.stuck]
     if not stuck:
         return None
@@ -146,7 +155,7 @@ def _fact(
         kind=kind,
         rank=one.rank if one else None,
         sure=sure,
-        why=_sentence(f"{who(found)} {how}{at}", waiting),
+        why=_sentence(f"{format_ranks(found)} {how}{at}", waiting),
         pid=one.pid if one else None,
         place=one.place.place if one and one.place else None,
         agree=len(waiting),
@@ -158,7 +167,7 @@ def _fact(
 
 
 def _elsewhere(ranks: Sequence[RankState]) -> Culprit | None:
-    """The others wait for each other; the culprit has not come to where they wait."""
+    """The others wait in a collective that the culprit has not reached."""
     waiting = [rank for rank in ranks if rank.waits]
     missing = [rank for rank in ranks if _stands_apart(rank)]
     unread = [rank for rank in ranks if not rank.frames]
@@ -171,13 +180,13 @@ def _elsewhere(ranks: Sequence[RankState]) -> Culprit | None:
         return None
     one = one or suspects[0]
     alone = missing == [one] and not unread
-    # What a native call waits for, of which nothing can be read, may be the other ranks after all.
+    # A native call shows no frames: it may wait for the other ranks after all.
     clear = one.busy or (one.legible and not one.computes and not one.moved)
     return _vote(one, waiting, ranks, sure=alone and clear and not _any_moved(waiting))
 
 
 def _odd_one_out(ranks: Sequence[RankState]) -> Culprit | None:
-    """All wait, or none does, at different places: the one that stands apart from the most."""
+    """All wait, or none does, at different places: the rank that is not with the majority."""
     found = groups(ranks)
     if len(found) < 2 or len(found[0]) == len(found[1]):
         return _of_two(ranks, found) if len(ranks) == len(found) == 2 else None
@@ -191,10 +200,10 @@ def _odd_one_out(ranks: Sequence[RankState]) -> Culprit | None:
 
 
 def _of_two(ranks: Sequence[RankState], found: Sequence[Sequence[RankState]]) -> Culprit | None:
-    """Two ranks at two places: a guess, never more."""
+    """Two ranks at two places: always a guess."""
     one = _only(_busy(ranks))
     if one is None and all(rank.waits for rank in ranks):
-        # Each in a collective of its own: the one further on has more likely left one out.
+        # Each is in another collective: the one further on has more likely skipped one.
         one = max(ranks, key=lambda rank: (rank.step or 0, [frame.line for frame in rank.frames]))
     if one is None:
         return None
@@ -202,7 +211,7 @@ def _of_two(ranks: Sequence[RankState], found: Sequence[Sequence[RankState]]) ->
 
 
 def _alone_at_work(ranks: Sequence[RankState]) -> Culprit | None:
-    """All stand where ranks wait for each other, but one of them still computes."""
+    """All are in a collective, but one of them still computes."""
     working = [rank for rank in ranks if rank.computes]
     idle = [rank for rank in ranks if not rank.computes]
     if len(working) != 1 or not idle or not all(rank.waits for rank in ranks):
@@ -220,18 +229,18 @@ _RULES: tuple[Callable[[Sequence[RankState]], Culprit | None], ...] = (
 
 
 def _undecided(ranks: Sequence[RankState]) -> Culprit:
-    """Nobody stands apart; where all wait for the same from outside, that is what is wrong."""
+    """No rank differs; if all wait for the same thing outside the job, that is the cause."""
     others, first = max(0, len(ranks) - 1), ranks[0] if ranks else None
     if first is not None and first.wait is not None and not first.waits:
         kind: HangKind = "data loader starved" if first.wait.kind == "data" else "stuck in I/O"
         if all(rank.wait == first.wait for rank in ranks):
-            why = f"{who(ranks)} all wait for {first.wait.name}{first.at}"
+            why = f"{format_ranks(ranks)} all wait for {first.wait.name}{first.at}"
             if len(ranks) == 1:
                 return _vote(first, (), ranks, sure=True)
             return Culprit(kind=kind, rank=None, sure=True, why=why, agree=others, of=others)
     if len(ranks) == 1 and first is not None and first.frames and not first.waits:
         return _vote(first, (), ranks, sure=first.busy)
-    seen = "; ".join(map(doing, groups(ranks)))
+    seen = "; ".join(map(describe_group, groups(ranks)))
     why = f"undecided, no rank stands out: {seen}" if seen else "no rank's stack could be read"
     return Culprit(kind="unknown", rank=None, sure=False, why=why, of=others)
 
@@ -253,24 +262,24 @@ def _vote(
 
 
 def _activity(one: RankState, others: Sequence[RankState]) -> tuple[HangKind, str]:
-    """What the accused does that holds the others up, as a kind and in words."""
+    """What the culprit does that blocks the others, as a kind and in words."""
     name = f"rank {one.rank}"
     if not one.frames:
-        return "unknown", f"{name} could not be looked into ({one.gap or 'no stack'})"
+        return "unknown", f"the stack of {name} could not be read ({one.gap or 'no stack'})"
     if one.wait is not None and not one.waits:
         kind: HangKind = "data loader starved" if one.wait.kind == "data" else "stuck in I/O"
-        return kind, doing([one])
+        return kind, describe_group([one])
     if one.waits:
         kinds = {rank.wait.kind for rank in (one, *others) if rank.wait is not None}
         if one.key == others[0].key:
             return "unknown", f"{name} still computes{one.at}"
-        return "collective mismatch" if kinds == {"ranks"} else "unknown", doing([one])
+        return "collective mismatch" if kinds == {"ranks"} else "unknown", describe_group([one])
     if one.computes and one.in_python:
-        return "python spin", f"{name} computes on and on{one.at}"
+        return "python spin", f"{name} computes without end{one.at}"
     return "unknown", f"{name} {'computes' if one.computes else 'stands still'}{one.at}"
 
 
-# ---------------------------------------------------------------------------------- small questions
+# ---------------------------------------------------------------------------------- helpers
 
 
 def _stands_apart(rank: RankState) -> bool:
@@ -286,7 +295,7 @@ def _busy(ranks: Sequence[RankState]) -> list[RankState]:
 
 
 def _behind(ranks: Sequence[RankState]) -> list[RankState]:
-    """Those with the lowest step, where the steps of all are known."""
+    """The ranks with the lowest step, if the steps of all are known."""
     steps = [rank.step for rank in ranks if rank.step is not None]
     known = bool(steps) and len(steps) == len(ranks)
     return [rank for rank in ranks if rank.step == min(steps)] if known else []
@@ -296,6 +305,6 @@ def _any_moved(ranks: Sequence[RankState]) -> bool:
     return any(rank.moved for rank in ranks)
 
 
-def _sentence(said: str, others: Sequence[RankState]) -> str:
-    rest = ", ".join(map(doing, groups(others)))
-    return f"{said}, while {rest}" if rest else said
+def _sentence(does: str, others: Sequence[RankState]) -> str:
+    rest = ", ".join(map(describe_group, groups(others)))
+    return f"{does}, while {rest}" if rest else does

@@ -1,4 +1,4 @@
-"""What went wrong, as one value: for programs as JSON, for people as a page."""
+"""What went wrong, as one value: JSON for programs, a page for people."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 ADVICE: Mapping[Kind, str] = {
-    "rank stopped": "Let it go on with `kill -CONT PID`, or find out who stopped it.",
-    "stuck in I/O": "See that what it reads or calls answers: the disk, the network, the program.",
+    "rank stopped": "Continue it with `kill -CONT PID`, or find out who stopped it.",
+    "stuck in I/O": "Check that what it reads or calls responds: disk, network, program.",
     "python spin": "Look at the loop at that line: it does not end, or takes far too long.",
-    "data loader starved": "See that the data can be read, and that the loader's workers live.",
+    "data loader starved": "Check that the data can be read, and that the workers run.",
     "collective mismatch": "All ranks must call the same collectives with the same shapes in the "
     "same order: look for a condition that differs between ranks before that line.",
     "peer died": "Look at the log of the rank that ended first: the others only noticed.",
-    "gpu lost": "Leave the GPU out with `--exclude-gpu` until it has been reset or looked at.",
+    "gpu lost": "Leave the GPU out with `--exclude-gpu` until it has been reset or checked.",
     "out of memory (gpu)": "Halve the micro-batch and double the accumulation, or shorten windows.",
     "out of memory (host)": "Give the job more memory, or fewer loader workers.",
-    "nan": "Lower the learning rate, or look at the data of that step; go on from the last "
+    "nan": "Lower the learning rate, or look at the data of that step; continue from the last "
     "checkpoint with `--resume`.",
-    "exception": "Mend what the traceback names, then launch with `--resume`.",
-    "disk full": "Make room where the run writes, then launch with `--resume`.",
-    "signal": "Find out who or what sent it; `--resume` goes on from the last checkpoint.",
+    "exception": "Fix what the traceback names, then launch with `--resume`.",
+    "disk full": "Free space where the run writes, then launch with `--resume`.",
+    "signal": "Find out who or what sent it; `--resume` continues from the last checkpoint.",
     "port taken": "Another job holds the port: launch again, or choose one with `--master-port`.",
-    "unknown": "Look at the logs of all ranks, and at the stacks where there are any.",
+    "unknown": "Look at the logs of all ranks, and at their stacks if there are any.",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Why a job hangs or has ended. ``rank`` is ``None`` where it is no single one's doing.
+    """Why a job hangs or has ended. ``rank`` is ``None`` if the cause is not a single rank.
 
-    ``place`` is the line of source, ``advice`` one sentence. Where it is not ``sure``, it is a
-    guess, and says so.
+    ``place`` is the line of source, ``advice`` one sentence. If it is not ``sure``, it is a guess,
+    and shown as one.
     """
 
     kind: Kind
@@ -69,14 +69,14 @@ class Diagnosis:
 
     @property
     def hopeless(self) -> bool:
-        """Whether what the job waits for can never come: no need to wait with it."""
+        """Whether the job waits for something that can never come, so that it can be ended now."""
         return self.sure and self.kind in {"collective mismatch", "peer died", "gpu lost"}
 
 
-def of_hang(
+def diagnose_hang(
     attribution: Attribution, gpus: Mapping[int, int] | None = None, evidence: Sequence[str] = ()
 ) -> Diagnosis:
-    """The diagnosis of a job that hangs. ``gpus``: each rank's GPU; ``evidence``: more of it."""
+    """Diagnose a hung job. ``gpus``: each rank's GPU index; ``evidence``: further lines of it."""
     culprit = attribution.culprit
     advice = ADVICE[culprit.kind]
     if culprit.pid is not None:
@@ -101,12 +101,12 @@ def of_hang(
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Its fields, as they go into a file."""
+    """The fields of a diagnosis, as they are written to a file."""
     return asdict(diagnosis)
 
 
 def from_json(fields: Mapping[str, Any]) -> Diagnosis | None:
-    """A diagnosis from what a file holds; ``None`` where that is none."""
+    """A diagnosis from the fields of a file; ``None`` if they are not one."""
     why, advice = fields.get("why"), fields.get("advice")
     kind = next((kind for kind in KINDS if kind == fields.get("kind")), None)
     if kind is None or not isinstance(why, str) or not isinstance(advice, str):
@@ -135,16 +135,20 @@ def from_json(fields: Mapping[str, Any]) -> Diagnosis | None:
     )
 
 
-def page(diagnosis: Diagnosis) -> str:
-    """The same for a person to read, as Markdown: what, why, what to do, and what speaks for it."""
-    lines = [f"# {title(diagnosis)}", "", diagnosis.why[:1].upper() + diagnosis.why[1:] + "."]
+def format_page(diagnosis: Diagnosis) -> str:
+    """The diagnosis as Markdown: what, why, what to do, and the evidence."""
+    lines = [
+        f"# {format_title(diagnosis)}",
+        "",
+        diagnosis.why[:1].upper() + diagnosis.why[1:] + ".",
+    ]
     if not diagnosis.sure:
         lines += ["", "This is not sure: the evidence below fits other causes as well."]
     lines += ["", f"What to do: {diagnosis.advice}"]
     if diagnosis.place:
         lines += ["", f"Place: `{diagnosis.place}`"]
     if diagnosis.groups:
-        lines += ["", "## Where the ranks stand"]
+        lines += ["", "## Where the ranks are"]
     for group in diagnosis.groups:
         ranks = ", ".join(map(str, group.ranks))
         waits = f", waiting: {group.waits_for}" if group.waits_for else ""
@@ -154,13 +158,13 @@ def page(diagnosis: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def title(diagnosis: Diagnosis) -> str:
-    """``Python spin: rank 1 (GPU 1, PID 4715)``; with ``, unsure`` where it is."""
-    where = [
+def format_title(diagnosis: Diagnosis) -> str:
+    """``Python spin: rank 1 (GPU 1, PID 4715)``, followed by ``, unsure`` if it is a guess."""
+    places = [
         "" if diagnosis.gpu is None else f"GPU {diagnosis.gpu}",
         "" if diagnosis.pid is None else f"PID {diagnosis.pid}",
     ]
-    known = ", ".join(filter(None, where))
+    known = ", ".join(filter(None, places))
     who = "" if diagnosis.rank is None else f": rank {diagnosis.rank}"
     what = diagnosis.kind[0].upper() + diagnosis.kind[1:]
     doubt = "" if diagnosis.sure else ", unsure"

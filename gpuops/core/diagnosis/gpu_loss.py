@@ -1,4 +1,4 @@
-"""A GPU that has failed explains a job's end or standstill, whatever its ranks say."""
+"""A failed GPU explains a crash or a hang, whatever the ranks report."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ FATAL = {"reset", "restart"}
 UNLISTED = "the driver does not list it any more"
 
 
-def fatal(xids: Sequence[Xid]) -> Xid | None:
-    """The first error after which a GPU is of no use before it was reset."""
+def find_fatal(xids: Sequence[Xid]) -> Xid | None:
+    """The first error after which a GPU cannot be used until it is reset."""
     return next((xid for xid in xids if MEANINGS.get(xid.code, UNKNOWN)[1] in FATAL), None)
 
 
-def in_words(xid: Xid) -> str:
-    """An error of a GPU, as a line of evidence."""
+def describe_xid(xid: Xid) -> str:
+    """A GPU's error as a line of evidence."""
     return f"Xid {xid.code}, {MEANINGS.get(xid.code, UNKNOWN)[0]}: {xid.text}"
 
 
-def by_xid(gpu: int, xids: Sequence[Xid], rank: int | None, pid: int | None) -> Diagnosis | None:
-    """What a GPU's errors in the kernel's log come to."""
-    cause = fatal(xids)
+def diagnose_xids(
+    gpu: int, xids: Sequence[Xid], rank: int | None, pid: int | None
+) -> Diagnosis | None:
+    """The diagnosis that a GPU's errors in the kernel's log imply, if one is fatal."""
+    cause = find_fatal(xids)
     if cause is None:
         return None
     why = f"GPU {gpu} failed: Xid {cause.code}, {MEANINGS[cause.code][0]}"
-    return _lost(gpu, why, rank, pid, tuple(map(in_words, xids)))
+    return _lost(gpu, why, rank, pid, tuple(map(describe_xid, xids)))
 
 
-def seen(
+def gpus_of_ranks(
     plan: LaunchPlan, inventory: GpuInventory, xids: Mapping[int, Sequence[Xid]]
 ) -> dict[int, Device]:
     """Each rank's GPU as the driver shows it now, with its recent errors.
 
-    A GPU that is lost no longer tells its UUID, and may not be listed at all.
+    A lost GPU no longer reports its UUID, and may not be listed at all.
     """
     named = dict(zip(plan.gpu_indices, plan.gpu_uuids, strict=False))
     if len(plan.gpu_uuids) != len(plan.gpu_indices):
@@ -49,22 +51,24 @@ def seen(
     }
 
 
-def weigh(found: Diagnosis, gpus: Mapping[int, Device], pids: Mapping[int, int]) -> Diagnosis:
-    """What holds a job up, by its stacks and by its GPUs.
+def apply_gpu_faults(
+    found: Diagnosis, gpus: Mapping[int, Device], pids: Mapping[int, int]
+) -> Diagnosis:
+    """Correct the diagnosis of a hang by the state of the GPUs.
 
-    A GPU that the driver has lost, or said so in the kernel's log, outweighs all stacks; one that
-    just does not answer outweighs what they are not sure of.
+    A GPU that the driver has lost, by its own report or the kernel's log, outweighs all stacks; a
+    GPU that only does not answer outweighs an unsure diagnosis.
     """
     for rank, gpu in sorted(gpus.items()):
-        cause = by_xid(gpu.index, gpu.xids or (), rank, pids.get(rank))
+        cause = diagnose_xids(gpu.index, gpu.xids or (), rank, pids.get(rank))
         if cause is None and gpu.state == "lost":
             why = f"GPU {gpu.index} is lost: {gpu.fault}"
             cause = _lost(gpu.index, why, rank, pids.get(rank), ())
         if cause is not None:
             evidence = (*cause.evidence, *found.evidence)
             return replace(cause, groups=found.groups, evidence=evidence)
-    said = tuple(line for _, gpu in sorted(gpus.items()) for line in _said(gpu))
-    found = replace(found, evidence=(*found.evidence, *said))
+    faults = tuple(line for _, gpu in sorted(gpus.items()) for line in _describe_faults(gpu))
+    found = replace(found, evidence=(*found.evidence, *faults))
     stuck = [rank for rank, gpu in sorted(gpus.items()) if gpu.state == "stuck"]
     if found.sure or not stuck:
         return found
@@ -96,10 +100,10 @@ def _find(inventory: GpuInventory, index: int, uuid: str | None) -> Device:
     return Device(index=index, state="lost", fault=UNLISTED)
 
 
-def _said(gpu: Device) -> tuple[str, ...]:
-    """What is to be said of a GPU: what is the matter with it, and its errors."""
+def _describe_faults(gpu: Device) -> tuple[str, ...]:
+    """A GPU's fault and its errors, as lines of evidence."""
     fault = () if gpu.state == "ok" else (f"GPU {gpu.index}: {gpu.fault}",)
-    return (*fault, *(f"GPU {gpu.index}: {in_words(xid)}" for xid in gpu.xids or ()))
+    return (*fault, *(f"GPU {gpu.index}: {describe_xid(xid)}" for xid in gpu.xids or ()))
 
 
 def _lost(

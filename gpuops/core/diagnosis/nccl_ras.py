@@ -1,7 +1,7 @@
-"""What NCCL itself says of a job that stands still: the report of its RAS subsystem, read.
+"""NCCL's own report on a job that does not move, from its RAS subsystem.
 
-The report is text for people. What is read here is documented in NCCL's user guide, under RAS, and
-spelt as versions 2.24 to 2.31 spell it; lines of other kinds are passed over.
+The report is text for people. The lines parsed here are documented in NCCL's user guide, under
+RAS, in the spelling of versions 2.24 to 2.31; other lines are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNANSWERED = {"INCOMPLETE", "DEAD"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A rank of a communicator of so many ranks, or a process, as far as NCCL names it."""
+    """A ``rank`` of a communicator of ``ranks``, or a process, as far as NCCL names it."""
 
     rank: int | None = None
     ranks: int | None = None
@@ -47,11 +47,11 @@ class Behind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What NCCL says of so many ``communicators``; of none where it did not get to the end.
+class RasReport:
+    """NCCL's report on its ``communicators``; their number is 0 if the report is incomplete.
 
-    ``missing`` do not answer its questions, ``behind`` have launched less than others, ``errors``
-    are its own words.
+    ``missing``: the peers that do not answer; ``behind``: those that have launched fewer
+    operations than others; ``errors``: NCCL's own messages.
     """
 
     communicators: int = 0
@@ -61,15 +61,15 @@ class Report:
 
 
 class _Section(NamedTuple):
-    """The lines below a heading; ``ranks`` is the size of the communicator that it is about."""
+    """The lines below a heading; ``ranks`` is the size of its communicator."""
 
     what: str
     ranks: int | None
     lines: list[str]
 
 
-def parse(text: str) -> Report:
-    """A report, as ``VERBOSE STATUS`` is answered."""
+def parse_report(text: str) -> RasReport:
+    """Parse the answer to ``VERBOSE STATUS``."""
     sizes: dict[str, int] = {}
     sections: list[_Section] = []
     communicators = 0
@@ -81,7 +81,7 @@ def parse(text: str) -> Report:
             sections.append(_Section(heading[2], sizes.get(heading[1]), []))
         elif sections and line.startswith("  "):
             sections[-1].lines.append(line)
-    return Report(
+    return RasReport(
         communicators=communicators,
         missing=tuple(p for s in sections if s.what in UNANSWERED for p in _missing(s)),
         behind=tuple(b for s in sections if s.what == "MISMATCH" for b in _behind(s)),
@@ -101,7 +101,7 @@ def _missing(section: _Section) -> Iterator[Peer]:
 
 
 def _behind(section: _Section) -> Iterator[Behind]:
-    """Of each kind of operation those that are named, and are not as far as the furthest."""
+    """For each kind of operation, the named peers that are behind the furthest."""
     named: list[tuple[str, int, Peer]] = []
     furthest: dict[str, int] = {}
     operation, level = "", 0
@@ -124,20 +124,24 @@ def _peer(match: re.Match[str], section: _Section) -> Peer:
     return Peer(rank=int(match[1]), ranks=section.ranks, pid=int(match[2]) if match[2] else None)
 
 
-# ------------------------------------------------------------------------------------- what follows
+# ------------------------------------------------------------------------------------- conclusions
 
 
-def weigh(attribution: Attribution, report: Report, pids: Mapping[int, int]) -> Attribution:
-    """The stacks' word and NCCL's: it decides where the stacks do not, and is never sure.
+def apply_ras(attribution: Attribution, report: RasReport, pids: Mapping[int, int]) -> Attribution:
+    """Add NCCL's report to the attribution: it decides if the stacks do not, and is never sure.
 
-    ``pids`` are the job's, by rank.
+    ``pids`` are the job's processes by rank.
     """
     if not report.communicators and not report.missing:
         return attribution
     silent = {rank for peer in report.missing if (rank := _rank(peer, pids)) is not None}
     late = {rank: one for one in report.behind if (rank := _rank(one.peer, pids)) is not None}
     words = {rank: f"rank {rank} does not answer NCCL's RAS" for rank in sorted(silent)}
-    words |= {rank: _late(rank, one) for rank, one in sorted(late.items()) if rank not in silent}
+    words |= {
+        rank: _describe_behind(rank, one)
+        for rank, one in sorted(late.items())
+        if rank not in silent
+    }
     lines = [*words.values(), *(f"NCCL: {error}" for error in report.errors)]
     equal = not report.missing and not report.behind
     lines += ["NCCL: all ranks answer, and have launched equally many operations"] * equal
@@ -147,18 +151,18 @@ def weigh(attribution: Attribution, report: Report, pids: Mapping[int, int]) -> 
     if culprit.sure or not attribution.standstill or len(suspects) != 1 or culprit.rank in suspects:
         return found
     (one,) = suspects
-    blamed = Culprit(kind="unknown", rank=one, sure=False, why=words[one], pid=pids.get(one))
+    suspected = Culprit(kind="unknown", rank=one, sure=False, why=words[one], pid=pids.get(one))
     evidence = (f"by the stacks: {culprit.why}", *found.evidence)
-    return replace(found, culprit=blamed, evidence=evidence)
+    return replace(found, culprit=suspected, evidence=evidence)
 
 
 def _rank(peer: Peer, pids: Mapping[int, int]) -> int | None:
-    """Which rank of the job it is: by its process, or in the communicator of all ranks."""
+    """The peer's rank in the job: by its process, or in the communicator of all ranks."""
     by_pid = next((rank for rank, pid in pids.items() if pid == peer.pid), None)
     return peer.rank if by_pid is None and peer.ranks == len(pids) else by_pid
 
 
-def _late(rank: int, one: Behind) -> str:
+def _describe_behind(rank: int, one: Behind) -> str:
     kind = "" if one.operation == "collective" else f"{one.operation} "
     done = f"up to {kind}operation {one.launched}" if one.launched else f"no {kind}operation"
     return f"rank {rank} has launched {done}, others up to {one.others} (NCCL's own counts)"

@@ -1,7 +1,7 @@
-"""What GPUs draw, against what they drew while their job trained: words for a person to judge by.
+"""The power draw of GPUs compared with the draw while their job trained.
 
-Utilization tells nothing of a hang, for a kernel that waits in an NCCL collective keeps a GPU at
-100 %. It draws little, though.
+Utilization does not reveal a hang: a kernel that waits in an NCCL collective keeps its GPU at
+100 %. But it draws little power.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gpuops.core.run.telemetry import GpuSample, Sample
 
 ENOUGH = 5
 AT_WORK_PCT, BUSY_PCT = 50, 90
-LITTLE = 0.5  # of what it drew while it trained
+LITTLE = 0.5  # of the draw while it trained
 
 
-def usual(samples: Iterable[Sample]) -> dict[int, float]:
-    """The watts that each GPU drew while the job trained, in the middle, by its index.
+def usual_watts(samples: Iterable[Sample]) -> dict[int, float]:
+    """The median watts of each GPU while the job trained, by its index.
 
-    It trained where a step was taken; where it says no steps, a GPU at work has to do.
+    The job trained if a step was taken; if it reports no steps, a GPU at work is enough.
     """
     drawn: dict[int, list[float]] = {}
     for sample in samples:
@@ -30,10 +30,10 @@ def usual(samples: Iterable[Sample]) -> dict[int, float]:
     return {index: median(watts) for index, watts in drawn.items() if len(watts) >= ENOUGH}
 
 
-def told(gpus: Mapping[int, Device], usual_w: Mapping[int, float]) -> tuple[str, ...]:
-    """``GPU 3: 100 % at 70 W, 290 W while it trained``, of each rank's GPU."""
+def describe_power(gpus: Mapping[int, Device], usual_w: Mapping[int, float]) -> tuple[str, ...]:
+    """``GPU 3: 100 % at 70 W, 290 W while it trained``, a line for each rank's GPU."""
     return tuple(
-        f"GPU {gpu.index}: {_busy(gpu)}{gpu.power_w:.0f} W, "
+        f"GPU {gpu.index}: {_format_load(gpu)}{gpu.power_w:.0f} W, "
         f"{usual_w[gpu.index]:.0f} W while it trained{_meaning(gpu, usual_w[gpu.index])}"
         for _, gpu in sorted(gpus.items())
         if gpu.power_w is not None and gpu.index in usual_w
@@ -46,7 +46,7 @@ def _trained(sample: Sample, gpu: GpuSample) -> bool:
     return (gpu.utilization_pct or 0) >= AT_WORK_PCT
 
 
-def _busy(gpu: Device) -> str:
+def _format_load(gpu: Device) -> str:
     return "" if gpu.utilization_pct is None else f"{gpu.utilization_pct} % at "
 
 

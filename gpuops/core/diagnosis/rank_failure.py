@@ -1,4 +1,4 @@
-"""How one rank failed: by its own doing, or because another had failed before."""
+"""How one rank failed: on its own, or because another had failed before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gpuops.core.diagnosis import torchrun_failure
 from gpuops.core.diagnosis.diagnosis import Kind
-from gpuops.core.diagnosis.stderr_tail import LastWords, last_words
+from gpuops.core.diagnosis.stderr_tail import StderrTail, parse_stderr
 from gpuops.errors import ExitCode
 
 ASKED = {signals.SIGTERM, signals.SIGINT, signals.SIGHUP}
@@ -17,9 +17,9 @@ SHOWN_LENGTH = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankEnd:
-    """How a rank ended. ``exitcode`` is negative, or ``signal`` given, where a signal ended it.
+    """How a rank ended. ``exitcode`` is negative, or ``signal`` is given, if a signal ended it.
 
-    ``stderr_tail`` is the end of what it said; ``ended_at`` of any one clock, in seconds.
+    ``stderr_tail`` is the end of its stderr; ``ended_at`` is in seconds of any one clock.
     """
 
     rank: int
@@ -40,7 +40,7 @@ class RankEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Symptom:
-    """A text that gives a kind away. ``peer``: what is met when another rank has failed."""
+    """A text that reveals a kind of failure. ``peer``: it appears when another rank has failed."""
 
     kind: Kind
     pattern: re.Pattern[str]
@@ -50,14 +50,14 @@ class Symptom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failing:
+class RankFailure:
     """How one rank failed: ``why`` follows its name. ``consequence``: another had failed before."""
 
     kind: Kind
     why: str
     advice: str = ""
     end: RankEnd
-    words: LastWords
+    words: StderrTail
     consequence: bool = False
     sure: bool = True
 
@@ -79,7 +79,7 @@ SYMPTOMS = (
         r"worker.* is killed by signal: Bus error|unable to (?:write to|open) file </?torch_"
         r"|unable to mmap .*torch_|out of shared memory",
         "ran out of shared memory (/dev/shm)",
-        "Give /dev/shm more room (`--shm-size` of a container), or take fewer loader workers.",
+        "Give /dev/shm more room (`--shm-size` of a container), or use fewer loader workers.",
     ),
     _symptom(
         "out of memory (host)",
@@ -102,20 +102,20 @@ SYMPTOMS = (
     _symptom(
         "exception",
         r"device-side assert triggered|illegal memory access|misaligned address",
-        "failed in a GPU kernel, often by an index out of range",
+        "failed in a GPU kernel, often because of an index out of range",
         "Run it with CUDA_LAUNCH_BLOCKING=1, so that the traceback names the right line.",
     ),
     _symptom(
         "collective mismatch",
         r"collective mismatch|mismatch between collectives|op\.preamble\.length <= op\.nbytes",
-        "met another collective than its own, or other shapes",
+        "met a different collective or different shapes on another rank",
     ),
     _symptom(
         "unknown",
         r"Watchdog caught collective operation timeout|[Tt]imed out waiting .*(?:recv|send|gloo)"
         r"|gloo/.*[Tt]imeout|[Tt]imeout at NCCL|monitoredBarrier",
         "waited for the other ranks until the collective's timeout",
-        "Launch it under gpuops, which looks at the stacks before the timeout and names the rank.",
+        "Launch it with gpuops, which reads the stacks before the timeout and names the rank.",
         peer=True,
     ),
     _symptom(
@@ -131,40 +131,40 @@ NAN = _symptom(
 )
 _NAN_ON = re.compile(r"not finite on rank (\d+)$")
 _COLLECTIVES = "/torch/distributed/"
-_NATIVE = "It is native code that crashed: see which package the line calls, and its version."
-_MAPPED = "See that /dev/shm and the disk have room: a mapped file could not be read or written."
-_REFUSED = "Mend the command line or the setting that it names."
+_NATIVE = "Native code crashed: check which package the line calls, and its version."
+_MAPPED = "Check that /dev/shm and the disk have room: a mapped file could not be read or written."
+_REFUSED = "Correct the command line or the setting that it names."
 
 
-def failing(end: RankEnd, *, host_oom: bool | None) -> Failing | None:
-    """What its words tell; else its signal, or its exit code. ``None``: it did not fail."""
+def classify_end(end: RankEnd, *, host_oom: bool | None) -> RankFailure | None:
+    """Classify by its stderr, else by its signal or exit code. ``None``: it did not fail."""
     if end.exitcode == 0:
         return None
-    words = last_words(end.stderr_tail)
-    if end.killed_by == signals.SIGKILL:  # whatever it said before: that did not end it
+    words = parse_stderr(end.stderr_tail)
+    if end.killed_by == signals.SIGKILL:  # its stderr did not end it
         return _killed(end, words, host_oom=host_oom)
     return _by_words(end, words) or _by_signal(end, words) or _by_code(end, words)
 
 
-def symptom_of(words: LastWords) -> Symptom | None:
-    """What a text gives away. What is not finite only where it ended the program: logs say nan."""
+def find_symptom(words: StderrTail) -> Symptom | None:
+    """The first symptom in a text; ``NAN`` only if it ended the program, since logs contain it."""
     ended = words.type is not None or words.sentence
     known = (*SYMPTOMS, NAN) if ended else SYMPTOMS
     return next((symptom for symptom in known if symptom.pattern.search(words.text)), None)
 
 
-def _speaks(end: RankEnd, words: LastWords) -> bool:
-    """Whether these were its last words, and not just the last lines of a log."""
+def _speaks(end: RankEnd, words: StderrTail) -> bool:
+    """Whether the text explains the end, and is not just the last lines of a log."""
     return words.type is not None or words.sentence or end.killed_by is not None
 
 
-def _by_words(end: RankEnd, words: LastWords) -> Failing | None:
+def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
     if words.type == "KeyboardInterrupt":
         return _asked(end, words, signals.SIGINT)
-    if (symptom := symptom_of(words)) is not None:
-        return Failing(  # of two collectives that do not match, either may be the wrong one
+    if (symptom := find_symptom(words)) is not None:
+        return RankFailure(  # if two collectives do not match, either may be the wrong one
             kind=symptom.kind,
-            why=f"{symptom.why}: {short(words.said)}",
+            why=f"{symptom.why}: {shorten(words.message)}",
             advice=words.hint or symptom.advice,
             end=end,
             words=words,
@@ -174,34 +174,34 @@ def _by_words(end: RankEnd, words: LastWords) -> Failing | None:
     if words.type is None:
         return None
     peer = bool(words.frames) and _COLLECTIVES in words.frames[0].file
-    return Failing(
+    return RankFailure(
         kind="peer died" if peer else "exception",
-        why=f"raised {short(words.said)}",
+        why=f"raised {shorten(words.message)}",
         end=end,
         words=words,
         consequence=peer,
     )
 
 
-def _by_signal(end: RankEnd, words: LastWords) -> Failing | None:
+def _by_signal(end: RankEnd, words: StderrTail) -> RankFailure | None:
     if end.killed_by is None:
         return None
     if end.killed_by in ASKED:
         return _asked(end, words, end.killed_by)
     why = f"crashed with {torchrun_failure.signal_name(-end.killed_by)}"
     advice = _MAPPED if end.killed_by == signals.SIGBUS else _NATIVE
-    return Failing(kind="signal", why=why, advice=advice, end=end, words=words)
+    return RankFailure(kind="signal", why=why, advice=advice, end=end, words=words)
 
 
-def _by_code(end: RankEnd, words: LastWords) -> Failing | None:
+def _by_code(end: RankEnd, words: StderrTail) -> RankFailure | None:
     if end.exitcode is None:
         return None
     why = f"ended with exit code {end.exitcode}"
     if words.sentence:
-        why += f": {short(words.said)}"
+        why += f": {shorten(words.message)}"
     refused = end.exitcode == ExitCode.USAGE
     known = words.sentence or refused
-    return Failing(
+    return RankFailure(
         kind="exception" if known else "unknown",
         why=why,
         advice=words.hint or (_REFUSED if refused else ""),
@@ -211,24 +211,24 @@ def _by_code(end: RankEnd, words: LastWords) -> Failing | None:
     )
 
 
-def _asked(end: RankEnd, words: LastWords, number: int) -> Failing:
+def _asked(end: RankEnd, words: StderrTail, number: int) -> RankFailure:
     why = f"was asked to end by {torchrun_failure.signal_name(-number)}"
-    return Failing(kind="signal", why=why, end=end, words=words, consequence=True)
+    return RankFailure(kind="signal", why=why, end=end, words=words, consequence=True)
 
 
-def _killed(end: RankEnd, words: LastWords, *, host_oom: bool | None) -> Failing:
+def _killed(end: RankEnd, words: StderrTail, *, host_oom: bool | None) -> RankFailure:
     if host_oom:
-        why = "was ended by the kernel (SIGKILL) for want of host memory"
-        return Failing(kind="out of memory (host)", why=why, end=end, words=words)
+        why = "was killed by the kernel (SIGKILL): out of host memory"
+        return RankFailure(kind="out of memory (host)", why=why, end=end, words=words)
     by = (
-        "perhaps by the kernel for want of memory, which cannot be told here"
+        "perhaps by the kernel for lack of memory, which is not visible here"
         if host_oom is None
-        else "and not by the kernel for want of memory"
+        else "and not by the kernel for lack of memory"
     )
-    why = f"was ended by SIGKILL from outside, {by}"
-    return Failing(kind="signal", why=why, end=end, words=words, sure=host_oom is False)
+    why = f"was killed from outside (SIGKILL), {by}"
+    return RankFailure(kind="signal", why=why, end=end, words=words, sure=host_oom is False)
 
 
-def short(text: str) -> str:
-    """As much of it as fits into a sentence."""
+def shorten(text: str) -> str:
+    """The text, cut to fit into a sentence."""
     return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 1] + "…"

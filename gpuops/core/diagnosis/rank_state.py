@@ -1,4 +1,4 @@
-"""Where a rank stands, from two looks at it: its frames, its process, its step."""
+"""The state of a rank from two samples: its frames, its process, its step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from gpuops.core.diagnosis.stack import Frame, Stack, ThreadStack, Wait, is_deep, path, wait
+from gpuops.core.diagnosis.stack import (
+    Frame,
+    Stack,
+    ThreadStack,
+    Wait,
+    find_wait,
+    is_deep,
+    path_to_own,
+)
 from gpuops.core.hang.observation import RankVitals
 from gpuops.core.units import plural
 from gpuops.heartbeat import Beat
@@ -14,11 +22,11 @@ from gpuops.heartbeat import Beat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankState:
-    """One rank. ``frames`` lead to where it stands at both looks, the outermost first.
+    """One rank. ``frames`` is the path that both samples share, the outermost call first.
 
-    ``stuck``: in state D at both looks. ``gone``: its process has ended. ``moved``: it is
-    elsewhere than it was. ``computes``: its main thread runs; ``in_python``: it holds the
-    interpreter. ``legible``: what its innermost call waits for can be read off, or is Python's own.
+    ``stuck``: in state D in both samples. ``gone``: its process has ended. ``moved``: it is at
+    another place than before. ``computes``: its main thread runs; ``in_python``: it holds the GIL.
+    ``legible``: the source line of its innermost call is known, or the call is Python's own.
     """
 
     rank: int
@@ -38,27 +46,27 @@ class RankState:
 
     @property
     def place(self) -> Frame | None:
-        """The person's own line."""
+        """The innermost line of the user's own code."""
         return self.frames[-1] if self.frames else None
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Alike for ranks at the same place, waiting for the same."""
+        """Equal for ranks at the same place that wait for the same thing."""
         return (*((frame.file, frame.line) for frame in self.frames), self.wait)
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for other ranks, as far as its frames tell."""
+        """Whether it waits for other ranks, according to its frames."""
         return self.wait is not None and self.wait.kind in {"ranks", "gpu"}
 
     @property
     def busy(self) -> bool:
-        """Whether what it does is certainly not waiting for other ranks."""
+        """Whether it certainly does not wait for other ranks."""
         return (self.computes and self.in_python) or (self.wait is not None and not self.waits)
 
     @property
     def at(self) -> str:
-        """`` at step (train.py:52)``; nothing where that is not known."""
+        """`` at step (train.py:52)``; empty if that is not known."""
         return f" at {self.place.spot}" if self.place else ""
 
 
@@ -69,19 +77,19 @@ def rank_states(
     vitals_after: Sequence[RankVitals],
     beats: Sequence[Beat],
 ) -> list[RankState]:
-    """Every rank that anything is known of, by rank. One that has no process any more is gone."""
+    """The state of every known rank, in order. A rank without a process counts as gone."""
     first, second = ({s.rank: s for s in stacks} for stacks in (before, after))
-    felt, feel = ({v.rank: v for v in vitals} for vitals in (vitals_before, vitals_after))
+    was, now = ({v.rank: v for v in vitals} for vitals in (vitals_before, vitals_after))
     steps = {beat.rank: beat.step for beat in beats}
     return [
         _rank_state(
             rank,
             (first.get(rank), second.get(rank)),
-            (felt.get(rank), feel.get(rank)),
+            (was.get(rank), now.get(rank)),
             steps.get(rank),
-            watched=bool(feel),
+            watched=bool(now),
         )
-        for rank in sorted({*first, *second, *felt, *feel, *steps})
+        for rank in sorted({*first, *second, *was, *now, *steps})
     ]
 
 
@@ -108,7 +116,7 @@ def _rank_state(
         rank=rank,
         pid=next((known.pid for known in (stacks[1], now, stacks[0], was) if known), None),
         frames=kept,
-        wait=None if moved else wait(frames),
+        wait=None if moved else find_wait(frames),
         state=state,
         stuck=state == "D" and (was is None or was.state == "D"),
         gone=gone,
@@ -123,24 +131,24 @@ def _rank_state(
 
 
 def _kept(before: Sequence[Frame], after: Sequence[Frame]) -> tuple[tuple[Frame, ...], bool]:
-    """The way to where a rank stands as far as both looks agree, and whether it has moved on.
+    """The path that both samples share, and whether the rank has moved on.
 
-    In the last function the line may differ, for a loop goes round; but not from wait to wait.
+    In the last function the line may differ, as in a loop; but not between two waits.
     """
-    then, now = path(before), path(after)
+    then, now = path_to_own(before), path_to_own(after)
     kept: list[Frame] = []
     for old, new in zip(then, now, strict=False):
         if (old.file, old.function) != (new.file, new.function):
             break
         kept.append(new)
         if old.line != new.line:
-            waits = wait(before) is not None or wait(after) is not None
+            waits = find_wait(before) is not None or find_wait(after) is not None
             return tuple(kept), waits or len(kept) < max(len(then), len(now))
     return tuple(kept), len(kept) < max(len(then), len(now))
 
 
 def _in_python(before: ThreadStack | None, after: ThreadStack | None) -> bool:
-    """Whether its main thread holds the interpreter; a look in between may find another's turn."""
+    """Whether its main thread holds the GIL; one sample may catch another thread's turn."""
     looks = [thread for thread in (before, after) if thread is not None]
     known = [thread.has_gil for thread in looks if thread.has_gil is not None]
     return any(known) if known else bool(looks) and not is_deep(looks[-1].frames[0])
@@ -151,7 +159,7 @@ def _legible(innermost: Frame) -> bool:
 
 
 def groups(ranks: Iterable[RankState]) -> list[list[RankState]]:
-    """Those whose place is known, by place; the largest group first."""
+    """The ranks with a known place, grouped by place; the largest group first."""
     found: dict[tuple[object, ...], list[RankState]] = {}
     for rank in ranks:
         if rank.frames:
@@ -159,25 +167,25 @@ def groups(ranks: Iterable[RankState]) -> list[list[RankState]]:
     return sorted(found.values(), key=lambda group: (-len(group), group[0].rank))
 
 
-# ----------------------------------------------------------------------------------------- in words
+# ----------------------------------------------------------------------------------------- as text
 
 
-def told(rank: RankState) -> str:
-    """All that is known of it but its frames, in a line."""
+def describe_rank(rank: RankState) -> str:
+    """One line with all that is known of a rank except its frames."""
     if rank.gone:
         return f"rank {rank.rank}: has ended"
     parts = [
         "" if rank.pid is None else f"PID {rank.pid}",
         f"state {rank.state}" if rank.state else "",
-        "" if rank.cpu_s is None else f"{rank.cpu_s:.2f} s of CPU between the looks",
+        "" if rank.cpu_s is None else f"{rank.cpu_s:.2f} s of CPU between the samples",
         "" if rank.step is None else f"step {rank.step}",
-        "moved between the looks" if rank.moved else "",
+        "moved between the samples" if rank.moved else "",
         f"no stack: {rank.gap}" if rank.gap else "",
     ]
     return f"rank {rank.rank}: {', '.join(filter(None, parts))}"
 
 
-def who(ranks: Sequence[RankState]) -> str:
+def format_ranks(ranks: Sequence[RankState]) -> str:
     """``rank 3``, ``ranks 0-2, 5``."""
     numbers = sorted(rank.rank for rank in ranks)
     runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
@@ -186,10 +194,10 @@ def who(ranks: Sequence[RankState]) -> str:
     return f"{plural(len(numbers), 'rank')} {shown}"
 
 
-def doing(group: Sequence[RankState]) -> str:
-    """What ranks at one place do: ``ranks 0, 2 wait in all_reduce at average (train.py:29)``."""
+def describe_group(group: Sequence[RankState]) -> str:
+    """``ranks 0, 2 wait in all_reduce at average (train.py:29)``, for ranks at one place."""
     first, s = group[0], "s" if len(group) == 1 else ""
     if first.wait is None:
-        return f"{who(group)} stand{s}{first.at}"
+        return f"{format_ranks(group)} stand{s}{first.at}"
     how = "in" if first.wait.kind == "ranks" else "for"
-    return f"{who(group)} wait{s} {how} {first.wait.name}{first.at}"
+    return f"{format_ranks(group)} wait{s} {how} {first.wait.name}{first.at}"

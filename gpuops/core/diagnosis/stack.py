@@ -1,4 +1,4 @@
-"""What a rank is doing, as its Python frames tell it: where it stands, and what it waits for."""
+"""What a rank does according to its Python frames: where it is, and what it waits for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BACKWARD = "torch/autograd/graph.py"
 _GPU = ("torch/cuda/__init__.py", "torch/cuda/streams.py")
 _LOADER = re.compile(r"(?:^|/)torch/utils/data/")
 _OUTSIDE = re.compile(r"/lib/python3[^/]*/(?:socket|ssl|http/client|subprocess)\.py$")
-# A call into C leaves no frame: what a line of the caller's own file says is all there is.
+# A call into C leaves no frame: only the caller's source line tells what it is.
 _WAIT_LINE = re.compile(r"\.wait\(|\bstore\.get\(")
 _GPU_LINE = re.compile(r"\.(?:item|tolist|cpu)\(|\bsynchronize\(")
 _READ_LINE = re.compile(r"\b(?:open|read|readline|readinto|recv|accept|connect)\(")
@@ -26,7 +26,7 @@ _READ_LINE = re.compile(r"\b(?:open|read|readline|readinto|recv|accept|connect)\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One call: in ``function``, at ``line`` of ``file``; ``text`` is that line, where readable."""
+    """One call: in ``function``, at ``line`` of ``file``; ``text`` is that line, if readable."""
 
     function: str
     file: str
@@ -35,17 +35,17 @@ class Frame:
 
     @property
     def spot(self) -> str:
-        """For a sentence: ``step (train.py:52)``."""
+        """Short, for a sentence: ``step (train.py:52)``."""
         return f"{self.function} ({self.file.rpartition('/')[2]}:{self.line})"
 
     @property
     def place(self) -> str:
-        """To open it: ``/home/ada/train.py:52 in step``."""
+        """Whole, to open the file: ``/home/ada/train.py:52 in step``."""
         return f"{self.file}:{self.line} in {self.function}"
 
     @property
     def torch(self) -> bool:
-        """Whether it is torch's own."""
+        """Whether it belongs to torch."""
         return bool(_TORCH.search(self.file))
 
 
@@ -53,8 +53,8 @@ class Frame:
 class ThreadStack:
     """One thread's frames, the innermost first.
 
-    ``active``: it runs rather than waits; ``has_gil``: it holds the interpreter. ``None`` where
-    that could not be seen.
+    ``active``: it runs rather than waits; ``has_gil``: it holds the GIL. ``None`` if that is not
+    known.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Stack:
 
     @property
     def main(self) -> ThreadStack | None:
-        """The thread that trains; ``None`` where it could not be read."""
+        """The thread that trains; ``None`` if it could not be read."""
         return next((thread for thread in self.threads if thread.is_main and thread.frames), None)
 
 
@@ -88,20 +88,20 @@ class Wait:
     name: str
 
 
-def own(frames: Sequence[Frame]) -> Frame | None:
-    """The frame that a person should look at: the innermost of their own code.
+def own_frame(frames: Sequence[Frame]) -> Frame | None:
+    """The frame that the user should look at: the innermost of their own code.
 
-    Where all is installed code, the innermost that is neither torch's nor Python's.
+    If all is installed code, it is the innermost that is neither torch's nor Python's.
     """
     others = [frame for frame in frames if not is_deep(frame)]
     theirs = [frame for frame in others if not _PACKAGES.search(frame.file)]
     return next(iter([*theirs, *others, *frames]), None)
 
 
-def wait(frames: Sequence[Frame]) -> Wait | None:
-    """What the frames, the innermost first, wait for; ``None`` where they do not tell."""
+def find_wait(frames: Sequence[Frame]) -> Wait | None:
+    """What the frames, the innermost first, wait for; ``None`` if they do not show it."""
     inner = list(takewhile(_is_library, frames))
-    # The outermost call is the one that was made: broadcast_object_list, not its broadcast.
+    # The outermost call is the one that the user made: broadcast_object_list, not its broadcast.
     for frame in reversed(inner):
         name = frame.function.rpartition(".")[2]
         if frame.file.endswith(_COLLECTIVES) and not name.startswith("_"):
@@ -116,10 +116,10 @@ def wait(frames: Sequence[Frame]) -> Wait | None:
         if _OUTSIDE.search(frame.file):
             program = frame.file.endswith("subprocess.py")
             return Wait("outside", "another program" if program else "the network")
-    return _read_off(frames[0].text) if frames and not is_deep(frames[0]) else None
+    return _wait_of_line(frames[0].text) if frames and not is_deep(frames[0]) else None
 
 
-def _read_off(text: str) -> Wait | None:
+def _wait_of_line(text: str) -> Wait | None:
     if _WAIT_LINE.search(text):
         return Wait("ranks", "an asynchronous call")
     if _GPU_LINE.search(text):
@@ -129,9 +129,9 @@ def _read_off(text: str) -> Wait | None:
     return None
 
 
-def path(frames: Sequence[Frame]) -> tuple[Frame, ...]:
-    """The frames down to the person's own, the outermost first: where in the program this is."""
-    mine = own(frames)
+def path_to_own(frames: Sequence[Frame]) -> tuple[Frame, ...]:
+    """The frames down to the user's own, the outermost first: the place in the program."""
+    mine = own_frame(frames)
     begin = next((n for n, frame in enumerate(frames) if frame is mine), 0)
     return tuple(frame for frame in reversed(frames[begin:]) if not frame.file.startswith("<"))
 
@@ -141,5 +141,5 @@ def _is_library(frame: Frame) -> bool:
 
 
 def is_deep(frame: Frame) -> bool:
-    """Whether it is Python's or torch's own."""
+    """Whether it belongs to Python or torch."""
     return frame.torch or bool(_STDLIB.search(frame.file))

@@ -1,4 +1,4 @@
-"""What a process said last: its traceback, its sentence, or the end of its log."""
+"""The end of a process's stderr: its traceback, its error sentence, or its last log lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from gpuops.core.diagnosis.stack import Frame, own
+from gpuops.core.diagnosis.stack import Frame, own_frame
 
 TRAILING = 30  # lines that may follow a traceback which ended the process
 LAST = 15
@@ -23,14 +23,14 @@ _ACCIDENT = "During handling of the above exception"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastWords:
-    """``text`` may tell what happened; ``said`` is the line of it that matters.
+class StderrTail:
+    """The end of a stderr. ``text`` may tell the cause; ``message`` is its most important line.
 
-    ``type``: the exception that ended it; ``frames``: where, the innermost first; ``hint``: what
-    the program itself advises; ``sentence``: whether it ended with one of its own.
+    ``type``: the exception that ended the process; ``frames``: its place, the innermost first;
+    ``hint``: the program's own hint; ``sentence``: whether it ended with an ``error: …`` line.
     """
 
-    said: str = ""
+    message: str = ""
     text: str = ""
     type: str | None = None
     frames: tuple[Frame, ...] = ()
@@ -39,8 +39,8 @@ class LastWords:
 
     @property
     def place(self) -> Frame | None:
-        """The person's own line."""
-        return own(self.frames)
+        """The innermost line of the user's own code."""
+        return own_frame(self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,34 +53,34 @@ class _Traceback:
     frames: tuple[Frame, ...]
 
 
-def last_words(stderr: str) -> LastWords:
-    """What the end of a rank's stderr tells of its end."""
+def parse_stderr(stderr: str) -> StderrTail:
+    """Parse the end of a rank's stderr."""
     lines = [line.rstrip() for line in _NOISE.sub("", stderr).splitlines() if line.strip()]
     root, after = _root(lines)
     sentences = [n for n in range(after, len(lines)) if _SENTENCE.fullmatch(lines[n])]
     if sentences and len(lines) - sentences[-1] <= LAST:
         return _as_sentence(lines[sentences[-1] :])
     if root is not None and len(lines) - after <= TRAILING:
-        said = lines[root.end]
-        return LastWords(said=said, text=said, type=root.type, frames=root.frames)
+        message = lines[root.end]
+        return StderrTail(message=message, text=message, type=root.type, frames=root.frames)
     fatal = next((n for n, line in enumerate(lines) if _FATAL.fullmatch(line)), None)
-    said = lines[-1 if fatal is None else fatal] if lines else ""
+    message = lines[-1 if fatal is None else fatal] if lines else ""
     frames = () if fatal is None else _frames(lines[fatal + 2 :])
-    return LastWords(said=said, text="\n".join(lines[-LAST:]), frames=frames)
+    return StderrTail(message=message, text="\n".join(lines[-LAST:]), frames=frames)
 
 
-def _as_sentence(lines: Sequence[str]) -> LastWords:
+def _as_sentence(lines: Sequence[str]) -> StderrTail:
     match = _SENTENCE.fullmatch(lines[0])
     hints = [hint["said"] for line in lines[1:] if (hint := _HINT.fullmatch(line))]
-    said = match["said"] if match else ""
-    return LastWords(said=said, text=said, hint=hints[0] if hints else "", sentence=True)
+    message = match["said"] if match else ""
+    return StderrTail(message=message, text=message, hint=hints[0] if hints else "", sentence=True)
 
 
 def _root(lines: Sequence[str]) -> tuple[_Traceback | None, int]:
-    """The exception that began the last chain of them, and the line after the chain.
+    """The exception that matters in the last chain of them, and the line after the chain.
 
-    What was raised *from* another says it better than that one; what failed while another was
-    handled (by tearing down, mostly) does not.
+    An exception raised *from* another explains it better than the other; one raised while another
+    was handled (mostly during teardown) does not.
     """
     root: _Traceback | None = None
     after = 0

@@ -1,4 +1,4 @@
-"""Why a job ended, read from what it left behind."""
+"""The failure that torchrun reports in its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EXITCODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The first rank that failed, and how; ``signal_name`` where a signal ended it."""
+    """The first rank that failed, and how; ``signal_name`` if a signal ended it."""
 
     rank: int
     exitcode: int
@@ -20,7 +20,7 @@ class Failure:
 
 
 def root_cause(agent_log: str) -> Failure | None:
-    """The first failure that torchrun observed, from its log; ``None`` where it names none."""
+    """The first failure that torchrun observed, from its log; ``None`` if it names none."""
     _, named, block = agent_log.rpartition("Root Cause (first observed failure)")
     rank, exitcode = _RANK.search(block), _EXITCODE.search(block)
     if not named or rank is None or exitcode is None:
@@ -30,7 +30,7 @@ def root_cause(agent_log: str) -> Failure | None:
 
 
 def signal_name(returncode: int) -> str | None:
-    """``SIGKILL`` for -9; ``None`` where no signal ended it."""
+    """``SIGKILL`` for -9; ``None`` if no signal ended the process."""
     if returncode >= 0:
         return None
     try:
@@ -39,6 +39,6 @@ def signal_name(returncode: int) -> str | None:
         return f"signal {-returncode}"
 
 
-def last_words(stderr: str, lines: int = 12) -> list[str]:
-    """The end of what a rank said, without the blank lines."""
+def last_lines(stderr: str, lines: int = 12) -> list[str]:
+    """The last lines of a rank's stderr that are not blank."""
     return [line.rstrip() for line in stderr.splitlines() if line.strip()][-lines:]

@@ -1,11 +1,11 @@
-"""What two tracebacks of one defect have in common."""
+"""Keys by which two failures are recognized as the same defect."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-REFUSED = "error"  # what stands for the exception's type in the key of a sentence
+REFUSED = "error"  # stands for the exception's type in the key of an error sentence
 
 _REFUSAL = re.compile(r"error(?: \(rank \d+\))?: (.+)")
 _HEADER = re.compile(r"(Original |Exception Group )?Traceback \(most recent call last\):\s*$")
@@ -16,11 +16,11 @@ _NOT_FATAL = ("Exception ignored", "Error in atexit", "Exception in thread")
 
 
 def traceback_key(stderr: str) -> str | None:
-    """What two tracebacks of the same defect share: exception type, files, lines, functions.
+    """The exception type, files, lines and functions of the last whole traceback in a stderr.
 
-    Of the last whole traceback in what a rank said; messages and addresses, which differ from one
-    time to the next, are left out, and so are tracebacks that ended nothing (of a thread, of an
-    exit handler) where there is one that did. ``None`` where there is no whole one.
+    Two tracebacks of the same defect have the same key: messages and addresses, which differ
+    between attempts, are left out. Tracebacks that did not end the process (of a thread, of an
+    exit handler) count only if there is no other. ``None`` if there is no whole traceback.
     """
     lines = _COLOUR.sub("", stderr).splitlines()
     keys = [
@@ -35,18 +35,18 @@ def traceback_key(stderr: str) -> str | None:
 
 
 def refusal_key(stderr: str) -> str | None:
-    """The sentence with which a program ended itself: ``error: …``, alone at a line's beginning.
+    """The sentence with which a program ended itself: ``error: …`` at the beginning of a line.
 
-    ``None`` where it said none, or where it speaks of other ranks: they may be there next time.
+    ``None`` if there is none, or if it is about other ranks: they may be there next time.
     """
-    said = [match[1] for line in stderr.splitlines() if (match := _REFUSAL.match(line))]
-    return None if not said or "ranks" in said[-1] else f"{REFUSED} {said[-1]}"
+    errors = [match[1] for line in stderr.splitlines() if (match := _REFUSAL.match(line))]
+    return None if not errors or "ranks" in errors[-1] else f"{REFUSED} {errors[-1]}"
 
 
 def _key(lines: Sequence[str], column: int) -> str | None:
-    """The key of the traceback whose header stands in ``column``: so do its other lines.
+    """The key of the traceback whose lines all start at ``column``.
 
-    What stands before it (``[rank0]: ``, a time, the bars of an exception group) is no part of it.
+    What is before it (``[rank0]: ``, a time, the bars of an exception group) is not part of it.
     """
     frames: list[str] = []
     for line in lines:

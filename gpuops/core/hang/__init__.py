@@ -1,1 +1,1 @@
-"""When a job hangs."""
+"""Whether a job hangs."""

@@ -1,8 +1,8 @@
-"""What can be seen of an attempt, and what is remembered of it: ``update(watch, observation)``.
+"""What is observed of an attempt, and the state kept of it: ``update_state(state, observation)``.
 
-Time is counted on the watch's own clock: between two looks at most ``HangState.most_s`` pass. So a
-paused machine, or a supervisor that was stopped, adds two seconds to a silence and not the night;
-and step times, measured on the same clock, stay comparable with it.
+Time is counted on the state's own clock: between two observations at most ``HangState.most_s``
+pass. So a paused host, or a supervisor that was stopped, adds two seconds to a silence and not the
+night; and step times, measured on the same clock, stay comparable with it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpuops.core.hang.pace import Pace, follow
+from gpuops.core.hang.pace import Pace, follow_pace
 from gpuops.heartbeat import Beat
 
 # A rank at work uses more than this; the threads that a waiting one keeps use less.
@@ -21,10 +21,10 @@ PULSE_S = 0.9  # over less, the kernel's ticks of 10 ms are too coarse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankVitals:
-    """What the kernel says of a rank's process; ``None`` where it does not say.
+    """What the kernel reports of a rank's process; ``None`` for what it does not report.
 
-    ``state`` is its main thread's: R S D T t Z, X where it has gone. ``cpu_s`` is of all threads,
-    ``io_bytes`` what it has read and written, ``memory_bytes`` what it holds of the host's memory.
+    ``state`` is that of its main thread: R S D T t Z, or X once it has ended. ``cpu_s`` counts all
+    threads, ``io_bytes`` all it has read and written, ``memory_bytes`` the host memory it holds.
     """
 
     rank: int
@@ -38,7 +38,7 @@ class RankVitals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """All that can be seen of an attempt at one moment of CLOCK_MONOTONIC."""
+    """Everything observed of an attempt at one moment of CLOCK_MONOTONIC."""
 
     now_s: float
     beats: tuple[Beat, ...] = ()
@@ -51,9 +51,9 @@ class Observation:
 class Pulse:
     """A rank's process: its state, and the reading that the next one is compared with.
 
-    ``state`` is D, T, t, Z or X, in it since ``state_s``; ``None`` where it runs or sleeps as
-    any program does. Who was found stopped has been so, for all that is known, since the job's last
-    beat. ``active_s`` is when it was last seen at work.
+    ``state`` is D, T, t, Z or X, since ``state_s``; ``None`` if it runs or sleeps as any program
+    does. A process found stopped is assumed stopped since the job's last beat. ``active_s`` is
+    when it was last seen at work.
     """
 
     state: str | None
@@ -65,28 +65,28 @@ class Pulse:
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended: that is no hang, and torchrun sees it."""
+        """Whether it has ended: that is not a hang, and torchrun notices it."""
         return self.state in {"Z", "X"}
 
     @property
     def held(self) -> bool:
-        """Whether it was stopped, or a debugger holds it."""
+        """Whether it is stopped, or held by a debugger."""
         return self.state in HELD
 
     @property
     def readable(self) -> bool:
-        """Whether it would be noticed if it did nothing."""
+        """Whether its inactivity could be noticed."""
         return self.cpu_s is not None or self.io_bytes is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangState:
-    """What is remembered between looks at one attempt; a new attempt gets a new one.
+    """What is remembered between observations of one attempt; a new attempt starts with a new one.
 
-    ``clock_s`` is the time watched so far, ``looked_s`` CLOCK_MONOTONIC at the last look. ``beats``
-    and ``pulses`` are by rank; ``output`` is how logs and checkpoints grow, ``signs`` that or any
-    rank's work. ``held_s`` is when a rank was last seen stopped, ``saved_s`` when the checkpoints
-    last grew, ``phases`` what the ranks have said so far.
+    ``clock_s`` is the time watched so far, ``looked_s`` CLOCK_MONOTONIC of the last observation.
+    ``beats`` and ``pulses`` are by rank; ``output`` is the growth of logs and checkpoints,
+    ``signs`` that growth or any rank's activity. ``held_s`` is when a rank was last seen stopped,
+    ``saved_s`` when the checkpoints last grew, ``phases`` the phases reported so far.
     """
 
     most_s: float = 2.0
@@ -103,49 +103,49 @@ class HangState:
     phases: frozenset[str] = frozenset()
 
 
-def update(watch: HangState, observation: Observation) -> HangState:
-    """Take in an observation; they come in the order of time, about twice a second."""
-    passed_s = 0.0 if watch.looked_s is None else observation.now_s - watch.looked_s
-    clock_s = watch.clock_s + min(max(passed_s, 0.0), watch.most_s)
+def update_state(before: HangState, observation: Observation) -> HangState:
+    """Add an observation; they come in the order of time, about twice a second."""
+    passed_s = 0.0 if before.looked_s is None else observation.now_s - before.looked_s
+    clock_s = before.clock_s + min(max(passed_s, 0.0), before.most_s)
     held = any(reading.state in HELD for reading in observation.vitals)
-    held_s = clock_s if held else watch.held_s
-    beats = _hear(watch, observation, clock_s, held_s)
+    held_s = clock_s if held else before.held_s
+    beats = _update_paces(before, observation, clock_s, held_s)
     beaten_s = max((pace.since_s for pace in beats.values()), default=clock_s)
-    pulses = _feel(watch.pulses, observation.vitals, clock_s, beaten_s)
-    saved = _differ(watch.checkpoint_bytes, observation.checkpoint_bytes)
-    grown = saved or _differ(watch.log_bytes, observation.log_bytes)
+    pulses = _update_pulses(before.pulses, observation.vitals, clock_s, beaten_s)
+    saved = _changed(before.checkpoint_bytes, observation.checkpoint_bytes)
+    grown = saved or _changed(before.log_bytes, observation.log_bytes)
     seen = observation.log_bytes is not None or observation.checkpoint_bytes is not None
     active = any(pulse.active_s == clock_s for pulse in pulses.values())
     readable = any(pulse.readable for pulse in pulses.values())
     return HangState(
-        most_s=watch.most_s,
+        most_s=before.most_s,
         clock_s=clock_s,
         looked_s=observation.now_s,
         beats=beats,
         pulses=pulses,
-        output=_sign(watch.output, clock_s, held_s, seen=seen, came=grown),
-        signs=_sign(watch.signs, clock_s, held_s, seen=readable, came=grown or active),
-        log_bytes=_newest(watch.log_bytes, observation.log_bytes),
-        checkpoint_bytes=_newest(watch.checkpoint_bytes, observation.checkpoint_bytes),
+        output=_update_sign(before.output, clock_s, held_s, seen=seen, came=grown),
+        signs=_update_sign(before.signs, clock_s, held_s, seen=readable, came=grown or active),
+        log_bytes=_latest(before.log_bytes, observation.log_bytes),
+        checkpoint_bytes=_latest(before.checkpoint_bytes, observation.checkpoint_bytes),
         held_s=held_s,
-        saved_s=clock_s if saved else watch.saved_s,
-        phases=watch.phases.union(beat.phase for beat in observation.beats),
+        saved_s=clock_s if saved else before.saved_s,
+        phases=before.phases.union(beat.phase for beat in observation.beats),
     )
 
 
-def _hear(
-    watch: HangState, observation: Observation, clock_s: float, held_s: float
+def _update_paces(
+    state: HangState, observation: Observation, clock_s: float, held_s: float
 ) -> Mapping[int, Pace]:
-    """The beats that are new since the last look."""
-    paces = dict(watch.beats)
+    """The pace of each rank, updated with the beats that are new."""
+    paces = dict(state.beats)
     for beat in observation.beats:
         before = paces.get(beat.rank)
-        said = (beat.monotonic_s, beat.step, beat.phase)
-        if before is not None and (before.mark, before.step, before.phase) == said:
+        reported = (beat.monotonic_s, beat.step, beat.phase)
+        if before is not None and (before.mark, before.step, before.phase) == reported:
             continue
-        # Its own time is exact; but it came after the last look, or that would have seen it.
+        # Its own time is exact; but it came after the last observation, which did not contain it.
         age_s = max(0.0, observation.now_s - beat.monotonic_s)
-        since_s = max(watch.clock_s, clock_s - age_s)
+        since_s = max(state.clock_s, clock_s - age_s)
         if before is None:
             paces[beat.rank] = Pace(
                 since_s=since_s,
@@ -153,11 +153,11 @@ def _hear(
                 step=beat.step,
                 phase=beat.phase,
                 step_s=since_s,
-                trained=_more(beat.step_before, beat.step, 0),
+                trained=_grew_by(beat.step_before, beat.step, 0),
                 recent=() if beat.step_s is None else (beat.step_s,),
             )
         else:
-            paces[beat.rank] = follow(
+            paces[beat.rank] = follow_pace(
                 before,
                 since_s=since_s,
                 mark=beat.monotonic_s,
@@ -168,28 +168,28 @@ def _hear(
     return paces
 
 
-def _feel(
+def _update_pulses(
     pulses: Mapping[int, Pulse], vitals: tuple[RankVitals, ...], clock_s: float, beaten_s: float
 ) -> Mapping[int, Pulse]:
-    """The ranks' processes now. Who is not there among others that are has gone."""
+    """The ranks' processes now. A rank that is missing among others has ended."""
     if not vitals:
         return pulses
-    felt = {
-        reading.rank: _pulse(pulses[reading.rank], reading, clock_s)
+    updated = {
+        reading.rank: _next_pulse(pulses[reading.rank], reading, clock_s)
         if reading.rank in pulses
-        else _found(reading, clock_s, beaten_s)
+        else _first_pulse(reading, clock_s, beaten_s)
         for reading in vitals
     }
     for rank, pulse in pulses.items():
-        if rank not in felt:
-            felt[rank] = pulse if pulse.gone else _in_state(pulse, "X", clock_s)
-    return felt
+        if rank not in updated:
+            updated[rank] = pulse if pulse.gone else _with_state(pulse, "X", clock_s)
+    return updated
 
 
-def _found(now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:
+def _first_pulse(now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:
     """A process seen for the first time."""
     return Pulse(
-        state=_state(now),
+        state=_special_state(now),
         state_s=beaten_s if now.state in HELD else clock_s,
         taken_s=clock_s,
         active_s=clock_s,
@@ -198,11 +198,11 @@ def _found(now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:
     )
 
 
-def _pulse(before: Pulse, now: RankVitals, clock_s: float) -> Pulse:
-    state, span_s = _state(now), clock_s - before.taken_s
+def _next_pulse(before: Pulse, now: RankVitals, clock_s: float) -> Pulse:
+    state, span_s = _special_state(now), clock_s - before.taken_s
     if span_s < PULSE_S:
-        return before if state == before.state else _in_state(before, state, clock_s)
-    active = _more(before.cpu_s, now.cpu_s, ACTIVE_CPU * span_s) or _more(
+        return before if state == before.state else _with_state(before, state, clock_s)
+    active = _grew_by(before.cpu_s, now.cpu_s, ACTIVE_CPU * span_s) or _grew_by(
         before.io_bytes, now.io_bytes, ACTIVE_IO_BYTES_PER_S * span_s
     )
     return Pulse(
@@ -215,11 +215,11 @@ def _pulse(before: Pulse, now: RankVitals, clock_s: float) -> Pulse:
     )
 
 
-def _state(now: RankVitals) -> str | None:
+def _special_state(now: RankVitals) -> str | None:
     return now.state if now.state in {"D", "T", "t", "Z", "X"} else None
 
 
-def _in_state(pulse: Pulse, state: str | None, clock_s: float) -> Pulse:
+def _with_state(pulse: Pulse, state: str | None, clock_s: float) -> Pulse:
     return Pulse(
         state=state,
         state_s=clock_s,
@@ -230,24 +230,24 @@ def _in_state(pulse: Pulse, state: str | None, clock_s: float) -> Pulse:
     )
 
 
-def _sign(
+def _update_sign(
     before: Pace | None, clock_s: float, held_s: float, *, seen: bool, came: bool
 ) -> Pace | None:
-    """A sign that is no beat; what precedes the first one is no usual silence, but the start."""
+    """A sign other than a beat; the silence before the first one is the start, not a pace."""
     if before is None:
         return Pace(since_s=clock_s, mark=0.0, phase="start", step_s=clock_s) if seen else None
     if not came:
         return before
-    return follow(before, since_s=clock_s, mark=clock_s, learn=held_s <= before.since_s)
+    return follow_pace(before, since_s=clock_s, mark=clock_s, learn=held_s <= before.since_s)
 
 
-def _differ(before: int | None, now: int | None) -> bool:
+def _changed(before: int | None, now: int | None) -> bool:
     return before is not None and now is not None and before != now
 
 
-def _more(before: float | None, now: float | None, least: float) -> bool:
+def _grew_by(before: float | None, now: float | None, least: float) -> bool:
     return before is not None and now is not None and now - before > least
 
 
-def _newest(before: int | None, now: int | None) -> int | None:
+def _latest(before: int | None, now: int | None) -> int | None:
     return before if now is None else now

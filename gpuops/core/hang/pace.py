@@ -1,7 +1,7 @@
-"""How long it takes from one sign of life to the next: what a watch's limits adapt to.
+"""The time from one sign of life to the next, which the limits of the detector adapt to.
 
-All times are those of the watch's own clock (``gpuops.core.hang.detector``), which counts only what
-it watched: a paused machine adds nothing to a step.
+All times are those of the hang state's own clock (``gpuops.core.hang.observation``), which counts
+only what was watched: a paused host adds nothing to a step.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ ENOUGH = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What came so far from one source: a rank's beats, or the growth of a log.
+    """The signs of one source so far: a rank's beats, or the growth of a log.
 
-    ``since_s`` is when the newest sign came, ``mark`` what tells it from the one before,
-    ``step_s`` when its step or phase began. ``recent`` are the seconds of the last steps of
-    training, as far as looks can tell them apart; ``longest`` the longest silence that ended by
-    itself, by the phase that it fell into. ``trained``: there was a step
-    before the first sign that was seen.
+    ``since_s`` is when the newest sign came, ``mark`` what distinguishes it from the one before,
+    ``step_s`` when its step or phase began. ``recent`` holds the seconds of the last training
+    steps, as far as observations can separate them; ``longest`` the longest silence after which
+    the job went on, by phase. ``trained``: a step was taken before the first sign that was seen.
     """
 
     since_s: float
@@ -35,15 +34,15 @@ class Pace:
 
     @property
     def median_s(self) -> float | None:
-        """The usual step; ``None`` before there was one."""
+        """The median seconds of a step; ``None`` before the first one."""
         return sorted(self.recent)[len(self.recent) // 2] if self.recent else None
 
     @property
     def slow_s(self) -> float | None:
-        """The slow steps: the 90th percentile (of a few, the slowest), at most 4 medians.
+        """The seconds of a slow step: the 90th percentile (of a few, the slowest), <= 4 medians.
 
-        More than that are evaluations after every few steps, and no property of a step; unless
-        the last two took even longer: then the job has changed.
+        Longer ones are evaluations after every few steps, not slow steps; unless the last two
+        took even longer: then the job has changed.
         """
         if not self.recent:
             return None
@@ -53,7 +52,7 @@ class Pace:
 
     @property
     def known(self) -> bool:
-        """Whether enough steps were seen to say how long one takes."""
+        """Whether enough steps were seen to know how long one takes."""
         return len(self.recent) >= ENOUGH
 
     @property
@@ -63,11 +62,11 @@ class Pace:
 
     @property
     def longest_s(self) -> float:
-        """The longest silence in the present phase that ended by itself; 0 before there was one."""
+        """The longest silence of this phase after which the job went on; 0 if there was none."""
         return self.longest.get(self.phase, 0.0)
 
 
-def follow(
+def follow_pace(
     before: Pace,
     *,
     since_s: float,
@@ -76,10 +75,10 @@ def follow(
     phase: str = "train",
     learn: bool = True,
 ) -> Pace:
-    """Take in a new sign. ``learn`` is false where the silence before it was somebody's doing.
+    """Add a new sign. ``learn`` is false if a stopped rank caused the silence before it.
 
-    A step counts as one that began in training; that it ended in an evaluation does not matter.
-    Signs without a step are steps themselves, while the phase stays the same.
+    A step counts as a training step if it began in training, even if it ended in an evaluation.
+    Signs without a step count as steps themselves while the phase stays the same.
     """
     numbered = step is not None and before.step is not None
     steps = (step or 0) - (before.step or 0) if numbered else int(phase == before.phase)

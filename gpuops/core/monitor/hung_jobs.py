@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gpuops.core.hang.detector import Blind, Healthy, Hung, Suspect, Verdict, Warming
+from gpuops.core.hang.detector import Assessment, Blind, Healthy, Hung, Suspect, Warming
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.jobs import Process, TrainingJob, on_gpus
 from gpuops.core.units import GIB
@@ -74,24 +74,24 @@ def meant(
 
 def rule(
     job: TrainingJob,
-    verdict: Verdict | None,
+    assessment: Assessment | None,
     seen: Mapping[int, Seen],
     stacks: str | None = None,
 ) -> Ruling:
     """What is to be done about a job, by what watching it has shown.
 
-    ``verdict`` is ``None`` where nobody watched it. ``seen`` is a look at its pids after that, so
+    ``assessment`` is ``None`` if it was not watched. ``seen`` is a later look at its pids, so
     that nobody is hit who has been given one of them since. ``stacks`` says what two samples of
     all ranks' stacks agree on: with it, a person may end a job that is only suspect.
     """
     if job.ours and job.launcher == "lost":
         evidence, sure = _abandoned(job), _is_rank(job)
-    elif job.ours and isinstance(verdict, Hung):
-        evidence, sure = (verdict.why, *([stacks] if stacks else [])), True
-    elif job.ours and isinstance(verdict, Suspect) and stacks:
-        evidence, sure = (verdict.why, stacks), False
+    elif job.ours and isinstance(assessment, Hung):
+        evidence, sure = (assessment.why, *([stacks] if stacks else [])), True
+    elif job.ours and isinstance(assessment, Suspect) and stacks:
+        evidence, sure = (assessment.why, stacks), False
     else:
-        return Ruling(job=job, refused=(_left_alone(job, verdict),))
+        return Ruling(job=job, refused=(_left_alone(job, assessment),))
     refused = {p.pid: refusal for p in job.processes if (refusal := _spared(p, seen.get(p.pid)))}
     return Ruling(
         job=job,
@@ -112,10 +112,10 @@ def unreleased(processes: Sequence[Process], inventory: GpuInventory) -> tuple[s
     )
 
 
-def _left_alone(job: TrainingJob, verdict: Verdict | None) -> Refusal:
+def _left_alone(job: TrainingJob, assessment: Assessment | None) -> Refusal:
     """Why nothing is done about a job."""
     reason: Reason = "unclear"
-    match verdict:
+    match assessment:
         case _ if not job.ours:
             reason, words = "not ours", f"belongs to {job.user or 'another user'}"
         case Healthy():

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gpuops.core.hang import detector
-from gpuops.core.hang.detector import Blind, Hung, Suspect, Verdict, Warming
-from gpuops.core.hang.observation import HangState
+from gpuops.core.hang.detector import Assessment, Blind, Hung, Suspect, Warming
+from gpuops.core.hang.observation import HangState, update_state
 from gpuops.core.hang.pace import Pace
 from gpuops.core.monitor.frame import GpuRow, JobHealth, JobRow, RankRow
 from gpuops.core.monitor.jobs import Process
@@ -57,7 +57,7 @@ def follow(
     word = _word(sample, before.word if before else None, watch, at_s)
     started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
     started_at_s = min(started, default=at_s)
-    health, why = _judged(sample, watch, word, at_s - started_at_s)
+    health, why = _assessed(sample, watch, word, at_s - started_at_s)
     ranks = [
         _rank(process, sample.gpus(process), beats, watch, clock_s) for process in sample.job.ranks
     ]
@@ -99,7 +99,7 @@ def _watched(sample: JobSample, before: HangState | None) -> HangState:
     if before is None:
         oldest_s = min((beat.monotonic_s for beat in seen.beats), default=None)
         before = HangState(most_s=float("inf"), looked_s=oldest_s)
-    return detector.update(before, seen)
+    return update_state(before, seen)
 
 
 def _word(sample: JobSample, before: Word | None, watch: HangState, at_s: float) -> Word | None:
@@ -129,7 +129,7 @@ def _moved_s(watch: HangState) -> float | None:
     return watch.clock_s - output.since_s if output is not None and output.mark else None
 
 
-def _judged(
+def _assessed(
     sample: JobSample, watch: HangState, word: Word | None, age_s: float
 ) -> tuple[JobHealth, str | None]:
     job = sample.job
@@ -140,7 +140,7 @@ def _judged(
     if sample.seen is None:
         return "blind", "it cannot be looked into"
     trains = any(beat.step is not None and beat.phase != "start" for beat in sample.seen.beats)
-    health, why = _as_word(detector.judge(watch, sample.facts.policy), trains=trains)
+    health, why = _as_word(detector.assess(watch, sample.facts.policy), trains=trains)
     if health == "starting" and not sample.seen.beats and age_s > STARTS_S:
         health, why = "blind", SILENT
     if word is not None and health not in {"suspect", "hung"}:
@@ -150,8 +150,8 @@ def _judged(
     return health, why
 
 
-def _as_word(verdict: Verdict, *, trains: bool) -> tuple[JobHealth, str | None]:
-    match verdict:
+def _as_word(assessment: Assessment, *, trains: bool) -> tuple[JobHealth, str | None]:
+    match assessment:
         case Hung(why=why):
             return "hung", why
         case Suspect(why=why):

@@ -73,7 +73,7 @@ def frame(monitor: Monitor) -> Frame:
         raise ValueError("no look was taken yet")
     jobs = tuple(one.row for one in monitor.jobs.values())
     inventory = sample.inventory
-    return _judged(
+    return _assessed(
         Frame(
             at_s=sample.at_s,
             driver=inventory.driver,
@@ -120,7 +120,7 @@ def only(whole: Frame, *, gpus: Sequence[str] = (), run: Collection[str] | None 
         ),
         advice=tuple(one for one in whole.advice if run is None or one.about in names),
     )
-    return _judged(part)
+    return _assessed(part)
 
 
 def _on(job: JobRow) -> set[int]:
@@ -171,7 +171,7 @@ def _tells(reason: str) -> bool:
     return reason.startswith(("remap", "heat", "NVLink"))
 
 
-def _judged(one: Frame) -> Frame:
+def _assessed(one: Frame) -> Frame:
     """With the worst that is known, in one word."""
     return replace(one, health=_health(one))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from gpuops.core.diagnosis.diagnosis import Diagnosis, page, title
+from gpuops.core.diagnosis.diagnosis import Diagnosis, format_page, format_title
 from gpuops.core.run.record import Attempt
 from gpuops.core.run.telemetry import LAST_S, Sample
 
@@ -119,10 +119,12 @@ def troubles(
                 attempt=attempt,
                 at_s=time,
                 what=str(what),
-                title=title(whole) if whole else str(event.get("kind") or "unknown").capitalize(),
+                title=format_title(whole)
+                if whole
+                else str(event.get("kind") or "unknown").capitalize(),
                 why=str(whole.why if whole else event.get("why") or ""),
                 advice=whole.advice if whole else None,
-                text=page(whole) if whole else None,
+                text=format_page(whole) if whole else None,
             )
         )
     return tuple(reversed(found))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
-from gpuops.core.hang.detector import Hung, Suspect, Verdict
+from gpuops.core.hang.detector import Assessment, Hung, Suspect
 
 KILL_AGAIN_S = 1.0
 
@@ -41,8 +41,8 @@ class StopPolicy:
 class Supervision:
     """What is known of the attempt. ``rung`` is the next rung of the stop ladder, due then.
 
-    ``suspected`` is the verdict that was last inspected, until the job moves again; ``hung`` says
-    that it is being ended because it hangs.
+    ``suspected``: the assessment that was last inspected, until the job moves again; ``hung``:
+    whether it is being ended because it hangs.
     """
 
     policy: StopPolicy
@@ -70,10 +70,10 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Assessed:
     """Somebody has looked whether the job moves."""
 
-    verdict: Verdict
+    assessment: Assessment
     now_s: float
 
 
@@ -91,14 +91,14 @@ class Exited:
     returncode: int
 
 
-Event = Begun | StopRequested | Judged | Tick | Exited
+Event = Begun | StopRequested | Assessed | Tick | Exited
 
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
     """Gather the evidence, before anything is ended: stacks of all ranks, the culprit."""
 
-    verdict: Suspect | Hung
+    assessment: Suspect | Hung
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,8 @@ def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
             return (replace(state, phase=Phase.RUNNING) if starting else state), []
         case StopRequested(signal=number, now_s=now):
             return _stop(state, number, now)
-        case Judged(verdict=verdict, now_s=now):
-            return _judged(state, verdict, now)
+        case Assessed(assessment=assessment, now_s=now):
+            return _assessed(state, assessment, now)
         case Tick(now_s=now):
             due = state.rung_due_s is not None and now >= state.rung_due_s
             return _climb(state, now) if due else (state, [])
@@ -150,20 +150,22 @@ def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, l
     return replace(asked, rung="terminate", rung_due_s=now_s + state.policy.save_s), [AskWorkers()]
 
 
-def _judged(state: Supervision, verdict: Verdict, now_s: float) -> tuple[Supervision, list[Action]]:
+def _assessed(
+    state: Supervision, assessment: Assessment, now_s: float
+) -> tuple[Supervision, list[Action]]:
     """Evidence first; then the ladder, if the job is to be ended at all."""
     if state.phase not in {Phase.STARTING, Phase.RUNNING}:
         return state, []
-    if not isinstance(verdict, (Suspect, Hung)):
+    if not isinstance(assessment, (Suspect, Hung)):
         return replace(state, suspected=None), []
-    if type(verdict) is type(state.suspected):
+    if type(assessment) is type(state.suspected):
         return state, []
-    suspected = replace(state, suspected=verdict)
-    if isinstance(verdict, Suspect) or state.policy.observe:
-        return suspected, [Inspect(verdict)]
+    suspected = replace(state, suspected=assessment)
+    if isinstance(assessment, Suspect) or state.policy.observe:
+        return suspected, [Inspect(assessment)]
     ended = replace(suspected, phase=Phase.STOPPING, hung=True, asked_s=now_s)
     due = now_s + state.policy.hung_s
-    return replace(ended, rung="kill", rung_due_s=due), [Inspect(verdict), AskWorkers()]
+    return replace(ended, rung="kill", rung_due_s=due), [Inspect(assessment), AskWorkers()]
 
 
 def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gpuops.core.hang.detector import policy_of
+from gpuops.core.hang.detector import hang_policy
 from gpuops.core.monitor.sample import RunFacts
 from gpuops.core.run import paths
 from gpuops.system import files
@@ -21,7 +21,7 @@ def read(root: Path) -> RunFacts:
     return RunFacts(
         target=_word(named.get("name")),
         profile=_word(plan.get("profile")),
-        policy=policy_of(
+        policy=hang_policy(
             _word(named.get("kind")),
             float(timeout_s) if isinstance(timeout_s, (int, float)) else None,
         ),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.diagnosis.crash import Crash, ends, explain
+from gpuops.core.diagnosis.crash import Crash, diagnose_crash, parse_rank_ends
 from gpuops.core.diagnosis.diagnosis import KINDS
 from gpuops.core.diagnosis.rank_failure import RankEnd
 from gpuops.core.machine.device import Xid
@@ -132,11 +132,11 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. 
 CASES = {
     "killed from outside": (
         crash(end(1, code=-9), ASKED, oom=SPARED),
-        ("signal", 1, True, "was ended by SIGKILL from outside, and not by the kernel"),
+        ("signal", 1, True, "was killed from outside (SIGKILL), and not by the kernel"),
     ),
     "killed by the kernel": (
         crash(end(1, code=-9), ASKED, oom=OomKills(told=(KILLED,))),
-        ("out of memory (host)", 1, True, "ended by the kernel (SIGKILL) for want of host memory"),
+        ("out of memory (host)", 1, True, "killed by the kernel (SIGKILL): out of host memory"),
     ),
     "killed while the kernel ended another process": (
         crash(end(2, code=-9), oom=OomKills(told=(KILLED,), all_told=True, counted=1)),
@@ -144,7 +144,7 @@ CASES = {
     ),
     "killed while the kernel ended one of its group": (
         crash(end(2, code=-9), oom=OomKills(counted=1)),
-        ("signal", 2, False, "perhaps by the kernel for want of memory"),
+        ("signal", 2, False, "perhaps by the kernel for lack of memory"),
     ),
     "killed while the kernel ended none of its group": (
         crash(end(2, code=-9), oom=OomKills(counted=0)),
@@ -152,15 +152,15 @@ CASES = {
     ),
     "killed, and the log no longer tells of so long ago": (
         crash(end(2, code=-9), oom=OomKills(told=(KILLED,))),
-        ("signal", 2, False, "which cannot be told here"),
+        ("signal", 2, False, "which is not visible here"),
     ),
     "killed, by whom nobody knows": (
         crash(end(1, code=-9), ASKED),
-        ("signal", 1, False, "perhaps by the kernel for want of memory"),
+        ("signal", 1, False, "perhaps by the kernel for lack of memory"),
     ),
     "killed, after it had logged an error": (
         crash(end(1, raised("ValueError: ill; tried again"), code=-9), oom=SPARED),
-        ("signal", 1, True, "ended by SIGKILL"),
+        ("signal", 1, True, "killed from outside (SIGKILL)"),
     ),
     "a crash of native code": (
         crash(end(1, code=-11), ASKED),
@@ -288,11 +288,11 @@ CASES = {
             end(0, raised("RuntimeError: CUDA error: device-side assert triggered"), gpu=0),
             xids={0: (Xid(code=13, at_s=1.0, text=""), Xid(code=4711, at_s=1.0, text=""))},
         ),
-        ("exception", 0, True, "failed in a GPU kernel, often by an index out of range"),
+        ("exception", 0, True, "failed in a GPU kernel, often because of an index out of range"),
     ),
     "collectives that do not match": (
         crash(end(0, MISMATCH, code=-6), end(1, PEER_CLOSED)),
-        ("collective mismatch", 0, False, "met another collective than its own"),
+        ("collective mismatch", 0, False, "met a different collective or different shapes"),
     ),
     "refused settings": (
         crash(end(0, "usage: train.py\ntrain.py: error: unrecognized arguments: --foo\n", code=2)),
@@ -313,7 +313,7 @@ CASES = {
     ),
     "torchrun killed by the kernel": (
         crash(returncode=-9, agent_pid=4701, oom=OomKills(told=(KILLED,))),
-        ("out of memory (host)", None, True, "torchrun itself was ended by the kernel"),
+        ("out of memory (host)", None, True, "torchrun itself was killed by the kernel"),
     ),
     "torchrun asked to end": (
         crash(end(0, code=-15), end(1, code=-15)),
@@ -337,12 +337,12 @@ CASES = {
     ),
     "a peer that says nothing": (
         crash(end(0, PEER_CLOSED), end(1, code=None)),
-        ("peer died", 1, False, "; rank 1 said nothing of the kind"),
+        ("peer died", 1, False, "; rank 1 did not report this"),
     ),
     "nobody says anything": (crash(), ("unknown", None, False, "torchrun ended with code 1")),
     "all ended well": (
         crash(end(0, PEER_CLOSED, code=0)),
-        ("unknown", None, False, "nobody said why"),
+        ("unknown", None, False, "no rank reported why"),
     ),
 }
 
@@ -350,7 +350,7 @@ CASES = {
 @pytest.mark.parametrize(("what", "expected"), CASES.values(), ids=CASES)
 def test_the_root_cause_is_named(what, expected):
     """The kind, the rank, how sure, and a sentence; always with advice."""
-    found = explain(what)
+    found = diagnose_crash(what)
     kind, rank, sure, why = expected
 
     assert (kind, rank, sure) == (found.kind, found.rank, found.sure)
@@ -360,7 +360,7 @@ def test_the_root_cause_is_named(what, expected):
 
 def test_a_diagnosis_leads_to_the_line():
     """The person's own code, not torch's; who it was, on which GPU; and what it said."""
-    found = explain(crash(end(1, RAISED, gpu=3), ASKED))
+    found = diagnose_crash(crash(end(1, RAISED, gpu=3), ASKED))
 
     assert "/home/ada/train.py:6 in load" == found.place
     assert (4701, 3) == (found.pid, found.gpu)
@@ -372,7 +372,9 @@ def test_a_diagnosis_leads_to_the_line():
 def test_what_the_kernel_says_is_evidence():
     """Of the process that it ended, and of the GPU that it ran on."""
     xid = Xid(code=31, at_s=90.0, text="MMU fault")
-    found = explain(crash(end(1, code=-9, gpu=3), oom=OomKills(told=(KILLED,)), xids={3: (xid,)}))
+    found = diagnose_crash(
+        crash(end(1, code=-9, gpu=3), oom=OomKills(told=(KILLED,)), xids={3: (xid,)})
+    )
 
     assert (
         "kernel: Out of memory: Killed process 4701 (python)",
@@ -388,7 +390,7 @@ def test_a_crash_of_native_code_leads_to_the_line_too():
         '  File "/home/ada/train.py", line 9 in load\n\nExtension modules: numpy (total: 1)\n'
     )
 
-    assert "/home/ada/train.py:9 in load" == explain(crash(end(1, said, code=-11))).place
+    assert "/home/ada/train.py:9 in load" == diagnose_crash(crash(end(1, said, code=-11))).place
 
 
 @pytest.mark.parametrize(
@@ -398,7 +400,7 @@ def test_a_crash_of_native_code_leads_to_the_line_too():
         ("out of shared memory", "--shm-size"),
         ("gpu lost", "--exclude-gpu 5"),
         ("port taken", "--master-port"),
-        ("refused settings", "Mend the command line"),
+        ("refused settings", "Correct the command line"),
         ("a sentence of the program", "give another --data"),
         ("a program's own Xid", "CUDA_LAUNCH_BLOCKING=1"),
         ("out of GPU memory", "micro-batch"),
@@ -406,33 +408,35 @@ def test_a_crash_of_native_code_leads_to_the_line_too():
 )
 def test_advice_fits_the_case(case, advice):
     """The program's own hint first; else what is known of the kind."""
-    assert advice in explain(CASES[case][0]).advice
+    assert advice in diagnose_crash(CASES[case][0]).advice
 
 
 def test_a_logged_error_that_was_survived_is_no_cause():
     """Many lines after a traceback the job was still at work."""
     said = raised("ValueError: ill; tried again") + "step 4\n" * 60
 
-    assert "exit code 5" in explain(crash(end(0, said, code=5))).why
+    assert "exit code 5" in diagnose_crash(crash(end(0, said, code=5))).why
 
 
 def test_the_ends_of_the_ranks_are_read_off_torchruns_report():
     """Its first observed failure first; with exit code, pid and time; then who is not in it."""
-    found = ends(REPORT, {0: PEER_CLOSED, 1: RAISED, 2: "hm"}, {1: 6})
+    found = parse_rank_ends(REPORT, {0: PEER_CLOSED, 1: RAISED, 2: "hm"}, {1: 6})
 
     assert [(1, 1, 27049), (0, -15, 27048), (2, None, None)] == [
         (rank.rank, rank.exitcode, rank.pid) for rank in found
     ]
     assert found[0].ended_at == found[1].ended_at
     assert (RAISED, 6, None) == (found[0].stderr_tail, found[0].gpu, found[1].gpu)
-    diagnosis = explain(Crash(returncode=1, ranks=found, agent_tail=REPORT))
+    diagnosis = diagnose_crash(Crash(returncode=1, ranks=found, agent_tail=REPORT))
     assert ("exception", 1, 27049) == (diagnosis.kind, diagnosis.rank, diagnosis.pid)
 
 
 @pytest.mark.parametrize("log", ["", "Root Cause (first observed failure):", REPORT[:-420], "\0"])
 def test_a_report_that_is_not_there_tells_of_nobody(log):
     """What the ranks said is kept all the same."""
-    assert [(0, None, "a")] == [(e.rank, e.exitcode, e.stderr_tail) for e in ends(log, {0: "a"})]
+    assert [(0, None, "a")] == [
+        (e.rank, e.exitcode, e.stderr_tail) for e in parse_rank_ends(log, {0: "a"})
+    ]
 
 
 words = st.sampled_from(
@@ -476,7 +480,7 @@ any_xid = st.builds(Xid, code=st.integers(1, 160), at_s=st.just(1.0), text=st.te
 )
 def test_whatever_is_left_is_explained(what):
     """Nothing raises; there is a kind, a sentence and advice."""
-    found = explain(what)
+    found = diagnose_crash(what)
 
     assert found.kind in KINDS
     assert found.why
@@ -487,4 +491,4 @@ def test_whatever_is_left_is_explained(what):
 @given(st.text(max_size=80) | st.lists(st.sampled_from(REPORT.splitlines())).map("\n".join))
 def test_any_log_has_ends(log):
     """Whatever torchrun wrote, or half of it."""
-    assert all(isinstance(found, RankEnd) for found in ends(log, {}))
+    assert all(isinstance(found, RankEnd) for found in parse_rank_ends(log, {}))

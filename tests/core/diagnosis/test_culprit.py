@@ -142,7 +142,7 @@ def beat(rank, step):
     return Beat(4700 + rank, rank, step, 100, None, None, 1.0, "train")
 
 
-def verdict(*texts, again=None, states=(), computing=(), gil=None, steps=()):
+def assessment(*texts, again=None, states=(), computing=(), gil=None, steps=()):
     """The accusation over ranks that stand like this; ``again``: at the second look."""
     gil = computing if gil is None else gil
     looks = [
@@ -165,147 +165,147 @@ def verdict(*texts, again=None, states=(), computing=(), gil=None, steps=()):
 
 CASES = {
     "stopped": (
-        verdict(BACKWARD, STOPPED, states="ST"),
+        assessment(BACKWARD, STOPPED, states="ST"),
         (1, True, "rank stopped", "train.py:66"),
     ),
     "stopped where the others wait": (
-        verdict(BACKWARD, BACKWARD, BACKWARD, states="STS"),
+        assessment(BACKWARD, BACKWARD, BACKWARD, states="STS"),
         (1, True, "rank stopped", "train.py:52"),
     ),
     "held by a debugger": (
-        verdict(BACKWARD, BACKWARD, states="tS"),
+        assessment(BACKWARD, BACKWARD, states="tS"),
         (0, True, "rank stopped", "train.py:52"),
     ),
     "spinning": (
-        verdict(BACKWARD, SPIN, again=[BACKWARD, SPIN_AGAIN], states="SR", computing=[1]),
+        assessment(BACKWARD, SPIN, again=[BACKWARD, SPIN_AGAIN], states="SR", computing=[1]),
         (1, True, "python spin", "train.py:25"),
     ),
     "spinning, without the interpreter at the second look": (
-        verdict(BACKWARD, SPIN, BACKWARD, states="SRS", computing=[1]),
+        assessment(BACKWARD, SPIN, BACKWARD, states="SRS", computing=[1]),
         (1, True, "python spin", "train.py:26"),
     ),
-    "asleep": (verdict(BACKWARD, ASLEEP), (1, True, "unknown", "train.py:49")),
-    "asleep in C": (verdict(ALL_REDUCE, ASLEEP_IN_C), (1, True, "unknown", "train.py:69")),
+    "asleep": (assessment(BACKWARD, ASLEEP), (1, True, "unknown", "train.py:49")),
+    "asleep in C": (assessment(ALL_REDUCE, ASLEEP_IN_C), (1, True, "unknown", "train.py:69")),
     "asleep in a line that cannot be read": (
-        verdict(ALL_REDUCE, ASLEEP.replace(" time.sleep(1000)", "")),
+        assessment(ALL_REDUCE, ASLEEP.replace(" time.sleep(1000)", "")),
         (1, False, "unknown", "train.py:49"),
     ),
     "asleep in its data": (
-        verdict(BACKWARD, DATA),
+        assessment(BACKWARD, DATA),
         (1, True, "data loader starved", "train.py:17"),
     ),
     "asleep in a loader's worker": (
-        verdict(BACKWARD, WORKER, BACKWARD),
+        assessment(BACKWARD, WORKER, BACKWARD),
         (1, True, "data loader starved", "train.py:45"),
     ),
-    "on the network": (verdict(BACKWARD, DOWNLOAD), (1, True, "stuck in I/O", "train.py:61")),
+    "on the network": (assessment(BACKWARD, DOWNLOAD), (1, True, "stuck in I/O", "train.py:61")),
     "in the kernel": (
-        verdict(BACKWARD, DATA, BACKWARD, states="SDS"),
+        assessment(BACKWARD, DATA, BACKWARD, states="SDS"),
         (1, True, "stuck in I/O", "train.py:17"),
     ),
     "in the kernel, another elsewhere": (
-        verdict(BACKWARD, DATA, ASLEEP, states="SDS"),
+        assessment(BACKWARD, DATA, ASLEEP, states="SDS"),
         (1, False, "stuck in I/O", "train.py:17"),
     ),
     "an all_gather among all_reduces": (
-        verdict(ALL_REDUCE, ALL_GATHER, ALL_REDUCE),
+        assessment(ALL_REDUCE, ALL_GATHER, ALL_REDUCE),
         (1, True, "collective mismatch", "train.py:34"),
     ),
     "an all_gather against an all_reduce": (
-        verdict(ALL_REDUCE, ALL_GATHER),
+        assessment(ALL_REDUCE, ALL_GATHER),
         (0, False, "collective mismatch", "train.py:29"),
     ),
     "one collective skipped, of two ranks": (
-        verdict(ALL_REDUCE, BARRIER),
+        assessment(ALL_REDUCE, BARRIER),
         (1, False, "collective mismatch", "train.py:64"),
     ),
     "one collective skipped, a step ahead": (
-        verdict(BARRIER, BACKWARD, steps=[3, 4]),
+        assessment(BARRIER, BACKWARD, steps=[3, 4]),
         (1, False, "collective mismatch", "train.py:52"),
     ),
     "one collective skipped, of three ranks": (
-        verdict(BARRIER, BACKWARD, BARRIER, steps=[3, 4, 3]),
+        assessment(BARRIER, BACKWARD, BARRIER, steps=[3, 4, 3]),
         (1, True, "collective mismatch", "train.py:52"),
     ),
     "a broadcast of its own": (
-        verdict(*[BACKWARD] * 3, BROADCAST),
+        assessment(*[BACKWARD] * 3, BROADCAST),
         (3, True, "collective mismatch", "train.py:71"),
     ),
     "two against two": (
-        verdict(BACKWARD, ALL_REDUCE, BACKWARD, ALL_REDUCE),
+        assessment(BACKWARD, ALL_REDUCE, BACKWARD, ALL_REDUCE),
         (None, False, "unknown", None),
     ),
-    "all at one place": (verdict(*[BACKWARD] * 4), (None, False, "unknown", None)),
+    "all at one place": (assessment(*[BACKWARD] * 4), (None, False, "unknown", None)),
     "all at one place, one computing": (
-        verdict(*[BACKWARD] * 4, computing=[2], gil=[]),
+        assessment(*[BACKWARD] * 4, computing=[2], gil=[]),
         (2, False, "unknown", "train.py:52"),
     ),
     "all at one place, one unread": (
-        verdict(BACKWARD, "", BACKWARD),
+        assessment(BACKWARD, "", BACKWARD),
         (1, False, "unknown", None),
     ),
     "one elsewhere, one unread": (
-        verdict(BACKWARD, "", ASLEEP),
+        assessment(BACKWARD, "", ASLEEP),
         (2, False, "unknown", "train.py:49"),
     ),
     "two elsewhere, one of them behind": (
-        verdict(*[BACKWARD] * 5, ASLEEP, ASLEEP_IN_C, steps=[4, 4, 4, 4, 4, 4, 3]),
+        assessment(*[BACKWARD] * 5, ASLEEP, ASLEEP_IN_C, steps=[4, 4, 4, 4, 4, 4, 3]),
         (6, False, "unknown", "train.py:69"),
     ),
     "two elsewhere, one of them on its way": (
-        verdict(*[BACKWARD] * 5, DATA, ASLEEP, again=[*[BACKWARD] * 5, BARRIER, ASLEEP]),
+        assessment(*[BACKWARD] * 5, DATA, ASLEEP, again=[*[BACKWARD] * 5, BARRIER, ASLEEP]),
         (6, False, "unknown", "train.py:49"),
     ),
     "two elsewhere, one of them for its data": (
-        verdict(*[BACKWARD] * 5, ASLEEP, WORKER),
+        assessment(*[BACKWARD] * 5, ASLEEP, WORKER),
         (6, False, "data loader starved", "train.py:45"),
     ),
     "most of them elsewhere": (
-        verdict(BARRIER, ASLEEP, ASLEEP_IN_C, ASLEEP),
+        assessment(BARRIER, ASLEEP, ASLEEP_IN_C, ASLEEP),
         (None, False, "unknown", None),
     ),
     "one still on its way": (
-        verdict(BACKWARD, ALL_REDUCE, again=[BACKWARD, ASLEEP]),
+        assessment(BACKWARD, ALL_REDUCE, again=[BACKWARD, ASLEEP]),
         (1, False, "unknown", "train.py:49"),
     ),
     "the others still on their way": (
-        verdict(BACKWARD, ASLEEP, again=[ALL_REDUCE, ASLEEP]),
+        assessment(BACKWARD, ASLEEP, again=[ALL_REDUCE, ASLEEP]),
         (None, False, "unknown", None),
     ),
     "all for their GPUs but one": (
-        verdict(ITEM, ITEM, SPIN, states="RRR", computing=[0, 1, 2], gil=[2]),
+        assessment(ITEM, ITEM, SPIN, states="RRR", computing=[0, 1, 2], gil=[2]),
         (2, True, "python spin", "train.py:26"),
     ),
     "all for their GPUs but one, of unreadable source": (
-        verdict(
+        assessment(
             *[ITEM.replace(" total += loss.item()", "")] * 3, SPIN, computing=range(4), gil=[3]
         ),
         (3, True, "python spin", "train.py:26"),
     ),
     "for the GPU, and in a barrier": (
-        verdict(ITEM, BARRIER),
+        assessment(ITEM, BARRIER),
         (1, False, "unknown", "train.py:64"),
     ),
-    "all for their data": (verdict(*[WORKER] * 4), (None, True, "data loader starved", None)),
-    "all stopped": (verdict(BACKWARD, STOPPED, states="TT"), (None, True, "rank stopped", None)),
+    "all for their data": (assessment(*[WORKER] * 4), (None, True, "data loader starved", None)),
+    "all stopped": (assessment(BACKWARD, STOPPED, states="TT"), (None, True, "rank stopped", None)),
     "two stopped": (
-        verdict(BACKWARD, BACKWARD, BACKWARD, states="TTS"),
+        assessment(BACKWARD, BACKWARD, BACKWARD, states="TTS"),
         (None, True, "rank stopped", None),
     ),
-    "gone": (verdict(BACKWARD, "", states="SZ"), (1, True, "peer died", None)),
+    "gone": (assessment(BACKWARD, "", states="SZ"), (1, True, "peer died", None)),
     "gone in good order, while another spins": (
-        verdict("", SPIN, states="XR", computing=[1]),
+        assessment("", SPIN, states="XR", computing=[1]),
         (1, True, "python spin", "train.py:26"),
     ),
     "alone, spinning": (
-        verdict(SPIN, states="R", computing=[0]),
+        assessment(SPIN, states="R", computing=[0]),
         (0, True, "python spin", "train.py:26"),
     ),
     "alone, waiting for data": (
-        verdict(WORKER),
+        assessment(WORKER),
         (0, True, "data loader starved", "train.py:45"),
     ),
-    "alone, nobody knows": (verdict(BACKWARD), (None, False, "unknown", None)),
+    "alone, nobody knows": (assessment(BACKWARD), (None, False, "unknown", None)),
     "nobody": (find_culprit([], []), (None, False, "unknown", None)),
 }
 
@@ -323,10 +323,10 @@ def test_the_culprit_is_named_with_its_line(attribution, expected):
 
 def test_the_sentence_says_it_all():
     """The culprit's line, and what the others wait for."""
-    culprit = verdict(BACKWARD, SPIN, BACKWARD, ALL_REDUCE, states="SRSS", computing=[1]).culprit
+    culprit = assessment(BACKWARD, SPIN, BACKWARD, ALL_REDUCE, states="SRSS", computing=[1]).culprit
 
     assert culprit.why == (
-        "rank 1 computes on and on at spin (train.py:26), "
+        "rank 1 computes without end at spin (train.py:26), "
         "while ranks 0, 2 wait in backward at train (train.py:52), "
         "rank 3 waits in all_reduce at average (train.py:29)"
     )
@@ -352,7 +352,7 @@ def test_every_verdict_is_a_sentence(attribution, why):
 
 def test_groups_show_who_stands_together():
     """The largest first, with the way there: the outermost call first, the person's line last."""
-    first, second = verdict(BACKWARD, ALL_GATHER, BACKWARD).groups
+    first, second = assessment(BACKWARD, ALL_GATHER, BACKWARD).groups
 
     assert ((0, 2), "backward") == (first.ranks, first.waits_for)
     assert first.frames_key == (
@@ -365,7 +365,7 @@ def test_groups_show_who_stands_together():
 
 def test_the_call_that_was_made_is_named():
     """broadcast_object_list, and not the broadcast that it makes."""
-    assert "broadcast_object_list" == verdict(BROADCAST).groups[0].waits_for
+    assert "broadcast_object_list" == assessment(BROADCAST).groups[0].waits_for
 
 
 def test_evidence_has_a_line_for_each_rank():
@@ -386,7 +386,7 @@ def test_evidence_has_a_line_for_each_rank():
 
 def test_ranks_that_moved_are_told():
     """A job of which ranks get on between the looks may only be slow."""
-    attribution = verdict(BACKWARD, SPIN, again=[ALL_REDUCE, SPIN_AGAIN])
+    attribution = assessment(BACKWARD, SPIN, again=[ALL_REDUCE, SPIN_AGAIN])
 
     assert (0,) == attribution.moved
     assert not attribution.standstill
@@ -414,7 +414,7 @@ def test_what_a_rank_wrote_itself_is_as_good():
 def test_a_loop_that_calls_others_is_one_place():
     """Between the looks it has come to another function: the loop is what does not end."""
     deeper = SPIN.replace("spin /", "check /home/ada/train.py 21 return ready\nspin /", 1)
-    attribution = verdict(
+    attribution = assessment(
         BACKWARD, deeper, again=[BACKWARD, SPIN_AGAIN], states="SR", computing=[1]
     )
     culprit = attribution.culprit
@@ -428,7 +428,7 @@ def test_installed_trainers_have_lines_too():
     """Where all code is installed, the line is the trainer's and not torch's."""
     text = ALL_REDUCE.replace("/home/ada/", "/venv/lib/python3.11/site-packages/trainers/")
 
-    assert "trainers/train.py:29 in average" in verdict(text, text).groups[0].place
+    assert "trainers/train.py:29 in average" in assessment(text, text).groups[0].place
 
 
 LIBRARY = [BACKWARD, ALL_REDUCE, BARRIER, ALL_GATHER, BROADCAST, STOPPED, SPIN, SPIN_AGAIN]
@@ -499,7 +499,7 @@ def test_a_tie_is_never_sure(places, size, steps):
     one, other = [places[0]] * size, [places[1]] * size
     steps = steps if len(steps) == 2 * size else []
 
-    assert not verdict(*one, *other, steps=steps).culprit.sure
+    assert not assessment(*one, *other, steps=steps).culprit.sure
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -510,7 +510,7 @@ def test_a_lone_absentee_is_always_found(size, data):
     others = data.draw(st.sampled_from(LIBRARY[:5]))
     one = data.draw(st.integers(0, size - 1))
     texts = [where if rank == one else others for rank in range(size)]
-    culprit = verdict(*texts, computing=[one] if where is SPIN else []).culprit
+    culprit = assessment(*texts, computing=[one] if where is SPIN else []).culprit
 
     assert (one, True) == (culprit.rank, culprit.sure)
     assert size - 1 == culprit.agree == culprit.of

@@ -12,10 +12,10 @@ from gpuops.core.diagnosis.diagnosis import (
     ADVICE,
     KINDS,
     Diagnosis,
+    diagnose_hang,
+    format_page,
+    format_title,
     from_json,
-    of_hang,
-    page,
-    title,
     to_json,
 )
 
@@ -56,7 +56,7 @@ What to do: Look at the loop at that line: it does not end, or takes far too lon
 
 Place: `/home/ada/train.py:26 in spin`
 
-## Where the ranks stand
+## Where the ranks are
 
 Rank 0, waiting: backward
 
@@ -78,17 +78,17 @@ Rank 1
 
 @pytest.fixture(name="diagnosis")
 def _diagnosis():
-    return of_hang(SPIN, {0: 4, 1: 5}, ["no beat for 6.0 s"])
+    return diagnose_hang(SPIN, {0: 4, 1: 5}, ["no beat for 6.0 s"])
 
 
 def test_a_page_is_for_people(diagnosis):
     """What, why, what to do; where everybody stands; what speaks for it."""
-    assert PAGE == page(diagnosis)
+    assert PAGE == format_page(diagnosis)
 
 
 def test_a_page_says_where_it_is_a_guess(diagnosis):
     """In the title, and in a sentence."""
-    text = page(replace(diagnosis, sure=False))
+    text = format_page(replace(diagnosis, sure=False))
 
     assert text.startswith("# Python spin: rank 1 (GPU 5, PID 4701), unsure\n")
     assert "\nThis is not sure: the evidence below fits other causes as well.\n" in text
@@ -96,7 +96,9 @@ def test_a_page_says_where_it_is_a_guess(diagnosis):
 
 def test_a_page_leaves_out_what_is_not_known():
     """No empty headings, no None."""
-    text = page(Diagnosis(kind="unknown", rank=None, why="nobody knows", advice="Ask.", sure=False))
+    text = format_page(
+        Diagnosis(kind="unknown", rank=None, why="nobody knows", advice="Ask.", sure=False)
+    )
 
     assert "None" not in text
     assert "##" not in text
@@ -117,14 +119,14 @@ def test_a_title_is_short(rank, gpu, pid, shown):
     """What happened to whom, where it is known."""
     found = Diagnosis(kind="signal", rank=rank, gpu=gpu, pid=pid, why="", advice="", sure=True)
 
-    assert shown == title(found)
+    assert shown == format_title(found)
 
 
 def test_advice_for_a_stopped_rank_can_be_typed():
     """With its pid."""
     stopped = replace(SPIN, culprit=replace(SPIN.culprit, kind="rank stopped"))
 
-    assert "`kill -CONT 4701`" in of_hang(stopped).advice
+    assert "`kill -CONT 4701`" in diagnose_hang(stopped).advice
 
 
 def test_a_hang_without_a_culprit_has_a_diagnosis():
@@ -135,7 +137,7 @@ def test_a_hang_without_a_culprit_has_a_diagnosis():
         moved=(),
         evidence=(),
     )
-    found = of_hang(nobody, {0: 1})
+    found = diagnose_hang(nobody, {0: 1})
 
     assert (None, None, None, ()) == (found.rank, found.gpu, found.pid, found.evidence)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis
-from gpuops.core.diagnosis.gpu_loss import seen, weigh
+from gpuops.core.diagnosis.gpu_loss import apply_gpu_faults, gpus_of_ranks
 from gpuops.core.launch.plan import Target
 from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile
@@ -29,7 +29,7 @@ def by_stacks(*, sure):
 def weighed(*, sure=False, **gpu):
     """Rank 0's GPU is well, that of rank 1 is as it is said."""
     gpus = {0: Device(index=2), 1: Device(index=3, **gpu)}
-    return weigh(by_stacks(sure=sure), gpus, PIDS)
+    return apply_gpu_faults(by_stacks(sure=sure), gpus, PIDS)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_all_that_gpus_say_is_evidence():
 def test_where_no_gpu_answers_none_is_named():
     """It may be the driver as a whole."""
     gpus = {rank: Device(index=rank, **STUCK) for rank in (0, 1)}
-    found = weigh(by_stacks(sure=False), gpus, PIDS)
+    found = apply_gpu_faults(by_stacks(sure=False), gpus, PIDS)
 
     assert ("gpu lost", None, None, False) == (found.kind, found.rank, found.gpu, found.sure)
     assert "GPU 0, GPU 1" in found.why
@@ -100,7 +100,7 @@ def test_a_runs_gpus_are_found_again(inventory, states):
     )
     made = plan(Profile(name="two", device="cpu", workers=2), None, asked)
     launch = replace(made, gpu_indices=(2, 3), gpu_uuids=("GPU-a", "GPU-b"))
-    found = seen(launch, inventory, {3: (PROGRAMS_OWN,)})
+    found = gpus_of_ranks(launch, inventory, {3: (PROGRAMS_OWN,)})
 
     assert states.split() == [found[rank].state for rank in (0, 1)]
     assert ((), (PROGRAMS_OWN,)) == (found[0].xids, found[1].xids)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuops.core.diagnosis.culprit import Attribution, Culprit
-from gpuops.core.diagnosis.nccl_ras import Behind, Peer, Report, parse, weigh
+from gpuops.core.diagnosis.nccl_ras import Behind, Peer, RasReport, apply_ras, parse_report
 
 # In the form of NCCL's user guide; no machine with several GPUs wrote them.
 HEAD = """\
@@ -121,7 +121,7 @@ PIDS = {rank: 4700 + rank for rank in range(4)}
 
 def test_a_report_without_errors_is_read():
     """How many communicators there are, and that nothing is the matter."""
-    assert Report(communicators=3) == parse(WELL)
+    assert RasReport(communicators=3) == parse_report(WELL)
 
 
 @pytest.mark.parametrize(
@@ -137,19 +137,19 @@ def test_who_has_launched_less_is_read(text, behind):
     assert [
         Behind(peer=Peer(rank=rank, ranks=4, pid=pid), operation=kind, launched=count, others=most)
         for rank, pid, kind, count, most in behind
-    ] == list(parse(text).behind)
+    ] == list(parse_report(text).behind)
 
 
 @pytest.mark.parametrize("text", [MISSING, OLD_MISSING])
 def test_who_does_not_answer_is_read(text):
     """By process and by rank, which are one."""
-    process, rank = parse(text).missing
+    process, rank = parse_report(text).missing
 
     assert Peer(pid=4702) == process
     assert (2, 4) == (rank.rank, rank.ranks)
 
 
-def accused(rank=None, *, sure=False, moved=()):
+def attributed(rank=None, *, sure=False, moved=()):
     culprit = Culprit(kind="unknown", rank=rank, sure=sure, why="undecided", of=3)
     return Attribution(culprit=culprit, groups=(), moved=moved, evidence=("rank 0: state S",))
 
@@ -165,7 +165,7 @@ def accused(rank=None, *, sure=False, moved=()):
 )
 def test_where_the_stacks_do_not_tell_nccl_names_the_rank(text, rank, why):
     """As a guess; what the stacks said is kept."""
-    found = weigh(accused(), parse(text), PIDS)
+    found = apply_ras(attributed(), parse_report(text), PIDS)
 
     assert (rank, 4700 + rank, False) == (
         found.culprit.rank,
@@ -179,17 +179,17 @@ def test_where_the_stacks_do_not_tell_nccl_names_the_rank(text, rank, why):
 @pytest.mark.parametrize(
     ("attribution", "text"),
     [
-        (accused(0, sure=True), BEHIND),  # never against a verdict that is sure
-        (accused(3), BEHIND),  # of one mind
-        (accused(moved=(0,)), BEHIND),  # counts of a job that moves differ all the time
-        (accused(), OLD_BEHIND),  # two are none
-        (accused(), WELL),
-        (accused(), "SERVER"),
+        (attributed(0, sure=True), BEHIND),  # never against a verdict that is sure
+        (attributed(3), BEHIND),  # of one mind
+        (attributed(moved=(0,)), BEHIND),  # counts of a job that moves differ all the time
+        (attributed(), OLD_BEHIND),  # two are none
+        (attributed(), WELL),
+        (attributed(), "SERVER"),
     ],
 )
 def test_else_the_stacks_have_the_word(attribution, text):
     """What NCCL says is evidence, if anything."""
-    found = weigh(attribution, parse(text), PIDS)
+    found = apply_ras(attribution, parse_report(text), PIDS)
 
     assert attribution.culprit == found.culprit
     assert attribution.evidence == found.evidence[:1]
@@ -197,12 +197,12 @@ def test_else_the_stacks_have_the_word(attribution, text):
 
 def test_what_nccl_says_is_evidence():
     """Who is late, what errors it knows; or that there is nothing to be said."""
-    said = weigh(accused(), parse(MISSING), PIDS).evidence[2:]
+    said = apply_ras(attributed(), parse_report(MISSING), PIDS).evidence[2:]
 
     assert said[:2] == ("rank 2 does not answer NCCL's RAS", "NCCL: Asynchronous error on 1 rank")
     assert said[2].startswith("NCCL: Rank 1 reported Remote process error -- GPU 1 managed by")
     assert len(said) == 3
-    assert "all ranks answer" in weigh(accused(), parse(WELL), PIDS).evidence[1]
+    assert "all ranks answer" in apply_ras(attributed(), parse_report(WELL), PIDS).evidence[1]
 
 
 def test_ranks_of_smaller_communicators_are_told_by_their_process_alone():
@@ -210,8 +210,13 @@ def test_ranks_of_smaller_communicators_are_told_by_their_process_alone():
     late = Behind(peer=Peer(rank=1, ranks=2), operation="AllReduce", launched=1, others=2)
     other = Behind(peer=Peer(rank=1, ranks=2, pid=4702), operation="x", launched=1, others=2)
 
-    assert weigh(accused(), Report(communicators=1, behind=(late,)), PIDS).culprit.rank is None
-    assert weigh(accused(), Report(communicators=1, behind=(other,)), PIDS).culprit.rank == 2
+    assert (
+        apply_ras(attributed(), RasReport(communicators=1, behind=(late,)), PIDS).culprit.rank
+        is None
+    )
+    assert (
+        apply_ras(attributed(), RasReport(communicators=1, behind=(other,)), PIDS).culprit.rank == 2
+    )
 
 
 LINES = [line for text in (BEHIND, OLD_BEHIND, AHEAD, MISSING) for line in text.splitlines()]
@@ -221,4 +226,4 @@ LINES = [line for text in (BEHIND, OLD_BEHIND, AHEAD, MISSING) for line in text.
 @given(st.text(max_size=80) | st.lists(st.sampled_from(LINES)).map("\n".join))
 def test_whatever_is_answered_is_read(text):
     """Half a report, another program's greeting: nothing raises."""
-    weigh(accused(), parse(text), PIDS)
+    apply_ras(attributed(), parse_report(text), PIDS)

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from gpuops.core.diagnosis.torchrun_failure import Failure, last_words, root_cause, signal_name
+from gpuops.core.diagnosis.torchrun_failure import Failure, last_lines, root_cause, signal_name
 
 # As torch 2.13 formats a ChildFailedError (torch.distributed.elastic.multiprocessing.errors).
 KILLED = """\
@@ -59,12 +59,12 @@ def test_an_exit_code_is_no_signal():
     "log",
     ["", "no such file: /venv/bin/python\n", KILLED.partition("Root Cause")[0], "Root Cause", "\0"],
 )
-def test_a_log_that_names_nobody_blames_nobody(log):
-    """Where torchrun died before it could say, no rank is accused."""
+def test_a_log_that_names_no_rank_gives_no_failure(log):
+    """If torchrun died before it could report, no rank is named."""
     assert root_cause(log) is None
 
 
-def test_a_log_cut_within_the_cause_blames_nobody():
+def test_a_log_cut_within_the_cause_gives_no_failure():
     """Half a block names no exit code."""
     assert root_cause(KILLED.partition("  exitcode  : -9")[0]) is None
 
@@ -99,5 +99,5 @@ def test_a_negative_code_is_a_signals_name(code, name):
 
 def test_last_words_are_the_last_lines_that_say_something():
     """Blank lines are not words."""
-    assert ["b", "c"] == last_words("a\n\nb  \n\n  \nc\n\n", lines=2)
-    assert [] == last_words("")
+    assert ["b", "c"] == last_lines("a\n\nb  \n\n  \nc\n\n", lines=2)
+    assert [] == last_lines("")

@@ -16,9 +16,9 @@ def test_a_job_that_moves_is_healthy():
     """Once enough of its steps have been seen; before, it is warming up."""
     job = Job()
 
-    assert Warming() == job.verdict
-    assert Warming() == job.says("start").trains(1).verdict
-    assert Healthy() == job.trains(3).verdict
+    assert Warming() == job.assessment
+    assert Warming() == job.says("start").trains(1).assessment
+    assert Healthy() == job.trains(3).assessment
 
 
 @pytest.mark.parametrize(
@@ -93,19 +93,19 @@ def test_what_ended_by_itself_may_take_three_times_as_long():
 def test_a_verdict_says_who_where_how_long_and_why():
     """What a screen needs, and when it will be acted upon."""
     job = Job().trains(10).silent(7)
-    assert job.verdict == Suspect(
+    assert job.assessment == Suspect(
         ranks=(0, 1),
         phase="train",
         idle_s=7.0,
-        why="no beat for 7 s, where a step takes 0.1 s; it counts as hung after 5 min",
+        why="no beat for 7 s (a step takes 0.1 s); it counts as hung after 5 min",
     )
 
     job.silent(300)
-    assert job.verdict == Hung(
+    assert job.assessment == Hung(
         ranks=(0, 1),
         phase="train",
         idle_s=307.0,
-        why="no beat for 5 min, where a step takes 0.1 s; 5 min is the limit",
+        why="no beat for 5 min (a step takes 0.1 s); 5 min is the limit",
     )
 
 
@@ -185,15 +185,15 @@ def test_where_nobody_works_in_a_phase_it_is_suspect_sooner(phase):
     job = Job().trains(10).says(phase)
 
     assert Suspect is not job.silent(58, QUIET).kind
-    assert "no rank at work" in job.silent(3, QUIET).verdict.why
+    assert "no rank at work" in job.silent(3, QUIET).assessment.why
 
 
 def test_one_rank_that_evaluates_excuses_all():
     """They wait for it in training."""
     job = Job(ranks=8).trains(10).says("evaluate", ranks=(0,)).silent(590)
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
-    assert "evaluate" == job.silent(20).verdict.phase
+    assert "evaluate" == job.silent(20).assessment.phase
     assert Hung is job.silent(3000).kind
 
 
@@ -203,7 +203,7 @@ def test_a_warm_up_may_take_half_an_hour(begun):
     job = Job(HangPolicy())
     job = job.says("start") if begun else job.logs(10, 10)
 
-    assert Warming() == job.silent(590).verdict
+    assert Warming() == job.silent(590).assessment
     assert Hung is not job.silent(1200).kind
     assert (Hung if begun else Blind) is job.silent(20).kind
 
@@ -212,7 +212,7 @@ def test_what_is_logged_while_starting_is_a_sign_of_life():
     """A data set that is prepared for hours, line by line."""
     job = Job().says("start").logs(7200, 300)
 
-    assert Warming() == job.verdict
+    assert Warming() == job.assessment
 
 
 def test_the_second_step_may_compile_once_more():
@@ -248,6 +248,6 @@ def test_a_checkpoint_that_grows_is_a_sign_of_life():
     for _ in range(36):
         job.world.checkpoint_bytes += 10**9
         job.silent(100)
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
     assert Hung is job.silent(1801).kind

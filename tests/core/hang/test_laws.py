@@ -1,4 +1,4 @@
-"""What holds for verdicts whatever is seen; and simulated jobs, healthy and hung."""
+"""What holds for assessments whatever is seen; and simulated jobs, healthy and hung."""
 
 from __future__ import annotations
 
@@ -14,19 +14,8 @@ from hang_scene import BUSY, PHASED, QUIET, Job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.hang.detector import (
-    Blind,
-    HangPolicy,
-    HangState,
-    Healthy,
-    Hung,
-    Observation,
-    RankVitals,
-    Suspect,
-    Warming,
-    judge,
-    update,
-)
+from gpuops.core.hang.detector import Blind, HangPolicy, Healthy, Hung, Suspect, Warming, assess
+from gpuops.core.hang.observation import HangState, Observation, RankVitals, update_state
 from gpuops.heartbeat import PHASES, Beat
 
 # ------------------------------------------------------------------------- what holds
@@ -79,10 +68,10 @@ def test_nothing_is_hung_before_its_time(observations, phased):
     watch = HangState()
     for observation in observations:
         before = watch
-        watch = update(watch, observation)
+        watch = update_state(watch, observation)
         assert before.clock_s <= watch.clock_s <= before.clock_s + watch.most_s
         assert all(pace.since_s <= watch.clock_s for pace in watch.beats.values())
-        assert not isinstance(judge(watch, HangPolicy(phased=phased)), Hung)
+        assert not isinstance(assess(watch, HangPolicy(phased=phased)), Hung)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,8 +90,8 @@ def test_the_order_of_ranks_does_not_matter(observations, chance):
             beats=tuple(chance.sample(one.beats, len(one.beats))),
             vitals=tuple(chance.sample(one.vitals, len(one.vitals))),
         )
-        watches = [update(watches[0], one), update(watches[1], other)]
-    first, second = (judge(watch, PHASED) for watch in watches)
+        watches = [update_state(watches[0], one), update_state(watches[1], other)]
+    first, second = (assess(watch, PHASED) for watch in watches)
 
     assert type(first) is type(second)
     assert set(getattr(first, "ranks", ())) == set(getattr(second, "ranks", ()))
@@ -161,8 +150,8 @@ def test_looking_and_judging_cost_next_to_nothing():
         job.world.beat(job.step, "train")
         observation = job.world.observed()
         begin = time.perf_counter()
-        job.watch = update(job.watch, observation)
-        judge(job.watch, PHASED)
+        job.watch = update_state(job.watch, observation)
+        assess(job.watch, PHASED)
         times.append(time.perf_counter() - begin)
 
     assert statistics.median(times) < 500e-6

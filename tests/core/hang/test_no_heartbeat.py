@@ -7,19 +7,8 @@ from dataclasses import replace
 import pytest
 from hang_scene import BUSY, QUIET, SCRIPT, Job
 
-from gpuops.core.hang.detector import (
-    Blind,
-    HangPolicy,
-    HangState,
-    Healthy,
-    Hung,
-    Observation,
-    RankVitals,
-    Suspect,
-    Warming,
-    judge,
-    update,
-)
+from gpuops.core.hang.detector import Blind, HangPolicy, Healthy, Hung, Suspect, Warming, assess
+from gpuops.core.hang.observation import HangState, Observation, RankVitals, update_state
 
 # --------------------------------------------------------------- jobs that never beat
 
@@ -47,14 +36,14 @@ def test_a_job_that_never_beats_is_idle_where_all_is_silent(silence_s, cpu, kind
 
     assert kind is job.kind
     if kind is Suspect:
-        assert ("NCCL" in job.verdict.why) == (cpu is not QUIET)
+        assert ("NCCL" in job.assessment.why) == (cpu is not QUIET)
 
 
 def test_a_log_is_late_by_its_own_pace():
     """One line a minute: not after two, but after ten."""
     job = Job(SCRIPT).logs(1200, 60)
 
-    assert Healthy() == job.silent(590).verdict
+    assert Healthy() == job.silent(590).assessment
     assert Suspect is job.silent(20).kind
 
 
@@ -64,7 +53,7 @@ def test_a_checkpoint_alone_is_a_pace():
     for _ in range(20):
         job.silent(100)
         job.world.checkpoint_bytes += 1
-    assert Healthy() == job.sees().verdict
+    assert Healthy() == job.sees().assessment
 
     assert Suspect is job.silent(1100).kind
 
@@ -85,7 +74,7 @@ def test_a_log_is_a_sign_of_life_of_ranks_that_seem_idle():
     """GPUs may work while nobody waits for them busily."""
     job = Job(SCRIPT).logs(4000, 8, QUIET)
 
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
 
 def test_a_log_that_cannot_be_read_for_a_moment_is_no_news():
@@ -96,7 +85,7 @@ def test_a_log_that_cannot_be_read_for_a_moment_is_no_news():
         job.world.log_bytes += 60
         job.silent(0.5, QUIET)
 
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
 
 def test_a_rank_that_cannot_be_read_may_be_at_work():
@@ -113,7 +102,7 @@ def test_a_script_that_begins_is_given_a_minute():
     """Ranks that wait for each other, before there is a word in the log."""
     job = Job(SCRIPT)
 
-    assert Warming() == job.silent(58, QUIET).verdict
+    assert Warming() == job.silent(58, QUIET).assessment
     assert Suspect is job.silent(4, QUIET).kind
 
 
@@ -136,7 +125,7 @@ def test_silence_is_known_to_last():
     for _ in range(3):
         job.silent(300, QUIET).logs(10)
 
-    assert Healthy() == job.silent(500, QUIET).verdict
+    assert Healthy() == job.silent(500, QUIET).assessment
     assert Suspect is job.silent(110, QUIET).kind
 
 
@@ -145,21 +134,21 @@ def test_blind_where_nothing_can_be_read():
     nothing = RankVitals(rank=0, pid=1, state=None, cpu_s=None, io_bytes=None, threads=None)
     watch = HangState()
     for now_s in range(0, 4000, 2):
-        watch = update(watch, Observation(now_s=now_s, vitals=(nothing,)))
-        assert isinstance(judge(watch, SCRIPT), Blind)
+        watch = update_state(watch, Observation(now_s=now_s, vitals=(nothing,)))
+        assert isinstance(assess(watch, SCRIPT), Blind)
 
 
 def test_blind_where_there_is_nothing_at_all():
     """Before anything was seen."""
-    assert isinstance(judge(HangState(), SCRIPT), Blind)
+    assert isinstance(assess(HangState(), SCRIPT), Blind)
 
 
 def test_blind_where_only_busy_cpus_can_be_seen():
     """After the time that it may take to start."""
     job = Job(SCRIPT)
-    assert Warming() == job.silent(1700).verdict
+    assert Warming() == job.silent(1700).assessment
 
-    assert "NCCL" in job.silent(200).verdict.why
+    assert "NCCL" in job.silent(200).assessment.why
     assert Blind is job.silent(10_000).kind
 
 
@@ -179,7 +168,7 @@ def test_a_timeout_overrides_all_but_the_start_and_the_end(phase):
     """Suspect at half of it, so that there are stacks to look at."""
     job = Job(HangPolicy(hang_timeout_s=8)).trains(10).says(phase)
 
-    assert Healthy() == job.silent(3.5).verdict
+    assert Healthy() == job.silent(3.5).assessment
     assert Suspect is job.silent(1).kind
     assert Hung is job.silent(4).kind
 
@@ -188,7 +177,7 @@ def test_a_timeout_does_not_end_a_start():
     """The first step is yet to come."""
     job = Job(HangPolicy(hang_timeout_s=8)).says("start")
 
-    assert Warming() == job.silent(500).verdict
+    assert Warming() == job.silent(500).assessment
 
 
 def test_a_long_timeout_is_patience():
@@ -213,4 +202,4 @@ def test_a_trainer_that_beats_is_warming_until_it_does(timeout_s):
     """However much it has logged before."""
     job = Job(HangPolicy(phased=True, hang_timeout_s=timeout_s)).logs(60)
 
-    assert Warming() == job.silent(1700).verdict
+    assert Warming() == job.silent(1700).assessment

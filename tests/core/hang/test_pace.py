@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuops.core.hang.pace import ENOUGH, WINDOW, Pace, follow
+from gpuops.core.hang.pace import ENOUGH, WINDOW, Pace, follow_pace
 
 
 def paced(*seconds, step=0):
@@ -12,7 +12,7 @@ def paced(*seconds, step=0):
     pace = Pace(since_s=0.0, mark=0.0, step=step)
     for length_s in seconds:
         at_s = pace.since_s + length_s
-        pace = follow(pace, since_s=at_s, mark=at_s, step=pace.step + 1)
+        pace = follow_pace(pace, since_s=at_s, mark=at_s, step=pace.step + 1)
     return pace
 
 
@@ -59,7 +59,7 @@ def test_old_steps_are_forgotten():
 
 def test_steps_between_two_looks_share_the_time():
     """Ten steps within 5 s are steps of half a second."""
-    pace = follow(paced(), since_s=5.0, mark=5.0, step=10)
+    pace = follow_pace(paced(), since_s=5.0, mark=5.0, step=10)
 
     assert (0.5,) == pace.recent
 
@@ -67,8 +67,8 @@ def test_steps_between_two_looks_share_the_time():
 def test_an_evaluation_is_no_step():
     """Nor is the step that ends it; what it took is kept by its phase."""
     pace = paced(1, 1)
-    pace = follow(pace, since_s=2.0, mark=2.0, step=2, phase="evaluate")
-    pace = follow(pace, since_s=22.0, mark=22.0, step=3)
+    pace = follow_pace(pace, since_s=2.0, mark=2.0, step=2, phase="evaluate")
+    pace = follow_pace(pace, since_s=22.0, mark=22.0, step=3)
 
     assert (1.0, 1.0) == pace.recent
     assert {"train": 1.0, "evaluate": 20.0} == dict(pace.longest)
@@ -77,23 +77,23 @@ def test_an_evaluation_is_no_step():
 
 def test_a_step_that_ends_in_an_evaluation_is_one():
     """Both beats come at once, and only the second is seen."""
-    assert (7.0,) == follow(paced(), since_s=7.0, mark=7.0, step=1, phase="evaluate").recent
+    assert (7.0,) == follow_pace(paced(), since_s=7.0, mark=7.0, step=1, phase="evaluate").recent
 
 
 def test_without_numbers_the_end_of_training_is_no_step():
     """It may come at any time."""
-    pace = follow(paced(step=None), since_s=1.0, mark=1.0)
+    pace = follow_pace(paced(step=None), since_s=1.0, mark=1.0)
     assert (1.0,) == pace.recent
 
-    pace = follow(pace, since_s=1.5, mark=1.5, phase="evaluate")
-    assert (1.0,) == follow(pace, since_s=9.0, mark=9.0).recent
+    pace = follow_pace(pace, since_s=1.5, mark=1.5, phase="evaluate")
+    assert (1.0,) == follow_pace(pace, since_s=9.0, mark=9.0).recent
 
 
 def test_a_beat_after_an_evaluation_does_not_make_it_a_step():
     """Where a script says that it trains again, before it has made a step."""
     pace = paced(1, 1)
     for at_s, step, phase in [(2, 2, "evaluate"), (22, 2, "train"), (23, 3, "train")]:
-        pace = follow(pace, since_s=at_s, mark=at_s, step=step, phase=phase)
+        pace = follow_pace(pace, since_s=at_s, mark=at_s, step=step, phase=phase)
 
     assert (1.0, 1.0, 1.0) == pace.recent
 
@@ -102,7 +102,7 @@ def test_beats_within_a_step_do_not_shorten_it():
     """They are signs of life, from which silence is counted."""
     pace = paced(1)
     for at_s, step in [(3, 1), (6, 1), (9, 2)]:
-        pace = follow(pace, since_s=at_s, mark=at_s, step=step)
+        pace = follow_pace(pace, since_s=at_s, mark=at_s, step=step)
 
     assert (1.0, 8.0) == pace.recent
     assert 3.0 == pace.longest_s
@@ -110,12 +110,12 @@ def test_beats_within_a_step_do_not_shorten_it():
 
 def test_a_step_that_goes_back_teaches_nothing():
     """A loop that returned to a checkpoint by itself."""
-    assert paced(1, 1).recent == follow(paced(1, 1), since_s=9.0, mark=9.0, step=0).recent
+    assert paced(1, 1).recent == follow_pace(paced(1, 1), since_s=9.0, mark=9.0, step=0).recent
 
 
 def test_what_somebody_did_teaches_nothing():
     """A rank that was stopped for an hour."""
-    pace = follow(paced(1), since_s=3601.0, mark=1.0, step=2, learn=False)
+    pace = follow_pace(paced(1), since_s=3601.0, mark=1.0, step=2, learn=False)
 
     assert ((1.0,), 1.0) == (pace.recent, pace.longest_s)
     assert 3601.0 == pace.since_s
@@ -124,8 +124,8 @@ def test_what_somebody_did_teaches_nothing():
 def test_steps_begin_after_the_start():
     """What precedes the first step is no step."""
     pace = Pace(since_s=0.0, mark=0.0, phase="start")
-    pace = follow(pace, since_s=1200.0, mark=1.0, step=1)
+    pace = follow_pace(pace, since_s=1200.0, mark=1.0, step=1)
     assert (None, True) == (pace.median_s, pace.starting)
 
-    pace = follow(pace, since_s=1201.0, mark=2.0, step=2)
+    pace = follow_pace(pace, since_s=1201.0, mark=2.0, step=2)
     assert (1.0, False, 1.0) == (pace.median_s, pace.starting, pace.longest_s)

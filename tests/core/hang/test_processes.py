@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from hang_scene import BUSY, QUIET, Job
 
-from gpuops.core.hang.detector import HangState, Healthy, Hung, Suspect, Warming
+from gpuops.core.hang.detector import Healthy, Hung, Suspect, Warming
+from gpuops.core.hang.observation import HangState
 
 # ------------------------------------------------------------------ states of processes
 
@@ -32,12 +33,12 @@ def test_a_stopped_rank_is_seen_in_any_phase(phase, silence_s, kind):
     job = Job()
     if phase is not None:
         job.trains(10).says(phase)
-    verdict = job.states(r1="T").silent(silence_s).verdict
+    assessment = job.states(r1="T").silent(silence_s).assessment
 
-    assert kind is type(verdict)
+    assert kind is type(assessment)
     if kind in {Suspect, Hung}:
-        assert (1,) == verdict.ranks
-        assert verdict.why.startswith("rank 1 stopped (state T)")
+        assert (1,) == assessment.ranks
+        assert assessment.why.startswith("rank 1 stopped (state T)")
 
 
 @pytest.mark.parametrize("states", [{"r0": "T", "r1": "T"}, {"r0": "t"}, {"r0": "t", "r1": "T"}])
@@ -53,7 +54,7 @@ def test_a_job_that_was_held_goes_on_as_if_nothing_had_been():
     """Neither is it hung as it wakes, nor is the break learnt as usual."""
     job = Job().trains(10).states(r0="T", r1="T").silent(1000).states(r0="S", r1="S")
 
-    assert Healthy() == job.silent(2).verdict
+    assert Healthy() == job.silent(2).assessment
     assert Hung is job.trains(10).silent(301).kind
 
 
@@ -73,17 +74,17 @@ def test_a_rank_that_flickers_is_not_stopped():
     for _ in range(20):
         job.states(r1="t").silent(0.5).states(r1="S").trains(1)
 
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
 
 def test_a_rank_stuck_in_the_kernel_is_suspect_and_no_more():
     """Where it neither works nor returns for a minute; it cannot be ended anyway."""
     job = Job().trains(10).says("save").states(r1="D")
 
-    assert Healthy() == job.silent(59, (0.2, 0.0)).verdict
-    verdict = job.silent(3, (0.2, 0.0)).verdict
-    assert (Suspect, (1,)) == (type(verdict), verdict.ranks)
-    assert "stuck in input/output (state D)" in verdict.why
+    assert Healthy() == job.silent(59, (0.2, 0.0)).assessment
+    assessment = job.silent(3, (0.2, 0.0)).assessment
+    assert (Suspect, (1,)) == (type(assessment), assessment.ranks)
+    assert "stuck in input/output (state D)" in assessment.why
 
 
 def test_a_rank_that_writes_is_not_stuck():
@@ -95,7 +96,7 @@ def test_a_rank_that_writes_is_not_stuck():
         vitals = [replace(v, io_bytes=written) for v in job.world.observed().vitals]
         job.silent(0.5, QUIET, vitals=tuple(vitals))
 
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
 
 # ------------------------------------------------------------------------- who is asked
@@ -105,9 +106,9 @@ def test_a_rank_that_writes_is_not_stuck():
 def test_processes_that_ended_are_no_hang(state):
     """One, and torchrun will see to the others; or all."""
     job = Job().trains(10).states(r1=state)
-    assert Healthy() == job.trains(400, ranks=(0,)).verdict
+    assert Healthy() == job.trains(400, ranks=(0,)).assessment
 
-    assert Healthy() == job.states(r0=state).silent(4000).verdict
+    assert Healthy() == job.states(r0=state).silent(4000).assessment
 
 
 def test_a_process_that_is_not_listed_any_more_has_ended():
@@ -117,13 +118,13 @@ def test_a_process_that_is_not_listed_any_more_has_ended():
     for _ in range(800):
         job.trains(0.5, ranks=(0,)).sees(vitals=one)
 
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
 
 def test_those_who_wait_for_an_ended_rank_still_hang():
     """A rank that left early, with exit code 0, leaves the others in their collective."""
     job = Job().trains(10).states(r1="X").silent(299)
-    assert (Suspect, (0,)) == (job.kind, job.verdict.ranks)
+    assert (Suspect, (0,)) == (job.kind, job.assessment.ranks)
 
     assert Hung is job.silent(2).kind
 
@@ -131,16 +132,16 @@ def test_those_who_wait_for_an_ended_rank_still_hang():
 def test_a_rank_that_stays_behind_is_suspect():
     """Where the others go on without it, it is for a person to say whether that is meant."""
     job = Job().trains(10).trains(290, ranks=(0,))
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
-    verdict = job.trains(20, ranks=(0,)).verdict
-    assert (Suspect, (1,)) == (type(verdict), verdict.ranks)
+    assessment = job.trains(20, ranks=(0,)).assessment
+    assert (Suspect, (1,)) == (type(assessment), assessment.ranks)
 
 
 def test_ranks_that_only_said_that_they_start_delay_nothing():
     """A script that beats its steps on rank 0 alone."""
     job = Job().says("start").trains(100, ranks=(0,))
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
     assert Suspect is job.silent(5.5).kind
 
@@ -154,7 +155,7 @@ def test_without_vitals_beats_are_enough():
         job.step += 5
         job.world.beat(job.step, "train")
         job.sees(vitals=())
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
     assert Suspect is job.silent(6, vitals=()).kind
 
@@ -170,7 +171,7 @@ def test_a_paused_machine_adds_two_seconds(pause_s, phase):
     before = job.watch.clock_s
     job.world.now_s += pause_s
 
-    assert Healthy() == job.sees().verdict
+    assert Healthy() == job.sees().assessment
     assert before + 2 == job.watch.clock_s
     assert Hung is job.trains(10).silent(301).kind
 
@@ -182,7 +183,7 @@ def test_silence_is_counted_from_the_beat_itself():
     job.world.beat(999, "train")
     job.world.passes(0.375, BUSY)
 
-    assert 7.375 == job.sees().silent(7).verdict.idle_s
+    assert 7.375 == job.sees().silent(7).assessment.idle_s
 
 
 def test_a_beat_cannot_be_older_than_the_look_before_it():
@@ -192,7 +193,7 @@ def test_a_beat_cannot_be_older_than_the_look_before_it():
     for rank, beat in job.world.beats.items():
         job.world.beats[rank] = replace(beat, monotonic_s=1.0, step=999)
 
-    assert Healthy() == job.sees().verdict
+    assert Healthy() == job.sees().assessment
 
 
 def test_a_clock_that_goes_back_adds_nothing():
@@ -201,7 +202,7 @@ def test_a_clock_that_goes_back_adds_nothing():
     before = job.watch.clock_s
     job.world.now_s -= 4000
 
-    assert Healthy() == job.sees().verdict
+    assert Healthy() == job.sees().assessment
     assert before == job.watch.clock_s
 
 
@@ -213,7 +214,7 @@ def test_a_supervisor_that_looks_seldom_still_knows_the_pace():
         job.step += 1
         job.world.beat(job.step, "train")
         job.sees()
-    assert Healthy() == job.verdict
+    assert Healthy() == job.assessment
 
     for _ in range(30):
         job.world.passes(10, BUSY)
@@ -226,5 +227,5 @@ def test_who_comes_to_a_running_job_begins_to_count_anew():
     job = Job().trains(10).silent(3600)
     job.watch = HangState()
 
-    assert Warming() == job.sees().verdict
+    assert Warming() == job.sees().assessment
     assert Hung is job.silent(1801).kind

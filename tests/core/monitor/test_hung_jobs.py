@@ -58,7 +58,7 @@ def test_a_suspect_is_left_to_a_person():
 
 
 @pytest.mark.parametrize(
-    ("verdict", "reason", "words"),
+    ("assessment", "reason", "words"),
     [
         (Healthy(), "healthy", "moves, or is silent no longer than it may be"),
         (Warming(), "healthy", "is starting"),
@@ -67,9 +67,9 @@ def test_a_suspect_is_left_to_a_person():
         (None, "unclear", "has not been watched"),
     ],
 )
-def test_a_job_that_is_not_hung_is_left_alone(verdict, reason, words):
+def test_a_job_that_is_not_hung_is_left_alone(assessment, reason, words):
     """All of it, and it is said why."""
-    found = rule(JOB, verdict, seen(JOB))
+    found = rule(JOB, assessment, seen(JOB))
     (refusal,) = found.refused
 
     assert ((), (), False) == (found.stop, found.evidence, found.sure)
@@ -77,10 +77,10 @@ def test_a_job_that_is_not_hung_is_left_alone(verdict, reason, words):
     assert refusal.words.endswith(words)
 
 
-@pytest.mark.parametrize("verdict", [HUNG, None, Healthy()])
-def test_what_torchrun_left_behind_is_ended_whatever_it_does(verdict):
+@pytest.mark.parametrize("assessment", [HUNG, None, Healthy()])
+def test_what_torchrun_left_behind_is_ended_whatever_it_does(assessment):
     """Nobody watches it; that it still trains changes nothing."""
-    found = rule(LOST, verdict, seen(LOST))
+    found = rule(LOST, assessment, seen(LOST))
 
     assert found.sure
     assert [11, 12] == pids(found.stop)
@@ -128,13 +128,13 @@ def test_a_job_with_a_reaper_left_says_so():
     assert "left it to gpuops' reaper" in rule(job, None, seen(job)).evidence[0]
 
 
-@pytest.mark.parametrize("verdict", [HUNG, None, Healthy()])
+@pytest.mark.parametrize("assessment", [HUNG, None, Healthy()])
 @pytest.mark.parametrize("parent", [10, 1])
-def test_a_job_of_somebody_else_is_never_touched(verdict, parent):
+def test_a_job_of_somebody_else_is_never_touched(assessment, parent):
     """However hung, however lost."""
     others = {"user": "ana", "ours": False}
     job = job_of(*([torchrun(**others)] if parent == 10 else []), rank(11, parent, **others))
-    found = rule(job, verdict, seen(job), STACKS)
+    found = rule(job, assessment, seen(job), STACKS)
 
     assert ((), False) == (found.stop, found.sure)
     assert ("not ours", "belongs to ana") == (found.refused[0].reason, found.refused[0].words)
@@ -264,15 +264,15 @@ def test_memory_that_is_still_held_is_named():
     ),
     st.sets(st.integers(10, 13)),
 )
-def test_only_our_own_are_ended_and_only_themselves(verdict, stacks, job, looks, foreign):
+def test_only_our_own_are_ended_and_only_themselves(assessment, stacks, job, looks, foreign):
     """Whatever was seen: nobody is ended without evidence, or twice accounted for."""
     ranks = tuple(replace(p, ours=p.pid not in foreign) for p in job.ranks)
-    found = rule(replace(job, ranks=ranks), verdict, looks, stacks)
+    found = rule(replace(job, ranks=ranks), assessment, looks, stacks)
 
     ended, spared = pids(found.stop), [pid for refusal in found.refused for pid in refusal.pids]
     assert sorted(ended + spared) == sorted(pids(job.processes))
     assert not (ended and not (job.ours and found.evidence))
-    assert not found.sure or job.launcher == "lost" or verdict is HUNG
+    assert not found.sure or job.launcher == "lost" or assessment is HUNG
     for stopped in found.stop:
         assert stopped.ours
         assert looks[stopped.pid].start_ticks == stopped.start_ticks

@@ -57,7 +57,7 @@ def test_a_job_that_stands_still_is_suspected_with_its_evidence():
 
     assert ("degraded", "suspect") == (seen.health, job.health)
     start = "rank 3: step 8 unchanged for 32 s, 3 of 3 others are further; no beat for 30 s"
-    assert job.why.startswith(f"{start}, where a step takes 2 s; it counts as hung after 30 min")
+    assert job.why.startswith(f"{start} (a step takes 2 s); it counts as hung after 30 min")
     assert job.why.endswith("4 of 4 GPUs at 97 % and 70 W, 290 W while it moved")
     assert [False, False, False, True] == [rank.culprit for rank in job.ranks]
     assert words(seen)[-1].startswith(f"{job.name} may hang: rank 3: step 8 unchanged for ")
@@ -103,14 +103,14 @@ def test_the_supervisors_word_holds_until_a_rank_beats_again():
     scene.trains(2)
     scene.notes(
         "diagnosis", attempt=1, what="suspected", kind="python spin", sure=True, rank=1,
-        why="rank 1 computes on and on at step (train.py:52)",
+        why="rank 1 computes without end at step (train.py:52)",
     )  # fmt: skip
-    accused = scene.look(1.0)
+    suspected = scene.look(1.0)
     moved = scene.trains(1)
 
-    assert "suspect" == accused.jobs[0].health
-    assert "python spin: rank 1 computes" in accused.jobs[0].diagnosis
-    assert [False, True] == [rank.culprit for rank in accused.jobs[0].ranks]
+    assert "suspect" == suspected.jobs[0].health
+    assert "python spin: rank 1 computes" in suspected.jobs[0].diagnosis
+    assert [False, True] == [rank.culprit for rank in suspected.jobs[0].ranks]
     assert ("healthy", None) == (moved.jobs[0].health, moved.jobs[0].diagnosis)
     assert "20261121-061230-rvq moves again" == words(moved)[-1]
 
@@ -201,11 +201,11 @@ def test_the_supervisors_word_on_a_silent_script_ends_when_its_log_grows():
     scene.log_bytes = 100
     scene.look()
     scene.notes("diagnosis", attempt=1, what="suspected", kind="unknown", sure=False, why="silent")
-    accused = scene.look()
+    suspected = scene.look()
     scene.log_bytes = 200
     moved = scene.look()
 
-    assert ("suspect", None) == (accused.jobs[0].health, moved.jobs[0].diagnosis)
+    assert ("suspect", None) == (suspected.jobs[0].health, moved.jobs[0].diagnosis)
 
 
 def test_a_lost_gpu_keeps_its_row_and_comes_back():
