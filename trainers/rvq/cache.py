@@ -24,14 +24,9 @@ from annotated_types import Ge
 from trainers.engine.bars import tracked
 from trainers.engine.config.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
+from trainers.engine.samples import VALIDATION_SPLITS, validation_split
 from trainers.engine.tables import in_words
-from trainers.rvq.clips.listing import (
-    SKELETON,
-    VALIDATION_SPLITS,
-    Listing,
-    list_clips,
-    validation_split,
-)
+from trainers.rvq.clips.listing import SKELETON, Listing, list_clips
 from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.config import PRESETS, Config, DatasetConfig
 from trainers.rvq.windows import cache_file, old_cache, report
@@ -151,8 +146,8 @@ def _listing(data: str, split: str, max_samples: int | None, pose_fps: float | N
         return clips.listing(data, split)
     if split in VALIDATION_SPLITS and not (root / split).is_dir():
         split = validation_split(root)
-    seen = partial(tracked, doing="listing", quiet=QUIET_CLIPS)
-    return list_clips(root, split, max_samples, pose_fps=pose_fps, seen=seen)
+    watch = partial(tracked, doing="listing", quiet=QUIET_CLIPS)
+    return list_clips(root, split, max_samples, pose_fps=pose_fps, watch=watch)
 
 
 def _advice(old: OldCache, path: Path) -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from trainers.engine.check import Finding, checkpoint, main, refused
 from trainers.engine.errors import TrainerError
+from trainers.engine.samples import validation_split
 from trainers.engine.statistics import read_statistics
 from trainers.motion.skeleton import load_skeleton
-from trainers.rvq.clips.listing import POSE, SKELETON, list_clips, pose_head, validation_split
+from trainers.rvq.clips.listing import POSE, SKELETON, list_clips, read_pose_head
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.windows.cache_file import CacheError, check_writable
 from trainers.rvq.windows.for_training import cache_path, usable
@@ -80,7 +81,7 @@ def _statistics(config: DatasetConfig) -> Iterator[Finding]:
     has_skeleton = (root / SKELETON).is_file()
     sixd = config.rotation == "6d" or (config.rotation == "auto" and has_skeleton)
     try:
-        width = pose_head(str(first)).shape[1] * (2 if sixd else 1)
+        width = read_pose_head(str(first)).shape[1] * (2 if sixd else 1)
         read_statistics(config.statistics, width, config.std_floor)
     except TrainerError as error:
         yield refused("statistics", error)

@@ -21,16 +21,10 @@ from trainers.engine.bars import bars, bins, tracked
 from trainers.engine.config.config import from_dict
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import reason
+from trainers.engine.samples import VALIDATION_SPLITS, sample_names
 from trainers.motion.skeleton import load_skeleton
 from trainers.motion.smplh import JOINTS
-from trainers.rvq.clips.listing import (
-    POSE,
-    SKELETON,
-    VALIDATION_SPLITS,
-    clip_names,
-    frame_rate,
-    pose_head,
-)
+from trainers.rvq.clips.listing import POSE, SKELETON, frame_rate, read_pose_head
 from trainers.rvq.config import Config, DatasetConfig
 from trainers.rvq.windows.for_training import recipe
 
@@ -124,7 +118,9 @@ def check_split(root: Path, split: str, window: int, seen: Any = iter) -> SplitR
     width = _wanted_width(root)
     fps = frame_rate(root)
     # What is no folder is no clip: training passes over it as well.
-    for name in seen([name for name in clip_names(root, split) if (root / split / name).is_dir()]):
+    for name in seen(
+        [name for name in sample_names(root, split) if (root / split / name).is_dir()]
+    ):
         try:
             pose = _read(root / split / name)
             _check_width(pose, width)
@@ -183,7 +179,7 @@ def _read(folder: Path) -> NDArray[np.float64]:
     """(T, F) of a clip, every value finite."""
     path = folder / POSE
     try:
-        head = pose_head(str(path))
+        head = read_pose_head(str(path))
         pose = np.asarray(npy.mapped(path, head), dtype=np.float64)
     except FileNotFoundError:
         raise _UnusableError(f"it has no {POSE}") from None

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers.engine.samples import check_finite, validation_split
 from trainers.engine.statistics import Moments, Statistics, read_statistics
 from trainers.motion.rotations import choose_rotation, from_axis_angle
 from trainers.rvq.augment import augmentation, check_turn
-from trainers.rvq.clips.clips import Clips, check_finite, open_clips
-from trainers.rvq.clips.listing import validation_split
+from trainers.rvq.clips.clips import Clips, open_clips
+from trainers.rvq.clips.listing import POSE
 from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.windows.for_training import windows_of
 
@@ -109,7 +110,7 @@ class MotionData:
 
     def _read(self, clip: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         pose = np.array(self.source.poses[clip][start:stop])
-        check_finite(self.source, clip, pose, start)
+        check_finite(f"{self.source.source}/{self.source.names[clip]}/{POSE}", pose, start)
         return from_axis_angle(pose, self.rotation)
 
     def load(

@@ -38,7 +38,7 @@ def test_a_missing_split_lists_what_there_is(root):
     with pytest.raises(TrainerError, match="there is no data set at"):
         open_data(config(root / "no"), "train")
     (root / "test").mkdir()
-    with pytest.raises(TrainerError, match="has no clip"):
+    with pytest.raises(TrainerError, match="has no sample"):
         open_data(config(root), "test")
 
 
@@ -139,7 +139,7 @@ def test_of_a_long_clip_only_the_window_is_read(tmp_path, monkeypatch):
     root = write_data(tmp_path / "data", {"train": [100_000]})
     data = open_data(config(root, preload="no"), "train")
     read = []
-    monkeypatch.setattr(reading, "check_finite", lambda _c, _i, pose, _s: read.append(pose.size))
+    monkeypatch.setattr(reading, "check_finite", lambda _path, pose, _start: read.append(pose.size))
 
     data.load(np.array([3, 9_000]), seeds(2))
 

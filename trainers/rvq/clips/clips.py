@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.engine.arrays import npy
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import reason
+from trainers.engine.samples import digest, map_array
 from trainers.motion.skeleton import Skeleton, load_skeleton
 from trainers.motion.smplh import JOINTS, smplh_skeleton
-from trainers.rvq.clips.listing import POSE, Listing, digest, find_poses, frame_rate
+from trainers.rvq.clips.listing import POSE, Listing, find_poses, frame_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +28,10 @@ class Clips:
     """The clips of one split, sorted by name."""
 
     source: str
-    """Where they come from, for sentences."""
+    """Where they come from, as messages name it."""
     names: tuple[str, ...]
     poses: Sequence[NDArray[np.float32]]
-    """(T, J*3) each, memory-mapped where they come from files."""
+    """(T, J*3) each, memory-mapped if they come from files."""
     skeleton: Skeleton | None
     fps: float
 
@@ -48,7 +47,7 @@ class Clips:
 
     @property
     def digest(self) -> str:
-        """Changes when a clip is added, taken away, renamed or changes its length."""
+        """Changes when a clip is added, removed or renamed, or changes its length."""
         return digest(self.names, map(len, self.poses))
 
     def listing(self, data: str, split: str) -> Listing:
@@ -75,11 +74,11 @@ def open_clips(
     """Open a split: headers are read and checked, poses stay on disk until used.
 
     Raises:
-        TrainerError: naming the folder or the file, for whatever cannot be trained on.
+        TrainerError: naming the folder or the file that cannot be trained on.
     """
     names, heads = find_poses(root, split, max_samples)
     paths = [root / split / name / POSE for name in names]
-    poses = [_mapped(path, head) for path, head in zip(paths, heads, strict=True)]
+    poses = [map_array(path, head) for path, head in zip(paths, heads, strict=True)]
     skeleton = load_skeleton(root)
     width = poses[0].shape[1]
     if skeleton is not None and width != 3 * len(skeleton):
@@ -97,25 +96,3 @@ def open_clips(
         skeleton=skeleton,
         fps=fps,
     )
-
-
-def _mapped(path: Path, head: npy.Head) -> NDArray[np.float32]:
-    try:
-        return npy.mapped(path, head)
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else error
-        raise TrainerError(
-            f"{path} cannot be mapped: {why}",
-            "where there are more clips than vm.max_map_count, an administrator can raise it",
-        ) from None
-
-
-def check_finite(clips: Clips, index: int, pose: NDArray[np.floating[Any]], start: int = 0) -> None:
-    """Refuse poses that hold NaN or infinity, naming file and frame."""
-    if not np.isfinite(pose).all():
-        frame = start + int(np.flatnonzero(~np.isfinite(pose).all(axis=1))[0])
-        raise TrainerError(
-            f"{clips.source}/{clips.names[index]}/{POSE} holds a value that is not finite, "
-            f"first in frame {frame}",
-            "write the clip again, or take its folder out",
-        )

@@ -21,7 +21,8 @@ from trainers.engine.arrays import npz
 from trainers.engine.arrays.npy import ArrayError
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
-from trainers.rvq.clips.listing import VALIDATION_SPLITS, Listing
+from trainers.engine.samples import VALIDATION_SPLITS
+from trainers.rvq.clips.listing import Listing
 from trainers.rvq.config import MOST_RATIO, Frames
 from trainers.rvq.windows.windows import COLUMNS, Windows, cut_windows, window_sizes
 
