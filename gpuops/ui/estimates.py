@@ -70,7 +70,7 @@ def _parts(found: Estimate, gpu: Gpu | None, margin: Beside) -> Table:
         table.add_row(_bold("needed"), _bold(amount(need.peak_bytes + beside)))
     if gpu is not None:
         free = f"of {amount(gpu.memory_bytes)}; {gpu.headroom:.0%} stays free"
-        table.add_row("gpu", amount(gpu.usable_bytes), free)
+        table.add_row("GPU", amount(gpu.usable_bytes), free)
     table.add_row()
     return table
 
