@@ -207,7 +207,7 @@ def _oom_kills(plan: LaunchPlan, log: KernelLog) -> OomKills:
     if in_container():  # its pids are not those of the log
         return OomKills(counted=counted)
     told = tuple(kill for kill in log.oom_kills() if kill.at_s >= since_s)
-    return OomKills(told=told, all_told=log.reaches(since_s), counted=counted)
+    return OomKills(logged=told, log_complete=log.reaches(since_s), counted=counted)
 
 
 def _began_s(plan: LaunchPlan) -> float:

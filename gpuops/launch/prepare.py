@@ -125,7 +125,7 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
     return replace(
         ready,
         findings=tuple(findings),
-        environment=environment.of(snapshot, launch.gpu_indices, __version__),
+        environment=environment.describe_environment(snapshot, launch.gpu_indices, __version__),
     )
 
 

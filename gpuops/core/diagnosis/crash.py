@@ -53,7 +53,7 @@ def diagnose_crash(crash: Crash) -> Diagnosis:
     failed = [
         found
         for end in crash.ranks
-        if (found := classify_end(end, host_oom=crash.oom.hit(end.pid)))
+        if (found := classify_end(end, host_oom=crash.oom.killed(end.pid)))
     ]
     causes = [found for found in failed if not found.consequence]
     lost = _lost_gpu(crash)
@@ -134,9 +134,9 @@ def _launcher(crash: Crash) -> Diagnosis | None:
     if symptom is not None and not symptom.peer:
         why = f"torchrun {symptom.why}: {shorten(words.message)}"
         return _plain(symptom.kind, why, sure=True, evidence=evidence, advice=symptom.advice)
-    if crash.returncode == -signals.SIGKILL and crash.oom.hit(crash.agent_pid):
+    if crash.returncode == -signals.SIGKILL and crash.oom.killed(crash.agent_pid):
         why = "torchrun itself was killed by the kernel (SIGKILL): out of host memory"
-        kills = crash.oom.words(crash.agent_pid)
+        kills = crash.oom.log_lines(crash.agent_pid)
         return _plain("out of memory (host)", why, sure=True, evidence=(*evidence, *kills))
     if crash.returncode < 0:
         name = torchrun_failure.signal_name(crash.returncode)
@@ -198,8 +198,8 @@ def _evidence(first: RankFailure, failed: Sequence[RankFailure], crash: Crash) -
     ]
     return (
         *torchrun_failure.last_lines(first.end.stderr_tail),
-        *crash.oom.words(first.end.pid),
-        *(crash.oom.about if first.kind == "signal" else ()),
+        *crash.oom.log_lines(first.end.pid),
+        *(crash.oom.group_lines if first.kind == "signal" else ()),
         *map(describe_xid, gpu),
         *others,
     )

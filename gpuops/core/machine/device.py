@@ -1,4 +1,4 @@
-"""GPUs as values. ``None`` means that a reading was not available; it is never zero."""
+"""GPUs as values. ``None`` means that a reading was not available, never zero."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Literal
 State = Literal["ok", "lost", "stuck", "no permission", "unreadable"]
 Whose = Literal["known", "hidden", "elsewhere", "gone"]
 Kind = Literal["compute", "graphics"]
-DENIED = "the driver lets this user see no processes"
+DENIED = "the driver does not show processes to this user"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuProcess:
     """A process that holds memory on a GPU.
 
-    ``whose`` says how far it is known: ``hidden`` is a process of somebody whose details this user
-    may not see, ``elsewhere`` one of another PID namespace (a container), ``gone`` one that has
-    ended and that the driver still lists.
+    ``whose``: how much is known of it. ``hidden`` is a process of another user whose details this
+    user may not read, ``elsewhere`` one of another PID namespace (a container), ``gone`` one that
+    has ended but is still listed by the driver.
     """
 
     pid: int
@@ -32,9 +32,9 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pcie:
-    """The link to the host: generation and lanes, and the most that GPU and slot can do.
+    """The link to the host: generation and lanes, and the maximum that GPU and slot support.
 
-    The generation drops while a GPU idles, and comes back under load; the width does not.
+    The generation drops while a GPU idles, and rises again under load; the width stays.
     """
 
     generation: int | None = None
@@ -45,7 +45,7 @@ class Pcie:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What the GPU's own checks say of its memory. Counts are since the driver was loaded."""
+    """The GPU's own checks of its memory. Counts start when the driver was loaded."""
 
     ecc_enabled: bool | None = None
     ecc_uncorrected: int | None = None
@@ -65,9 +65,9 @@ class Xid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Who holds a GPU through gpuops: a run, of a user, since when (seconds since the epoch).
+    """A GPU held through gpuops: by which run and user, since when (seconds since the epoch).
 
-    What the file of a held lock does not say is ``None``.
+    ``None`` for what the file of a held lock does not contain.
     """
 
     run_id: str | None = None
@@ -81,10 +81,10 @@ class Claim:
 class Device:
     """One physical GPU, in PCI bus order as nvidia-smi shows it.
 
-    ``fault`` says in words why the GPU cannot be used; its other readings may then be ``None``.
-    ``memory_used_bytes`` leaves out what the driver reserves for itself, where it tells the two
-    apart. ``processes_gap`` says why its processes could not be listed. ``slowed_by`` names the
-    reasons for which the GPU runs below its clocks; ``nvlinks_down`` the numbers of dead links.
+    ``fault``: why the GPU cannot be used; its other readings may then be ``None``.
+    ``memory_used_bytes`` does not include what the driver reserves for itself, if the driver
+    reports that. ``processes_gap``: why its processes could not be listed. ``slowed_by``: why the
+    GPU runs below its clocks; ``nvlinks_down``: the numbers of the links that are down.
     """
 
     index: int
@@ -116,17 +116,17 @@ class Device:
 
     @property
     def busy(self) -> bool | None:
-        """Whether somebody computes on it; ``None`` where that could not be read."""
+        """Whether a process computes on it; ``None`` if that could not be read."""
         return None if self.processes is None else bool(self.computing)
 
     @property
     def computing(self) -> tuple[GpuProcess, ...]:
-        """Those that compute on it; a desktop or a display server is none of them."""
+        """The processes that compute on it, without desktops and display servers."""
         return tuple(process for process in self.processes or () if process.kind == "compute")
 
     @property
     def unowned_bytes(self) -> int | None:
-        """Memory in use that no listed process holds; ``None`` where that cannot be told."""
+        """Memory in use that no listed process holds; ``None`` if that is not known."""
         if self.memory_used_bytes is None:
             return None
         held = [process.memory_bytes for process in self.processes or ()]
@@ -142,11 +142,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuInventory:
-    """All GPUs of a machine and the driver that shows them. ``cuda`` is the newest it can run.
+    """All GPUs of a host and the driver that lists them. ``cuda`` is the newest it can run.
 
-    ``gaps`` names what could not be read, and why; under ``gpus`` where no GPU could. ``absent``:
-    no driver is installed at all, so nobody expects GPUs here. ``simulated`` is the description of
-    a machine that is not here.
+    ``gaps``: what could not be read, and why; under ``gpus`` if no GPU could. ``absent``: no
+    driver is installed, so no GPUs are expected. ``simulated`` describes a simulated host.
     """
 
     driver: str | None = None
@@ -158,7 +157,7 @@ class GpuInventory:
 
 
 def select(devices: tuple[Device, ...], selector: str) -> tuple[Device, ...]:
-    """The devices that an index or a UUID (or the beginning of one) names."""
+    """The devices with this index or UUID (or the beginning of a UUID)."""
     if not selector:
         return ()
     if selector.isascii() and selector.isdecimal():

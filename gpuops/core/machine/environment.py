@@ -1,4 +1,4 @@
-"""Where a run ran, and on what: what its figures are to be compared by."""
+"""The host, GPUs and versions of a run, by which its figures can be compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpuops.core.machine.snapshot import HostSnapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The machine and the versions of an attempt; ``None`` for what there was not."""
+    """The host and the versions of an attempt; ``None`` for what was not installed or known."""
 
     host: str
     cpu_cores: int | None
@@ -23,8 +23,10 @@ class Environment:
     nccl: str | None
 
 
-def of(snapshot: HostSnapshot, gpus: Collection[int], version: str) -> Environment:
-    """What a look at the machine says of it; ``gpus`` are those of the job, by index."""
+def describe_environment(
+    snapshot: HostSnapshot, gpus: Collection[int], version: str
+) -> Environment:
+    """The environment of a job on ``gpus`` (indices), from a snapshot of its host."""
     interpreter, inventory = snapshot.interpreter, snapshot.inventory
     return Environment(
         host=snapshot.hostname,

@@ -1,42 +1,42 @@
-"""What ails a GPU that can be used all the same, in words."""
+"""Problems of a GPU that can still be used, in words."""
 
 from __future__ import annotations
 
 from gpuops.core.machine.device import Device
 from gpuops.core.units import GIB
 
-# A GPU that idles may run its link slowly; one that works at least this much may not.
+# An idle GPU may run its link slowly; one with at least this utilization should not.
 AT_WORK_PCT = 10
-# What a driver, a display or a container's bookkeeping may hold without anybody computing.
+# What a driver, a display or a container's bookkeeping may hold without any computation.
 UNOWNED_BYTES = GIB
 
 
 def gpu_problems(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
-    """What speaks against a free GPU that can be used all the same: how much, and in words."""
+    """The problems of a GPU that can still be used: each with its weight, and in words."""
     memory, heat = device.memory, device.temperature_c or 0
     wants_reset = memory.remap_pending or memory.retired_pending
     found = [
         (3, "its memory is broken beyond repair", memory.remap_failed),
         (2, "its memory has uncorrected errors", memory.ecc_uncorrected),
-        (2, "it wants a reset to repair its memory", wants_reset),
+        (2, "it needs a reset to repair its memory", wants_reset),
         (1, f"it is {heat} °C hot", heat >= hot_c),
         (1, f"it is slowed by {', '.join(device.slowed_by or ())}", device.slowed_by),
-        (1, "who uses it cannot be seen", device.busy is None),
+        (1, "its processes cannot be listed", device.busy is None),
     ]
     return [(weight, words) for weight, words, given in found if given]
 
 
 def unowned(gpu: Device) -> str | None:
-    """What somebody holds of its memory who is not to be seen, and why; ``None`` where all is."""
+    """Memory in use by processes that are not listed, and why; ``None`` if there is none."""
     size = gpu.unowned_bytes
     if size is None or size <= UNOWNED_BYTES:
         return None
-    why = gpu.processes_gap or "no process that holds it is to be seen"
+    why = gpu.processes_gap or "no process that holds it is visible"
     return f"{size / GIB:.1f} GiB in use, but {why}"
 
 
 def narrowed(gpu: Device) -> str:
-    """How its link to the host is slower than it could be; nothing where it is not."""
+    """How its link to the host is slower than it could be; empty if it is not."""
     link = gpu.pcie
     if link.width is not None and link.width_max is not None and link.width < link.width_max:
         return f"{link.width} of {link.width_max} PCIe lanes"
@@ -51,7 +51,7 @@ def narrowed(gpu: Device) -> str:
 
 
 def why_slow(gpu: Device) -> tuple[str, ...]:
-    """Why it is slower than it could be, or soon may be: each reason in a word or two."""
+    """Why it is slower than it could be, or may soon be: a few words for each reason."""
     memory, down = gpu.memory, ", ".join(map(str, gpu.nvlinks_down or ()))
     found = [
         *(gpu.slowed_by or ()),

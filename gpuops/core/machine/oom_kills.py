@@ -1,4 +1,4 @@
-"""Whom the kernel ended for want of memory while an attempt ran."""
+"""The processes that the kernel killed during an attempt because memory ran out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OomKill:
-    """A process that the kernel ended for want of memory, as its log tells it."""
+    """A process that the kernel killed because memory ran out, from the kernel's log."""
 
     pid: int
     at_s: float
@@ -16,31 +16,31 @@ class OomKill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OomKills:
-    """What is known of them: ``told`` by the kernel's log, ``counted`` in the job's control group.
+    """The known kills: ``logged`` by the kernel, ``counted`` in the job's control group.
 
-    ``all_told``: the log reaches back to the attempt's start, and may be read. ``counted`` is
-    ``None`` where nobody counts.
+    ``log_complete``: the log is readable and reaches back to the attempt's start. ``counted`` is
+    ``None`` if there is no counter.
     """
 
-    told: tuple[OomKill, ...] = ()
-    all_told: bool = False
+    logged: tuple[OomKill, ...] = ()
+    log_complete: bool = False
     counted: int | None = None
 
-    def hit(self, pid: int | None) -> bool | None:
-        """Whether a process that got SIGKILL got it from the kernel; ``None``: cannot be told."""
-        if self.words(pid):
+    def killed(self, pid: int | None) -> bool | None:
+        """Whether the kernel sent the SIGKILL that ended a process; ``None``: not known."""
+        if self.log_lines(pid):
             return True
-        if self.all_told and pid is not None:
+        if self.log_complete and pid is not None:
             return False
-        return False if self.counted == 0 else None  # of several, nobody says whom it hit
+        return False if self.counted == 0 else None  # the counter does not name the process
 
-    def words(self, pid: int | None) -> tuple[str, ...]:
-        """What the kernel's log says of a process."""
-        return tuple(f"kernel: {kill.text}" for kill in self.told if kill.pid == pid)
+    def log_lines(self, pid: int | None) -> tuple[str, ...]:
+        """The lines of the kernel's log about a process."""
+        return tuple(f"kernel: {kill.text}" for kill in self.logged if kill.pid == pid)
 
     @property
-    def about(self) -> tuple[str, ...]:
-        """What its control group says, where the log names nobody."""
-        if self.all_told or self.told or not self.counted:
+    def group_lines(self) -> tuple[str, ...]:
+        """The count of the job's control group, if the log names no process."""
+        if self.log_complete or self.logged or not self.counted:
             return ()
-        return (f"the kernel ended {self.counted} of its control group for want of memory",)
+        return (f"out of memory: the kernel killed {self.counted} of its control group",)

@@ -1,4 +1,4 @@
-"""One look at the host: all that preflight may look at."""
+"""A snapshot of the host: everything that preflight checks."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataCount:
-    """A data set as it lies on disk: whole samples per split, and those that cannot be used.
+    """A data set on disk: the number of whole samples per split, and the unusable samples.
 
-    ``incomplete`` names the sample folders that lack a file; ``unreadable`` those with a file that
-    nobody can read, with the reason: ``train/a: pose.npy is empty``. ``places`` is the folder of
-    each split; ``opened`` how many files were opened, and not judged by name and size alone.
+    ``incomplete``: the sample folders that lack a file; ``unreadable``: those with an unreadable
+    file, and the reason: ``train/a: pose.npy is empty``. ``places``: the folder of each split;
+    ``opened``: how many files were opened (the others are checked by name and size alone).
     """
 
     root: str
@@ -48,13 +48,13 @@ class DataCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSnapshot:
-    """One look at the machine, at ``now_s`` (seconds since the epoch).
+    """The state of the host at ``now_s`` (seconds since the epoch).
 
-    Cores and memory are what this user's processes may have, which in a container is less than the
-    machine's. ``open_files`` and ``memlock_bytes`` are the limits of a process, infinite where
-    there is none. ``clock_skew_s`` is how far the disk of the output is ahead of this machine's
-    clock. ``environment`` holds the variables that NCCL and gloo will read. ``trainer_findings``
-    are the trainer's own. ``gaps`` names what could not be read, and why.
+    Cores and memory are what this user's processes may use, in a container less than the host
+    has. ``open_files`` and ``memlock_bytes`` are the limits of a process, or infinite.
+    ``clock_skew_s``: how far the output disk is ahead of the host's clock. ``environment``: the
+    variables that NCCL and gloo will read. ``trainer_findings``: those of the trainer's own
+    check. ``gaps``: what could not be read, and why.
     """
 
     hostname: str

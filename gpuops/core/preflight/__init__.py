@@ -1,1 +1,1 @@
-"""What preflight checks: each check is a plain function of what was seen."""
+"""The checks of preflight: each is a pure function of a snapshot."""

@@ -1,4 +1,4 @@
-"""Whether the GPUs that the job takes are well, and a word on those that it does not take."""
+"""The health of the job's GPUs, and a note on the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpuops.core.units import GIB, many
 
 
 def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
-    """What is wrong with the GPUs, each under its own name; one line where nothing is."""
+    """The problems of the GPUs, a finding each; one line if there are none."""
     found = [check(snapshot, profile, needs) for check in HEALTH]
     findings = [finding for finding in found if finding is not None]
     if needs.choice and all(finding.severity == "ok" for finding in findings):
@@ -25,8 +25,10 @@ def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) ->
     return findings
 
 
-def check_temperature(_node: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """A GPU that is hot before the job begins will slow down, or switch off."""
+def check_temperature(
+    _snapshot: HostSnapshot, profile: Profile, needs: Requirements
+) -> Finding | None:
+    """A GPU that is hot before the job begins will slow down or switch off."""
     limit = profile.limits.temperature_c
     hot = {
         gpu.index: gpu.temperature_c
@@ -39,15 +41,15 @@ def check_temperature(_node: HostSnapshot, profile: Profile, needs: Requirements
         "temperature",
         f"{_each(_chosen(needs), lambda gpu: _celsius(hot.get(gpu.index)))}; "
         f"GPUs should start below {limit} °C",
-        "Are its fans free, and the air around it cool? "
-        "`nvidia-smi -q -d TEMPERATURE` shows where it slows down.",
+        "Check its fans and the air around it. "
+        "`nvidia-smi -q -d TEMPERATURE` shows at what temperature it slows down.",
         measured=_celsius(max(hot.values())),
         wanted=f"< {limit} °C",
     )
 
 
-def check_ecc(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Memory that has lost bits may lose more."""
+def check_ecc(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """Memory with uncorrected errors may have more of them."""
     ill = [gpu for gpu in _chosen(needs) if gpu.memory.ecc_uncorrected]
     if not ill:
         return None
@@ -61,15 +63,15 @@ def check_ecc(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Fi
     )
 
 
-def check_remap(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Spare memory takes the place of broken memory at a reset, as long as there is any."""
+def check_remap(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """At a reset spare memory replaces broken memory, while there is spare memory left."""
     broken = [gpu for gpu in _chosen(needs) if gpu.memory.remap_failed]
     waiting = [gpu for gpu in _chosen(needs) if gpu not in broken and _awaits_reset(gpu)]
-    said = _each([*broken, *waiting], _repair)
+    summary = _each([*broken, *waiting], _repair)
     if broken:
         return error(
             "remap",
-            said,
+            summary,
             f"Replace the GPU; until then leave it out with `--exclude-gpu {_indices(broken)}`.",
             measured="failed",
             wanted="none",
@@ -77,16 +79,18 @@ def check_remap(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> 
     if waiting:
         return warning(
             "remap",
-            said,
+            summary,
             "With nothing running on it: "
-            f"`sudo nvidia-smi --gpu-reset -i {_indices(waiting)}`, or restart the machine.",
+            f"`sudo nvidia-smi --gpu-reset -i {_indices(waiting)}`, or restart the host.",
             measured="pending",
             wanted="none",
         )
     return None
 
 
-def check_throttle(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_throttle(
+    _snapshot: HostSnapshot, _profile: Profile, needs: Requirements
+) -> Finding | None:
     """One slow GPU makes all ranks wait for it."""
     slow = [gpu for gpu in _chosen(needs) if gpu.slowed_by]
     if not slow:
@@ -101,8 +105,8 @@ def check_throttle(_node: HostSnapshot, _profile: Profile, needs: Requirements) 
     )
 
 
-def check_pcie(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """A narrow link slows whatever goes between GPU and host."""
+def check_pcie(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+    """A narrow link slows all transfers between GPU and host."""
     narrow = [gpu for gpu in _chosen(needs) if narrowed(gpu)]
     if not narrow:
         return None
@@ -111,14 +115,14 @@ def check_pcie(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> F
     return warning(
         "pcie",
         _each(narrow, narrowed),
-        "Is the GPU firm in its slot? Risers and shared slots narrow a link too.",
+        "Check that the GPU is firm in its slot; risers and shared slots narrow a link too.",
         measured=f"x{first.width}" if lanes else f"PCIe {first.generation}",
         wanted=f"x{first.width_max}" if lanes else f"PCIe {first.generation_max}",
     )
 
 
 def check_nvlink(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Links that are down; a GPU that has none at all is wired so, unless its like have some."""
+    """NVLinks that are down. A GPU without links is fine unless others of its model have some."""
 
     def most(gpu: Device) -> int:
         alike = (other for other in snapshot.inventory.devices if other.name == gpu.name)
@@ -131,36 +135,38 @@ def check_nvlink(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
         down = ", ".join(map(str, gpu.nvlinks_down or ()))
         return f"NVLink {down} down" if down else f"{up} of {wanted} NVLinks up"
 
-    lame = [gpu for gpu in _chosen(needs) if fault(gpu)]
-    if not lame:
+    faulty = [gpu for gpu in _chosen(needs) if fault(gpu)]
+    if not faulty:
         return None
     return warning(
         "nvlink",
-        _each(lame, fault),
+        _each(faulty, fault),
         "`nvidia-smi nvlink -s` shows them; a reset of the GPU may bring them back.",
-        measured=min(gpu.nvlinks_up or 0 for gpu in lame),
-        wanted=max(len(gpu.nvlinks_down or ()) + (gpu.nvlinks_up or 0) for gpu in lame),
+        measured=min(gpu.nvlinks_up or 0 for gpu in faulty),
+        wanted=max(len(gpu.nvlinks_down or ()) + (gpu.nvlinks_up or 0) for gpu in faulty),
     )
 
 
 def check_persistence(
-    _node: HostSnapshot, _profile: Profile, needs: Requirements
+    _snapshot: HostSnapshot, _profile: Profile, needs: Requirements
 ) -> Finding | None:
-    """Without it the driver lets go of a GPU that nobody uses, and wakes it at every start."""
+    """Without persistence mode the driver unloads an unused GPU, and every start reloads it."""
     off = [gpu for gpu in _chosen(needs) if gpu.persistence is False]
     if not off:
         return None
     return warning(
         "persistence",
-        _each(off, lambda _: "persistence mode is off, so that every start waits for the driver"),
+        _each(off, lambda _: "persistence mode is off, so every start waits for the driver"),
         "`sudo nvidia-smi -pm 1`",
         measured="off",
         wanted="on",
     )
 
 
-def check_headroom(_node: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """What is in use already eats the room that a batch that fits is meant to leave."""
+def check_headroom(
+    _snapshot: HostSnapshot, profile: Profile, needs: Requirements
+) -> Finding | None:
+    """Memory already in use reduces the headroom that the profile wants to keep free."""
     headroom = profile.limits.memory_headroom
     full = [gpu for gpu in _chosen(needs) if _used_share(gpu) > headroom]
     if not full:
@@ -170,13 +176,15 @@ def check_headroom(_node: HostSnapshot, profile: Profile, needs: Requirements) -
     return warning(
         "headroom",
         f"{_each(full, _in_use)}, more than the {headroom:.0%} that a job leaves free",
-        "`gpuops gpus` shows whose it is; a smaller batch leaves more room.",
+        "`gpuops gpus` shows which processes hold it; a smaller batch leaves more room.",
         measured=f"{(fullest.memory_used_bytes or 0) / GIB:.1f} GiB in use",
         wanted=f"<= {allowed / GIB:.1f} GiB in use",
     )
 
 
-def check_topology(_node: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_topology(
+    _snapshot: HostSnapshot, _profile: Profile, needs: Requirements
+) -> Finding | None:
     """GPUs on one NUMA node reach each other without crossing the link between the sockets."""
     nodes: dict[int, list[Device]] = {}
     for gpu in _chosen(needs):
@@ -186,15 +194,15 @@ def check_topology(_node: HostSnapshot, _profile: Profile, needs: Requirements) 
     if len(_chosen(needs)) < 2:
         return None
     places = [
-        f"GPU {', '.join(_names(gpus))} on NUMA node {snapshot}" for snapshot, gpus in nodes.items()
+        f"GPU {', '.join(_names(gpus))} on NUMA node {number}" for number, gpus in nodes.items()
     ]
     return ok("topology", "; ".join(places), measured=len(nodes))
 
 
 def check_others(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """A word on ill GPUs that the job does not take: loud, unless they were left out on purpose.
+    """Problems of GPUs that the job does not take: a warning, unless the user left them out.
 
-    Where GPUs are missing, the check of the choice has said it already.
+    If the job lacks GPUs, the check of the choice has reported them already.
     """
     if needs.choice is None or needs.choice.short:
         return None
@@ -204,16 +212,16 @@ def check_others(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
         for refusal in needs.choice.refused
         if refusal.reason in {"excluded", "not asked for"}
     }
-    ill = [gpu for gpu in snapshot.inventory.devices if gpu.index not in taken and _ailment(gpu)]
+    ill = [gpu for gpu in snapshot.inventory.devices if gpu.index not in taken and _problem(gpu)]
     if not ill:
         return None
-    said = f"{_each(ill, _ailment)}; not used by this job"
+    summary = f"{_each(ill, _problem)}; not used by this job"
     if all(gpu.index in meant for gpu in ill):
-        return ok("others", said, measured=len(ill))
+        return ok("others", summary, measured=len(ill))
     return warning(
         "others",
-        said,
-        f"Tell the machine's operator; `--exclude-gpu {_indices(ill)}` says that you know.",
+        summary,
+        f"Tell the host's operator; `--exclude-gpu {_indices(ill)}` silences this warning.",
         measured=len(ill),
         wanted=0,
     )
@@ -235,7 +243,7 @@ HEALTH = (
 
 
 def _all_well(inventory: GpuInventory, gpus: Sequence[Device], limit_c: int) -> Iterable[Finding]:
-    """One line that names what was looked at, and no more than that."""
+    """One line that names what was checked, and nothing else."""
     if not gpus:
         return
     seen: list[str] = []
@@ -270,11 +278,11 @@ def _chosen(needs: Requirements) -> tuple[Device, ...]:
     return needs.choice.devices if needs.choice else ()
 
 
-def _each(gpus: Iterable[Device], say: Callable[[Device], str]) -> str:
-    """``GPU 1, 2: 91 °C; GPU 5: 88 °C``: those of which the same is said stand together."""
+def _each(gpus: Iterable[Device], describe: Callable[[Device], str]) -> str:
+    """``GPU 1, 2: 91 °C; GPU 5: 88 °C``: GPUs with the same description are grouped."""
     by_words: dict[str, list[Device]] = {}
     for gpu in gpus:
-        if words := say(gpu):
+        if words := describe(gpu):
             by_words.setdefault(words, []).append(gpu)
     return "; ".join(f"GPU {', '.join(_names(same))}: {words}" for words, same in by_words.items())
 
@@ -284,7 +292,7 @@ def _names(gpus: Iterable[Device]) -> list[str]:
 
 
 def _indices(gpus: Iterable[Device]) -> str:
-    """As the command lines of nvidia-smi and gpuops take them."""
+    """``1,2``, for the command lines of nvidia-smi and gpuops."""
     return ",".join(_names(gpus))
 
 
@@ -318,7 +326,7 @@ def _in_use(gpu: Device) -> str:
     return f"{used / GIB:.1f} of {total / GIB:.1f} GiB in use already"
 
 
-def _ailment(gpu: Device) -> str:
+def _problem(gpu: Device) -> str:
     if gpu.fault is not None:
         return gpu.fault
     if gpu.memory.remap_failed:

@@ -1,4 +1,4 @@
-"""Whether the job gets the GPUs that it wants."""
+"""Whether the job gets the GPUs that it asks for."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from gpuops.core.preflight.requirements import Requirements
 
 
 def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """Enough usable GPUs, and none of somebody else's."""
+    """The job needs enough usable GPUs that no other job uses."""
     choice, there = needs.choice, len(snapshot.inventory.devices)
     if profile.device == "cpu" or choice is None:
         return None
     if "gpus" in snapshot.inventory.gaps:
-        blind = error(
+        unreadable = error(
             "gpus",
             f"the GPUs cannot be read: {snapshot.inventory.gaps['gpus']}",
             "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
         )
-        return replace(blind, forcible=False)
+        return replace(unreadable, forcible=False)
     finding = _chosen(choice, there, needs, profile)
     return replace(finding, measured=len(choice.devices), wanted=choice.wanted)
 
 
 def check_claims(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
-    """Whether other users of the machine will see which GPUs are ours."""
+    """Whether other users of the host will see which GPUs this job holds."""
     if profile.device == "cpu" or "claims" not in snapshot.inventory.gaps:
         return None
     return warning(
         "claims",
         snapshot.inventory.gaps["claims"],
-        "Without claims two launches may take the same GPU; docs/gpus.md says what they need.",
+        "Without claims two launches may take the same GPU; docs/gpus.md explains claims.",
     )
 
 
@@ -44,7 +44,7 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
         if needs.wait and choice.waiting_helps:
             return warning("gpus", _too_few(choice, profile), "It queues until they are free.")
         hint = _ways_out(choice, there, keeps_batch=needs.keeps_batch)
-        # What is in use can be shared; what is not there nobody can bring.
+        # GPUs in use can be shared with --force; missing GPUs cannot.
         return replace(
             error("gpus", _too_few(choice, profile), hint), forcible=choice.waiting_helps
         )
@@ -55,7 +55,7 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
             if needs.keeps_batch
             else "its global batch shrinks with it"
         )
-        return warning("gpus", summary, f"The job is shrunk to what is there; {hint}.")
+        return warning("gpus", summary, f"The job shrinks to the free GPUs; {hint}.")
     if choice.shared:
         summary = f"{_gpus(choice)}, shared: {reasons(choice.shared)}"
         hint = "Both jobs will be slower, and either may run out of memory."
@@ -63,7 +63,7 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
     if unread:
         unseen = ", ".join(str(device.index) for device in unread)
         why = unread[0].processes_gap or "the driver does not list them"
-        summary = f"{_gpus(choice)}; who uses {unseen} cannot be seen: {why}"
+        summary = f"{_gpus(choice)}; the processes on {unseen} cannot be listed: {why}"
         return warning("gpus", summary, "`sudo nvidia-smi` may show it.")
     return ok("gpus", f"{_gpus(choice)} of {there}, all free")
 

@@ -1,4 +1,4 @@
-"""Checks of the machine around the GPUs."""
+"""Checks of the host around the GPUs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gpuops.core.preflight.network import setting
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.units import GIB, MIB, many
 
-# Docker gives 64 MiB; a batch on its way and the buffers of a few NCCL rings take more.
+# Docker's default is 64 MiB; a batch in transfer and the buffers of a few NCCL rings need more.
 SHM_BYTES = GIB // 4
-# A file's time may be this far from the machine's without anybody being misled.
+# The clock of the disk may differ this much from the host's without misleading ages of files.
 SKEW_S = 2.0
-CROWD = 4  # CPU ranks a core: from here on hardly anything moves
+CROWD = 4  # CPU ranks per core: above this a job hardly makes progress
 
 
 def check_memory(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """Workers that want more memory than there is are killed."""
+    """Workers that need more memory than there is are killed."""
     total, available = snapshot.memory_total_bytes, snapshot.memory_available_bytes
     if total is None or available is None:
-        return warning("memory", "the host memory could not be read", "See /proc/meminfo.")
+        return warning("memory", "the host memory could not be read", "Look at /proc/meminfo.")
     each = needs.memory_per_worker_bytes
     wanted = needs.workers * each
     measured, want = f"{available / GIB:.1f} GiB", f"{wanted / GIB:.1f} GiB"
@@ -39,7 +39,7 @@ def check_memory(snapshot: HostSnapshot, profile: Profile, needs: Requirements) 
         )
     return ok(
         "memory",
-        f"{available / GIB:.1f} of {total / GIB:.1f} GiB available, about {want} wanted",
+        f"{available / GIB:.1f} of {total / GIB:.1f} GiB available, about {want} needed",
         measured=measured,
         wanted=want,
     )
@@ -54,16 +54,16 @@ def check_cores(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -
     if snapshot.inventory.simulated is not None and wanted > cores:
         return warning(
             "cores",
-            f"{wanted} processes would share {many(cores, 'core')} of this machine, "
+            f"{wanted} processes would share {many(cores, 'core')} of this host, "
             f"not of {snapshot.inventory.simulated}",
-            "Look there: each rank keeps a core busy, and each process that reads data another.",
+            "Count the cores there: each rank needs one, and each process that reads data another.",
             measured=cores,
             wanted=wanted,
         )
     if profile.device == "cpu" and needs.workers > CROWD * cores:
         return error(
             "cores",
-            f"{_workers(needs)} on {many(cores, 'core')} would hardly move",
+            f"{_workers(needs)} on {many(cores, 'core')} would hardly make progress",
             f"Use `--nproc-per-node {cores}` or fewer.",
             measured=cores,
             wanted=wanted,
@@ -72,9 +72,9 @@ def check_cores(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -
         return warning(
             "cores",
             f"{_workers(needs)} share {many(cores, 'core')}",
-            f"`--nproc-per-snapshot {cores}` is as fast."
+            f"`--nproc-per-node {cores}` is as fast."
             if profile.device == "cpu"
-            else "The GPUs will wait for them: ask for more cores, or take fewer GPUs.",
+            else "The GPUs will wait for them: ask for more cores, or use fewer GPUs.",
             measured=cores,
             wanted=wanted,
         )
@@ -87,12 +87,12 @@ def check_cores(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -
             wanted=wanted,
         )
     readers = f" and {wanted - needs.workers} that read data" if loaders else ""
-    said = f"{many(cores, 'core')} for {_workers(needs)}{readers}"
-    return ok("cores", said, measured=cores, wanted=wanted)
+    summary = f"{many(cores, 'core')} for {_workers(needs)}{readers}"
+    return ok("cores", summary, measured=cores, wanted=wanted)
 
 
 def check_shm(snapshot: HostSnapshot, _profile: Profile, _needs: Requirements) -> Finding | None:
-    """Data loaders hand batches over through /dev/shm, and NCCL its rings."""
+    """Data loaders pass batches through /dev/shm, and NCCL keeps buffers there."""
     free = snapshot.shm_free_bytes
     if free is None:
         return None
@@ -100,7 +100,7 @@ def check_shm(snapshot: HostSnapshot, _profile: Profile, _needs: Requirements) -
     if free < SHM_BYTES:
         return warning(
             "shm",
-            f"/dev/shm has only {measured} free, {want} are safe",
+            f"/dev/shm has only {measured} free, at least {want} are needed",
             "Enlarge it (Docker: `--shm-size 8g`), or keep `--num-workers 0`.",
             measured=measured,
             wanted=want,
@@ -113,8 +113,8 @@ def check_open_files(
 ) -> Finding | None:
     """A rank holds a descriptor for each tensor that its loaders have ready, and for its peers.
 
-    The limit is one of each process. A loader has two batches ready, of up to 16 tensors; torch,
-    CUDA and the libraries hold the first few hundred.
+    The limit is per process. A loader has two batches ready, of up to 16 tensors each; torch,
+    CUDA and their libraries hold a few hundred files.
     """
     if snapshot.open_files is None:
         return None
@@ -123,8 +123,8 @@ def check_open_files(
     if snapshot.open_files < wanted:
         return warning(
             "open-files",
-            f"a process may open {measured} files, a rank of this job may want {wanted}",
-            "`ulimit -n 65536` before the launch (more than the hard limit: limits.conf).",
+            f"a process may open {measured} files, a rank of this job may need {wanted}",
+            "`ulimit -n 65536` before the launch (above the hard limit: limits.conf).",
             measured=measured,
             wanted=wanted,
         )
@@ -145,7 +145,7 @@ def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements
         measured = f"{snapshot.memlock_bytes / MIB:.0f} MiB"
         return warning(
             "memlock",
-            f"a process may lock {measured} of memory, InfiniBand ({gpus}) wants no limit",
+            f"a process may lock {measured} of memory, InfiniBand ({gpus}) needs no limit",
             "`ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`), "
             "or `NCCL_IB_DISABLE=1`.",
             measured=measured,
@@ -153,7 +153,7 @@ def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements
         )
     return ok(
         "memlock",
-        f"no limit on locked memory, as InfiniBand ({gpus}) wants it",
+        f"no limit on locked memory, as InfiniBand ({gpus}) needs it",
         measured="no limit",
         wanted="no limit",
     )
@@ -177,42 +177,42 @@ def check_output(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
         return error(
             "output",
             f"{needs.output_dir} has {snapshot.disk_free_bytes / GIB:.2f} GiB free, "
-            f"the checkpoints want {needs.disk_bytes / GIB:.2f} GiB",
-            "Make room, or choose another disk with `--runs-dir DIR`.",
+            f"the checkpoints need {needs.disk_bytes / GIB:.2f} GiB",
+            "Free some space, or choose another disk with `--runs-dir DIR`.",
             measured=measured,
             wanted=want,
         )
     return ok(
         "output",
-        f"{needs.output_dir}: {measured} free, about {want} wanted",
+        f"{needs.output_dir}: {measured} free, about {want} needed",
         measured=measured,
         wanted=want,
     )
 
 
 def check_clock(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Ages of files are told wrongly where another machine's clock dates them."""
+    """Ages of files are wrong if another host's clock dates them."""
     skew = snapshot.clock_skew_s
     if skew is None:
         return None
-    adrift = "; no time server keeps ours" if snapshot.clock_synchronised is False else ""
+    adrift = "; ours is not synchronised" if snapshot.clock_synchronised is False else ""
     measured, want = f"{skew:+.1f} s", f"within {SKEW_S:.0f} s"
     if abs(skew) > SKEW_S:
         way = "ahead of" if skew > 0 else "behind"
         return warning(
             "clock",
             f"the disk of {needs.output_dir} is {abs(skew):.1f} s {way} our clock{adrift}",
-            "Set both clocks by one time server (`timedatectl set-ntp true`), "
+            "Synchronise both clocks with a time server (`timedatectl set-ntp true`), "
             "or keep runs on a local disk with `--runs-dir DIR`.",
             measured=measured,
             wanted=want,
         )
-    said = f"our clock and the disk of {needs.output_dir} agree{adrift}"
-    return ok("clock", said, measured=measured, wanted=want)
+    summary = f"our clock and the disk of {needs.output_dir} agree{adrift}"
+    return ok("clock", summary, measured=measured, wanted=want)
 
 
 def check_port(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Torchrun's rendezvous needs its port."""
+    """The rendezvous of torchrun needs its port."""
     if snapshot.port_free is None:
         return None
     if not snapshot.port_free:
@@ -227,9 +227,9 @@ def check_port(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
             wanted="free",
         )
     instead = needs.usual_port not in {None, needs.master_port}
-    said = f"rendezvous port {needs.master_port} is free"
-    said += f" ({needs.usual_port} is not)" if instead else ""
-    return ok("port", said, measured="free", wanted="free")
+    summary = f"rendezvous port {needs.master_port} is free"
+    summary += f" ({needs.usual_port} is not)" if instead else ""
+    return ok("port", summary, measured="free", wanted="free")
 
 
 def _workers(needs: Requirements) -> str:

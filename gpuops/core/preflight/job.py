@@ -1,4 +1,4 @@
-"""Checks of what will run: the interpreter, the driver below it, the data, the checkpoint."""
+"""Checks of the job itself: the interpreter, its driver, the data, the checkpoint."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LEAST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 
 
 def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
-    """Torch must be in the interpreter that will train, with CUDA where the profile has GPUs."""
+    """The interpreter that trains needs torch, with CUDA if the profile uses GPUs."""
     found = snapshot.interpreter
     if found is None or found.python is None:
         path = found.path if found else "the interpreter"
         return error(
             "torch",
             f"{path} does not run as a Python interpreter",
-            "Give another with `--python PATH`.",
+            "Choose another with `--python PATH`.",
             wanted="torch",
         )
     if found.torch is None:
@@ -31,24 +31,24 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
             "torch",
             f"torch is not installed in {found.path}",
             f"Install it there (`{found.path} -m pip install torch`), "
-            "or give an interpreter that has it with `--python PATH`.",
+            "or choose an interpreter that has it with `--python PATH`.",
             measured=f"Python {found.python}",
             wanted="torch",
         )
     versions = f"Python {found.python}, torch {found.torch}"
     if profile.device == "cuda" and found.cuda is None:
-        said = f"{versions} of {found.path} is built without CUDA"
+        summary = f"{versions} of {found.path} is built without CUDA"
         if snapshot.inventory.simulated is not None:
             return warning(
                 "torch",
-                f"{said}: this machine's, not that of {snapshot.inventory.simulated}",
+                f"{summary}: this host's, not that of {snapshot.inventory.simulated}",
                 "There a CUDA build of torch is needed.",
                 measured=found.torch,
                 wanted="a CUDA build",
             )
         return error(
             "torch",
-            said,
+            summary,
             "Install a CUDA build of torch, or use `--profile cpu`.",
             measured=found.torch,
             wanted="a CUDA build",
@@ -59,7 +59,7 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
 
 
 def check_driver(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
-    """A driver runs every CUDA of its own major version, and all older ones."""
+    """A driver runs every CUDA of its own major version and of older ones."""
     driver, cuda = snapshot.inventory.driver, snapshot.inventory.cuda
     if profile.device == "cpu" or driver is None:
         return None
@@ -86,7 +86,7 @@ def check_driver(snapshot: HostSnapshot, profile: Profile, _needs: Requirements)
 
 
 def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """The data set must be there, with every split that training reads."""
+    """The data set must exist, with every split that training reads."""
     if needs.data_built_in is not None:
         return ok("data", f"built-in data ({needs.data_built_in})")
     if needs.data_root is None:
@@ -96,7 +96,7 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
         return error(
             "data",
             snapshot.gaps.get("data", f"{needs.data_root} is not a data set"),
-            "`--data synthetic` trains without files; `gpuops data import --help` brings yours in.",
+            "`--data synthetic` trains without files; `gpuops data import --help` imports yours.",
         )
     whole = f"{sum(found.samples.values())} samples"
     for split in needs.data_splits:
@@ -117,9 +117,9 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
         return warning(
             "data",
             f"{found.root}: {counts}; {_faults(found)}",
-            "Training stops at an unreadable sample: mend it, or move its folder away."
+            "Training stops at an unreadable sample: repair it, or move its folder away."
             if found.unreadable
-            else "A sample that lacks a file is left out: mend it, or move its folder away.",
+            else "A sample that lacks a file is left out: repair it, or move its folder away.",
             measured=f"{len(found.incomplete) + len(found.unreadable)} broken samples",
             wanted="none",
         )
@@ -128,20 +128,20 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
 
 
 def check_resume(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Whether there is anything to go on from; where the trainer itself has looked, it says so."""
+    """Whether there is a checkpoint to resume from, unless the trainer itself has checked."""
     looked = any(found.check == "checkpoint" for found in snapshot.trainer_findings)
     if needs.resume is None or looked:
         return None
     if needs.resume_checkpoint is None:
         return warning(
             "resume",
-            f"{needs.resume} has no checkpoint: it begins anew",
+            f"{needs.resume} has no checkpoint: it starts from the beginning",
             "`gpuops runs show RUN` lists what a run keeps.",
             measured="none",
             wanted="a checkpoint",
         )
-    said = f"goes on from {needs.resume_checkpoint}"
-    return ok("resume", said, measured=needs.resume_checkpoint)
+    summary = f"continues from {needs.resume_checkpoint}"
+    return ok("resume", summary, measured=needs.resume_checkpoint)
 
 
 def _too_old(driver: str, cuda: tuple[int, int] | None, major: int) -> bool:
@@ -157,7 +157,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _faults(found: DataCount, below: str = "") -> str:
-    """``incomplete: train/a; unreadable: train/b: pose.npy is empty``, of a folder or of all."""
+    """``incomplete: train/a; unreadable: train/b: pose.npy is empty``, below a folder or all."""
     named = {
         "incomplete": [name for name in found.incomplete if name.startswith(below)],
         "unreadable": [name for name in found.unreadable if name.startswith(below)],

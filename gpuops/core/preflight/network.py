@@ -1,4 +1,4 @@
-"""Which network interface the ranks will talk over, by the rules of NCCL and of gloo."""
+"""Which network interface the ranks will use, by the rules of NCCL and gloo."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.snapshot import HostSnapshot, Interface
 from gpuops.core.preflight.requirements import Requirements
 
-# What NCCL tries in turn where nobody tells it: https://docs.nvidia.com/deeplearning/nccl, "env".
+# What NCCL tries in turn by default: https://docs.nvidia.com/deeplearning/nccl, "env".
 NCCL_PREFERS = ("ib", "^docker,lo,virbr", "docker", "lo", "virbr")
 LAST_RESORTS = ("docker", "lo", "virbr")
 FAMILIES = ("AF_INET", "AF_INET6")
 
 
 def check_network(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """Even ranks of one machine find each other over an interface."""
+    """Even ranks of one host connect over a network interface."""
     if snapshot.interfaces is None:
         return None
     if profile.device == "cpu":
@@ -26,18 +26,18 @@ def check_network(snapshot: HostSnapshot, profile: Profile, needs: Requirements)
 
 
 def setting(snapshot: HostSnapshot, profile: Profile, name: str) -> str:
-    """A variable as the ranks will see it: the profile's word counts more than the shell's."""
+    """A variable as the ranks will see it: the profile overrides the shell."""
     return profile.environment.get(name, snapshot.environment.get(name, ""))
 
 
 def nccl_interfaces(
     interfaces: Sequence[Interface], ifname: str = "", family: str = ""
 ) -> list[Interface]:
-    """The interfaces that NCCL takes, the first of them to begin with; none where it would fail.
+    """The interfaces that NCCL takes, in its order; empty if it would fail.
 
-    ``ifname`` and ``family`` are NCCL_SOCKET_IFNAME and NCCL_SOCKET_FAMILY: a list of prefixes, of
-    exact names after ``=``, of those to leave out after ``^``. A value of one letter counts as
-    none, and blanks count as part of a name.
+    ``ifname`` and ``family`` are NCCL_SOCKET_IFNAME and NCCL_SOCKET_FAMILY. ``ifname`` lists
+    prefixes; after ``=`` exact names, after ``^`` prefixes to leave out. NCCL ignores a value of
+    one letter, and takes blanks as part of a name.
     """
     usable = [interface for interface in interfaces if _address(interface, family)]
     for rule in [ifname] if len(ifname) > 1 else NCCL_PREFERS:
@@ -50,7 +50,7 @@ def _matches(name: str, rule: str) -> bool:
     without = rule.startswith("^")
     rule = rule.removeprefix("^")
     exact = rule.startswith("=")
-    # A port may follow a name; NCCL looks at it for a fixed port only.
+    # A port may follow a name; NCCL reads it for a fixed port only.
     entries = [entry.partition(":")[0] for entry in rule.removeprefix("=").split(",")]
     entries = [entry for entry in entries if entry]
     found = not entries or any(
@@ -78,12 +78,12 @@ def _nccl(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Find
         resort = not ifname and chosen[0].name.startswith(LAST_RESORTS)
         return ok(
             "network",
-            f"NCCL talks over {named}{', for want of another' if resort else ''}",
+            f"NCCL uses {named}{', as there is no other' if resort else ''}",
             measured=", ".join(one.name for one in chosen),
             wanted=ifname or "any",
         )
     there = ", ".join(interface.name for interface in interfaces) or "none"
-    said = (
+    summary = (
         f"NCCL_SOCKET_IFNAME={ifname} ({_where(profile, 'NCCL_SOCKET_IFNAME')}) leaves NCCL no "
         f"interface (up and with an address: {there})"
         if len(ifname) > 1
@@ -91,29 +91,29 @@ def _nccl(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Find
     )
     found = error(
         "network",
-        said,
+        summary,
         _way_out(profile, "NCCL_SOCKET_IFNAME", nccl_interfaces(interfaces, "", family)),
         measured="none",
         wanted=ifname or "any",
     )
-    # With one rank NCCL may never be asked.
+    # With one rank NCCL may never be used.
     return found if needs.workers > 1 else replace(found, severity="warning")
 
 
 def _gloo(snapshot: HostSnapshot, profile: Profile) -> Finding | None:
-    """Gloo takes names as they are written: neither prefixes nor signs."""
+    """Gloo takes exact names only: neither prefixes nor signs."""
     ifname = setting(snapshot, profile, "GLOO_SOCKET_IFNAME")
     if len(ifname) <= 1:
-        return None  # the address of the machine's own name, or else the loopback
+        return None  # the address of the host's own name, or else the loopback
     interfaces = snapshot.interfaces or ()
     names = [name for name in ifname.split(",") if name]
     there = {interface.name for interface in interfaces}
     if all(name in there for name in names):
-        return ok("network", f"gloo talks over {', '.join(names)}", measured=ifname, wanted=ifname)
+        return ok("network", f"gloo uses {', '.join(names)}", measured=ifname, wanted=ifname)
     return error(
         "network",
-        f"GLOO_SOCKET_IFNAME={ifname} ({_where(profile, 'GLOO_SOCKET_IFNAME')}) must name "
-        f"interfaces as they are, and there are: {', '.join(sorted(there)) or 'none'}",
+        f"GLOO_SOCKET_IFNAME={ifname} ({_where(profile, 'GLOO_SOCKET_IFNAME')}) must list exact "
+        f"names of interfaces; there are: {', '.join(sorted(there)) or 'none'}",
         _way_out(profile, "GLOO_SOCKET_IFNAME", nccl_interfaces(interfaces)),
         measured=", ".join(sorted(there)) or "none",
         wanted=ifname,
@@ -129,7 +129,7 @@ def _way_out(profile: Profile, name: str, usable: Sequence[Interface]) -> str:
         return "`ip address` shows the interfaces; `sudo ip link set lo up` starts the loopback."
     if name in profile.environment:
         return (
-            f"Write `{name}: {usable[0].name}` under `environment` in a profile of your own: "
+            f"Write `{name}: {usable[0].name}` under `environment` in your own profile: "
             f"`gpuops profiles show {profile.name}` prints this one."
         )
     return f"`unset {name}`, or `export {name}={usable[0].name}`."

@@ -1,4 +1,4 @@
-"""What would go wrong, before it does."""
+"""All checks before a launch, and which of their errors stop it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHECKS: tuple[Check, ...] = (
     job.check_resume,
 )
 
-# What --force may name, whether or not it is found today: a script says it once for all days.
+# Every name that --force accepts, so that a script can pass one that finds nothing today.
 NAMES = (
     "torch", "driver", "gpus", "claims", "gpu-health", "temperature", "ecc", "remap", "xid",
     "throttle", "pcie", "nvlink", "persistence", "headroom", "topology", "others", "memory",
@@ -43,7 +43,7 @@ NAMES = (
 
 
 def preflight(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
-    """Every check's findings, in the order in which a person would look; the trainer's own last."""
+    """The findings of all checks, in the order in which a user would look; the trainer's last."""
     findings: list[Finding] = []
     for check in CHECKS:
         found = check(snapshot, profile, needs)
@@ -55,10 +55,10 @@ def preflight(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> 
 
 
 def stopping(findings: Sequence[Finding], force: Sequence[str] = ()) -> list[Finding]:
-    """The errors that stop a launch: that nobody overruled by name, or that nobody can.
+    """The errors that stop a launch: those not named in ``force``, or not forcible.
 
     Raises:
-        UsageError: a name overrules nothing.
+        UsageError: a name is not that of a check.
     """
     known = dict.fromkeys((*NAMES, *(found.check for found in findings)))
     for name in force:

@@ -9,10 +9,10 @@ from gpuops.core.launch.choice import Choice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What the job needs of its host. ``data_root`` is ``None`` where it needs no files.
+    """What the job needs of its host. ``data_root`` is ``None`` if it needs no files.
 
-    ``loader_workers`` are the processes that read data for each worker. ``usual_port`` is the one
-    that the profile names, where another is taken.
+    ``loader_workers``: the processes that read data for each worker. ``usual_port``: the port of
+    the profile, if the job uses another.
     """
 
     workers: int

@@ -13,46 +13,46 @@ from gpuops.core.machine.xids import MEANINGS, REMEDIES, UNKNOWN, Remedy
 from gpuops.core.preflight.requirements import Requirements
 
 DAY_S = 86_400.0
-# A program's mistake tells little of the GPU, and less every day.
+# A program's own error says little about the GPU, and less every day.
 RECENT_S: dict[Remedy, float] = {"none": DAY_S, "look": 7 * DAY_S}
 
 
 def check_xid(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
-    """Recent errors of the chosen GPUs; programs' own mistakes are told, not warned about."""
+    """Recent errors of the chosen GPUs; programs' own errors are reported without a warning."""
     gpus = needs.choice.devices if needs.choice else ()
     ill = [gpu for gpu in gpus if _recent(gpu, snapshot.now_s)]
     if not ill:
         return None
-    said = "; ".join(f"GPU {gpu.index}: {_told(gpu, snapshot.now_s)}" for gpu in ill)
+    summary = "; ".join(f"GPU {gpu.index}: {_format_xids(gpu, snapshot.now_s)}" for gpu in ill)
     codes = sorted({xid.code for gpu in ill for xid in _recent(gpu, snapshot.now_s)})
     measured = ", ".join(f"Xid {code}" for code in codes)
     worst = max((_remedy(code) for code in codes), key=REMEDIES.index)
     if worst == "none":
-        return ok("xid", said, measured=measured)
+        return ok("xid", summary, measured=measured)
     sick = [
         str(gpu.index)
         for gpu in ill
         if any(_remedy(xid.code) == worst for xid in _recent(gpu, snapshot.now_s))
     ]
-    return warning("xid", said, _hint(worst, ",".join(sick)), measured=measured, wanted="none")
+    return warning("xid", summary, _hint(worst, ",".join(sick)), measured=measured, wanted="none")
 
 
 def _hint(worst: Remedy, gpus: str) -> str:
     if worst == "restart":
         return (
-            "Switch the machine off and on before you trust it; if it falls off again, "
+            "Switch the host off and on before you use it; if it falls off again, "
             f"reseat or replace it. Until then: `--exclude-gpu {gpus}`."
         )
     if worst == "reset":
         return (
-            f"Reset it before you trust it: `sudo nvidia-smi --gpu-reset -i {gpus}`, "
+            f"Reset it before you use it: `sudo nvidia-smi --gpu-reset -i {gpus}`, "
             f"with nothing running on it. Until then: `--exclude-gpu {gpus}`."
         )
     return f"`nvidia-smi -q -d ECC,ROW_REMAPPER -i {gpus}` shows the state of its memory."
 
 
-def _told(gpu: Device, now_s: float | None) -> str:
-    """Each code once: how often, what it means, when last."""
+def _format_xids(gpu: Device, now_s: float | None) -> str:
+    """Each code once: how often, its meaning, and when it last came."""
     recent = _recent(gpu, now_s)
     times = Counter(xid.code for xid in recent)
     return ", ".join(

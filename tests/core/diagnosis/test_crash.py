@@ -127,7 +127,7 @@ def crash(*ranks, returncode=1, **known):
 
 ASKED = end(0, PEER_CLOSED, code=-15)
 KILLED = OomKill(pid=4701, at_s=90.0, text="Out of memory: Killed process 4701 (python)")
-SPARED = OomKills(all_told=True)
+SPARED = OomKills(log_complete=True)
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total"
 CASES = {
     "killed from outside": (
@@ -135,11 +135,11 @@ CASES = {
         ("signal", 1, True, "was killed from outside (SIGKILL), and not by the kernel"),
     ),
     "killed by the kernel": (
-        crash(end(1, code=-9), ASKED, oom=OomKills(told=(KILLED,))),
+        crash(end(1, code=-9), ASKED, oom=OomKills(logged=(KILLED,))),
         ("out of memory (host)", 1, True, "killed by the kernel (SIGKILL): out of host memory"),
     ),
     "killed while the kernel ended another process": (
-        crash(end(2, code=-9), oom=OomKills(told=(KILLED,), all_told=True, counted=1)),
+        crash(end(2, code=-9), oom=OomKills(logged=(KILLED,), log_complete=True, counted=1)),
         ("signal", 2, True, "and not by the kernel"),
     ),
     "killed while the kernel ended one of its group": (
@@ -151,7 +151,7 @@ CASES = {
         ("signal", 2, True, "and not by the kernel"),
     ),
     "killed, and the log no longer tells of so long ago": (
-        crash(end(2, code=-9), oom=OomKills(told=(KILLED,))),
+        crash(end(2, code=-9), oom=OomKills(logged=(KILLED,))),
         ("signal", 2, False, "which is not visible here"),
     ),
     "killed, by whom nobody knows": (
@@ -312,7 +312,7 @@ CASES = {
         ("signal", None, True, "torchrun itself was ended by SIGKILL"),
     ),
     "torchrun killed by the kernel": (
-        crash(returncode=-9, agent_pid=4701, oom=OomKills(told=(KILLED,))),
+        crash(returncode=-9, agent_pid=4701, oom=OomKills(logged=(KILLED,))),
         ("out of memory (host)", None, True, "torchrun itself was killed by the kernel"),
     ),
     "torchrun asked to end": (
@@ -373,12 +373,12 @@ def test_what_the_kernel_says_is_evidence():
     """Of the process that it ended, and of the GPU that it ran on."""
     xid = Xid(code=31, at_s=90.0, text="MMU fault")
     found = diagnose_crash(
-        crash(end(1, code=-9, gpu=3), oom=OomKills(told=(KILLED,)), xids={3: (xid,)})
+        crash(end(1, code=-9, gpu=3), oom=OomKills(logged=(KILLED,)), xids={3: (xid,)})
     )
 
     assert (
         "kernel: Out of memory: Killed process 4701 (python)",
-        "Xid 31, a program reached outside its memory: MMU fault",
+        "Xid 31, a program accessed memory outside its own: MMU fault",
     ) == found.evidence
 
 
@@ -474,7 +474,7 @@ any_xid = st.builds(Xid, code=st.integers(1, 160), at_s=st.just(1.0), text=st.te
         returncode=st.integers(-70, 255),
         ranks=st.lists(any_end, max_size=4).map(tuple),
         xids=st.dictionaries(st.integers(0, 3), st.lists(any_xid, max_size=2).map(tuple)),
-        oom=st.builds(OomKills, all_told=st.booleans(), counted=st.none() | st.integers(0, 2)),
+        oom=st.builds(OomKills, log_complete=st.booleans(), counted=st.none() | st.integers(0, 2)),
         agent_tail=texts,
     )
 )

@@ -59,7 +59,7 @@ def test_all_that_gpus_say_is_evidence():
 
     assert (
         "GPU 3: the driver has not answered for 3 s",
-        "GPU 3: Xid 31, a program reached outside its memory: MMU fault",
+        "GPU 3: Xid 31, a program accessed memory outside its own: MMU fault",
     ) == found.evidence
 
 

@@ -14,9 +14,9 @@ def test_the_jobs_own_gpus_and_versions_are_kept():
     )
     python = Interpreter(path="python", python="3.11.7", torch="2.13.0", cuda=None)
     snapshot = HostSnapshot(hostname="host", cpu_cores=64, interpreter=python, inventory=inventory)
-    found = environment.of(snapshot, (3,), "0.1.0")
+    found = environment.describe_environment(snapshot, (3,), "0.1.0")
 
-    assert ("inventory", 64, ("GPU 3: RTX 4090",), "580.95.05") == (
+    assert ("host", 64, ("GPU 3: RTX 4090",), "580.95.05") == (
         found.host,
         found.cpu_cores,
         found.gpus,
@@ -24,6 +24,6 @@ def test_the_jobs_own_gpus_and_versions_are_kept():
     )
     assert ("3.11.7", "2.13.0", None) == (found.python, found.torch, found.cuda)
     assert (None, ()) == (
-        environment.of(HostSnapshot(hostname="host"), (), "0.1.0").python,
-        environment.of(snapshot, (7,), "0.1.0").gpus,
+        environment.describe_environment(HostSnapshot(hostname="host"), (), "0.1.0").python,
+        environment.describe_environment(snapshot, (7,), "0.1.0").gpus,
     )

@@ -47,7 +47,7 @@ def test_where_not_one_worker_fits_none_is_offered():
 @pytest.mark.parametrize("gap", ["memory_total_bytes", "memory_available_bytes"])
 def test_unknown_memory_is_a_warning(gap):
     """It is shown for the record, or said to be unknown."""
-    assert "32.0 of 64.0 GiB available, about 2.0 GiB wanted" == finding("memory").summary
+    assert "32.0 of 64.0 GiB available, about 2.0 GiB needed" == finding("memory").summary
     assert "warning" == finding("memory", snapshot(**{gap: None})).severity
 
 
@@ -79,7 +79,7 @@ def test_cores_here_are_not_those_of_a_simulated_machine(profile):
     found = finding("cores", machine, profile=profile, workers=8)
 
     assert "warning" == found.severity
-    assert "1 core of this machine, not of 8x4090" in found.summary
+    assert "1 core of this host, not of 8x4090" in found.summary
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_clock_that_nobody_keeps_is_mentioned(synchronised, said):
     found = finding("clock", snapshot(clock_synchronised=synchronised))
 
     assert "ok" == found.severity
-    assert said == ("no time server" in found.summary)
+    assert said == ("not synchronised" in found.summary)
 
 
 def test_an_unknown_clock_says_nothing():

@@ -57,7 +57,7 @@ def test_torch_here_is_not_that_of_a_simulated_machine():
     found = finding("torch", machine, profile=CUDA)
 
     assert "warning" == found.severity
-    assert "this machine's, not that of 8x4090" in found.summary
+    assert "this host's, not that of 8x4090" in found.summary
 
 
 @pytest.mark.parametrize(
@@ -200,4 +200,4 @@ def test_what_is_gone_on_from_is_said():
     assert "step-9" in finding("resume", resume="r", resume_checkpoint="step-9").summary
     found = finding("resume", resume="r")
     assert "warning" == found.severity
-    assert "anew" in found.summary
+    assert "from the beginning" in found.summary

@@ -82,14 +82,14 @@ def judged(*interfaces, profile=CUDA, workers=2, **environment):
 
 def test_the_interface_is_named_with_its_address():
     """All of them, where several are used."""
-    assert "NCCL talks over eth0 (192.0.2.7)" == judged(LO, ETH0).summary
+    assert "NCCL uses eth0 (192.0.2.7)" == judged(LO, ETH0).summary
     assert "eth0 (192.0.2.7) and eth1 (10.0.0.1)" in judged(LO, ETH0, ETH1).summary
     assert ("eth0, eth1", "any") == (judged(ETH0, ETH1).measured, judged(ETH0, ETH1).wanted)
 
 
 def test_a_last_resort_is_said_to_be_one():
     """On one machine it will do; who asked for it knows."""
-    assert judged(LO).summary.endswith("lo (127.0.0.1), for want of another")
+    assert judged(LO).summary.endswith("lo (127.0.0.1), as there is no other")
     assert "for want" not in judged(LO, ETH0, NCCL_SOCKET_IFNAME="lo").summary
 
 

@@ -98,7 +98,7 @@ def test_repeated_errors_are_counted():
     """One line for the same code, with the last time."""
     found = told(xid(31, 2 * HOUR_S), xid(31, HOUR_S), xid(31, HOUR_S))
 
-    assert "Xid 31 (3 times), a program reached outside its memory (1 h ago)" in found.summary
+    assert "Xid 31 (3 times), a program accessed memory outside its own (1 h ago)" in found.summary
 
 
 @pytest.mark.parametrize("xids", [None, ()])
@@ -111,4 +111,4 @@ def test_without_a_clock_every_error_counts():
     """Unknown is not old."""
     found = told(xid(31, 100 * DAY_S), now_s=None)
 
-    assert "GPU 4: Xid 31, a program reached outside its memory" == found.summary
+    assert "GPU 4: Xid 31, a program accessed memory outside its own" == found.summary
