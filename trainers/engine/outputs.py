@@ -21,7 +21,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from trainers.engine.config.config import dump
@@ -47,6 +47,8 @@ class Outputs:
     config: Mapping[str, Any]
     figures_file: TextIO | None = None
     events: Any = None
+    attached: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """JSON files by name that each checkpoint holds beside its weights."""
 
     @property
     def checkpoints(self) -> Path:
@@ -75,6 +77,14 @@ class Outputs:
             except OSError as error:  # of its thread, from an earlier event
                 self.events = None
                 log.warning("TensorBoard events are no longer recorded: %s", error.strerror)
+
+    def attach(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write a JSON file into the run's folder, and into each checkpoint from now on.
+
+        For what the model needs in order to be used: a checkpoint that was copied elsewhere has it.
+        """
+        self.attached[name] = values
+        self.write_json(name, values)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a JSON file into the run's folder, whole or not at all."""

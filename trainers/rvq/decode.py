@@ -16,10 +16,11 @@ import torch
 from trainers.engine import distributed
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import whole_folder
+from trainers.engine.verbs import checkpoint_parser
 from trainers.motion.kinematics import features_to_axis_angle
 from trainers.motion.skeleton import Skeleton, save_skeleton, skeleton_of, to_matrices
 from trainers.rvq import codes
-from trainers.rvq.trained import Trained, flags, load
+from trainers.rvq.trained import Trained, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ def _skeleton(given: dict[str, Any] | None, joints: int, path: Path) -> Skeleton
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
-    parser = flags("decode", "Turn codes into clips.")
+    parser = checkpoint_parser("rvq", "decode", "Turn codes into clips.")
     parser.add_argument("codes", type=Path, help="what encode wrote")
     parser.add_argument("--out", type=Path, required=True, help="the data set's folder to make")
     given = parser.parse_args(argv)

@@ -6,21 +6,24 @@ FLAGS are those of training. Nothing is trained, no GPU is touched, no data set 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from rich.console import Console
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.engine.config.config import resolve
-from trainers.engine.errors import MALFORMED, run_main
+from trainers.engine.describe import (
+    count_parameters,
+    describe_step,
+    forward_flops,
+    parts_table,
+    step_flops,
+)
+from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.memory.rehearsal import question
-from trainers.engine.tables import in_words, quiet_table
+from trainers.engine.verbs import print_result
 from trainers.motion.rotations import values_per_joint
 from trainers.rvq.codes import bits_per_token
 from trainers.rvq.config import PRESETS, Config
@@ -30,6 +33,8 @@ from trainers.rvq.trained import Trained, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
 PARTS = ("encoder", "quantizer", "decoder")
 TOKENS = 64  # of the clip whose arithmetic is counted
@@ -83,9 +88,10 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
     (fullest,) = [need for need in needed["needs"] if need["size"] == needed["size"]]
     with FakeTensorMode():
         model = RVQVAE(features, config.model, config.quantizer).eval()
-        clip_flops = _flops(model, TOKENS * model.hop)
-        step_flops = _step_flops(config, shapes, needed["size"])
-    learned = {part: _values(getattr(model, part).parameters()) for part in PARTS}
+        clip = torch.empty(1, TOKENS * model.hop, features)
+        clip_flops = forward_flops(model, [clip], PARTS)
+        spec = rehearsal(config, shapes)(needed["size"])
+        flops = step_flops(spec, replace(spec.batches[0](), mask=None))
     quantizer = model.quantizer
     bits = bits_per_token(quantizer.num_quantizers, quantizer.nb_code)
     seconds = TOKENS * model.hop / fps
@@ -96,10 +102,10 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
         features=features,
         fps=fps,
         hop=model.hop,
-        parameters={**learned, "quantizer": quantizer.codebooks.numel()},
+        parameters={**count_parameters(model, PARTS), "quantizer": quantizer.codebooks.numel()},
         flops_per_s={part: count / seconds for part, count in clip_flops.items()},
         step=needed["batch"],
-        step_flops=step_flops,
+        step_flops=flops,
         step_bytes=fullest["parts"],
         bits_per_token=bits,
         bits_per_s=bits * fps / model.hop,
@@ -111,10 +117,10 @@ def trained_on(trained: Trained) -> tuple[Config, Shapes]:
     """Settings and shapes of a model as they were, whatever has become of its data set."""
     config, shapes = trained.config, data_shapes(trained.config.dataset)
     try:
-        about = json.loads((trained.folder / "data.json").read_bytes())["train"]
+        about = trained.read_json("data.json")["train"]
         rotation, fps = about["rotation"], float(about.get("fps", shapes.fps))
         joints = len(trained.model.mean) // values_per_joint(rotation)
-    except (OSError, *MALFORMED):
+    except (TrainerError, *MALFORMED):
         return config, shapes
     config = replace(config, dataset=replace(config.dataset, rotation=rotation))
     if joints == shapes.joints:
@@ -123,32 +129,6 @@ def trained_on(trained: Trained) -> tuple[Config, Shapes]:
     config = replace(config, loss=replace(config.loss, loss_joints=0.0))
     assumed = f"{config.dataset.data} is not here: no skeleton, clips shorter than their window"
     return config, replace(shapes, joints=joints, skeleton=None, fps=fps, assumed=assumed)
-
-
-def _values(tensors: Any) -> int:
-    return sum(tensor.numel() for tensor in tensors)
-
-
-@torch.no_grad()
-def _flops(model: RVQVAE, frames: int) -> dict[str, int]:
-    """What a clip of so many frames takes, by part."""
-    with FlopCounterMode(display=False, depth=2) as counter:
-        model(torch.empty(1, frames, len(model.mean)))
-    counts = counter.get_flop_counts()
-    return {part: sum(counts[f"RVQVAE.{part}"].values()) for part in PARTS}
-
-
-def _step_flops(config: Config, shapes: Shapes, size: int) -> int:
-    """What the second step takes, nothing padded: the first finds the codebooks empty."""
-    spec = rehearsal(config, shapes)(size)
-    spec.model.train()
-    batch = replace(spec.batches[0](), mask=None)
-    for number in (1, 2):
-        with FlopCounterMode(display=False) as counter:
-            spec.losses(spec.model, batch)["loss"].backward()
-        if spec.after_step is not None:
-            spec.after_step(number)
-    return int(counter.get_total_flops())
 
 
 def show(found: Description, console: Console) -> None:
@@ -163,27 +143,15 @@ def show(found: Description, console: Console) -> None:
     )
     if found.assumed:
         say(f"assumed: {found.assumed}", style="yellow")
-    parts = quiet_table("", "parameters", "GFLOP for a second of motion")
-    names = {**dict(zip(PARTS, PARTS, strict=True)), "quantizer": "codebooks"}
-    for part in PARTS:
-        flops = found.flops_per_s[part] / 1e9
-        parts.add_row(names[part], f"{found.parameters[part] / 1e6:.2f} M", f"{flops:.3f}")
-    parts.add_row(
-        "all",
-        f"{sum(found.parameters.values()) / 1e6:.2f} M",
-        f"{sum(found.flops_per_s.values()) / 1e9:.3f}",
-        style="bold",
+    names = {"quantizer": "codebooks"}
+    console.print(
+        parts_table(
+            {names.get(part, part): found.parameters[part] for part in PARTS},
+            {names.get(part, part): found.flops_per_s[part] for part in PARTS},
+            "a second of motion",
+        )
     )
-    console.print(parts)
-    taken = ", ".join(
-        f"{part} {in_words(size)}" for part, size in found.step_bytes.items() if size >> 20
-    )
-    flops = found.step_flops / 1e9
-    work = f"{flops / 1e3:.2f} TFLOP" if flops >= 1e3 else f"{flops:.2f} GFLOP"
-    say(
-        f"\na pass of {found.step}: {work} forward and back, "
-        f"{in_words(sum(found.step_bytes.values()))} of tensors on a GPU ({taken})"
-    )
+    say(f"\n{describe_step(found.step, found.step_flops, found.step_bytes)}")
     say(
         f"codes: {found.bits_per_token:g} bits a token, {found.fps / found.hop:g} tokens a second: "
         f"{found.bits_per_s:,.0f} bits a second, {found.ratio:.0f} times less than poses as "
@@ -208,10 +176,8 @@ def main(argv: Sequence[str]) -> int:
         if flags:
             parser.error(f"a checkpoint has settings of its own: {' '.join(flags)}")
     found = describe(config, about, shapes)
-    if given.json:
-        sys.stdout.write(json.dumps({**asdict(found), "ratio": found.ratio}) + "\n")
-    else:
-        show(found, Console())
+    values = {**asdict(found), "ratio": found.ratio}
+    print_result(values, lambda console: show(found, console), as_json=given.json)
     return 0
 
 

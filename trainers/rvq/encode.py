@@ -15,8 +15,9 @@ import torch
 from trainers.engine import distributed
 from trainers.engine.batches import to_device
 from trainers.engine.errors import run_main
+from trainers.engine.verbs import add_data_flags, checkpoint_parser
 from trainers.rvq.codes import About, Codes, bits_per_token, save
-from trainers.rvq.trained import Trained, data_flags, flags, load, open_for
+from trainers.rvq.trained import Trained, load, open_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +64,8 @@ def in_words(found: Codes, path: Path) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
-    parser = flags("encode", "Turn the clips of a split into codes.")
-    data_flags(parser)
+    parser = checkpoint_parser("rvq", "encode", "Turn the clips of a split into codes.")
+    add_data_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
     given = parser.parse_args(argv)
     trained = load(given.checkpoint)

@@ -5,24 +5,22 @@ Prints tables (or JSON) and writes evaluation.json into the run's folder.
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from trainers.engine import distributed
 from trainers.engine.errors import run_main
-from trainers.engine.files import whole_file
 from trainers.engine.tables import quiet_table
+from trainers.engine.verbs import run_evaluation
 from trainers.rvq.losses import build_loss
 from trainers.rvq.score import Score, score
-from trainers.rvq.trained import data_flags, flags, load, open_for
+from trainers.rvq.trained import baseline, load, open_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
 WORST = 12  # joints in the table; evaluation.json has them all
 
@@ -56,17 +54,18 @@ class Evaluation:
 def evaluate(path: Path, data: str | None = None, split: str | None = None) -> Evaluation:
     """Score the checkpoint that `path` means, on its own data or on another data set.
 
-    Where the run kept a moving average of the weights, that is what is scored.
+    If the run kept a moving average of the weights, that is what is scored.
 
     Raises:
-        TrainerError: where checkpoint or data cannot be used, or do not fit each other.
+        TrainerError: checkpoint or data cannot be used, or do not fit each other.
     """
     trained = load(path)
     clips = open_for(trained, data, split)
     with distributed.world() as world:
         model = trained.model.to(world.device)
         loss = build_loss(trained.config.loss, model, clips.skeleton).to(world.device)
-        scored = score(model, clips, loss, trained.mean_pose.to(world.device), world)
+        mean = baseline(trained.path).to(world.device)
+        scored = score(model, clips, loss, mean, world)
     skeleton = clips.skeleton
     names = tuple(f"joint {j}" for j in range(clips.source.joints))
     return Evaluation(
@@ -93,8 +92,8 @@ def show(found: Evaluation, console: Console) -> None:
     whole = quiet_table("", "reconstruction", "mean pose")
     figures = scored.summary()
     if scored.mpjpe is not None and scored.mpjpe_mean_pose is not None:
-        mpjpe, baseline = f"{scored.mpjpe:.3f}", f"{scored.mpjpe_mean_pose:.3f}"
-        whole.add_row(f"MPJPE, {found.unit}", mpjpe, baseline)
+        mpjpe, of_mean = f"{scored.mpjpe:.3f}", f"{scored.mpjpe_mean_pose:.3f}"
+        whole.add_row(f"MPJPE, {found.unit}", mpjpe, of_mean)
     l2_mean = sum(scored.l2_mean_pose) / len(scored.l2_mean_pose)
     whole.add_row("error per frame and joint", f"{figures['l2']:.4f}", f"{l2_mean:.4f}")
     whole.add_row("angle per joint, degrees", f"{figures['angle_deg']:.2f}", "—")
@@ -125,30 +124,9 @@ def show(found: Evaluation, console: Console) -> None:
     console.print(codes)
 
 
-def write(found: Evaluation, split: str | None) -> Path:
-    """Write evaluation.json into the run's folder; of a split that was named, evaluation-SPLIT."""
-    folder = found.checkpoint.parent.parent
-    path = folder / ("evaluation.json" if split is None else f"evaluation-{split}.json")
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-    return path
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
-    parser = flags("evaluate", "Score a checkpoint of rvq.")
-    data_flags(parser)
-    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
-    given = parser.parse_args(argv)
-    found = evaluate(given.checkpoint, given.data, given.split)
-    # What a run did on other data is no figure of the run.
-    path = write(found, given.split) if given.data is None else None
-    if given.json:
-        sys.stdout.write(json.dumps(found.to_dict()) + "\n")
-    else:
-        show(found, Console())
-        sys.stdout.write(f"all figures: {path or 'with --json'}\n")
-    return 0
+    return run_evaluation(argv, trainer="rvq", evaluate=evaluate, tables=show)
 
 
 if __name__ == "__main__":

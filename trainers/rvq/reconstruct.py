@@ -18,8 +18,9 @@ from trainers.engine import distributed
 from trainers.engine.batches import to_device
 from trainers.engine.errors import ConfigError, TrainerError, run_main
 from trainers.engine.files import whole_file
+from trainers.engine.verbs import add_data_flags, checkpoint_parser
 from trainers.rvq.losses import JointPlaces
-from trainers.rvq.trained import Trained, data_flags, flags, load, open_for
+from trainers.rvq.trained import Trained, load, open_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,8 +85,8 @@ def draw(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
-    parser = flags("reconstruct", "Draw clips, and what came back of them.")
-    data_flags(parser)
+    parser = checkpoint_parser("rvq", "reconstruct", "Draw clips, and what came back of them.")
+    add_data_flags(parser)
     parser.add_argument("--clip", action="append", default=[], help="a clip by name; repeatable")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each clip in a film")
     parser.add_argument("--out", type=Path, required=True, help="a .png, .gif or .mp4 to write")

@@ -36,10 +36,10 @@ def train(config: Config) -> int:
         train_data = open_data(config.dataset, "train")
         val_data = open_data(as_they_are(config.dataset), "val")
         statistics = statistics_of(train_data, config.dataset)
-        outputs.write_json("statistics.json", statistics.to_dict())
+        outputs.attach("statistics.json", statistics.to_dict())
         about = {"train": train_data.describe(), "val": val_data.describe()}
         _warn_of_change(about, outputs.folder / "data.json")
-        outputs.write_json("data.json", about)
+        outputs.attach("data.json", about)
 
         model = build_model(config, statistics).to(world.device)
         loss = build_loss(config.loss, model, train_data.skeleton).to(world.device)

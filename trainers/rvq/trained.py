@@ -1,17 +1,13 @@
-"""What training has left: a checkpoint's model, and data as that model wants it."""
+"""A checkpoint's model, and data in the form that this model takes."""
 
 from __future__ import annotations
 
-import argparse
-import json
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from trainers.engine.checkpoint import checkpoint, files
-from trainers.engine.config.config import from_dict
+from trainers.engine import trained
 from trainers.engine.errors import MALFORMED, TrainerError
 from trainers.motion.rotations import values_per_joint
 from trainers.rvq.config import Config
@@ -19,99 +15,67 @@ from trainers.rvq.data import as_they_are, open_data
 from trainers.rvq.model import RVQVAE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trainers.rvq.data import MotionData
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A checkpoint, loaded; its model in evaluation mode."""
-
-    path: Path
-    step: int
-    config: Config
-    model: RVQVAE
-    mean_pose: torch.Tensor
-    """(F,) of the training data."""
-    weights: str
-    """The checksum of the weights: codes mean something to these alone."""
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.path.parent.parent
-
-
-def flags(verb: str, about: str) -> argparse.ArgumentParser:
-    """The command line that the verbs have in common."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m trainers.rvq.{verb}", description=about, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="a run's or a checkpoint's folder"
-    )
-    return parser
-
-
-def data_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of those verbs that look at clips."""
-    parser.add_argument("--data", help="a data set; left out: the one it was trained on")
-    parser.add_argument("--split", help="train, val or dev; left out: the one it was validated on")
+Trained: TypeAlias = trained.Trained[Config, RVQVAE]
 
 
 def load(path: Path) -> Trained:
     """Load the checkpoint that `path` means: its own folder, or a run's best.
 
-    Where the run kept a moving average of the weights, that is what is loaded.
+    If the run kept a moving average of the weights, that is loaded. A relative data set of the
+    run's settings becomes the path where it lies, seen from the present working directory.
 
     Raises:
-        TrainerError: where it cannot be used, or is not of rvq.
+        TrainerError: it cannot be used, or is not of rvq.
     """
-    found = files.find(path)
-    about = files.describe(found)
-    if about.get("trainer") != "rvq":
-        raise TrainerError(f"{found} is a checkpoint of {about.get('trainer')}, not of rvq")
-    config = from_dict(Config, about["config"], name="rvq", origin=f"{found}/checkpoint.json")
-    averaged = config.optim.ema_decay is not None
-    mean_pose = _mean_pose(found.parent.parent / "statistics.json")
-    model = RVQVAE(len(mean_pose), config.model, config.quantizer, seed=config.run.seed)
-    checkpoint.load_model(model, found, ema=averaged)
-    weights = about["files"][checkpoint.EMA_WEIGHTS if averaged else checkpoint.WEIGHTS]
-    return Trained(
-        path=found,
-        step=about["step"],
-        config=config,
-        model=model.eval(),
-        mean_pose=mean_pose,
-        weights=f"{weights['crc32']:08x}",
-    )
+    found = trained.load(path, trainer="rvq", config=Config, build=_build)
+    dataset = found.config.dataset
+    if dataset.data != "synthetic":
+        dataset = replace(dataset, data=str(found.locate(dataset.data)))
+    return replace(found, config=replace(found.config, dataset=dataset))
 
 
-def _mean_pose(saved: Path) -> torch.Tensor:
+def baseline(path: Path) -> torch.Tensor:
+    """Return the mean (F,) of the training clips' features, from a checkpoint's folder.
+
+    Raises:
+        TrainerError: the checkpoint does not hold it.
+    """
+    statistics = trained.read_json(path, "statistics.json")
     try:
-        statistics = json.loads(saved.read_text(encoding="utf-8"))
-        return torch.tensor(statistics["baseline"], dtype=torch.float32)
-    except (OSError, *MALFORMED) as error:
+        # Earlier versions called it the mean pose.
+        values = statistics["baseline" if "baseline" in statistics else "mean_pose"]
+        return torch.tensor(values, dtype=torch.float32)
+    except MALFORMED as error:
         raise TrainerError(
-            f"{saved} cannot be used ({type(error).__name__})", "it lies in the run's folder"
+            f"the statistics.json of {path} cannot be used ({type(error).__name__})"
         ) from None
 
 
-def open_for(trained: Trained, data: str | None, split: str | None) -> MotionData:
-    """Open a split as the model wants its features, of the data it was trained on or of `data`.
+def _build(config: Config, path: Path) -> RVQVAE:
+    features = len(baseline(path))
+    return RVQVAE(features, config.model, config.quantizer, seed=config.run.seed)
 
-    Without a split, the one that the run was validated on.
+
+def open_for(found: Trained, data: str | None, split: str | None) -> MotionData:
+    """Open a split of `data` (default: the data it was trained on), with the model's features.
+
+    The default split is the one that the run was validated on.
 
     Raises:
-        TrainerError: where the data cannot be used, or does not fit the model.
+        TrainerError: the data cannot be used, or does not fit the model.
     """
-    dataset = replace(as_they_are(trained.config.dataset), use_cache=False)  # whole clips
+    dataset = replace(as_they_are(found.config.dataset), use_cache=False)  # whole clips
     if data is not None:
         dataset = replace(dataset, data=data, max_samples=None, pose_fps=None, val_split="auto")
     if split is not None:
         dataset = replace(dataset, val_split="dev" if split == "dev" else "auto")
     split = "val" if split in ("dev", None) else split
     clips = open_data(dataset, split)
-    wanted = len(trained.model.mean)
+    wanted = len(found.model.mean)
     if clips.width != wanted and dataset.rotation == "auto":
         for rotation in ("axis_angle", "6d"):
             if clips.source.joints * values_per_joint(rotation) == wanted:

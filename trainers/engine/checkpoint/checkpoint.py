@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -50,7 +51,7 @@ def save(
         manifest = _manifest(state, outputs, world, metrics)
         try:
             with files.appearing(target, manifest) as unfinished:
-                _write(state, rng, unfinished)
+                _write(state, rng, unfinished, outputs.attached)
             files.link("last", target)
             if state.best_step == state.step:
                 files.link("best", target)
@@ -145,16 +146,25 @@ def _manifest(
         "trainer": outputs.trainer,
         "step": state.step,
         "epoch": state.epoch,
+        "batch": state.batch,
         "world_size": world.world_size,
         "torch": torch.__version__,
         "time": time.time(),
         "best": {"step": state.best_step, "value": state.best},
         "metrics": {name: v if math.isfinite(v) else None for name, v in metrics.items()},
+        "working_dir": str(Path.cwd()),
         "config": outputs.config,
     }
 
 
-def _write(state: TrainState, rng: list[dict[str, Any]], folder: Path) -> None:
+def _write(
+    state: TrainState,
+    rng: list[dict[str, Any]],
+    folder: Path,
+    attached: Mapping[str, Mapping[str, Any]],
+) -> None:
+    for name, values in attached.items():
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     save_weights(state.bare, str(folder / WEIGHTS))
     if state.ema is not None:
         save_weights(state.ema.module, str(folder / EMA_WEIGHTS))

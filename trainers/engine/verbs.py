@@ -1,0 +1,99 @@
+"""What the command lines of verbs have in common: flags, JSON or tables, the file of figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from rich.console import Console
+
+from trainers.engine.files import whole_file
+from trainers.engine.trained import run_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class Scored(Protocol):
+    """What an evaluation found."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the checkpoint that was evaluated."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures, as values for JSON."""
+
+
+S = TypeVar("S", bound=Scored)
+
+
+def checkpoint_parser(trainer: str, verb: str, about: str) -> argparse.ArgumentParser:
+    """Return a parser for ``python -m trainers.TRAINER.VERB --checkpoint RUN``."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m trainers.{trainer}.{verb}", description=about, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="a run's or a checkpoint's folder"
+    )
+    return parser
+
+
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data`` and ``--split``, both None if they are not given."""
+    parser.add_argument("--data", help="a data set; default: the one it was trained on")
+    parser.add_argument("--split", help="train, val or dev; default: the one it was validated on")
+
+
+def print_result(
+    values: Mapping[str, Any], tables: Callable[[Console], None], *, as_json: bool
+) -> None:
+    """Print a result on stdout: its values as one line of JSON, or ``tables``."""
+    if as_json:
+        sys.stdout.write(json.dumps(values) + "\n")
+    else:
+        tables(Console())
+
+
+def run_evaluation(
+    argv: Sequence[str],
+    *,
+    trainer: str,
+    evaluate: Callable[[Path, str | None, str | None], S],
+    tables: Callable[[S, Console], None],
+) -> int:
+    """Run the command line of a trainer's verb ``evaluate``; return the exit code.
+
+    ``evaluate(checkpoint, data, split)`` scores. The figures on the run's own data are written to
+    evaluation.json in the run's folder, those of a split that was named to evaluation-SPLIT.json.
+
+    Raises:
+        TrainerError: the file cannot be written; and what ``evaluate`` raises.
+    """
+    parser = checkpoint_parser(trainer, "evaluate", f"Score a checkpoint of {trainer}.")
+    add_data_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    given = parser.parse_args(argv)
+    found = evaluate(given.checkpoint, given.data, given.split)
+    # Figures on other data are not figures of the run.
+    path = write_evaluation(found, given.split) if given.data is None else None
+    print_result(found.to_dict(), lambda console: tables(found, console), as_json=given.json)
+    if not given.json:
+        sys.stdout.write(f"all figures: {path or 'with --json'}\n")
+    return 0
+
+
+def write_evaluation(found: Scored, split: str | None) -> Path:
+    """Write evaluation.json (of a named split evaluation-SPLIT.json) and return its path.
+
+    Raises:
+        TrainerError: it cannot be written.
+    """
+    name = "evaluation.json" if split is None else f"evaluation-{split}.json"
+    path = run_folder(found.checkpoint) / name
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+    return path
