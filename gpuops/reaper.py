@@ -10,6 +10,7 @@ pid 1, and it ends them. ``process.json`` says who runs; ``exit.json`` how it en
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -57,7 +58,6 @@ def main(argv: list[str]) -> int:
     record = {
         "agent": identity(agent.pid),
         "reaper": identity(os.getpid()),
-        "boot_id": boot_id(),
         "started_at": time.time(),
     }
     try:
@@ -81,10 +81,10 @@ def _leave(state: Path, returncode: int, orphans: int) -> None:
         )
 
 
-def identity(pid: int) -> dict[str, int] | None:
-    """A pid with its start time in clock ticks since boot: together they name one process.
+def identity(pid: int) -> dict[str, str | int] | None:
+    """What names one process for good: its pid and start time (clock ticks), in one boot of a host.
 
-    ``None`` where it has gone; one that has ended and was not waited for has gone too.
+    ``None`` if it has gone; one that has ended and was not waited for has gone too.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -92,11 +92,18 @@ def identity(pid: int) -> dict[str, int] | None:
         return None
     if fields[0] in {"Z", "X"}:
         return None
-    return {"pid": pid, "start_ticks": int(fields[19])}
+    return {"host": host(), "boot_id": boot_id(), "pid": pid, "start_ticks": int(fields[19])}
 
 
+@functools.cache
+def host() -> str:
+    """The name of this host."""
+    return os.uname().nodename
+
+
+@functools.cache
 def boot_id() -> str:
-    """Which boot of the machine this is."""
+    """Which boot of the host this is."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

@@ -105,13 +105,14 @@ def test_what_the_command_says_is_in_the_log(shim):
 
 
 def test_the_record_says_who_runs(shim):
-    """Shim and command by pid and start time, and the boot they run in."""
+    """Shim and command by host, boot, pid and start time."""
     started = shim("sleep", "60")
     record = started.record()
 
     assert reaper.identity(started.process.pid) == record["reaper"]
     assert reaper.identity(record["agent"]["pid"]) == record["agent"]
-    assert reaper.boot_id() == record["boot_id"]
+    for process in (record["agent"], record["reaper"]):
+        assert (reaper.host(), reaper.boot_id()) == (process["host"], process["boot_id"])
     os.kill(record["agent"]["pid"], signal.SIGKILL)
     assert 128 + signal.SIGKILL == started.end()[0]
 

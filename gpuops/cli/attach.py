@@ -29,6 +29,7 @@ def attach(
 ) -> None:
     """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
+    records.insist_here(root)
     attempts = records.attempts(root)
     watched = supervisor_lock.of(root) is not None
     if not (attempts and attempts[-1].alive) and not watched:

@@ -40,6 +40,7 @@ def _of_run(root: Path) -> Diagnosis:
 
     Where nobody watched when it ended, it is found out now.
     """
+    records.insist_here(root)
     attempts = records.attempts(root)
     if attempts and attempts[-1].returncode and not events.was_watched(root, attempts[-1].number):
         plan = plan_file.load(root)

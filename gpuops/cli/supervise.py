@@ -29,6 +29,7 @@ def supervise(
 ) -> None:
     """Look after a run whose supervisor has gone: with the same policies, to the same end."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
+    records.insist_here(root)
     attempts = records.attempts(root)
     if not (attempts and attempts[-1].alive) and supervisor_lock.of(root) is None:
         raise UsageError(

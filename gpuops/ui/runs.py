@@ -18,6 +18,7 @@ COLOURS = {
     "finished": "green",
     "stopped": "yellow",
     "failed": "red",
+    "elsewhere": "yellow",
     "lost": "red",
 }
 
@@ -38,7 +39,7 @@ def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
         took = ended - record.started_at if ended and record.started_at else None
         table.add_row(
             Text(record.run_id, style="bold"),
-            Text(record.status, style=COLOURS[record.status]),
+            _status(record),
             words.steps(record.step, record.total_steps),
             str(record.workers),
             str(len(record.attempts)),
@@ -46,6 +47,11 @@ def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
             words.duration(took),
         )
     return table
+
+
+def _status(record: RunRecord) -> Text:
+    host = record.attempts[-1].elsewhere if record.status == "elsewhere" else None
+    return Text(f"on {host}" if host else record.status, style=COLOURS[record.status])
 
 
 def run(
@@ -61,7 +67,7 @@ def run(
     facts.add_row(
         "what", f"{record.target}, {many(record.workers, 'worker')}, profile {record.profile}"
     )
-    facts.add_row("status", Text(record.status, style=COLOURS[record.status]))
+    facts.add_row("status", _status(record))
     facts.add_row("step", words.steps(record.step, record.total_steps))
     facts.add_row("folder", record.path)
     if figures:

@@ -162,7 +162,7 @@ def _ending(attempt: Attempt, ended: Event) -> str:
     if isinstance(outcome, str):
         return outcome
     if attempt.returncode is None:
-        return "lost"
+        return "elsewhere" if attempt.elsewhere else "lost"
     return "failed" if attempt.returncode else "finished"
 
 

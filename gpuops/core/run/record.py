@@ -6,18 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Status = Literal["running", "finished", "failed", "stopped", "lost"]
+Status = Literal["running", "finished", "failed", "stopped", "elsewhere", "lost"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One torchrun life inside a run: ``returncode`` is ``None`` while it is not known."""
+    """One start of torchrun in a run: ``returncode`` is ``None`` while it is not known.
+
+    ``elsewhere`` is the host that it was started on, if it is another: only that one can tell
+    whether it is ``alive``.
+    """
 
     number: int
     started_at: float | None
     ended_at: float | None
     returncode: int | None
     alive: bool
+    elsewhere: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,10 @@ class RunRecord:
 
 
 def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> Status:
-    """Running while its newest attempt lives; else what its last event says; else lost."""
+    """Running while its newest attempt lives; else what its last event says; else lost.
+
+    ``elsewhere`` if another host has started it, and has not recorded its end.
+    """
     if attempts and attempts[-1].alive:
         return "running"
     for event in reversed(events):
@@ -50,4 +58,4 @@ def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> 
                 return outcome  # type: ignore[no-any-return]
     if attempts and attempts[-1].returncode is not None:
         return "finished" if attempts[-1].returncode == 0 else "failed"
-    return "lost"
+    return "elsewhere" if attempts and attempts[-1].elsewhere else "lost"

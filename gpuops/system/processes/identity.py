@@ -1,4 +1,4 @@
-"""Which process is meant: a pid may be given to another, a pid with its start time not."""
+"""Which process is meant: a pid is given again, a pid with its start time and boot is not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from gpuops import reaper
 from gpuops.system.files import read_json
@@ -20,19 +20,31 @@ SETTLED_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One process for good."""
+    """One process for good; of this boot of this host unless another one is named."""
 
     pid: int
     start_ticks: int
+    host: str = field(default_factory=reaper.host)
+    boot_id: str = field(default_factory=reaper.boot_id)
+
+    @property
+    def here(self) -> bool:
+        """Whether it belongs to this boot of this host: its pid means nothing in another."""
+        return self.boot_id == reaper.boot_id()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it belongs to another host, which alone can tell whether it runs."""
+        return not self.here and self.host != reaper.host()
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
-        found = reaper.identity(self.pid)
+        """Whether this very process still runs here."""
+        found = reaper.identity(self.pid) if self.here else None
         return found is not None and found["start_ticks"] == self.start_ticks
 
     def send(self, number: int) -> None:
-        """Signal this very process; nothing happens where it has gone."""
+        """Signal this very process; nothing happens if it has gone, or is not of this host."""
         try:
             handle = os.pidfd_open(self.pid)
         except (OSError, OverflowError):  # gone; or a record that was touched by hand
@@ -77,23 +89,31 @@ def settled_before() -> float:
 
 
 def agent_identity(state_dir: Path) -> Identity | None:
-    """The torchrun process of an attempt, from its record, if this is the boot it ran in."""
-    record = read_json(state_dir / reaper.PROCESS)
-    if not record or record.get("boot_id") != reaper.boot_id() or not record.get("agent"):
-        return None
-    return _identity(record["agent"])
+    """The torchrun process of an attempt, if it was started in this boot of this host."""
+    return _of_this_boot(recorded(state_dir, "agent"))
 
 
 def reaper_identity(state_dir: Path) -> Identity | None:
-    """The reaper of an attempt, likewise."""
-    record = read_json(state_dir / reaper.PROCESS)
-    if not record or record.get("boot_id") != reaper.boot_id() or not record.get("reaper"):
-        return None
-    return _identity(record["reaper"])
+    """The reaper of an attempt, if it was started in this boot of this host."""
+    return _of_this_boot(recorded(state_dir, "reaper"))
 
 
-def _identity(record: object) -> Identity | None:
+def recorded(state_dir: Path, process: Literal["agent", "reaper"]) -> Identity | None:
+    """A process of an attempt as the reaper recorded it, on whichever host."""
+    return parse((read_json(state_dir / reaper.PROCESS) or {}).get(process))
+
+
+def parse(record: object) -> Identity | None:
+    """An identity from JSON; ``None`` if it is not one."""
     if not isinstance(record, dict):
         return None
-    pid, ticks = record.get("pid"), record.get("start_ticks")
-    return Identity(pid, ticks) if isinstance(pid, int) and isinstance(ticks, int) else None
+    pid, ticks, host, boot_id = map(record.get, ("pid", "start_ticks", "host", "boot_id"))
+    if not (isinstance(pid, int) and isinstance(ticks, int)):
+        return None
+    if not (isinstance(host, str) and isinstance(boot_id, str)):
+        return None
+    return Identity(pid, ticks, host, boot_id)
+
+
+def _of_this_boot(process: Identity | None) -> Identity | None:
+    return process if process is not None and process.here else None

@@ -18,7 +18,7 @@ import psutil
 from gpuops import reaper
 from gpuops.errors import GpuopsError
 from gpuops.system.files import read_json
-from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity
+from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity, stat
 
 LOST = -signal.SIGKILL
 
@@ -137,9 +137,9 @@ def ranks_of(agent: Identity) -> dict[int, Identity]:
     with contextlib.suppress(psutil.Error):
         for pid in _children(agent.pid):
             with contextlib.suppress(psutil.Error, ValueError):
-                named, rank = reaper.identity(pid), psutil.Process(pid).environ().get("RANK")
+                named, rank = stat(pid), psutil.Process(pid).environ().get("RANK")
                 if named and rank is not None:
-                    found[int(rank)] = Identity(**named)
+                    found[int(rank)] = Identity(pid, named.start_ticks)
     return found if agent.alive else {}
 
 

@@ -14,7 +14,7 @@ from gpuops.core.run.record import Attempt, RunRecord, status
 from gpuops.errors import MachineError, UsageError
 from gpuops.system import files
 from gpuops.system.processes import identity
-from gpuops.system.runs import events
+from gpuops.system.runs import events, supervisor_lock
 
 
 def next_attempt(root: Path) -> int:
@@ -32,14 +32,19 @@ def attempts(root: Path) -> tuple[Attempt, ...]:
 def _attempt(state: Path, number: int) -> Attempt:
     started = files.read_json(state / reaper.PROCESS)
     ended = files.read_json(state / reaper.EXIT)
-    keepers = (identity.reaper_identity(state), identity.agent_identity(state))
+    processes = [
+        found
+        for found in (identity.recorded(state, "reaper"), identity.recorded(state, "agent"))
+        if found is not None
+    ]
     code = _number(ended, "returncode")
     return Attempt(
         number=number,
         started_at=_number(started, "started_at"),
         ended_at=_number(ended, "ended_at"),
         returncode=None if code is None else int(code),
-        alive=ended is None and any(keeper is not None and keeper.alive for keeper in keepers),
+        alive=ended is None and any(process.alive for process in processes),
+        elsewhere=next((process.host for process in processes if process.elsewhere), None),
     )
 
 
@@ -48,6 +53,23 @@ def _number(record: dict[str, Any] | None, key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return value
+
+
+def insist_here(root: Path) -> None:
+    """Refuse a run of another host: its processes can be found and signalled only there.
+
+    Raises:
+        UsageError: it was started on another host, and its end is not recorded.
+    """
+    run, supervisor = load(root), supervisor_lock.of(root)
+    host = run.attempts[-1].elsewhere if run is not None and run.status == "elsewhere" else None
+    if supervisor is not None and supervisor.elsewhere:
+        host = supervisor.host
+    if host is not None:
+        raise UsageError(
+            f"run {root.name} was started on {host}, which alone can tell whether it runs.",
+            f"Type this command on {host}.",
+        )
 
 
 def load(root: Path) -> RunRecord | None:

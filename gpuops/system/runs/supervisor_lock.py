@@ -16,7 +16,7 @@ from typing import IO
 from gpuops import reaper
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system.processes.identity import Identity
+from gpuops.system.processes.identity import Identity, parse
 
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
@@ -67,9 +67,8 @@ def of(root: Path) -> Identity | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                said = json.loads(file.read())
-                return Identity(said["pid"], said["start_ticks"])
-    except (OSError, ValueError, KeyError, TypeError):
+                return parse(json.loads(file.read()))
+    except (OSError, ValueError):
         pass
     return None
 

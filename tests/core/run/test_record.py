@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gpuops.core.run.record import Attempt, status
@@ -53,3 +55,12 @@ def test_without_any_record_a_run_is_lost():
 def test_an_outcome_that_nobody_knows_is_not_believed(outcome):
     """Events are read from a file that anybody may have touched."""
     assert "lost" == status([ended(outcome)], [attempt()])
+
+
+def test_a_run_of_another_host_is_elsewhere_unless_it_has_ended():
+    """Only that host can tell whether it runs; what it recorded counts here too."""
+    there = replace(attempt(), elsewhere="n2")
+
+    assert "elsewhere" == status([], [there])
+    assert "stopped" == status([ended("stopped")], [there])
+    assert "failed" == status([], [replace(there, returncode=1)])

@@ -124,7 +124,7 @@ def test_a_torchrun_is_found_with_its_ranks(stage):
     assert ("torchrun", agent, [0, 1]) == (job.launcher, job.agent.pid, [r.rank for r in job.ranks])
     assert sorted(r.pid for r in job.ranks) == sorted(child.parent_pid for child in job.children)
     assert (getpass.getuser(), True) == (job.user, job.ours)
-    assert reaper.identity(first.pid) == {"pid": first.pid, "start_ticks": first.start_ticks}
+    assert Identity(**reaper.identity(first.pid)) == jobs.identity(first)
     assert (agent, "S", True) == (first.parent_pid, first.state, first.python)
     assert first.started_at_s == pytest.approx(time.time(), abs=60)
     assert first.argv[-1] == stage.stands

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -177,6 +178,21 @@ def test_a_pid_that_nobody_has_is_nobody(pid):
 
     assert not nobody.alive
     nobody.send(signal.SIGTERM)
+
+
+def test_a_process_of_another_boot_or_host_is_never_signalled(sleeper):
+    """Its pid and start time may by chance be those of a process here."""
+    named = Identity(**reaper.identity(sleeper.pid))
+    rebooted = replace(named, boot_id="another")
+    remote = replace(rebooted, host="n2")
+
+    assert (True, False) == (named.here, named.elsewhere)
+    assert (False, False, False) == (rebooted.here, rebooted.elsewhere, rebooted.alive)
+    assert (False, True, False) == (remote.here, remote.elsewhere, remote.alive)
+    for other in (rebooted, remote):
+        other.send(signal.SIGKILL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        sleeper.wait(0.1)
 
 
 def test_an_ended_process_is_not_alive(sleeper):

@@ -53,7 +53,6 @@ def record_process(root, **identities):
         {
             "agent": None,
             "reaper": None,
-            "boot_id": reaper.boot_id(),
             "started_at": 5.0,
             **identities,
         },
@@ -239,8 +238,24 @@ def test_a_recycled_pid_is_not_the_run(tmp_path):
     record_process(root, reaper={**mine, "start_ticks": mine["start_ticks"] - 1})
     assert "lost" == records.load(root).status
 
-    record_process(root, reaper=mine, boot_id="another")
+    record_process(root, reaper={**mine, "boot_id": "another"})
     assert "lost" == records.load(root).status
+
+
+def test_a_run_of_another_host_is_elsewhere_until_its_end_is_recorded(tmp_path):
+    """Its pids mean nothing here, even if a process has one of them and started at that tick."""
+    root = make(tmp_path)
+    other = {**reaper.identity(os.getpid()), "host": "n2", "boot_id": "another"}
+    record_process(root, reaper=other)
+
+    assert "elsewhere" == records.load(root).status
+    assert ("n2", False) == (records.attempts(root)[0].elsewhere, records.attempts(root)[0].alive)
+    with pytest.raises(UsageError, match="was started on n2"):
+        records.insist_here(root)
+
+    files.write_json(root / "state" / "attempt-1" / "exit.json", {"returncode": 0})
+    assert "finished" == records.load(root).status
+    records.insist_here(root)
 
 
 def test_a_zombie_is_no_running_run(tmp_path):
@@ -307,10 +322,12 @@ def test_a_plan_of_odd_types_is_still_shown(tmp_path, text):
     [
         "{}",
         "[]",
-        '{"boot_id": "B", "agent": 3, "reaper": []}',
-        '{"boot_id": "B", "reaper": {"pid": "x", "start_ticks": null}}',
-        '{"boot_id": "B", "reaper": {"pid": -1, "start_ticks": 1}}',
-        '{"boot_id": "B", "reaper": {"pid": 1, "start_ticks": 1, "more": 1}}',
+        '{"agent": 3, "reaper": []}',
+        '{"reaper": {"host": "h", "boot_id": "B", "pid": "x", "start_ticks": null}}',
+        '{"reaper": {"host": "h", "boot_id": "B", "pid": -1, "start_ticks": 1}}',
+        '{"reaper": {"host": "h", "boot_id": "B", "pid": 1, "start_ticks": 1, "more": 1}}',
+        '{"reaper": {"host": 1, "boot_id": [], "pid": 1, "start_ticks": 1}}',
+        '{"reaper": {"pid": 1, "start_ticks": 1}}',
         '{"returncode": "x", "ended_at": [], "started_at": {}}',
         '{"returncode": 1e999, "ended_at": null}',
     ],
