@@ -49,6 +49,19 @@ class Means:
         }
 
 
+def reduce_sums(sums: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
+    """Add up named tensors over all ranks by one reduction; on the CPU, the same on each rank.
+
+    All are of one type and device, and of the same shapes on each rank.
+    """
+    fused = torch.cat([part.flatten() for part in sums.values()])
+    flat = all_reduce_sum(fused, world).cpu().split([part.numel() for part in sums.values()])
+    return {
+        name: values.view(part.shape)
+        for (name, part), values in zip(sums.items(), flat, strict=True)
+    }
+
+
 def judge(state: TrainState, metrics: Mapping[str, float], config: LoopConfig) -> bool:
     """Whether this evaluation is the best so far; the state counts those since the best.
 

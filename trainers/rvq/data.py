@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers.engine.masked import StepLengths, pad, step_lengths
 from trainers.engine.samples import check_finite, validation_split
 from trainers.engine.statistics import Moments, Statistics, read_statistics
 from trainers.motion.rotations import choose_rotation, from_axis_angle
@@ -42,28 +43,24 @@ class MotionBatch:
     """(B, T, F)"""
     mask: Tensor | None
     """(B, T) frames that are there, the first ones; None where all are."""
-    lengths: NDArray[np.int32] | None = None
-    """(B,) frames that are there, where a window of any rank is padded; else None."""
-    together: NDArray[np.int32] | None = None
-    """The same of all ranks' windows."""
+    lengths: StepLengths | None = None
+    """Frames that are there, if a window of any rank is padded."""
 
     def shares(self, hop: int) -> dict[str, float] | None:
-        """Return what the mean of each part over this rank's windows counts among all ranks'.
+        """Return the weight of each part's mean over this batch among those of the step.
 
-        Weighed so, the mean over ranks is that over all frames that are there (differences of
-        frames, tokens of `hop` frames), however they are dealt out. None where nothing is padded.
+        The parts are means over frames, differences of frames, and tokens of `hop` frames. None if
+        nothing is padded.
         """
-        if self.lengths is None or self.together is None:
+        if self.lengths is None:
             return None
-        counts = [(n, np.maximum(n - 1, 0), -(-n // hop)) for n in (self.lengths, self.together)]
-        frames, steps, tokens = (
-            float(mine.mean() / whole.mean()) if whole.any() else 1.0
-            for mine, whole in zip(*counts, strict=True)
-        )
+        frames = self.lengths.share()
+        steps = self.lengths.share(lambda count: np.maximum(count - 1, 0))
+        tokens = self.lengths.share(lambda count: -(-count // hop))
         return {"recons": frames, "joints": frames, "velocity": steps, "commit": tokens}
 
     def pin_memory(self) -> MotionBatch:
-        """Return the batch in memory that a GPU copies from without anybody waiting."""
+        """Return the batch in memory that a GPU copies from in the background."""
         mask = None if self.mask is None else self.mask.pin_memory()
         return replace(self, features=self.features.pin_memory(), mask=mask)
 
@@ -120,7 +117,9 @@ class MotionData:
         together: NDArray[np.int64] | None = None,
     ) -> MotionBatch:
         """Return windows by number, varied by each one's seed; `together` are all ranks' ones."""
-        batch = self._weighed(self._windows(rows), rows, together)
+        windows = self.windows
+        lengths = step_lengths(windows.length, windows.padded, rows, together)
+        batch = replace(self._windows(rows), lengths=lengths)
         if self.augmentation is None:
             return batch
         draws = self.augmentation.draw(seeds)
@@ -134,17 +133,6 @@ class MotionData:
             blends = draws.blends & (self.windows.length[rows] == self.windows.padded[rows])
             features = self.augmentation.blend(features, others_features, draws.share, blends)
         return replace(batch, features=torch.from_numpy(features))
-
-    def _weighed(
-        self, batch: MotionBatch, rows: NDArray[np.int64], together: NDArray[np.int64] | None
-    ) -> MotionBatch:
-        windows = self.windows
-        # One rank's mean is that of all; and every rank sees whether any of them has padding.
-        if together is None or len(together) == len(rows):
-            return batch
-        if (windows.length[together] == windows.padded[together]).all():
-            return batch
-        return replace(batch, lengths=windows.length[rows], together=windows.length[together])
 
     def _windows(self, rows: NDArray[np.int64]) -> MotionBatch:
         windows = self.windows
@@ -216,16 +204,9 @@ def statistics_of(data: MotionData, config: DatasetConfig) -> Statistics:
     return Statistics(mean=mean, std=std, baseline=data.mean_pose())
 
 
-def _batch(found: list[NDArray[np.float32]], length: int) -> MotionBatch:
-    """Stack clips, padded with zeros to `length`."""
-    if all(len(features) == length for features in found):
-        return MotionBatch(features=torch.from_numpy(np.stack(found)), mask=None)
-    stacked = np.zeros((len(found), length, found[0].shape[1]), dtype=np.float32)
-    for row, features in zip(stacked, found, strict=True):
-        row[: len(features)] = features
-    lengths = torch.tensor([len(features) for features in found])
-    mask = torch.arange(length) < lengths[:, None]
-    return MotionBatch(features=torch.from_numpy(stacked), mask=mask)
+def _batch(samples: list[NDArray[np.float32]], length: int) -> MotionBatch:
+    features, mask = pad(samples, length)
+    return MotionBatch(features=features, mask=mask)
 
 
 def as_they_are(config: DatasetConfig) -> DatasetConfig:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 from trainers.engine.errors import ConfigError
+from trainers.engine.masked import masked_mean
 from trainers.motion.kinematics import ForwardKinematics, features_to_matrix
 
 if TYPE_CHECKING:
@@ -109,15 +110,6 @@ class MotionLoss(nn.Module):
         loss = parts["recons"] + weights.commit * parts["commit"]
         loss = loss + weights.loss_vel * parts["velocity"]
         return loss + weights.loss_joints * parts["joints"] if "joints" in parts else loss
-
-
-def masked_mean(values: Tensor, mask_BT: Tensor | None) -> Tensor:
-    """Mean of (B, T, ...) over the frames of the mask; 0 where there is none."""
-    if mask_BT is None:
-        return values.mean() if values.numel() else values.sum()
-    weight = mask_BT.to(values.dtype).reshape(*mask_BT.shape, *[1] * (values.dim() - 2))
-    per_frame = values[0, 0].numel() if values.shape[1] else 1
-    return (values * weight).sum() / (weight.sum() * per_frame).clamp_min(1)
 
 
 def build_loss(config: LossConfig, model: RVQVAE, skeleton: Skeleton | None) -> MotionLoss:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainers.engine.batches import evaluation_batches, to_device
-from trainers.engine.distributed import all_reduce_sum
+from trainers.engine.metrics import reduce_sums
 from trainers.motion.kinematics import features_to_matrix
 from trainers.rvq.losses import JointPlaces
 from trainers.rvq.quantizer import DROPPED
@@ -162,13 +162,7 @@ class _Sums:
             row.add_(torch.bincount(codes_BNQ[..., layer][valid], minlength=len(row)))
 
     def reduce(self, world: World, clips: int) -> Score:
-        parts = list(self.sums.values())
-        fused = all_reduce_sum(torch.cat([part.flatten() for part in parts]), world).cpu()
-        flat = fused.split([part.numel() for part in parts])
-        sums = {
-            name: values.view(part.shape)
-            for (name, part), values in zip(self.sums.items(), flat, strict=True)
-        }
+        sums = reduce_sums(self.sums, world)
         frames, steps = sums["frames"], sums["steps"].clamp_min(1)
         loss = {
             "recons": (sums["recons"] / frames).item(),

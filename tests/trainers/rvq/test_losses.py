@@ -6,9 +6,10 @@ import pytest
 import torch
 from motion_data import MIRRORED, poses
 
+from trainers.engine.masked import masked_mean
 from trainers.motion.rotations import from_axis_angle
 from trainers.rvq.config import LossConfig
-from trainers.rvq.losses import JointPlaces, MotionLoss, masked_mean
+from trainers.rvq.losses import JointPlaces, MotionLoss
 from trainers.rvq.model import Reconstruction
 from trainers.rvq.quantizer import Quantized
 
