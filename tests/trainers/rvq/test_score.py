@@ -12,6 +12,7 @@ from motion_data import ALONE, small_model, write_data
 from torch import nn
 
 import trainers.rvq.score as scoring
+from trainers.engine import metrics
 from trainers.rvq.config import DatasetConfig, LossConfig
 from trainers.rvq.data import open_data
 from trainers.rvq.losses import build_loss
@@ -112,7 +113,7 @@ def test_ranks_do_not_matter(data, monkeypatch, ranks):
         held.append(tensor.clone())
         return torch.stack(held).sum(0)
 
-    monkeypatch.setattr(scoring, "all_reduce_sum", add)
+    monkeypatch.setattr(metrics, "all_reduce_sum", add)
     for rank in range(ranks):
         last = scored(data, model, replace(ALONE, world_size=ranks, rank=rank)).to_dict()
     assert last["frames"] == alone["frames"]
