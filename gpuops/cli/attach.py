@@ -12,7 +12,7 @@ from gpuops.cli import output
 from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.supervision.state_machine import Phase, StopPolicy, Supervision
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.launch.prepare import recall
+from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import POLL_S
 from gpuops.system.processes import process
@@ -51,16 +51,14 @@ def attach(
 def _follow_attempt(root: Path) -> bool:
     """Show one attempt to its end; whether another one follows."""
     plan = plan_file.load(root)
-    prepared = recall(plan)
+    launch = recall(plan)
     job = process.Job(Path(plan.state_dir))
     while job.pid is None and supervisor_lock.of(root) is not None:
         time.sleep(POLL_S)  # it is just being started
     begin = time.monotonic()
     with (
-        launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen,
-        AttemptObserver(
-            plan, prepared.checkpoints, prepared.metrics_file, HangPolicy()
-        ) as observer,
+        launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen,
+        AttemptObserver(launch, HangPolicy()) as observer,
     ):
         policy = StopPolicy(save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s)
         while job.poll() is None:

@@ -14,7 +14,7 @@ from gpuops.ui import diagnoses, launches
 
 def show_end(kept: RunOutcome, *, as_json: bool) -> None:
     """The closing summary; exits with what the run's end means."""
-    closing = summarise(kept.prepared, kept.outcome, kept.given_up)
+    closing = summarise(kept.launch, kept.outcome, kept.given_up)
     with contextlib.suppress(OSError, SystemExit):  # the terminal, or the pipe, may have gone
         if closing.failure is not None:
             output.comment(launches.failed(closing.failure))
@@ -22,7 +22,7 @@ def show_end(kept: RunOutcome, *, as_json: bool) -> None:
             output.comment(diagnoses.diagnosis(kept.outcome.diagnosis))
         if kept.given_up is not None:
             output.comment(launches.given_up(kept.given_up))
-        here = kept.prepared.plan.working_dir
+        here = kept.launch.plan.working_dir
         output.answer(closing, lambda: launches.closing(closing, here), as_json=as_json)
     if closing.exit_code:
         raise typer.Exit(closing.exit_code)

@@ -12,6 +12,7 @@ import typer
 from gpuops.cli import exit_summary, options, output
 from gpuops.core.launch import torchrun
 from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
+from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, insist, misspelled, prepare
 from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.run import RunOutcome, run_attempts
@@ -120,11 +121,11 @@ def launch(
         for flag, near in near_misses:
             problem.hint += f"\ngpuops itself has {near}: did you mean that by {flag}?"
         raise
-    for flag, near in near_misses if prepared.manifest is None else []:
+    for flag, near in near_misses if prepared.launch.manifest is None else []:
         output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.comment(findings.brief(prepared.findings, prepared.inventory.simulated))
     if not prepared.short:
-        output.comment(launches.plan(prepared.plan, prepared.settings, prepared.manifest))
+        _show_plan(prepared.launch)
     if only_plan:
         _print_plan(prepared, as_json=as_json)
     insist(prepared.findings, order.force)
@@ -149,9 +150,13 @@ def _target(
     return name, list(words)
 
 
+def _show_plan(launch: Launch) -> None:
+    output.comment(launches.plan(launch.plan, launch.settings, launch.manifest))
+
+
 def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
     """The command that would run; none where GPUs are missing."""
-    plan = None if prepared.short else prepared.plan
+    plan = None if prepared.short else prepared.launch.plan
     if not as_json:
         if plan is not None:
             print(torchrun.as_shell(plan))
@@ -187,13 +192,13 @@ def _kept(
     order: LaunchOptions, prepared: Prepared, say: Callable[[str], None] | None
 ) -> RunOutcome:
     begun = say or (lambda _run_id: None)
-    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
+    with launches.Screen(output.stderr(), brief=prepared.launch.manifest is not None) as screen:
         while True:
             try:
                 return run_attempts(order, prepared, screen, begun=begun)
             except run_dir.RunTakenError:
                 prepared = prepare(order)  # under the next name
-                output.comment(launches.plan(prepared.plan, prepared.settings, prepared.manifest))
+                _show_plan(prepared.launch)
 
 
 def _show_detached(child: Child) -> None:

@@ -74,7 +74,7 @@ def preflight(
             )
         )
     stop = stopping(prepared.findings, tuple(force or ()))
-    if prepared.manifest is None:
+    if prepared.launch.manifest is None:
         own = [flag for option in ctx.command.params for flag in option.opts]
         for flag, near in misspelled(ctx.args, own):
             output.note(f"{flag} goes to the script; gpuops has {near}.")

@@ -11,9 +11,9 @@ import typer
 
 from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.launch.prepare import recall
+from gpuops.launch.launch import recall
 from gpuops.launch.request import LaunchOptions
-from gpuops.supervise.run import run_attempts
+from gpuops.supervise.run import Adopted, run_attempts
 from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
 from gpuops.ui import launches
@@ -41,15 +41,13 @@ def stop(
         return
     if not alive:
         raise UsageError(f"run {root.name} does not run.", f"`gpuops runs show {root.name}`")
-    plan = plan_file.load(root)
-    prepared = recall(plan)
+    launch = recall(plan_file.load(root))
     gc.enable()
-    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
+    with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
         kept = run_attempts(
             LaunchOptions(resume=str(root)),
-            prepared,
+            Adopted(launch=launch, job=process.Job(Path(launch.plan.state_dir))),
             screen,
-            job=process.Job(Path(plan.state_dir)),
             begun=lambda _run_id: _raise(times=2 if now else 1),
         )
     exit_summary.show_end(kept, as_json=False)

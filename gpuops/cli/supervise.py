@@ -10,9 +10,9 @@ import typer
 
 from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.launch.prepare import recall
+from gpuops.launch.launch import recall
 from gpuops.launch.request import LaunchOptions
-from gpuops.supervise.run import run_attempts
+from gpuops.supervise.run import Adopted, run_attempts
 from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
 from gpuops.ui import launches
@@ -35,10 +35,10 @@ def supervise(
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."
         )
-    plan = plan_file.load(root)
-    prepared = recall(plan)
-    order = LaunchOptions(resume=str(root), force=plan.force)
+    launch = recall(plan_file.load(root))
+    adopted = Adopted(launch=launch, job=process.Job(Path(launch.plan.state_dir)))
+    options = LaunchOptions(resume=str(root), force=launch.plan.force)
     gc.enable()
-    with launches.Screen(output.stderr(), brief=prepared.manifest is not None) as screen:
-        kept = run_attempts(order, prepared, screen, job=process.Job(Path(plan.state_dir)))
+    with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
+        kept = run_attempts(options, adopted, screen)
     exit_summary.show_end(kept, as_json=as_json)

@@ -158,9 +158,9 @@ def _things(options: LaunchOptions, prepared: Prepared) -> list[str]:
     devices = prepared.choice.devices if prepared.choice is not None else ()
     free = [device.uuid for device in devices if device.claim is None]
     gpus = [leases.gpu(uuid) for uuid in free if uuid is not None]
-    ports = [] if "port" in options.force else [leases.port(prepared.plan.master_port)]
+    ports = [] if "port" in options.force else [leases.port(prepared.launch.plan.master_port)]
     return [*ports, *gpus]
 
 
 def _claim(prepared: Prepared) -> Claim:
-    return leases.me(prepared.plan.run_id, prepared.plan.run_dir)
+    return leases.me(prepared.launch.plan.run_id, prepared.launch.plan.run_dir)

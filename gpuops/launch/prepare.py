@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,26 @@ from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.units import GIB
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.launch.inventory import others_claims, read_gpus
+from gpuops.launch.launch import Launch, resolve_settings
 from gpuops.launch.request import LaunchOptions, flag, request
 from gpuops.system import leases, profiles
 from gpuops.system.host import host, interpreters
 from gpuops.system.runs import checkpoints
-from gpuops.system.trainers import check, manifests, settings
+from gpuops.system.trainers import check, settings
 
 WHAT_IS_FREE = "what-is-free"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A plan, what was found on the machine, and what the trainer makes of its settings."""
+    """A launch, the GPUs chosen for it, and what was found on the machine."""
 
-    plan: LaunchPlan
+    launch: Launch
     profile: Profile
     choice: Choice | None
     inventory: GpuInventory
     findings: tuple[Finding, ...]
-    manifest: Manifest | None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    environment: Environment | None = None
+    environment: Environment
 
     @property
     def short(self) -> bool:
@@ -54,24 +53,7 @@ class Prepared:
     @property
     def shrunk(self) -> bool:
         """Whether it runs on fewer GPUs than were wanted."""
-        return 0 < self.plan.nproc_per_node < self.plan.ranks_wanted
-
-    @property
-    def out_dir(self) -> Path:
-        """Where the trainer writes."""
-        name = self.manifest.out_dir_setting if self.manifest else ""
-        given = self.settings.get(name)
-        return Path(self.plan.working_dir, given) if given else Path(self.plan.run_dir)
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where its checkpoints lie, as far as that is known."""
-        return self.out_dir / (self.manifest.checkpoints if self.manifest else "checkpoints")
-
-    @property
-    def metrics_file(self) -> Path | None:
-        """Where the trainer logs its figures."""
-        return self.out_dir / self.manifest.metrics_file if self.manifest else None
+        return 0 < self.launch.plan.nproc_per_node < self.launch.plan.ranks_wanted
 
 
 def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
@@ -88,7 +70,7 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
     interpreter = interpreters.read(launch.python)
     can_ask = manifest is not None and interpreter.torch is not None
     try:
-        resolved = _resolve(launch, manifest) if can_ask else {}
+        resolved = resolve_settings(launch, manifest) if can_ask else {}
     except UsageError:
         if manifest is not None:  # the profile's mistake is not to be blamed on who typed
             settings.insist_on_wishes(
@@ -102,16 +84,8 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
         keeps_batch = fitted is not None
         if fitted is not None and (options.shrink or not short):
             launch, resolved = fitted
-    ready = Prepared(
-        plan=launch,
-        profile=profile,
-        choice=choice,
-        inventory=inventory,
-        findings=(),
-        manifest=manifest,
-        settings=resolved,
-    )
-    needs = replace(_requirements(ready, options), keeps_batch=keeps_batch)
+    ready = Launch(plan=launch, manifest=manifest, settings=resolved)
+    needs = replace(_requirements(ready, profile, choice, options), keeps_batch=keeps_batch)
     snapshot = host.snapshot(
         needs,
         interpreter=interpreter,
@@ -122,28 +96,13 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
         claimed_ports=claimed if launch.port_asked else claimed - {launch.master_port},
     )
     findings = preflight(snapshot, profile, needs)
-    return replace(
-        ready,
+    return Prepared(
+        launch=ready,
+        profile=profile,
+        choice=choice,
+        inventory=inventory,
         findings=tuple(findings),
         environment=environment.describe_environment(snapshot, launch.gpu_indices, __version__),
-    )
-
-
-def recall(launch: LaunchPlan) -> Prepared:
-    """What there is to know of a run that was launched before: its plan, and what it makes of it.
-
-    Raises:
-        GpuopsError: its trainer is no more, or does not answer.
-    """
-    manifest = manifests.load(launch.target.name) if launch.target.kind == "trainer" else None
-    return Prepared(
-        plan=launch,
-        profile=Profile(name=launch.profile, device="cpu", workers=1),
-        choice=None,
-        inventory=GpuInventory(),
-        findings=(),
-        manifest=manifest,
-        settings=_resolve(launch, manifest),
     )
 
 
@@ -231,15 +190,6 @@ def _claimed_ports(own: str) -> frozenset[int]:
     return frozenset(int(number) for number in numbers if number.isdecimal())
 
 
-def _resolve(launch: LaunchPlan, manifest: Manifest | None) -> Mapping[str, Any]:
-    if manifest is None:
-        return {}
-    answer = settings.resolve(
-        launch.python, manifest.config, launch.program_arguments, launch.working_dir
-    )
-    return answer or {}
-
-
 def _is_fixed(manifest: Manifest, resolved: Mapping[str, Any]) -> bool:
     """Whether the settings fix the samples of a step, on however many ranks."""
     return manifest.batch is not None and resolved.get(manifest.batch.total) is not None
@@ -265,7 +215,7 @@ def _fitted(
     words = tuple(word for name, value in fixed.items() for word in (flag(name), str(value)))
     fitted = replace(launch, fit_arguments=words)
     try:
-        return fitted, _resolve(fitted, manifest)
+        return fitted, resolve_settings(fitted, manifest)
     except UsageError:  # other settings make batches of which nobody knows the samples
         return None
 
@@ -279,7 +229,9 @@ def _its_own(
     return check.check(launch.python, manifest.check, launch.program_arguments, launch.working_dir)
 
 
-def _requirements(ready: Prepared, options: LaunchOptions) -> Requirements:
+def _requirements(
+    ready: Launch, profile: Profile, choice: Choice | None, options: LaunchOptions
+) -> Requirements:
     manifest, launch = ready.manifest, ready.plan
     data_root = built_in = None
     splits: tuple[str, ...] = ()
@@ -291,18 +243,19 @@ def _requirements(ready: Prepared, options: LaunchOptions) -> Requirements:
         elif value:
             data_root = str(Path(launch.working_dir, str(value)))
     memory = manifest.memory_per_worker_gib if manifest else 0.5
+    out_dir = Path(launch.run_dir).parent if options.anything else ready.places.out_dir
     return Requirements(
         workers=launch.nproc_per_node,
         loader_workers=int(ready.settings.get("num_workers") or 0),
         master_port=launch.master_port,
-        output_dir=_from_here(Path(launch.run_dir).parent if options.anything else ready.out_dir),
+        output_dir=_from_here(out_dir),
         memory_per_worker_bytes=int(memory * GIB),
         disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
         data_root=data_root,
         data_splits=splits,
         data_built_in=built_in,
-        usual_port=None if launch.port_asked else ready.profile.torchrun.master_port,
-        choice=ready.choice,
+        usual_port=None if launch.port_asked else profile.torchrun.master_port,
+        choice=choice,
         shrink=options.shrink,
         wait=options.wait_s is not None,
         resume=(launch.run_id if launch.attempt > 1 else options.resume),
@@ -314,7 +267,7 @@ def _from_here(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _checkpoint(ready: Prepared, options: LaunchOptions) -> str | None:
+def _checkpoint(ready: Launch, options: LaunchOptions) -> str | None:
     """What a trainer will go on from, as far as names tell; it validates them itself."""
     if options.resume is None:
         return None
@@ -322,5 +275,5 @@ def _checkpoint(ready: Prepared, options: LaunchOptions) -> str | None:
         return "where the script itself goes on"
     if ready.plan.attempt == 1:
         return options.resume
-    kept = checkpoints.list_checkpoints(ready.out_dir / ready.manifest.checkpoints)
+    kept = checkpoints.list_checkpoints(ready.places.checkpoints)
     return kept[-1][0] if kept else None

@@ -9,10 +9,10 @@ from gpuops import heartbeat
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.hang import detector
 from gpuops.core.hang.observation import HangState, Observation, update_state
-from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths, telemetry
 from gpuops.core.supervision.progress import Look, Progress, observe
 from gpuops.core.supervision.state_machine import Phase, Supervision
+from gpuops.launch.launch import Launch
 from gpuops.system import files
 from gpuops.system.gpus.poller import GpuPoller
 from gpuops.system.processes import vitals
@@ -30,9 +30,7 @@ class AttemptObserver:
 
     def __init__(
         self,
-        plan: LaunchPlan,
-        checkpoints: Path,
-        metrics_file: Path | None,
+        launch: Launch,
         policy: detector.HangPolicy,
         *,
         record: bool = False,
@@ -42,11 +40,12 @@ class AttemptObserver:
         self.first_step: int | None = None
         self.assessment: detector.Assessment | None = None
         self.observation: Observation | None = None
+        plan, places = launch.plan, launch.places
         self._plan, self._policy = plan, policy
-        self._checkpoints = vitals.FolderSize(checkpoints)
+        self._checkpoints = vitals.FolderSize(places.checkpoints)
         self._logs = vitals.FolderSize(Path(plan.run_dir, paths.logs(plan.attempt)))
         self._beats = Path(plan.run_dir, paths.beats(plan.attempt))
-        self._metrics = Tail(metrics_file, from_end=True) if metrics_file else None
+        self._metrics = Tail(places.metrics_file, from_end=True) if places.metrics_file else None
         self._last: dict[str, float] = {}
         streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
         root = Path(plan.run_dir)

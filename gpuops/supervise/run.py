@@ -14,6 +14,7 @@ from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.finding import Finding
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
+from gpuops.core.machine.environment import Environment
 from gpuops.core.run import paths
 from gpuops.core.supervision.progress import Look
 from gpuops.core.supervision.restart import (
@@ -26,6 +27,7 @@ from gpuops.core.supervision.restart import (
 )
 from gpuops.errors import GpuopsError
 from gpuops.launch.claim import secured
+from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, insist, prepare
 from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.supervisor import Outcome, begin, watch
@@ -59,58 +61,59 @@ class Screen(Protocol):
 class RunOutcome:
     """How a run ended: its last attempt, and why it was not started again, if it was not."""
 
-    prepared: Prepared
+    launch: Launch
     outcome: Outcome
     given_up: GiveUp | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """An attempt that another process started, and that nobody supervises now."""
+
+    launch: Launch
+    job: Job
+
+
 def run_attempts(
     options: LaunchOptions,
-    prepared: Prepared,
+    first: Prepared | Adopted,
     screen: Screen,
     *,
-    job: Job | None = None,
     begun: Callable[[str], None] = lambda _run_id: None,
 ) -> RunOutcome:
-    """Keep a run going: from its first attempt, or from a ``job`` that somebody else started.
+    """Keep a run going: from its first attempt, or from one that another process started.
 
     ``begun`` is called with the run's name once the job runs.
 
     Raises:
-        GpuopsError: the first attempt cannot be started, or somebody supervises the run already.
+        GpuopsError: the first attempt cannot be started, or the run has a supervisor already.
     """
     ended: list[FailedAttempt] = []
     with ExitStack() as claims, ExitStack() as alone:
-        descriptors: tuple[int, ...] = ()
-        new = job is None and prepared.plan.attempt == 1
-        alone.enter_context(nullcontext() if new else only_one(Path(prepared.plan.run_dir)))
-        if job is None:
-            planned = prepared
+        launch, descriptors, job = first.launch, tuple[int, ...](), None
+        new = isinstance(first, Prepared) and launch.plan.attempt == 1
+        alone.enter_context(nullcontext() if new else only_one(Path(launch.plan.run_dir)))
+        if isinstance(first, Adopted):
+            job = first.job
+        else:
             prepared, held = claims.enter_context(
-                secured(options, planned, screen.wait, screen.show_findings)
+                secured(options, first, screen.wait, screen.show_findings)
             )
-            descriptors = held.descriptors
-            if prepared is not planned:  # it waited, or others were faster
-                screen.show_plan(prepared.plan, prepared.settings)
+            launch, descriptors = prepared.launch, held.descriptors
+            if prepared is not first:  # it waited, or others were faster
+                screen.show_plan(launch.plan, launch.settings)
         signals = alone.enter_context(process.SignalQueue())
         while True:
             started_s = time.monotonic()
             if job is None:
-                job = begin(prepared.plan, prepared.out_dir, descriptors)
-                _remember(prepared)
+                job = begin(launch, descriptors)
+                _keep_environment(launch.plan, prepared.environment)
             if not ended:
-                alone.enter_context(only_one(Path(prepared.plan.run_dir)) if new else nullcontext())
-                begun(prepared.plan.run_id)
-            outcome = watch(
-                prepared.plan,
-                job,
-                prepared.checkpoints,
-                prepared.metrics_file,
-                screen.show,
-                signals,
-            )
+                alone.enter_context(only_one(Path(launch.plan.run_dir)) if new else nullcontext())
+                begun(launch.plan.run_id)
+            outcome = watch(launch, job, screen.show, signals)
             job = None
-            kept, decision = _what_follows(prepared, outcome, ended, started_s)
+            kept, decision = _what_follows(launch, outcome, ended, started_s)
             if decision is None:
                 return _told(kept)
             screen.tell(f"{_why(outcome)} {decision.why[:1].upper()}{decision.why[1:]}.")
@@ -119,41 +122,40 @@ def run_attempts(
                 stopped = replace(outcome, ending="stopped", stop_signal=number)
                 return _told(replace(kept, outcome=stopped))
             try:
-                follows = _next(options, prepared, decision, ended)
-                before, prepared = prepared.plan, prepare(follows)
-                if not descriptors or _to_claim(prepared.plan) != _to_claim(before):
+                follows = _next(options, launch.plan, decision, ended)
+                before, prepared = launch.plan, prepare(follows)
+                if not descriptors or _to_claim(prepared.launch.plan) != _to_claim(before):
                     claims.close()
                     prepared, held = claims.enter_context(
                         secured(follows, prepared, screen.wait, screen.show_findings)
                     )
                     descriptors = held.descriptors
-                    screen.show_plan(prepared.plan, prepared.settings)
+                    screen.show_plan(prepared.launch.plan, prepared.launch.settings)
+                launch = prepared.launch
                 insist(prepared.findings, follows.force)
             except GpuopsError as problem:
                 given_up = GiveUp(why=problem.message.rstrip("."), advice=problem.hint)
                 return _told(replace(kept, given_up=given_up))
 
 
-def _remember(prepared: Prepared) -> None:
-    """Keep where it runs, and on what; a job that runs matters more."""
-    place = Path(prepared.plan.run_dir, paths.ENVIRONMENT)
-    if prepared.environment is not None:
-        with suppress(GpuopsError):
-            files.write_json(place, asdict(prepared.environment))
+def _keep_environment(plan: LaunchPlan, environment: Environment) -> None:
+    """Write down where it runs, and on what; if that fails, the job matters more."""
+    with suppress(GpuopsError):
+        files.write_json(Path(plan.run_dir, paths.ENVIRONMENT), asdict(environment))
 
 
 def _what_follows(
-    prepared: Prepared, outcome: Outcome, ended: list[FailedAttempt], started_s: float
+    launch: Launch, outcome: Outcome, ended: list[FailedAttempt], started_s: float
 ) -> tuple[RunOutcome, Restart | Replan | None]:
-    kept = RunOutcome(prepared=prepared, outcome=outcome)
+    kept = RunOutcome(launch=launch, outcome=outcome)
     if outcome.ending != "failed" or outcome.diagnosis is None:
         return kept, None
-    ended.append(_ended(prepared, outcome, outcome.diagnosis, started_s))
-    policy = RestartPolicy(max_restarts=prepared.plan.max_restarts)
+    ended.append(_ended(launch, outcome, outcome.diagnosis, started_s))
+    policy = RestartPolicy(max_restarts=launch.plan.max_restarts)
     decision = decide(ended, policy, time.monotonic())
     what = type(decision).__name__.lower()
     fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
-    events.record(Path(prepared.plan.run_dir), what, attempt=prepared.plan.attempt, **fields)
+    events.record(Path(launch.plan.run_dir), what, attempt=launch.plan.attempt, **fields)
     if isinstance(decision, GiveUp):
         return replace(kept, given_up=decision), None
     return kept, decision
@@ -161,7 +163,7 @@ def _what_follows(
 
 def _next(
     options: LaunchOptions,
-    prepared: Prepared,
+    plan: LaunchPlan,
     decision: Restart | Replan,
     ended: Sequence[FailedAttempt],
 ) -> LaunchOptions:
@@ -169,7 +171,6 @@ def _next(
 
     What a person said of GPUs and port still holds.
     """
-    plan = prepared.plan
     lost = decision.without_gpus if isinstance(decision, Replan) and not plan.gpus else ()
     return replace(
         options,
@@ -200,7 +201,7 @@ def _halvings(ended: Sequence[FailedAttempt]) -> int:
 
 def _told(kept: RunOutcome) -> RunOutcome:
     """Tell whoever wanted to be told of the end."""
-    plan, outcome = kept.prepared.plan, kept.outcome
+    plan, outcome = kept.launch.plan, kept.outcome
     if plan.on_exit is not None:
         hooks.run(
             plan.on_exit,
@@ -233,19 +234,20 @@ def _pause(signals: SignalQueue, seconds: float) -> int | None:
 
 
 def _ended(
-    prepared: Prepared, outcome: Outcome, diagnosis: Diagnosis, started_s: float
+    launch: Launch, outcome: Outcome, diagnosis: Diagnosis, started_s: float
 ) -> FailedAttempt:
-    plan = prepared.plan
+    plan = launch.plan
     rank = diagnosis.rank if diagnosis.rank is not None else 0
     log = Path(plan.run_dir) / paths.rank_log(plan.attempt, rank, "stderr")
     try:
         said = log.read_text(errors="replace")
     except OSError:
         said = ""
+    folder = launch.places.checkpoints
     whole = [
         name
-        for name, _ in checkpoints.list_checkpoints(prepared.checkpoints)
-        if not checkpoints.aside(name) and checkpoints.damage(prepared.checkpoints / name) is None
+        for name, _ in checkpoints.list_checkpoints(folder)
+        if not checkpoints.aside(name) and checkpoints.damage(folder / name) is None
     ]
     kept = [step for name in whole if (step := _step(name)) is not None]
     return FailedAttempt(

@@ -13,7 +13,7 @@ from gpuops.core.run import paths
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.summary import FailureSummary, RunSummary, next_commands
 from gpuops.errors import ExitCode
-from gpuops.launch.prepare import Prepared
+from gpuops.launch.launch import Launch
 from gpuops.supervise.supervisor import Outcome
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, rank_logs, run_dir
@@ -25,10 +25,10 @@ KILLED = (
 PORT_TAKEN = ("EADDRINUSE", "address already in use")
 
 
-def summarise(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = None) -> RunSummary:
+def summarise(launch: Launch, outcome: Outcome, given_up: GiveUp | None = None) -> RunSummary:
     """Gather what the attempt left behind."""
-    plan = prepared.plan
-    lines = files.read_json_lines(prepared.metrics_file) if prepared.metrics_file else []
+    plan = launch.plan
+    lines = files.read_json_lines(launch.places.metrics_file) if launch.places.metrics_file else []
     begun_s = time.time() - outcome.duration_s  # what stands before is an earlier attempt's
     figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
@@ -43,16 +43,16 @@ def summarise(prepared: Prepared, outcome: Outcome, given_up: GiveUp | None = No
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
         validation=_numbers(evaluated[-1]) if evaluated else {},
-        places=_places(prepared),
+        places=_places(launch),
         next_commands=next_commands(
-            run=_reference(prepared.plan),
+            run=_reference(launch.plan),
             ending=outcome.ending,
-            trainer=prepared.manifest is not None,
-            evaluates=prepared.manifest is not None and "evaluate" in prepared.manifest.verbs,
-            kept=bool(_checkpoints(prepared)),
+            trainer=launch.manifest is not None,
+            evaluates=launch.manifest is not None and "evaluate" in launch.manifest.verbs,
+            kept=bool(_checkpoints(launch)),
             spoke=bool(rank_logs.ranks(Path(plan.run_dir), plan.attempt)),
         ),
-        failure=_ended(prepared, outcome)
+        failure=_ended(launch, outcome)
         if outcome.ending == "failed" or outcome.failure is not None
         else None,
     )
@@ -71,22 +71,22 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in numbers.items() if key not in NOT_FIGURES}
 
 
-def _places(prepared: Prepared) -> dict[str, str]:
-    places = {"folder": prepared.plan.run_dir, "logs": prepared.plan.log_dir}
-    if prepared.manifest is not None and _checkpoints(prepared):
-        places["checkpoints"] = str(prepared.out_dir / prepared.manifest.checkpoints)
-        places["curves"] = str(prepared.out_dir / "tensorboard")
+def _places(launch: Launch) -> dict[str, str]:
+    places = {"folder": launch.plan.run_dir, "logs": launch.plan.log_dir}
+    if launch.manifest is not None and _checkpoints(launch):
+        places["checkpoints"] = str(launch.places.checkpoints)
+        places["curves"] = str(launch.places.out_dir / "tensorboard")
     return places
 
 
-def _checkpoints(prepared: Prepared) -> list[tuple[str, str]]:
-    if prepared.manifest is None:
+def _checkpoints(launch: Launch) -> list[tuple[str, str]]:
+    if launch.manifest is None:
         return []
-    return checkpoints.list_checkpoints(prepared.out_dir / prepared.manifest.checkpoints)
+    return checkpoints.list_checkpoints(launch.places.checkpoints)
 
 
-def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
-    plan, cause = prepared.plan, outcome.failure
+def _ended(launch: Launch, outcome: Outcome) -> FailureSummary:
+    plan, cause = launch.plan, outcome.failure
     agent_log = Path(plan.run_dir, paths.agent_log(plan.attempt))
     if cause is None:
         said = _read(agent_log)
@@ -96,7 +96,7 @@ def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
             or f"exit code {outcome.returncode}",
             last_words=tuple(torchrun_failure.last_lines(said)),
             log=str(agent_log),
-            hint=_why(prepared, said, there=agent_log.exists()),
+            hint=_why(launch, said, there=agent_log.exists()),
         )
     log = Path(plan.run_dir) / paths.rank_log(plan.attempt, cause.rank, "stderr")
     return FailureSummary(
@@ -108,14 +108,13 @@ def _ended(prepared: Prepared, outcome: Outcome) -> FailureSummary:
     )
 
 
-def _why(prepared: Prepared, said: str, *, there: bool) -> str:
+def _why(launch: Launch, said: str, *, there: bool) -> str:
     """What torchrun's end is known to mean."""
     if not there:
         return "The run's folder is gone: somebody removed it while the job ran."
-    overruled = any(f.check == "port" and f.severity == "error" for f in prepared.findings)
-    if any(words in said for words in PORT_TAKEN) and not overruled:
+    if any(words in said for words in PORT_TAKEN) and "port" not in launch.plan.force:
         return (
-            f"Port {prepared.plan.master_port} was taken after preflight had looked: launch again, "
+            f"Port {launch.plan.master_port} was taken after preflight had looked: launch again, "
             "or choose another with --master-port."
         )
     return ""

@@ -38,6 +38,7 @@ from gpuops.core.supervision.state_machine import (
     step,
 )
 from gpuops.diagnose import crashed, inspect, why_gone
+from gpuops.launch.launch import Launch
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.system import hooks
 from gpuops.system.host import cgroups
@@ -63,15 +64,15 @@ class Outcome:
     duration_s: float
 
 
-def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
+def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
     """Make the run folder and start the job; ``claims`` are locks to last as long as it does.
 
     Raises:
         GpuopsError: the run folder cannot be made, or torchrun not be started.
     """
-    root = Path(plan.run_dir)
+    plan, root = launch.plan, Path(launch.plan.run_dir)
     run_dir.create(plan)
-    run_dir.link_outputs(root, out_dir)
+    run_dir.link_outputs(root, launch.places.out_dir)
     group = cgroups.own()  # the job's as well: what it loses there is counted from here
     events.record(
         root,
@@ -91,18 +92,11 @@ def begin(plan: LaunchPlan, out_dir: Path, claims: Sequence[int] = ()) -> Job:
     )
 
 
-def watch(
-    plan: LaunchPlan,
-    job: Job,
-    checkpoints: Path,
-    metrics_file: Path | None,
-    show: Callable[[Look], None],
-    signals: SignalQueue,
-) -> Outcome:
+def watch(launch: Launch, job: Job, show: Callable[[Look], None], signals: SignalQueue) -> Outcome:
     """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
-    begun_s = time.monotonic()
+    plan, begun_s = launch.plan, time.monotonic()
     policy = hang_policy(plan.target.kind, plan.hang_timeout_s)
-    with AttemptObserver(plan, checkpoints, metrics_file, policy, record=True) as observer:
+    with AttemptObserver(launch, policy, record=True) as observer:
         try:
             state, evidence = _until_the_end(plan, job, observer, show, signals)
         except BaseException:  # a defect of ours: the job is not to run on unwatched

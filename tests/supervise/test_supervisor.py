@@ -16,6 +16,7 @@ from gpuops.core.launch.plan_launch import LaunchRequest, plan
 from gpuops.core.launch.profile import Profile, Stop
 from gpuops.core.run import paths
 from gpuops.core.supervision.state_machine import Phase
+from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import begin, watch
 from gpuops.system import files
@@ -48,11 +49,11 @@ def _launch_plan(tmp_path, workers, quick_python):
     return make
 
 
-def supervise(launch, out_dir, metrics_file, show):
+def supervise(plan_made, show):
     """One attempt, from its start to its end."""
+    launch = recall(plan_made)
     with process.SignalQueue() as signals:
-        job = begin(launch, out_dir)
-        return watch(launch, job, out_dir / "checkpoints", metrics_file, show, signals)
+        return watch(launch, begin(launch), show, signals)
 
 
 def stop_when_training(launch, *numbers):
@@ -81,7 +82,7 @@ def survivors(launch):
 def test_a_job_runs_to_its_end(launch_plan):
     """The looks show it starting, training and done; rank 0's lines come through in order."""
     launch, looks = launch_plan(STEPS="30"), []
-    outcome = supervise(launch, Path(launch.run_dir), None, looks.append)
+    outcome = supervise(launch, looks.append)
 
     assert outcome.ending == "finished"
     assert outcome.returncode == 0
@@ -94,7 +95,7 @@ def test_a_job_runs_to_its_end(launch_plan):
 def test_the_run_folder_tells_the_story(launch_plan):
     """Plan, events, logs of every rank and the exit record lie in the run folder."""
     launch = launch_plan(STEPS="5")
-    supervise(launch, Path(launch.run_dir), None, lambda _look: None)
+    supervise(launch, lambda _look: None)
     root = Path(launch.run_dir)
     record = records.load(root)
 
@@ -113,10 +114,11 @@ def test_who_only_looks_records_nothing(launch_plan):
     """One recording has one writer: somebody who watches the same run adds no samples."""
     launch = launch_plan(STEPS="5")
     root = Path(launch.run_dir)
-    job = begin(launch, root)
+    recalled = recall(launch)
+    job = begin(recalled)
     with (
         process.SignalQueue() as signals,
-        AttemptObserver(launch, root / "checkpoints", None, HangPolicy()) as observer,
+        AttemptObserver(recalled, HangPolicy()) as observer,
     ):
         while job.poll() is None:
             list(signals.wait(job.pid, 0.05))
@@ -130,7 +132,7 @@ def test_who_only_looks_records_nothing(launch_plan):
 def test_a_stop_lets_the_workers_save(launch_plan, number):
     """One stop signal: every worker is asked, saves and leaves by itself; nobody is killed."""
     launch = launch_plan(STEPS="100000")
-    outcome = supervise(launch, Path(launch.run_dir), None, stop_when_training(launch, number))
+    outcome = supervise(launch, stop_when_training(launch, number))
     logs = [Path(launch.run_dir) / paths.rank_log(1, rank, "stdout") for rank in (0, 1)]
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", number)
@@ -142,9 +144,7 @@ def test_a_stop_lets_the_workers_save(launch_plan, number):
 def test_a_second_stop_kills(launch_plan):
     """Workers that would take their time are ended at once by a second Ctrl-C."""
     launch = launch_plan(STEPS="100000", FAULT="ignore")
-    outcome = supervise(
-        launch, Path(launch.run_dir), None, stop_when_training(launch, signal.SIGINT, signal.SIGINT)
-    )
+    outcome = supervise(launch, stop_when_training(launch, signal.SIGINT, signal.SIGINT))
     root = Path(launch.run_dir)
 
     assert outcome.ending == "stopped"
@@ -158,9 +158,7 @@ def test_a_second_stop_kills(launch_plan):
 def test_the_ladder_ends_workers_that_ignore_it(launch_plan):
     """Asked, terminated, killed: each rung after its time, and nothing is left."""
     launch = launch_plan(STEPS="100000", FAULT="ignore", save_s=0.2, terminate_s=0.2)
-    outcome = supervise(
-        launch, Path(launch.run_dir), None, stop_when_training(launch, signal.SIGTERM)
-    )
+    outcome = supervise(launch, stop_when_training(launch, signal.SIGTERM))
     root = Path(launch.run_dir)
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGTERM)
@@ -175,7 +173,7 @@ def test_the_ladder_ends_workers_that_ignore_it(launch_plan):
 def test_a_crash_names_the_rank(launch_plan):
     """The first rank that failed is named, with its exit code, and its words are kept."""
     launch = launch_plan(STEPS="100000", FAULT="crash")
-    outcome = supervise(launch, Path(launch.run_dir), None, lambda _look: None)
+    outcome = supervise(launch, lambda _look: None)
 
     assert outcome.ending == "failed"
     assert outcome.failure is not None
@@ -196,7 +194,7 @@ def test_workers_of_a_killed_torchrun_are_ended(launch_plan):
             if psutil.pid_exists(agent):
                 os.kill(agent, signal.SIGKILL)
 
-    outcome = supervise(launch, Path(launch.run_dir), None, kill_agent)
+    outcome = supervise(launch, kill_agent)
 
     assert outcome.ending == "failed"
     assert outcome.returncode == -signal.SIGKILL
@@ -212,7 +210,7 @@ def test_a_stop_before_anything_has_begun_is_not_lost(launch_plan):
         if left:
             os.kill(os.getpid(), left.pop())
 
-    outcome = supervise(launch, Path(launch.run_dir), None, at_once)
+    outcome = supervise(launch, at_once)
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGINT)
     assert survivors(launch) == []
@@ -221,9 +219,7 @@ def test_a_stop_before_anything_has_begun_is_not_lost(launch_plan):
 def test_a_save_that_fails_is_not_passed_over(launch_plan):
     """Asked to stop, a rank raised instead of saving: stopped, but its failure is known."""
     launch = launch_plan(STEPS="100000", FAULT="unsaved")
-    outcome = supervise(
-        launch, Path(launch.run_dir), None, stop_when_training(launch, signal.SIGINT)
-    )
+    outcome = supervise(launch, stop_when_training(launch, signal.SIGINT))
 
     assert (outcome.ending, outcome.stop_signal) == ("stopped", signal.SIGINT)
     assert outcome.failure is not None

@@ -1,0 +1,66 @@
+"""A launch with what its trainer makes of it: all that watching a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.plan import LaunchPlan
+from gpuops.system.trainers import manifests, settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the training program writes; a script is expected to write into the run's folder."""
+
+    out_dir: Path
+    checkpoints: Path
+    metrics_file: Path | None
+    """Where a trainer logs its figures; ``None`` for a script."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A plan, and the manifest and the resolved settings of its trainer, if it is a trainer's."""
+
+    plan: LaunchPlan
+    manifest: Manifest | None
+    settings: Mapping[str, Any]
+
+    @property
+    def places(self) -> Places:
+        """Where the training program writes."""
+        manifest = self.manifest
+        given = self.settings.get(manifest.out_dir_setting) if manifest else None
+        out_dir = Path(self.plan.working_dir, given) if given else Path(self.plan.run_dir)
+        return Places(
+            out_dir=out_dir,
+            checkpoints=out_dir / (manifest.checkpoints if manifest else "checkpoints"),
+            metrics_file=out_dir / manifest.metrics_file if manifest else None,
+        )
+
+
+def recall(plan: LaunchPlan) -> Launch:
+    """The launch of a run that was started before.
+
+    Raises:
+        GpuopsError: its trainer is not installed, or does not answer.
+    """
+    manifest = manifests.load(plan.target.name) if plan.target.kind == "trainer" else None
+    return Launch(plan=plan, manifest=manifest, settings=resolve_settings(plan, manifest))
+
+
+def resolve_settings(plan: LaunchPlan, manifest: Manifest | None) -> Mapping[str, Any]:
+    """The trainer's settings under a plan, flat by name; none for a script.
+
+    Raises:
+        UsageError: the trainer refuses a flag or a file.
+        GpuopsError: the trainer does not answer.
+    """
+    if manifest is None:
+        return {}
+    arguments = plan.program_arguments
+    return settings.resolve(plan.python, manifest.config, arguments, plan.working_dir) or {}
