@@ -101,6 +101,7 @@ class Batches:
 
     ``load(indices, seeds, together)`` makes a batch of samples; ``seeds`` gives each sample a
     random state of its own that depends on nothing but (seed, epoch, index): see ``item_rng``.
+    What ``load`` draws from it, such as noise or augmentation, is the same for any number of ranks.
     ``together`` are the indices of the whole step's samples, for what is weighed over all of them.
     """
 
@@ -147,6 +148,31 @@ class Batches:
                 for rows in self.plan.shares(batch, self.world.rank):
                     yield (rows, seeds_N[rows], batch), len(rows) * parts / len(batch)
             start = 0
+
+
+def length_buckets(lengths: NDArray[Any], size: int, waste: float = 0.15) -> NDArray[np.int64]:
+    """The lengths (N,) to pad samples to, so that batches of free lengths can be filled.
+
+    Samples of nearby lengths are padded to the longest of their bucket. A bucket holds at least
+    ``size`` samples, the global batch, if there are as many; beyond that it takes shorter ones as
+    long as no more than ``waste`` of its padded frames are padding. The result is what
+    ``BatchPlan`` takes as lengths.
+    """
+    found, counts = np.unique(np.asarray(lengths, dtype=np.int64), return_counts=True)
+    padded = found.copy()
+    samples = frames = 0  # of the bucket, which grows downwards from its longest sample
+    top = last = len(found)
+    for i in reversed(range(len(found))):
+        grown, filled = samples + counts[i], frames + found[i] * counts[i]
+        if samples >= size and filled < (1 - waste) * grown * found[top - 1]:
+            last, top = top, i + 1
+            grown, filled = counts[i], found[i] * counts[i]
+        samples, frames = grown, filled
+        padded[i] = found[top - 1]
+    if 0 < samples < size and last > top:  # too few are left over: they join the bucket above
+        padded[:top] = found[last - 1]
+    bucketed: NDArray[np.int64] = padded[np.searchsorted(found, lengths)]
+    return bucketed
 
 
 def evaluation_batches(

@@ -18,6 +18,7 @@ from trainers.engine.batches import (
     evaluation_batches,
     item_rng,
     item_seeds,
+    length_buckets,
     to_device,
 )
 from trainers.engine.config.sections import LoaderConfig, LoopConfig
@@ -161,6 +162,74 @@ def test_a_rare_length_is_not_lost() -> None:
     rows = np.concatenate(plan(np.array([8] * 20 + [9]), batch_size=4).batches(0))
 
     assert 20 in rows
+
+
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=80),
+    size=st.integers(1, 20),
+    waste=st.sampled_from([0.0, 0.15, 0.5]),
+)
+def test_buckets_of_free_lengths(lengths: list[int], size: int, waste: float) -> None:
+    """Nothing is cut, each bucket can fill a batch, and none is larger than it must be."""
+    given_lengths = np.array(lengths)
+    padded = length_buckets(given_lengths, size, waste)
+
+    assert (padded >= given_lengths).all()
+    for longest in set(padded.tolist()):
+        bucket = given_lengths[padded == longest]
+        assert bucket.max() == longest
+        assert len(bucket) >= min(size, len(lengths))
+        shortest = bucket[bucket == bucket.min()]
+        wasted = 1 - bucket.mean() / longest
+        needed = len(bucket) - len(shortest) < size
+        joined = bucket.min() == given_lengths.min()  # what was left over has joined this one
+        assert wasted <= waste + 1e-9 or needed or joined
+    below = np.sort(given_lengths)
+    assert (np.diff(length_buckets(below, size, waste)) >= 0).all(), "buckets do not overlap"
+
+
+def test_lengths_of_speech_fill_batches_with_little_padding() -> None:
+    """200 different lengths, which one by one would be 200 batches of one repeated sample."""
+    lengths = np.random.default_rng(0).integers(50, 500, 2000)
+
+    padded = length_buckets(lengths, 32)
+
+    assert 1 - lengths.sum() / padded.sum() <= 0.16
+    assert len(set(padded.tolist())) < 12
+    rows = np.concatenate(plan(padded, batch_size=32).batches(0))
+    assert len(rows) == len(set(rows.tolist())) > 1700
+
+
+@given(
+    lengths=st.lists(st.integers(1, 5), min_size=1, max_size=40),
+    size=st.integers(1, 4),
+    ranks=st.sampled_from([1, 2, 3]),
+    passes=st.integers(1, 3),
+    start=st.integers(0, 3),
+)
+def test_any_ranks_and_passes_see_the_same_steps(
+    lengths: list[int], size: int, ranks: int, passes: int, start: int
+) -> None:
+    """Whatever the lengths: N ranks of P passes are one rank of the N*P-fold batch, seeds too.
+
+    Also if taken up in mid-epoch. So what is drawn from a sample's seed is the same as well.
+    """
+    of = plan(np.array(lengths), size, world_size=ranks, passes=passes)
+    one = plan(np.array(lengths), size * ranks * passes)
+    start = min(start, one.per_epoch - 1)
+    steps = one.per_epoch + 1
+
+    alone = taken(one, rank_of(0, 1), 2, start, steps)
+    parts = [taken(of, rank_of(rank, ranks), 2, start, steps * passes) for rank in range(ranks)]
+
+    assert of.per_epoch == one.per_epoch
+    for step, (rows, seeds) in enumerate(alone):
+        dealt = [parts[rank][step * passes + p] for p in range(passes) for rank in range(ranks)]
+        assert [row for part, _ in dealt for row in part] == rows
+        assert [seed for _, part in dealt for seed in part] == seeds
+        assert [item_rng(seed).normal() for _, part in dealt for seed in part] == [
+            item_rng(seed).normal() for seed in seeds
+        ]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
