@@ -17,7 +17,7 @@ from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Assessment, Blind, HangPolicy, Healthy, Hung, Suspect, Warming
 from gpuops.core.hang.observation import HangState, Observation, update_state
 from gpuops.core.machine.device import GpuInventory
-from gpuops.core.monitor.hung_jobs import Ruling, rule, unreleased
+from gpuops.core.monitor.hung_jobs import Decision, decide, unreleased
 from gpuops.core.monitor.jobs import Process, TrainingJob
 from gpuops.core.run import paths
 from gpuops.diagnose import diagnose_processes
@@ -39,7 +39,7 @@ class Case:
     ``beats`` are the last that were heard of it, ``heard_s`` when that was on CLOCK_MONOTONIC.
     """
 
-    ruling: Ruling
+    decision: Decision
     assessment: Assessment | None = None
     diagnosis: Diagnosis | None = None
     beats: tuple[Beat, ...] = ()
@@ -49,8 +49,8 @@ class Case:
     @property
     def hung(self) -> bool:
         """Whether there is something to be ended, or something that cannot be."""
-        unkillable = any(refusal.reason == "unkillable" for refusal in self.ruling.refused)
-        return bool(self.ruling.stop) or unkillable
+        unkillable = any(refusal.reason == "unkillable" for refusal in self.decision.refused)
+        return bool(self.decision.stop) or unkillable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +93,15 @@ def end(cases: Sequence[Case], see: Callable[[], GpuInventory]) -> Cleaned:
 
     A living supervisor is asked first: it would start its run again. ``see`` reads the GPUs.
     """
-    moving = tuple(case.ruling.job for case in cases if _moves(case))
-    cases = [case for case in cases if case.ruling.job not in moving]
-    meant = tuple(process for case in cases for process in case.ruling.stop)
+    moving = tuple(case.decision.job for case in cases if _moves(case))
+    cases = [case for case in cases if case.decision.job not in moving]
+    chosen = tuple(process for case in cases for process in case.decision.stop)
     for case in cases:
         _record(case)
     asked = [case.supervisor for case in cases if case.supervisor is not None]
     supervisor_lock.retire(asked, now=True, within_s=TERMINATE_S)  # the rest are ended either way
-    left = jobs.end(meant, terminate_s=TERMINATE_S, kill_s=KILL_S)
-    ended = tuple(process for process in meant if process not in left)
+    left = jobs.end(chosen, terminate_s=TERMINATE_S, kill_s=KILL_S)
+    ended = tuple(process for process in chosen if process not in left)
     return Cleaned(ended=ended, moving=moving, left=left, unreleased=_unreleased(ended, see))
 
 
@@ -199,7 +199,7 @@ def _case(
 ) -> Case:
     stacks = f"{format_title(found)}: {found.why}" if found is not None else None
     return Case(
-        ruling=rule(job, assessment, jobs.look_again([job]), stacks),
+        decision=decide(job, assessment, jobs.look_again([job]), stacks),
         assessment=assessment,
         diagnosis=found,
         supervisor=supervisor_lock.of(Path(job.run_dir)) if job.ours and job.run_dir else None,
@@ -220,7 +220,7 @@ def _gpus(job: TrainingJob) -> dict[int, int]:
 
 def _moves(case: Case) -> bool:
     """Whether one of those that stood still has beaten since: a person took time to answer."""
-    beat_dir = _beat_dir(case.ruling.job)
+    beat_dir = _beat_dir(case.decision.job)
     if not isinstance(case.assessment, (Suspect, Hung)) or beat_dir is None:
         return False
     beats = heartbeat.read_all(beat_dir)
@@ -230,10 +230,10 @@ def _moves(case: Case) -> bool:
 
 def _record(case: Case) -> None:
     """In the run's own book, so that nobody has to guess in the morning."""
-    job = case.ruling.job
+    job = case.decision.job
     if job.run_dir is not None:
-        pids = [process.pid for process in case.ruling.stop]
-        why = "; ".join(case.ruling.evidence)
+        pids = [process.pid for process in case.decision.stop]
+        why = "; ".join(case.decision.evidence)
         events.record(Path(job.run_dir), "kill_hung", attempt=job.attempt, pids=pids, why=why)
 
 

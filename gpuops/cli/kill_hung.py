@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gpuops.cli import options, output
-from gpuops.core.monitor.hung_jobs import meant
+from gpuops.core.monitor.hung_jobs import select_jobs
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
 from gpuops.hung_jobs import WATCH_S, Case, Cleaned, end, examine
@@ -54,7 +54,9 @@ def kill_hung(
         output.answer(cases, lambda: hung_jobs.cases(cases), as_json=False)
     elif not (dry_run or yes):
         output.comment(hung_jobs.cases(cases))
-    chosen = [] if dry_run else [case for case in cases if case.ruling.stop and _wanted(case, yes)]
+    chosen = (
+        [] if dry_run else [case for case in cases if case.decision.stop and _wanted(case, yes)]
+    )
     done = end(chosen, read_gpus) if chosen else Cleaned()
     output.answer(
         {"jobs": [_json(case) for case in cases], "dry_run": dry_run, **_result(done)},
@@ -70,31 +72,31 @@ def _meant(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[Tra
     found = jobs.find(read_gpus())
     if run is not None and all(job.run_id != run for job in found):
         run = str(records.find(run_dir.runs_dir(runs_dir), run))
-    return meant(found, run=run, pid=pid)
+    return select_jobs(found, run=run, pid=pid)
 
 
 def _wanted(case: Case, yes: bool) -> bool:  # noqa: FBT001 - the option itself
     """Whether a person, or what is known, says that it is to be ended."""
-    name = hung_jobs.name(case.ruling.job)
+    name = hung_jobs.name(case.decision.job)
     if not yes:
         return typer.confirm(f"End {name}?", err=True)
-    if not case.ruling.sure:
+    if not case.decision.sure:
         output.note(f"{name} is left alone: that is not sure enough to end it unasked.")
-    return case.ruling.sure
+    return case.decision.sure
 
 
 def _remains(cases: tuple[Case, ...], done: Cleaned) -> bool:
     """Whether anything hangs still, or holds what it should not."""
     gone = {process.pid for process in done.ended}
     return bool(done.unreleased) or any(
-        case.hung and not (case.ruling.stop and {p.pid for p in case.ruling.stop} <= gone)
+        case.hung and not (case.decision.stop and {p.pid for p in case.decision.stop} <= gone)
         for case in cases
-        if case.ruling.job not in done.moving
+        if case.decision.job not in done.moving
     )
 
 
 def _json(case: Case) -> dict[str, Any]:
-    ruling, job = case.ruling, case.ruling.job
+    decision, job = case.decision, case.decision.job
     assessment = case.assessment
     return {
         "run_id": job.run_id,
@@ -108,10 +110,10 @@ def _json(case: Case) -> dict[str, Any]:
         "supervisor_pid": case.supervisor.pid if case.supervisor else None,
         "assessment": type(assessment).__name__.lower() if assessment is not None else None,
         "hung": case.hung,
-        "sure": ruling.sure,
-        "evidence": ruling.evidence,
-        "stop": [process.pid for process in ruling.stop],
-        "refused": ruling.refused,
+        "sure": decision.sure,
+        "evidence": decision.evidence,
+        "stop": [process.pid for process in decision.stop],
+        "refused": decision.refused,
         "diagnosis": case.diagnosis,
     }
 

@@ -85,7 +85,7 @@ def _part(gpu: list[str] | None, root: Path | None) -> Callable[[Frame], Frame]:
     wanted = {str(root), str(root.resolve())} if root is not None else None
 
     def part(frame: Frame) -> Frame:
-        return core.only(frame, gpus=gpus, run=wanted) if gpus or wanted else frame
+        return core.filter_frame(frame, gpus=gpus, run=wanted) if gpus or wanted else frame
 
     return part
 

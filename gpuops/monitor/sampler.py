@@ -1,7 +1,6 @@
-"""One look after the other at GPUs and jobs, in a thread of its own: a stuck driver stalls nobody.
+"""Samples GPUs and jobs at an interval, in a thread: a stuck driver does not block the screen.
 
-``gpus and jobs -> core.sample.Sample -> core.monitor.follow -> Frame``; whoever draws takes the
-newest board when it likes.
+``gpus and jobs -> Sample -> update_monitor -> Frame``; the screen takes the newest frame.
 """
 
 from __future__ import annotations
@@ -66,8 +65,8 @@ class Sampler:
         for job in jobs_now:
             if job.ours and job.run_dir is not None and job.run_dir not in self._books:
                 self._books[job.run_dir] = _Book(Path(job.run_dir))
-        noted = {path: book.noted() for path, book in self._books.items()}
-        found = tuple(self._job(job, noted) for job in jobs_now)
+        events = {path: book.new_events() for path, book in self._books.items()}
+        found = tuple(self._job(job, events) for job in jobs_now)
         between, ended = self._without_a_job({job.job.run_dir for job in found})
         sample = Sample(
             at_s=time.time(),
@@ -76,12 +75,12 @@ class Sampler:
             jobs=found,
             between=between,
             ended=ended,
-            noted=noted,
+            events=events,
         )
-        self._monitor = monitor.follow(self._monitor, sample)
-        return monitor.frame(self._monitor)
+        self._monitor = monitor.update_monitor(self._monitor, sample)
+        return monitor.current_frame(self._monitor)
 
-    def _job(self, job: TrainingJob, noted: Mapping[str, tuple[dict[str, Any], ...]]) -> JobSample:
+    def _job(self, job: TrainingJob, events: Mapping[str, tuple[dict[str, Any], ...]]) -> JobSample:
         """Into our own jobs it looks; others' are theirs."""
         if not job.ours:
             return JobSample(job=job)
@@ -98,13 +97,13 @@ class Sampler:
             checkpoint_bytes=attempt.checkpoint_bytes() if attempt is not None else None,
         )
         if attempt is None or job.run_dir is None:
-            return JobSample(job=job, seen=seen)
+            return JobSample(job=job, observation=seen)
         return JobSample(
             job=job,
-            seen=seen,
+            observation=seen,
             facts=attempt.facts,
             supervised=attempt.supervised(),
-            noted=noted.get(job.run_dir, ()),
+            events=events.get(job.run_dir, ()),
         )
 
     def _life(self, job: TrainingJob) -> _Life | None:
@@ -142,7 +141,7 @@ class _Book:
     def __init__(self, root: Path) -> None:
         self._events = Tail(root / paths.EVENTS)
 
-    def noted(self) -> tuple[dict[str, Any], ...]:
+    def new_events(self) -> tuple[dict[str, Any], ...]:
         """The events since the last look."""
         return tuple(files.parse_json_lines(self._events.lines()))
 

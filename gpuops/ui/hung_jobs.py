@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpuops.core.monitor.jobs import Process, TrainingJob, program
+from gpuops.core.monitor.jobs import Process, TrainingJob, python_program
 from gpuops.core.text import printable
 from gpuops.core.units import many
 from gpuops.hung_jobs import Case, Cleaned
@@ -47,18 +47,18 @@ def name(job: TrainingJob) -> str:
 
 
 def _case(case: Case) -> RenderableType:
-    ruling, job = case.ruling, case.ruling.job
+    decision, job = case.decision, case.decision.job
     state, colour = _state(case)
     rows = [
         Text.assemble((f"{state:<9}", f"bold {colour}"), (f" {name(job)}", "bold"), _about(job))
     ]
-    rows += [Text(f"  {words}", style=colour) for words in ruling.evidence]
-    if ruling.stop:
-        rows.append(Text(f"  to be ended: {_processes(ruling.stop)}", style="bold"))
+    rows += [Text(f"  {words}", style=colour) for words in decision.evidence]
+    if decision.stop:
+        rows.append(Text(f"  to be ended: {_processes(decision.stop)}", style="bold"))
         if case.supervisor is not None:
             pid = case.supervisor.pid
             rows.append(Text(f"  its supervisor (pid {pid}) is stopped first, so that it stays so"))
-    for refusal in ruling.refused:
+    for refusal in decision.refused:
         pids = ", ".join(map(str, refusal.pids))
         who = "it" if len(refusal.pids) == len(job.processes) else f"pid {pids}"
         rows.append(Text(f"  left alone: {who} {refusal.words}", style="dim"))
@@ -66,18 +66,18 @@ def _case(case: Case) -> RenderableType:
 
 
 def _state(case: Case) -> tuple[str, str]:
-    ruling = case.ruling
+    decision = case.decision
     if not case.hung:
-        reason = ruling.refused[0].reason if ruling.refused else "gone"
+        reason = decision.refused[0].reason if decision.refused else "gone"
         return reason, "green" if reason == "healthy" else "yellow"
-    if ruling.job.launcher == "lost":
+    if decision.job.launcher == "lost":
         return "abandoned", "red"
-    return ("hung", "red") if ruling.sure else ("suspect", "yellow")
+    return ("hung", "red") if decision.sure else ("suspect", "yellow")
 
 
 def _about(job: TrainingJob) -> str:
     first = job.ranks[0] if job.ranks else job.processes[0]
-    runs = printable(program(first.argv) or (first.argv or ("?",))[0], PROGRAM_LENGTH)
+    runs = printable(python_program(first.argv) or (first.argv or ("?",))[0], PROGRAM_LENGTH)
     gpus = f" on GPU {', '.join(map(str, job.gpus))}" if job.gpus else ""
     count = many(len(job.ranks), "rank")
     return f"  {runs} of {job.user or 'another user'}, {count}{gpus}"

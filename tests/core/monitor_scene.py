@@ -10,7 +10,7 @@ from machines import gpu, inventory
 from gpuops.core.hang.observation import Observation, RankVitals
 from gpuops.core.machine.device import GpuProcess
 from gpuops.core.monitor.jobs import TrainingJob
-from gpuops.core.monitor.monitor import Monitor, follow, frame
+from gpuops.core.monitor.monitor import Monitor, current_frame, update_monitor
 from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
 from gpuops.heartbeat import Beat
 
@@ -28,7 +28,7 @@ class Scene:
         self.steps = dict.fromkeys(range(ranks), 0)
         self.beats, self.state, self.attempt = {}, "S", 1
         self.gpus = {index: self.held(index) for index in range(ranks)}
-        self.jobs, self.noted, self.gaps, self.ended = [0], (), {}, {}
+        self.jobs, self.events, self.gaps, self.ended = [0], (), {}, {}
         self.changes, self.supervised, self.between, self.log_bytes = {}, True, (), None
 
     def held(self, index, **changes):
@@ -55,9 +55,9 @@ class Scene:
     def look(self, after_s=None):
         """A look, some time after the last one."""
         self.clock_s += self.interval_s if after_s is None else after_s
-        self.monitor = follow(self.monitor, self.sample())
-        self.noted, self.ended = (), {}
-        return frame(self.monitor)
+        self.monitor = update_monitor(self.monitor, self.sample())
+        self.events, self.ended = (), {}
+        return current_frame(self.monitor)
 
     def starts(self, ago_s):
         """The job's torchrun was started some time ago."""
@@ -98,10 +98,10 @@ class Scene:
         )
         one = JobSample(
             job=replace(job, **self.changes),
-            seen=seen,
+            observation=seen,
             facts=self.facts,
             supervised=self.supervised,
-            noted=self.noted,
+            events=self.events,
         )
         gpus = self.gpus.values() if self.jobs else map(gpu, self.gpus)
         return Sample(
@@ -111,11 +111,11 @@ class Scene:
             jobs=tuple(one for _ in self.jobs),
             between=frozenset(self.between),
             ended=self.ended,
-            noted={RUN_DIR: self.noted},
+            events={RUN_DIR: self.events},
         )
 
     def notes(self, event, **fields):
-        self.noted = (*self.noted, {"time": DAY_S + self.clock_s, "event": event, **fields})
+        self.events = (*self.events, {"time": DAY_S + self.clock_s, "event": event, **fields})
 
 
 def words(seen):

@@ -84,7 +84,7 @@ def test_the_world_changes_under_it(driver, run):
     assert ["S", "T"] == [rank.process for rank in ours(back, run).ranks]
     assert [None, None] == [rank.step for rank in ours(deleted, run).ranks]
     assert ours(gone, run) is None
-    assert f"{NAME} has gone" in [change.words for change in gone.changes]
+    assert f"{NAME} has ended" in [change.words for change in gone.changes]
 
 
 def test_torn_files_stop_nobody(driver, run):

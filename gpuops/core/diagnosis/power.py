@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 
 from gpuops.core.machine.device import Device
+from gpuops.core.machine.gpu_health import BUSY_PCT
 from gpuops.core.run.telemetry import GpuSample, Sample
 
 ENOUGH = 5
-AT_WORK_PCT, BUSY_PCT = 50, 90
+AT_WORK_PCT = 50
 LITTLE = 0.5  # of the draw while it trained
 
 

@@ -7,6 +7,8 @@ from gpuops.core.units import GIB
 
 # An idle GPU may run its link slowly; one with at least this utilization should not.
 AT_WORK_PCT = 10
+# A GPU that waits in a collective looks this busy too, but draws little power.
+BUSY_PCT = 90
 # What a driver, a display or a container's bookkeeping may hold without any computation.
 UNOWNED_BYTES = GIB
 

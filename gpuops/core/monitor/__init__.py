@@ -1,1 +1,1 @@
-"""What the monitor shows."""
+"""What the monitor shows, as values."""

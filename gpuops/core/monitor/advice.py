@@ -1,4 +1,4 @@
-"""What could go better on a host that works: each piece of advice with the number that says so."""
+"""Advice on jobs that run well but could run better, with the figure behind each piece."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAITS = 0.2
 
 
 def advice(jobs: Sequence[JobRow], gpus: Sequence[GpuRow]) -> tuple[Advice, ...]:
-    """Of our jobs that train, and of hot GPUs, whoever heats them."""
+    """Advice on our training jobs, and on hot GPUs whatever their jobs."""
     found: list[Advice] = []
     for job in jobs:
         trains = any(rank.phase == "train" for rank in job.ranks)
@@ -34,7 +34,7 @@ def advice(jobs: Sequence[JobRow], gpus: Sequence[GpuRow]) -> tuple[Advice, ...]
 
 
 def _loading(job: JobRow, gpus: Sequence[GpuRow]) -> list[Advice]:
-    """GPUs that idle while their ranks train are mostly waiting for data."""
+    """GPUs that idle while their ranks train mostly wait for data."""
     waits = [rank.data_wait for rank in job.ranks if rank.data_wait is not None]
     share = max(waits, default=None)
     waiting = "" if share is None else f", its ranks wait up to {share:.0%} of a step for data"
@@ -70,7 +70,7 @@ def _memory(job: JobRow, gpus: Sequence[GpuRow]) -> list[Advice]:
 
 
 def _mean(readings: Sequence[int | None]) -> float | None:
-    """Of enough readings; a moment says nothing."""
+    """The mean of enough readings; ``None`` if there are too few."""
     known = [reading for reading in readings if reading is not None]
     return sum(known) / len(known) if len(known) >= ENOUGH_LOOKS else None
 

@@ -1,4 +1,4 @@
-"""What has changed from one board to the next, in words."""
+"""The changes from one frame of the monitor to the next, in words."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ BAD = {"lost", "stuck", "unreadable", "no permission"}
 ENDS: Mapping[Status, Level] = {"finished": "good", "failed": "bad", "stopped": "info"}
 
 
-def of_gpus(before: Sequence[GpuRow], now: Sequence[GpuRow], at_s: float) -> Iterator[Change]:
-    """GPUs that were lost or came back, were taken or given free."""
+def gpu_changes(before: Sequence[GpuRow], now: Sequence[GpuRow], at_s: float) -> Iterator[Change]:
+    """GPUs that were lost or came back, or that others took or freed."""
     known = {row.index: row for row in before}
     for row in now:
         was = known.get(row.index)
-        told = _of_gpu(was, row) if was is not None else None
-        if told is not None:
-            words = f"GPU {row.index} {told[0]}"
-            yield Change(at_s=at_s, words=words, level=told[1], gpu=row.index)
+        change = _gpu_change(was, row) if was is not None else None
+        if change is not None:
+            words = f"GPU {row.index} {change[0]}"
+            yield Change(at_s=at_s, words=words, level=change[1], gpu=row.index)
 
 
-def _of_gpu(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
+def _gpu_change(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
     if row.state in BAD and was.state != row.state:
-        return f"{row.state}: {row.fault or 'no reason was given'}", "bad"
+        return f"{row.state}: {row.fault or 'no reason given'}", "bad"
     if was.state in BAD and row.state not in BAD:
         return "answers again", "good"
     if row.state != was.state and "busy-other" in {was.state, row.state}:
@@ -36,8 +36,8 @@ def _of_gpu(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
     return None
 
 
-def of_xids(inventory: GpuInventory, since_s: float) -> Iterator[Change]:
-    """Errors that the driver has logged since the last look; programs' mistakes too."""
+def xid_changes(inventory: GpuInventory, since_s: float) -> Iterator[Change]:
+    """Errors that the driver has logged since ``since_s``, those of programs included."""
     for device in inventory.devices:
         for xid in device.xids or ():
             if xid.at_s > since_s:
@@ -47,14 +47,16 @@ def of_xids(inventory: GpuInventory, since_s: float) -> Iterator[Change]:
                 yield Change(at_s=xid.at_s, words=words, level=level, gpu=device.index)
 
 
-def of_jobs(before: Sequence[JobRow], now: Sequence[JobRow], sample: Sample) -> Iterator[Change]:
-    """Jobs that came and went, began to hang, and moved again."""
+def job_changes(
+    before: Sequence[JobRow], now: Sequence[JobRow], sample: Sample
+) -> Iterator[Change]:
+    """Jobs that started or ended, began to hang, or moved again."""
     known, runs = {_key(row): row for row in before}, {row.run_dir for row in now}
     for row in now:
-        told = _of_job(known.pop(_key(row), None), row)
-        if told is not None:
-            words = f"{row.name}{told[0]}"
-            yield Change(at_s=sample.at_s, words=words, level=told[1], job=_job(row))
+        change = _job_change(known.pop(_key(row), None), row)
+        if change is not None:
+            words = f"{row.name}{change[0]}"
+            yield Change(at_s=sample.at_s, words=words, level=change[1], job=_job(row))
     for row in known.values():
         if row.run_dir is None or row.run_dir not in {*runs, *sample.between}:
             yield from _end(row.name, _job(row), sample, row.run_dir)
@@ -64,16 +66,16 @@ def of_jobs(before: Sequence[JobRow], now: Sequence[JobRow], sample: Sample) -> 
 
 def _end(name: str, job: str, sample: Sample, run_dir: str | None) -> Iterator[Change]:
     status = sample.ended.get(run_dir or "")
-    words, level = f"{name} {status or 'has gone'}", ENDS.get(status or "lost", "info")
+    words, level = f"{name} {status or 'has ended'}", ENDS.get(status or "lost", "info")
     yield Change(at_s=sample.at_s, words=words, level=level, job=job)
 
 
-def _of_job(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
+def _job_change(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
     stands = {"suspect", "hung"}
     if was is None:
         if (row.attempt or 1) > 1:
             return f" was started again, attempt {row.attempt}", "warning"
-        whose = "" if row.ours else f" by {row.user or 'somebody else'}"
+        whose = "" if row.ours else f" by {row.user or 'another user'}"
         return f" started{whose}", "info"
     if row.health != was.health and row.health in stands:
         hung = row.health == "hung"
@@ -86,11 +88,11 @@ def _of_job(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
     return None
 
 
-def of_events(sample: Sample, since_s: float) -> Iterator[Change]:
-    """What only a run's supervisor knows: why it was started again, or was not."""
-    for job, noted in sample.noted.items():
+def event_changes(sample: Sample, since_s: float) -> Iterator[Change]:
+    """Restarts and give-ups with their reasons, from the runs' event files."""
+    for job, events in sample.events.items():
         name = job.rpartition("/")[2]
-        for event in noted:
+        for event in events:
             at_s, why = event.get("time"), event.get("why")
             if not isinstance(at_s, (int, float)) or at_s < since_s or not isinstance(why, str):
                 continue

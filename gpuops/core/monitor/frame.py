@@ -1,4 +1,4 @@
-"""What the monitor shows, as values: one board is one frame, whole. ``None``: not available."""
+"""One frame of the monitor, as a value. ``None``: not available."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Health = Literal["fine", "degraded", "hung", "no driver"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuRow:
-    """One physical GPU; it keeps its row whatever becomes of it.
+    """One physical GPU; it keeps its row even if it is lost.
 
-    ``state``: ``ok`` (idle, or at work for a run of ours), ``busy-other`` (somebody else computes
-    on it), ``excluded`` (a living run of ours was told to leave it alone), or why it cannot be
-    used, in ``fault``. ``state_age_s`` is how long it has been so. ``slow`` says in words why it
-    is slower than it could be. ``history`` are its utilisations, one a look, the newest last.
-    ``holder`` says who has it: a run of ours, somebody's claim, or a process.
+    ``state``: ``ok`` (idle, or used by a run of ours), ``busy-other`` (used by another user's
+    process or claim), ``excluded`` (a live run of ours leaves it out), or why it cannot be used,
+    with the reason in ``fault``. ``state_age_s``: for how long. ``slow``: why it is slower than it
+    could be. ``history``: its utilisation at each sample, the newest last. ``holder``: the run,
+    claim or process that holds it.
     """
 
     index: int
@@ -49,11 +49,11 @@ class GpuRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankRow:
-    """One rank. A beat is no progress: ``progress_age_s`` counts from the last new step or phase.
+    """One rank. ``progress_age_s`` counts from the last new step or phase, not from the last beat.
 
-    ``usual_steps_per_s`` is its own median; ``data_wait`` the share of a step (0 to 1) that it
-    waits for data; ``process`` the kernel's letter for its state; ``culprit``: what is thought of
-    its job is this rank's doing.
+    ``usual_steps_per_s`` is its own median; ``data_wait`` the share of a step (0 to 1) spent
+    waiting for data; ``process`` the kernel's letter for its state; ``culprit``: this rank causes
+    the state of its job.
     """
 
     rank: int | None
@@ -75,10 +75,10 @@ class RankRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow:
-    """A training job that runs: of gpuops, of torchrun, or of something else that sets RANK.
+    """A running training job: of gpuops, of torchrun, or of another launcher that sets RANK.
 
-    ``health`` and ``why`` are what is to be thought of it; ``diagnosis`` what its supervisor
-    last found out, while it still holds. ``left alone``: somebody else's.
+    ``health`` and ``why`` are the monitor's assessment; ``diagnosis`` is the last finding of its
+    supervisor, while it is still valid. ``left alone``: a job of another user.
     """
 
     name: str
@@ -99,7 +99,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrangerRow:
-    """A process on a GPU that belongs to no job of ours."""
+    """A process on a GPU that does not belong to a job of ours."""
 
     gpu: int
     pid: int
@@ -112,7 +112,7 @@ class StrangerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something that changed, and when (seconds since the epoch); to which GPU or job."""
+    """A change of a GPU or job, at ``at_s`` (seconds since the epoch)."""
 
     at_s: float
     words: str
@@ -123,7 +123,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """What could go better, with the number that says so."""
+    """A piece of advice, with the figure behind it."""
 
     about: str
     words: str
@@ -131,9 +131,9 @@ class Advice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """All of it at one moment. ``gaps`` names what could not be read, and why.
+    """Everything the monitor shows at one moment. ``gaps``: what could not be read, and why.
 
-    ``absent``: there are no GPUs here, so nobody expects a driver.
+    ``absent``: the host has no GPUs, so no driver is expected.
     """
 
     at_s: float

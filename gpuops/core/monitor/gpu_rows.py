@@ -1,4 +1,4 @@
-"""The rows of the GPUs: one for each that was ever seen, whatever has become of it."""
+"""The rows of the GPUs: one for each that was ever seen, even if it is lost now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpuops.core.machine.gpu_health import unowned, why_slow
 from gpuops.core.monitor.frame import GpuRow, GpuState
 from gpuops.core.monitor.sample import JobSample
 
-HISTORY = 150  # looks: five minutes of one every two seconds
+HISTORY = 150  # samples: five minutes, at one every two seconds
 
 
 def gpu_rows(
@@ -20,9 +20,9 @@ def gpu_rows(
     passed_s: float,
     between: Collection[str] = (),
 ) -> tuple[GpuRow, ...]:
-    """A row a GPU, in bus order. GPUs that the driver no longer shows keep theirs.
+    """A row per GPU, in bus order. GPUs that the driver no longer lists keep theirs.
 
-    ``between``: the folders of runs of ours that are about to start again, and hold their GPUs.
+    ``between``: the folders of our runs between two attempts, which still hold their GPUs.
     """
     known = {row.index: row for row in before}
     ours = {*between, *(job.job.run_dir for job in jobs if job.job.ours)}
@@ -39,7 +39,7 @@ def gpu_rows(
         owner = owners.get(device.index) or _claimed(device, ours)
         row = _row(device, owner, device.index in excluded)
         rows[device.index] = _aged(row, known.get(device.index), passed_s)
-    fault = inventory.gaps.get("gpus", "the driver does not show it any more")
+    fault = inventory.gaps.get("gpus", "the driver does not list it any more")
     for index, row in known.items():
         if index not in rows:
             gone = GpuRow(
@@ -83,7 +83,7 @@ def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[GpuSta
 
 
 def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
-    """Which job of ours is on which GPU, with its ranks there."""
+    """The job of ours on each GPU, with its ranks there."""
     found: dict[int, list[str]] = {}
     for sample in jobs:
         if not sample.job.ours:
@@ -95,25 +95,25 @@ def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
 
 
 def _claimed(device: Device, ours: Collection[str | None]) -> str | None:
-    """The run of ours that has claimed it, and is not on it yet or not any more."""
+    """The run of ours that has claimed it, but does not run on it now."""
     claim = device.claim
     return claim.run_id if claim is not None and claim.run_dir in ours else None
 
 
 def _stranger(device: Device) -> str | None:
-    """Who of those that are none of our jobs has it."""
+    """The claim or process that holds it and does not belong to our jobs."""
     claim = device.claim
     if claim is not None:
         return f"{claim.run_id or 'a launch'}{f' of {claim.user}' if claim.user else ''}"
     first, *others = device.computing or (None,)
     if first is None:
         return unowned(device)
-    who = f"{first.user or first.whose}: {first.command or f'pid {first.pid}'}"
-    return f"{who} and {len(others)} more" if others else who
+    process = f"{first.user or first.whose}: {first.command or f'pid {first.pid}'}"
+    return f"{process} and {len(others)} more" if others else process
 
 
 def _aged(row: GpuRow, before: GpuRow | None, passed_s: float) -> GpuRow:
-    """With its past: how long it has been so, and how busy it was."""
+    """The row with its age and history."""
     past = before.history if before is not None else ()
     same = before is not None and before.state == row.state
     return replace(

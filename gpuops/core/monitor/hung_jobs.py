@@ -1,4 +1,4 @@
-"""Which jobs are to be ended, and why; which are not, and why not."""
+"""Which jobs to end, and why; which not, and why not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from gpuops.core.hang.detector import Assessment, Blind, Healthy, Hung, Suspect, Warming
 from gpuops.core.machine.device import GpuInventory
-from gpuops.core.monitor.jobs import Process, TrainingJob, on_gpus
+from gpuops.core.monitor.jobs import Process, TrainingJob, gpu_use
 from gpuops.core.units import GIB
 from gpuops.errors import UsageError
 
@@ -16,8 +16,8 @@ Reason = Literal["not ours", "healthy", "unclear", "unkillable", "recycled", "go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A later look at a pid: who has it now, and in which state."""
+class ProcessNow:
+    """The process that has a pid now, and its state."""
 
     start_ticks: int
     state: str
@@ -25,7 +25,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Processes that are left alone. ``words`` go on from "pid 4711 ..." or "it ..."."""
+    """Processes that are left alone. ``words`` continue a sentence: "pid 4711 ..." or "it ..."."""
 
     pids: tuple[int, ...]
     reason: Reason
@@ -33,10 +33,10 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
-    """What is to be done about a job: end ``stop``, for the reasons in ``evidence``.
+class Decision:
+    """What to do about a job: end ``stop``, for the reasons in ``evidence``.
 
-    ``sure``: the evidence is enough to act upon; else only a person who has read it may say so.
+    ``sure``: the evidence is enough to end them; else a person must read it and agree.
     """
 
     job: TrainingJob
@@ -46,13 +46,13 @@ class Ruling:
     refused: tuple[Refusal, ...] = ()
 
 
-def meant(
+def select_jobs(
     jobs: Sequence[TrainingJob], *, run: str | None = None, pid: int | None = None
 ) -> tuple[TrainingJob, ...]:
-    """The jobs that somebody means: all of ours, those of a run (name or folder), or a pid's.
+    """The jobs that the user asks for: all, those of a run (name or folder), or that of a pid.
 
     Raises:
-        UsageError: no job is meant by it.
+        UsageError: there is no such job.
     """
     if run is None and pid is None:
         return tuple(jobs)
@@ -68,21 +68,21 @@ def meant(
         raise UsageError(f"pid {pid} does not belong to run {run}.", "Leave one of them out.")
     wanted = f"no process of run {run} is alive"
     if pid is not None:
-        wanted = f"pid {pid} is no process of a training job"
+        wanted = f"pid {pid} is not a process of a training job"
     raise UsageError(f"{wanted}.", "`gpuops kill-hung --dry-run` shows all training jobs.")
 
 
-def rule(
+def decide(
     job: TrainingJob,
     assessment: Assessment | None,
-    seen: Mapping[int, Seen],
+    seen: Mapping[int, ProcessNow],
     stacks: str | None = None,
-) -> Ruling:
-    """What is to be done about a job, by what watching it has shown.
+) -> Decision:
+    """Decide what to do about a job.
 
     ``assessment`` is ``None`` if it was not watched. ``seen`` is a later look at its pids, so
-    that nobody is hit who has been given one of them since. ``stacks`` says what two samples of
-    all ranks' stacks agree on: with it, a person may end a job that is only suspect.
+    that no other process is ended that has got one of them since. ``stacks``: what two samples of
+    all ranks' stacks agree on; with it, a person may end a job that is only suspect.
     """
     if job.ours and job.launcher == "lost":
         evidence, sure = _abandoned(job), _is_rank(job)
@@ -91,9 +91,9 @@ def rule(
     elif job.ours and isinstance(assessment, Suspect) and stacks:
         evidence, sure = (assessment.why, stacks), False
     else:
-        return Ruling(job=job, refused=(_left_alone(job, assessment),))
-    refused = {p.pid: refusal for p in job.processes if (refusal := _spared(p, seen.get(p.pid)))}
-    return Ruling(
+        return Decision(job=job, refused=(_refuse_job(job, assessment),))
+    refused = {p.pid: refusal for p in job.processes if (refusal := _refusal(p, seen.get(p.pid)))}
+    return Decision(
         job=job,
         sure=sure,
         evidence=(*evidence, *_consequences(job)),
@@ -103,8 +103,8 @@ def rule(
 
 
 def unreleased(processes: Sequence[Process], inventory: GpuInventory) -> tuple[str, ...]:
-    """What the GPUs still hold for processes that were ended: a sentence for each."""
-    held = ((process.pid, *on_gpus(inventory, process.pid)) for process in processes)
+    """GPU memory still held for processes that were ended: a sentence for each."""
+    held = ((process.pid, *gpu_use(inventory, process.pid)) for process in processes)
     return tuple(
         f"GPU {', '.join(map(str, gpus))} still holds {_size(size)} for pid {pid}"
         for pid, gpus, size in held
@@ -112,18 +112,18 @@ def unreleased(processes: Sequence[Process], inventory: GpuInventory) -> tuple[s
     )
 
 
-def _left_alone(job: TrainingJob, assessment: Assessment | None) -> Refusal:
-    """Why nothing is done about a job."""
+def _refuse_job(job: TrainingJob, assessment: Assessment | None) -> Refusal:
+    """Why a job is left alone."""
     reason: Reason = "unclear"
     match assessment:
         case _ if not job.ours:
             reason, words = "not ours", f"belongs to {job.user or 'another user'}"
         case Healthy():
-            reason, words = "healthy", "moves, or is silent no longer than it may be"
+            reason, words = "healthy", "moves, or its silence is within the limits"
         case Warming():
             reason, words = "healthy", "is starting"
         case Blind(why=why):
-            words = f"shows nothing that would tell a hang from work: {why}"
+            words = f"cannot be assessed: {why}"
         case Suspect(why=why) | Hung(why=why):
             words = f"is only suspect: {why}"
         case None:
@@ -132,20 +132,20 @@ def _left_alone(job: TrainingJob, assessment: Assessment | None) -> Refusal:
     return Refusal(pids=pids, reason=reason, words=words)
 
 
-def _spared(process: Process, now: Seen | None) -> Refusal | None:
-    """Why one process of a job that is to be ended is left alone."""
+def _refusal(process: Process, now: ProcessNow | None) -> Refusal | None:
+    """Why one process of a job that will be ended is left alone."""
     pids = (process.pid,)
     if not process.ours:
         words = f"belongs to {process.user or 'another user'}"
         return Refusal(pids=pids, reason="not ours", words=words)
     if now is None:
-        return Refusal(pids=pids, reason="gone", words="has ended by itself")
+        return Refusal(pids=pids, reason="gone", words="has already ended")
     if now.start_ticks != process.start_ticks:
         return Refusal(pids=pids, reason="recycled", words="is another process by now")
     if process.state == now.state == "D":
         words = (
-            "is stuck in the kernel (state D) and cannot be ended: whatever it waits for, a disk "
-            "or a driver, has to answer first"
+            "is stuck in the kernel (state D) and cannot be ended until the disk or driver that "
+            "it waits for answers"
         )
         return Refusal(pids=pids, reason="unkillable", words=words)
     return None
@@ -154,26 +154,27 @@ def _spared(process: Process, now: Seen | None) -> Refusal | None:
 def _abandoned(job: TrainingJob) -> tuple[str, ...]:
     rank = job.ranks[0]
     adopted = "gpuops' reaper" if job.reaper else f"pid {rank.parent_pid}"
-    return (f"torchrun has died and left it to {adopted}: nobody watches it, nobody will end it",)
+    return (f"torchrun has died and left it to {adopted}: nothing watches it or will end it",)
 
 
 def _is_rank(job: TrainingJob) -> bool:
-    """Whether what was left behind is surely a rank, and not a tool that one of them started.
+    """Whether a process left behind is surely a rank, and not a tool that a rank started.
 
-    torchrun starts ranks as ``python -u``; and a tool has no business on a GPU.
+    torchrun starts ranks as ``python -u``; and a tool does not use GPUs.
     """
     return any(rank.argv[1:2] == ("-u",) or rank.gpu_memory_bytes for rank in job.ranks)
 
 
 def _consequences(job: TrainingJob) -> tuple[str, ...]:
-    """What else is to be known before saying yes."""
+    """What else the user should know before agreeing."""
     held = job.gpu_memory_bytes
     known: list[str] = []
     if job.gpus:
         known.append(f"it holds {_size(held)} on GPU {', '.join(map(str, job.gpus))}")
     if job.supervisor_pid is not None:
         known.append(
-            f"its supervisor (pid {job.supervisor_pid}) lives, and may start run {job.run_id} again"
+            f"its supervisor (pid {job.supervisor_pid}) is alive, and may start run {job.run_id} "
+            "again"
         )
     return tuple(known)
 

@@ -1,4 +1,4 @@
-"""The rows of the jobs: where each rank is, and what is to be thought of the whole."""
+"""The rows of the jobs: the state of each rank, and the health of the job."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Assessment, Blind, Hung, Suspect, Warming
 from gpuops.core.hang.observation import HangState, update_state
 from gpuops.core.hang.pace import Pace
+from gpuops.core.machine.gpu_health import BUSY_PCT
 from gpuops.core.monitor.frame import GpuRow, JobHealth, JobRow, RankRow
 from gpuops.core.monitor.jobs import Process
 from gpuops.core.monitor.sample import JobSample
 from gpuops.heartbeat import Beat
 
-LATELY = 5  # steps that make up the present speed
-STARTS_S = 120.0  # until then who has not beaten may do so yet
-SILENT = "it does not beat: whether it moves cannot be told from here"
-BUSY_PCT = 90  # a GPU that waits in a collective looks like that; its power gives it away
+LATELY = 5  # steps for the current speed
+STARTS_S = 120.0  # until then a job without beats may still be starting
+SILENT = "it does not beat: whether it moves is not visible from outside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """What a supervisor has found out, and when: a sentence, a standing, the rank it names."""
+class SupervisorFinding:
+    """A supervisor's diagnosis, and when: a sentence, the job's health, the rank it names."""
 
     at_s: float
     words: str
@@ -31,38 +31,38 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
-    """A job as it is remembered from look to look.
+class TrackedJob:
+    """What is remembered of a job between samples.
 
-    ``word`` is its supervisor's last, while it holds; ``usual_w`` what each of its GPUs took while
-    it moved.
+    ``finding`` is its supervisor's last diagnosis, while it is valid; ``usual_w`` the power of each
+    of its GPUs while it moved.
     """
 
     row: JobRow
-    watch: HangState
-    word: Word | None = None
+    hang: HangState
+    finding: SupervisorFinding | None = None
     usual_w: Mapping[int, float] | None = None
 
 
-def follow(
+def track_job(
     sample: JobSample,
-    before: Followed | None,
+    before: TrackedJob | None,
     gpus: Sequence[GpuRow],
     at_s: float,
     clock_s: float,
-) -> Followed:
-    """Take in one look at a job."""
-    watch = _watched(sample, before.watch if before else None)
-    beats = {beat.rank: beat for beat in sample.seen.beats} if sample.seen else {}
-    word = _word(sample, before.word if before else None, watch, at_s)
+) -> TrackedJob:
+    """Update a job with a new sample."""
+    hang = _update_hang(sample, before.hang if before else None)
+    beats = {beat.rank: beat for beat in sample.observation.beats} if sample.observation else {}
+    finding = _newest_finding(sample, before.finding if before else None, hang, at_s)
     started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
     started_at_s = min(started, default=at_s)
-    health, why = _assessed(sample, watch, word, at_s - started_at_s)
+    health, why = _assessed(sample, hang, finding, at_s - started_at_s)
     ranks = [
-        _rank(process, sample.gpus(process), beats, watch, clock_s) for process in sample.job.ranks
+        _rank(process, sample.gpus(process), beats, hang, clock_s) for process in sample.job.ranks
     ]
     if health in {"suspect", "hung"}:
-        culprit = word.rank if word is not None else _behind(ranks)
+        culprit = finding.rank if finding is not None else _behind(ranks)
         ranks = [replace(one, culprit=True) if one.rank == culprit else one for one in ranks]
     powers = {gpu.index: gpu.power_w for gpu in gpus if gpu.power_w is not None}
     usual = dict(before.usual_w or {}) if before else {}
@@ -70,7 +70,9 @@ def follow(
         mine = {index for rank in ranks for index in rank.gpus if index in powers}
         usual |= {index: max(usual.get(index, 0.0), powers[index]) for index in mine}
     elif health in {"suspect", "hung"} and why is not None:
-        why = "; ".join([_where(ranks), why, *_spinning(ranks, gpus, usual)]).removeprefix("; ")
+        why = "; ".join(
+            [_describe_progress(ranks), why, *_describe_power(ranks, gpus, usual)]
+        ).removeprefix("; ")
     job = sample.job
     row = JobRow(
         name=sample.name,
@@ -85,72 +87,76 @@ def follow(
         started_at_s=started_at_s if started else None,
         health=health,
         why=why,
-        diagnosis=word.words if word else None,
+        diagnosis=finding.words if finding else None,
         ranks=tuple(ranks),
     )
-    return Followed(row=row, watch=watch, word=word, usual_w=usual)
+    return TrackedJob(row=row, hang=hang, finding=finding, usual_w=usual)
 
 
-def _watched(sample: JobSample, before: HangState | None) -> HangState:
-    """The watch goes on; one that begins counts what the beats say of the time before."""
-    seen = sample.seen
-    if seen is None:
+def _update_hang(sample: JobSample, before: HangState | None) -> HangState:
+    """Update the hang state; a new one counts the time since the oldest beat."""
+    observation = sample.observation
+    if observation is None:
         return before or HangState()
     if before is None:
-        oldest_s = min((beat.monotonic_s for beat in seen.beats), default=None)
+        oldest_s = min((beat.monotonic_s for beat in observation.beats), default=None)
         before = HangState(most_s=float("inf"), looked_s=oldest_s)
-    return update_state(before, seen)
+    return update_state(before, observation)
 
 
-def _word(sample: JobSample, before: Word | None, watch: HangState, at_s: float) -> Word | None:
+def _newest_finding(
+    sample: JobSample, before: SupervisorFinding | None, hang: HangState, at_s: float
+) -> SupervisorFinding | None:
     """The supervisor's newest diagnosis of this attempt, until the job has moved since."""
     found = before
-    for event in sample.noted:
+    for event in sample.events:
         said_s, why, rank = event.get("time"), event.get("why"), event.get("rank")
         told = event.get("event") == "diagnosis" and event.get("attempt") == sample.job.attempt
         if told and isinstance(said_s, (int, float)) and isinstance(why, str):
             doubt = "" if event.get("sure") is True else " (unsure)"
-            found = Word(
+            found = SupervisorFinding(
                 at_s=float(said_s),
                 words=f"{event.get('kind')}: {why}{doubt}",
                 health="hung" if event.get("what") == "hung" else "suspect",
                 rank=rank if isinstance(rank, int) else None,
             )
-    moved_s = _moved_s(watch)
+    moved_s = _moved_s(hang)
     moved = found is not None and moved_s is not None and at_s - moved_s > found.at_s
     return None if moved else found
 
 
-def _moved_s(watch: HangState) -> float | None:
-    """How long ago it last moved: beat; of a job that never does, logged or saved."""
-    if watch.beats:
-        return watch.clock_s - max(pace.since_s for pace in watch.beats.values())
-    output = watch.output
-    return watch.clock_s - output.since_s if output is not None and output.mark else None
+def _moved_s(hang: HangState) -> float | None:
+    """Seconds since its last beat, or since it last logged or saved if it never beats."""
+    if hang.beats:
+        return hang.clock_s - max(pace.since_s for pace in hang.beats.values())
+    output = hang.output
+    return hang.clock_s - output.since_s if output is not None and output.mark else None
 
 
 def _assessed(
-    sample: JobSample, watch: HangState, word: Word | None, age_s: float
+    sample: JobSample, hang: HangState, finding: SupervisorFinding | None, age_s: float
 ) -> tuple[JobHealth, str | None]:
     job = sample.job
     if not job.ours:
         return "left alone", None
     if job.launcher == "lost":
-        return "suspect", "torchrun has died and left its ranks: nobody will end them"
-    if sample.seen is None:
-        return "blind", "it cannot be looked into"
-    trains = any(beat.step is not None and beat.phase != "start" for beat in sample.seen.beats)
-    health, why = _as_word(detector.assess(watch, sample.facts.policy), trains=trains)
-    if health == "starting" and not sample.seen.beats and age_s > STARTS_S:
+        return "suspect", "torchrun has died and left its ranks: nothing will end them"
+    if sample.observation is None:
+        return "blind", "its processes cannot be read"
+    trains = any(
+        beat.step is not None and beat.phase != "start" for beat in sample.observation.beats
+    )
+    health, why = _health(detector.assess(hang, sample.facts.policy), trains=trains)
+    if health == "starting" and not sample.observation.beats and age_s > STARTS_S:
         health, why = "blind", SILENT
-    if word is not None and health not in {"suspect", "hung"}:
-        moved_s = _moved_s(watch)
-        silent = "" if moved_s is None else f"; nothing heard of it for {moved_s:.0f} s"
-        return word.health, f"so its supervisor found{silent}"
+    if finding is not None and health not in {"suspect", "hung"}:
+        moved_s = _moved_s(hang)
+        silent = "" if moved_s is None else f"; no sign of life for {moved_s:.0f} s"
+        return finding.health, f"its supervisor's diagnosis{silent}"
     return health, why
 
 
-def _as_word(assessment: Assessment, *, trains: bool) -> tuple[JobHealth, str | None]:
+def _health(assessment: Assessment, *, trains: bool) -> tuple[JobHealth, str | None]:
     match assessment:
         case Hung(why=why):
             return "hung", why
@@ -167,12 +173,12 @@ def _rank(
     process: Process,
     gpus: tuple[int, ...],
     beats: Mapping[int, Beat],
-    watch: HangState,
+    hang: HangState,
     clock_s: float,
 ) -> RankRow:
     rank = process.rank
     beat = beats.get(rank) if rank is not None else None
-    pace = watch.beats.get(rank) if rank is not None else None
+    pace = hang.beats.get(rank) if rank is not None else None
     if beat is None or pace is None:
         return RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
     usual = _per_s(pace.median_s)
@@ -188,7 +194,7 @@ def _rank(
         phase=beat.phase,
         step=beat.step,
         total_steps=beat.total_steps,
-        steps_per_s=_speed(pace, watch.clock_s),
+        steps_per_s=_speed(pace, hang.clock_s),
         usual_steps_per_s=usual,
         loss=beat.loss,
         eta_s=None if left is None or not usual else left / usual,
@@ -199,7 +205,7 @@ def _rank(
 
 
 def _speed(pace: Pace, clock_s: float) -> float | None:
-    """Steps a second of late; a step that takes longer than they did slows it down at once."""
+    """Recent steps per second; a step that already takes 3 times as long lowers it at once."""
     if not pace.recent:
         return None
     lately = pace.recent[-LATELY:]
@@ -212,31 +218,31 @@ def _per_s(seconds: float | None) -> float | None:
     return 1 / seconds if seconds else None
 
 
-def _where(ranks: Sequence[RankRow]) -> str:
+def _describe_progress(ranks: Sequence[RankRow]) -> str:
     """``rank 3: step 812 unchanged for 214 s, 7 others at step 813``."""
     known = [rank for rank in ranks if rank.step is not None and rank.progress_age_s is not None]
     if not known:
         return ""
     one = min(known, key=lambda rank: (rank.step or 0, -(rank.progress_age_s or 0.0)))
-    said = f"rank {one.rank}: step {one.step} unchanged for {one.progress_age_s:.0f} s"
+    stuck = f"rank {one.rank}: step {one.step} unchanged for {one.progress_age_s:.0f} s"
     others = [rank for rank in known if rank is not one]
     ahead = [rank for rank in others if (rank.step or 0) > (one.step or 0)]
     if ahead:
-        return f"{said}, {len(ahead)} of {len(others)} others are further"
-    return f"{said}, as are all {len(known)}" if others else said
+        return f"{stuck}, {len(ahead)} of {len(others)} others are further"
+    return f"{stuck}, as are all {len(known)}" if others else stuck
 
 
 def _behind(ranks: Sequence[RankRow]) -> int | None:
-    """The one rank that all others have left behind; ``None`` where it is no single one."""
+    """The rank that is behind all others; ``None`` if it is not a single one."""
     steps = [rank.step for rank in ranks if rank.step is not None]
     last = [rank.rank for rank in ranks if rank.step is not None and rank.step == min(steps)]
     return last[0] if len(last) == 1 and len(steps) > 1 else None
 
 
-def _spinning(
+def _describe_power(
     ranks: Sequence[RankRow], gpus: Sequence[GpuRow], usual: Mapping[int, float]
 ) -> list[str]:
-    """GPUs that look busy and do little: so looks a wait in a collective over NCCL."""
+    """The power of busy GPUs: a wait in an NCCL collective keeps a GPU busy at low power."""
     mine = {index for rank in ranks for index in rank.gpus}
     busy = [
         gpu

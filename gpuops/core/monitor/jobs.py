@@ -1,4 +1,4 @@
-"""The training jobs of a machine, put together from its processes."""
+"""The training jobs of a host, found among its processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpuops.core.run import paths
 
 Launcher = Literal["torchrun", "lost", "unknown"]
 
-# What a process is asked of its environment; the rest is nobody's business.
+# The only environment variables that are read of a process.
 VARIABLES = (
     "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT",
     "GPUOPS_RUN_ID", "GPUOPS_BEAT_DIR",
@@ -22,12 +22,12 @@ _AGENTS = {"torch.distributed.run", "torch.distributed.launch"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process; ``pid`` and ``start_ticks`` together name it for good.
+    """A process; ``pid`` and ``start_ticks`` together identify it.
 
-    ``state`` is the kernel's letter (R S D T t). ``ours``: it is this user's. ``python``: the
-    program is one, whatever it calls itself. ``environment`` holds those of ``VARIABLES`` that it
-    was started with; ``None`` where that may not be read. ``gpus`` are the indices of the GPUs
-    that list it, with the memory that it holds there.
+    ``state`` is the kernel's letter (R S D T t). ``ours``: it is this user's. ``python``: it runs
+    a Python, whatever its name. ``environment`` holds those of ``VARIABLES`` that it was started
+    with; ``None`` if they may not be read. ``gpus`` are the indices of the GPUs that list it,
+    ``gpu_memory_bytes`` the memory that it holds there.
     """
 
     pid: int
@@ -45,26 +45,26 @@ class Process:
 
     @property
     def rank(self) -> int | None:
-        """The rank that it is, or that started it."""
-        return self.number("RANK")
+        """The rank that it is, or that it was started by."""
+        return self.int_variable("RANK")
 
-    def said(self, name: str) -> str | None:
-        """A variable that it was started with."""
+    def variable(self, name: str) -> str | None:
+        """An environment variable that it was started with."""
         return (self.environment or {}).get(name)
 
-    def number(self, name: str) -> int | None:
-        """A variable that counts something."""
-        value = self.said(name) or ""
+    def int_variable(self, name: str) -> int | None:
+        """An environment variable that is a whole number."""
+        value = self.variable(name) or ""
         return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One launch as it runs: torchrun, its ranks, and what these started (data loaders).
+    """One running launch: torchrun, its ranks, and the processes they started (data loaders).
 
-    ``launcher`` is ``lost`` where torchrun has died and its ranks live on: nobody will end them.
-    It is ``unknown`` where something else has started them. ``run_id``, ``run_dir``, ``attempt``
-    say which gpuops run it is; ``reaper`` and ``supervisor_pid`` who of gpuops still cares for it.
+    ``launcher`` is ``lost`` if torchrun has died and its ranks are still alive: nothing will end
+    them. It is ``unknown`` if something else has started them. ``run_id``, ``run_dir`` and
+    ``attempt`` identify the gpuops run; ``reaper`` and ``supervisor_pid`` its processes of gpuops.
     """
 
     user: str | None
@@ -81,26 +81,27 @@ class TrainingJob:
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        """All of it but gpuops' own: the ranks first, torchrun last."""
+        """All its processes except gpuops' own: the ranks first, torchrun last."""
         return (*self.ranks, *self.children, *([self.agent] if self.agent else []))
 
     @property
     def gpus(self) -> tuple[int, ...]:
-        """The GPUs that list it."""
+        """The GPUs that list its processes."""
         return tuple(sorted({index for process in self.processes for index in process.gpus}))
 
     @property
     def gpu_memory_bytes(self) -> int | None:
-        """What it holds on them; ``None`` where the driver does not tell."""
+        """The GPU memory that it holds; ``None`` if the driver does not report it."""
         held = [process.gpu_memory_bytes for process in self.processes]
         return None if None in held else sum(size for size in held if size is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """All processes by pid; and of these gpuops' reapers, the torchruns, the ranks and theirs.
+    """All processes by pid; among them gpuops' reapers, and the torchruns (``agents``).
 
-    ``teams``: the torchruns by what all processes of their jobs share.
+    ``marked``: the ranks and their children. ``teams``: the torchruns by the variables that all
+    processes of their jobs share.
     """
 
     processes: Mapping[int, Process]
@@ -113,10 +114,10 @@ class _Machine:
         return self.processes.get(process.parent_pid)
 
 
-def gather(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
-    """The training jobs among all processes of a machine, the oldest first."""
+def find_jobs(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
+    """The training jobs among all processes of a host, the oldest first."""
     machine = _sort(processes)
-    families: dict[int, list[Process]] = {}  # a rank's, by its pid: itself and what it started
+    families: dict[int, list[Process]] = {}  # by a rank's pid: itself and its descendants
     for process in machine.marked.values():
         families.setdefault(_head(process, machine.marked).pid, []).append(process)
     teams: dict[int, list[Process]] = {pid: [] for pid in machine.agents}
@@ -139,22 +140,22 @@ def gather(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
     return tuple(sorted(jobs, key=lambda job: min(map(_age, job.processes))))
 
 
-Place = tuple[tuple[int, ...], int | None]
-"""The GPUs that list a process, and the memory that it holds there.
+GpuUse = tuple[tuple[int, ...], int | None]
+"""The GPUs that list a process, and the memory (bytes) that it holds there.
 
-Zero where all GPUs could be read and none lists it; ``None`` where that cannot be told.
+Zero if all GPUs could be read and none lists it; ``None`` if that is not known.
 """
 
 
-def places(inventory: GpuInventory | None) -> tuple[Mapping[int, Place], Place]:
-    """The place of each process that a GPU lists, by pid; and that of all others."""
+def gpu_uses(inventory: GpuInventory | None) -> tuple[Mapping[int, GpuUse], GpuUse]:
+    """The GPU use of each listed process, by pid; and that of all other processes."""
     devices = inventory.devices if inventory is not None else ()
     readable = bool(devices) and all(device.processes is not None for device in devices)
     listed: dict[int, list[tuple[int, int | None]]] = {}
     for device in devices:
         for process in device.processes or ():
             listed.setdefault(process.pid, []).append((device.index, process.memory_bytes))
-    found: dict[int, Place] = {}
+    found: dict[int, GpuUse] = {}
     for pid, held in listed.items():
         sizes = [size for _, size in held if size is not None]
         known = readable and len(sizes) == len(held)
@@ -162,14 +163,14 @@ def places(inventory: GpuInventory | None) -> tuple[Mapping[int, Place], Place]:
     return found, ((), 0 if readable else None)
 
 
-def on_gpus(inventory: GpuInventory | None, pid: int) -> Place:
-    """The place of one process."""
-    found, elsewhere = places(inventory)
+def gpu_use(inventory: GpuInventory | None, pid: int) -> GpuUse:
+    """The GPU use of one process."""
+    found, elsewhere = gpu_uses(inventory)
     return found.get(pid, elsewhere)
 
 
-def program(argv: Sequence[str]) -> str | None:
-    """What a Python runs: a module's name or a script's path; ``None`` for any other command."""
+def python_program(argv: Sequence[str]) -> str | None:
+    """The module's name or script's path that a Python runs; ``None`` for any other command."""
     if not argv or not argv[0].rpartition("/")[2].startswith(("python", "pypy")):
         return None
     words = iter(argv[1:])
@@ -188,44 +189,44 @@ def program(argv: Sequence[str]) -> str | None:
 
 
 def _sort(processes: Iterable[Process]) -> _Machine:
-    everybody = {process.pid: process for process in sorted(processes, key=_age)}
-    reapers = {p.pid: p for p in everybody.values() if _is_reaper(p)}
-    agents = {p.pid: p for p in everybody.values() if _is_agent(p, reapers)}
-    others = (p for p in everybody.values() if p.pid not in agents and p.pid not in reapers)
+    members = {process.pid: process for process in sorted(processes, key=_age)}
+    reapers = {p.pid: p for p in members.values() if _is_reaper(p)}
+    agents = {p.pid: p for p in members.values() if _is_agent(p, reapers)}
+    others = (p for p in members.values() if p.pid not in agents and p.pid not in reapers)
     marked = {p.pid: p for p in others if _is_marked(p, agents)}
     teams: dict[tuple[str | None, ...], list[Process]] = {}
     for rank in marked.values():
         agent, shared = agents.get(rank.parent_pid), _key(rank)
         if agent is not None and any(shared) and agent not in teams.setdefault(shared, []):
             teams[shared].append(agent)
-    return _Machine(everybody, reapers, agents, marked, teams)
+    return _Machine(members, reapers, agents, marked, teams)
 
 
 def _is_reaper(process: Process) -> bool:
-    return (program(process.argv) or "").endswith("gpuops/reaper.py")
+    return (python_program(process.argv) or "").endswith("gpuops/reaper.py")
 
 
 def _is_torchrun(process: Process) -> bool:
-    runs = program(process.argv) or ""
+    runs = python_program(process.argv) or ""
     return runs in _AGENTS or runs.rpartition("/")[2] == "torchrun"
 
 
 def _is_agent(process: Process, reapers: Mapping[int, Process]) -> bool:
-    """By its command; or as what a reaper has started, and not adopted."""
+    """Whether it is a torchrun: by its command, or started (not adopted) by a reaper."""
     return _is_torchrun(process) or (process.parent_pid in reapers and process.rank is None)
 
 
 def _is_marked(process: Process, agents: Mapping[int, Process]) -> bool:
-    """Whether it is a rank or was started by one. A RANK alone some clusters give to everybody."""
+    """Whether it is a rank or was started by one. Some clusters set RANK for all processes."""
     if process.parent_pid in agents:
         return process.environment is None or process.rank is not None
-    return process.rank is not None and process.number("LOCAL_RANK") is not None
+    return process.rank is not None and process.int_variable("LOCAL_RANK") is not None
 
 
 def _head(process: Process, marked: Mapping[int, Process]) -> Process:
-    """The rank that a process is, or that it comes from."""
+    """The rank that a process is, or that it descends from."""
     parent = marked.get(process.parent_pid)
-    # Never to a younger one: that has been given the pid of a parent since, and may lead back here.
+    # Never to a younger one: it has got the pid of an ended parent, and may lead back here.
     while parent is not None and _age(parent) < _age(process):
         process, parent = parent, marked.get(parent.parent_pid)
     return process
@@ -236,10 +237,10 @@ def _age(process: Process) -> tuple[int, int]:
 
 
 def _helped(head: Process, machine: _Machine) -> Process | None:
-    """The torchrun for whose living job a process works that has left its parents.
+    """The torchrun to whose live job a detached process belongs.
 
-    A tool that rank 0 started and that went into the background; but not what is older than
-    that torchrun: the one before has left it behind.
+    For instance a tool that rank 0 started in the background; but not if it is older than that
+    torchrun: then an earlier one has left it behind.
     """
     for agent in machine.teams.get(_key(head), ()):
         if agent.user == head.user and head.start_ticks >= agent.start_ticks:
@@ -248,19 +249,19 @@ def _helped(head: Process, machine: _Machine) -> Process | None:
 
 
 def _launcher(head: Process, machine: _Machine) -> Launcher | None:
-    """Whether a rank without a torchrun has lost it; ``None`` where it is no rank at all.
+    """Whether a rank without a torchrun has lost it; ``None`` if it is not a rank.
 
-    Its parent is then whoever adopts orphans: pid 1, a reaper, an init of the session. torchrun
-    is a Python, under whatever name; so of a parent that is one, nobody can say that it is not it.
+    Its parent is then the process that adopts orphans: pid 1, a reaper, an init of the session.
+    torchrun is a Python, under any name; so a parent that is a Python may be its launcher.
     """
     parent = machine.parent(head)
     if parent is None:
-        adopted = head.parent_pid == 1  # not to be seen: others' processes may be hidden
+        adopted = head.parent_pid == 1  # invisible: processes of other users may be hidden
     else:
         adopted = parent.pid in machine.reapers or not (parent.python or not parent.argv)
-    if not adopted or not (head.said("TORCHELASTIC_RUN_ID") or head.said("GPUOPS_RUN_ID")):
+    if not adopted or not (head.variable("TORCHELASTIC_RUN_ID") or head.variable("GPUOPS_RUN_ID")):
         return "unknown"
-    # Else it is a tool that has outlived its job and harms nobody: one that uploads, say.
+    # Else it is a harmless tool that has outlived its job: one that uploads, say.
     return "lost" if head.python or head.gpu_memory_bytes else None
 
 
@@ -276,8 +277,8 @@ def _job(
     reaper = machine.reapers.get(first.parent_pid)
     boss = machine.parent(reaper) if reaper else None
     children = [child for rank in ranks for child in families[rank.pid] if child is not rank]
-    everybody = (*ranks, first)
-    beats = _first_said(everybody, "GPUOPS_BEAT_DIR") or ""
+    members = (*ranks, first)
+    beats = _first_variable(members, "GPUOPS_BEAT_DIR") or ""
     run_dir, attempt = paths.parse_beats(beats) or (None, None)
     return TrainingJob(
         user=first.user,
@@ -288,21 +289,21 @@ def _job(
         agent=agent,
         reaper=reaper,
         supervisor_pid=boss.pid if boss and _is_gpuops(boss) else None,
-        run_id=_first_said(everybody, "GPUOPS_RUN_ID"),
+        run_id=_first_variable(members, "GPUOPS_RUN_ID"),
         run_dir=run_dir,
         attempt=attempt,
     )
 
 
 def _is_gpuops(process: Process) -> bool:
-    runs = program(process.argv) or ""
+    runs = python_program(process.argv) or ""
     return runs == "gpuops.__main__" or runs.rpartition("/")[2] == "gpuops"
 
 
 def _key(process: Process) -> tuple[str | None, ...]:
-    """What all processes of one launch share."""
-    return tuple(process.said(name) for name in _SHARED)
+    """The variables that all processes of one launch share."""
+    return tuple(process.variable(name) for name in _SHARED)
 
 
-def _first_said(processes: Iterable[Process], name: str) -> str | None:
-    return next((value for process in processes if (value := process.said(name))), None)
+def _first_variable(processes: Iterable[Process], name: str) -> str | None:
+    return next((value for process in processes if (value := process.variable(name))), None)

@@ -1,4 +1,4 @@
-"""The monitor's memory: ``follow(monitor, sample)``, and ``frame`` of what it has come to."""
+"""The monitor's state: ``update_monitor`` adds a sample, ``current_frame`` shows the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpuops.core.monitor import changes, job_rows
 from gpuops.core.monitor.advice import advice
 from gpuops.core.monitor.frame import Change, Frame, GpuRow, Health, JobRow, StrangerRow
 from gpuops.core.monitor.gpu_rows import gpu_rows
-from gpuops.core.monitor.job_rows import Followed
+from gpuops.core.monitor.job_rows import TrackedJob
 from gpuops.core.monitor.sample import Sample
 from gpuops.errors import UsageError
 
@@ -20,37 +20,37 @@ ILL = {"lost", "stuck", "unreadable", "no permission"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monitor:
-    """All that is remembered between two looks. ``interval_s``: how far apart they are meant."""
+    """What is remembered between two samples. ``interval_s``: the planned time between them."""
 
     interval_s: float = 2.0
     sample: Sample | None = None
     since_s: float = 0.0
     gpus: tuple[GpuRow, ...] = ()
-    jobs: Mapping[tuple[object, ...], Followed] = field(default_factory=dict)
+    jobs: Mapping[tuple[object, ...], TrackedJob] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
 
 
-def follow(monitor: Monitor, sample: Sample) -> Monitor:
-    """Take in one look."""
+def update_monitor(monitor: Monitor, sample: Sample) -> Monitor:
+    """Add a sample."""
     before = monitor.sample
     passed_s = sample.clock_s - before.clock_s if before is not None else 0.0
     gpus = gpu_rows(sample.inventory, sample.jobs, monitor.gpus, passed_s, sample.between)
     jobs = {
-        job.key: _patient(
-            job_rows.follow(job, monitor.jobs.get(job.key), gpus, sample.at_s, sample.clock_s),
+        job.key: _with_clock_limit(
+            job_rows.track_job(job, monitor.jobs.get(job.key), gpus, sample.at_s, sample.clock_s),
             monitor.interval_s,
         )
         for job in sample.jobs
     }
     since_s = monitor.since_s or sample.at_s
-    new: Iterable[Change] = changes.of_events(sample, since_s)
+    new: Iterable[Change] = changes.event_changes(sample, since_s)
     if before is not None:
         was, now = ([one.row for one in rows.values()] for rows in (monitor.jobs, jobs))
         new = chain(
-            changes.of_gpus(monitor.gpus, gpus, sample.at_s),
-            changes.of_xids(sample.inventory, before.at_s),
+            changes.gpu_changes(monitor.gpus, gpus, sample.at_s),
+            changes.xid_changes(sample.inventory, before.at_s),
             new,
-            changes.of_jobs(was, now, sample),
+            changes.job_changes(was, now, sample),
         )
     return replace(
         monitor,
@@ -62,15 +62,15 @@ def follow(monitor: Monitor, sample: Sample) -> Monitor:
     )
 
 
-def frame(monitor: Monitor) -> Frame:
-    """What is to be shown now.
+def current_frame(monitor: Monitor) -> Frame:
+    """The frame of the last sample.
 
     Raises:
-        ValueError: nothing has been looked at yet.
+        ValueError: there is no sample yet.
     """
     sample = monitor.sample
     if sample is None:
-        raise ValueError("no look was taken yet")
+        raise ValueError("the monitor has no sample yet")
     jobs = tuple(one.row for one in monitor.jobs.values())
     inventory = sample.inventory
     return _assessed(
@@ -89,13 +89,15 @@ def frame(monitor: Monitor) -> Frame:
     )
 
 
-def only(whole: Frame, *, gpus: Sequence[str] = (), run: Collection[str] | None = None) -> Frame:
-    """The part of a board that somebody wants: some GPUs or those of a run, and who is there.
+def filter_frame(
+    whole: Frame, *, gpus: Sequence[str] = (), run: Collection[str] | None = None
+) -> Frame:
+    """The part of a frame about some GPUs or a run.
 
-    ``run`` are the names of the run's folder: a folder may have several.
+    ``run``: the paths of the run's folder (a folder may have several).
 
     Raises:
-        UsageError: a GPU is asked for that is not there.
+        UsageError: a GPU does not exist.
     """
     rows, jobs = whole.gpus, whole.jobs
     if run is not None:
@@ -103,7 +105,7 @@ def only(whole: Frame, *, gpus: Sequence[str] = (), run: Collection[str] | None 
         held = {index for job in jobs for index in _on(job)}
         rows = tuple(gpu for gpu in rows if gpu.index in held)
     if gpus:
-        known = "gpus" not in whole.gaps or whole.absent  # else nobody can say which are there
+        known = "gpus" not in whole.gaps or whole.absent  # else the GPUs are not known
         chosen = {index for one in gpus for index in _selected(whole.gpus, one, known=known)}
         rows = tuple(gpu for gpu in rows if gpu.index in chosen)
         jobs = tuple(job for job in jobs if _on(job) & chosen)
@@ -143,9 +145,9 @@ def _selected(gpus: Sequence[GpuRow], selector: str, *, known: bool) -> list[int
     return found
 
 
-def _patient(one: Followed, interval_s: float) -> Followed:
-    """Between two looks so much time may pass as they are apart, and not the machine's sleep."""
-    return replace(one, watch=replace(one.watch, most_s=max(2.0, 1.5 * interval_s)))
+def _with_clock_limit(one: TrackedJob, interval_s: float) -> TrackedJob:
+    """Count at most 1.5 intervals between two samples, and not the time the host was asleep."""
+    return replace(one, hang=replace(one.hang, most_s=max(2.0, 1.5 * interval_s)))
 
 
 def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
@@ -166,13 +168,13 @@ def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
     )
 
 
-def _tells(reason: str) -> bool:
-    """Whether a slow GPU is an ill one: at the limit of its power many work all day."""
+def _is_fault(reason: str) -> bool:
+    """Whether a reason for slowness is a fault; a GPU at its power limit is fine."""
     return reason.startswith(("remap", "heat", "NVLink"))
 
 
 def _assessed(one: Frame) -> Frame:
-    """With the worst that is known, in one word."""
+    """The frame with its overall health."""
     return replace(one, health=_health(one))
 
 
@@ -181,6 +183,6 @@ def _health(one: Frame) -> Health:
         return "hung"
     if "gpus" in one.gaps and not one.absent:
         return "no driver"
-    ill = any(gpu.state in ILL or any(map(_tells, gpu.slow)) for gpu in one.gpus)
+    ill = any(gpu.state in ILL or any(map(_is_fault, gpu.slow)) for gpu in one.gpus)
     odd = any(job.health == "suspect" or (job.ours and job.supervised is False) for job in one.jobs)
     return "degraded" if ill or odd else "fine"

@@ -1,4 +1,4 @@
-"""What the monitor sees at one moment: the GPUs, the training jobs, and what runs have noted."""
+"""What the monitor reads at one moment: the GPUs, the training jobs, and the runs' events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpuops.core.run.record import Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What a run's folder says of an attempt, as far as it can be read. ``gpus``: by local rank."""
+    """What a run's folder records of an attempt, if readable. ``gpus``: by local rank."""
 
     target: str | None = None
     profile: str | None = None
@@ -26,20 +26,20 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSample:
-    """One training job. ``seen`` is ``None`` where it is somebody else's: nobody looks into it.
+    """One training job. ``observation`` is ``None`` for a job of another user.
 
-    ``noted`` are the run's events since the last look; at the first, all of them.
+    ``events`` are the run's events since the last sample; in the first, all of them.
     """
 
     job: TrainingJob
-    seen: Observation | None = None
+    observation: Observation | None = None
     facts: RunFacts = field(default_factory=RunFacts)
     supervised: bool | None = None
-    noted: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The same as long as it is the same job in the same attempt."""
+        """Equal for the same attempt of the same job."""
         job = self.job
         if job.run_dir is not None:
             return job.run_dir, job.attempt
@@ -47,8 +47,8 @@ class JobSample:
         return first.pid, first.start_ticks
 
     def gpus(self, rank: Process) -> tuple[int, ...]:
-        """The GPUs of a rank: those that list it; else the one that was planned for it."""
-        number = rank.number("LOCAL_RANK")
+        """The GPUs of a rank: those that list it, else the one planned for it."""
+        number = rank.int_variable("LOCAL_RANK")
         planned = self.facts.gpus
         if rank.gpus or number is None or number >= len(planned):
             return rank.gpus
@@ -56,18 +56,18 @@ class JobSample:
 
     @property
     def name(self) -> str:
-        """The run's name, or the process that leads it."""
+        """The run's name, or its first process."""
         job = self.job
         return job.run_id or f"pid {(job.agent or job.ranks[0]).pid}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One look at all of it. ``at_s`` is the time of day, ``clock_s`` CLOCK_MONOTONIC.
+    """One sample of the host. ``at_s`` is the time of day, ``clock_s`` CLOCK_MONOTONIC.
 
-    ``between``: the folders of runs that have no job now, but a supervisor that may start one.
-    ``ended``: how the runs ended that had a job at the last look and have nobody any more.
-    ``noted``: what runs have noted since the last look, by their folder; also those without a job.
+    ``between``: the folders of runs without a job now, but with a supervisor that may start one.
+    ``ended``: the status of runs that had a job in the last sample and have no process now.
+    ``events``: the runs' events since the last sample, by folder, including runs without a job.
     """
 
     at_s: float
@@ -76,4 +76,4 @@ class Sample:
     jobs: tuple[JobSample, ...] = ()
     between: frozenset[str] = frozenset()
     ended: Mapping[str, Status] = field(default_factory=dict)
-    noted: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    events: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)

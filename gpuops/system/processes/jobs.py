@@ -14,8 +14,8 @@ from typing import NamedTuple
 import psutil
 
 from gpuops.core.machine.device import GpuInventory
-from gpuops.core.monitor.hung_jobs import Seen
-from gpuops.core.monitor.jobs import VARIABLES, Place, Process, TrainingJob, gather, places
+from gpuops.core.monitor.hung_jobs import ProcessNow
+from gpuops.core.monitor.jobs import VARIABLES, GpuUse, Process, TrainingJob, find_jobs, gpu_uses
 from gpuops.system.processes.identity import Identity, settled_before, stat
 
 EVERYBODY_EVERY = 16  # looks
@@ -62,13 +62,13 @@ class Census:
             else self._known[pid]
             for pid in psutil.pids()
         }
-        listed, elsewhere = places(inventory)
+        listed, elsewhere = gpu_uses(inventory)
         self._known = {pid: one for pid, one in seen.items() if one is not None}
         for pid, one in self._known.items():
             if one.process is not None:
                 placed = _placed(one.process, listed.get(pid, elsewhere))
                 self._known[pid] = one._replace(process=placed)
-        found = gather(one.process for one in self._known.values() if one.process is not None)
+        found = find_jobs(one.process for one in self._known.values() if one.process is not None)
         self._lively = {pid for pid, one in self._known.items() if one.start_ticks > young}
         self._lively |= {process.pid for job in found for process in job.processes}
         return tuple(
@@ -96,14 +96,14 @@ def identity(process: Process) -> Identity:
     return Identity(process.pid, process.start_ticks)
 
 
-def look_again(jobs: Iterable[TrainingJob]) -> dict[int, Seen]:
+def look_again(jobs: Iterable[TrainingJob]) -> dict[int, ProcessNow]:
     """Who has the jobs' pids now, and in which state; a pid that nobody has is not in it."""
-    found: dict[int, Seen] = {}
+    found: dict[int, ProcessNow] = {}
     for job in jobs:
         for process in job.processes:
             now = stat(process.pid)
             if now is not None:
-                found[process.pid] = Seen(start_ticks=now.start_ticks, state=now.state)
+                found[process.pid] = ProcessNow(start_ticks=now.start_ticks, state=now.state)
     return found
 
 
@@ -169,7 +169,7 @@ def _read(pid: int) -> Process | None:
     return found if again is not None and again.start_ticks == start_ticks else None
 
 
-def _placed(process: Process, place: Place) -> Process:
+def _placed(process: Process, place: GpuUse) -> Process:
     """With the GPUs that list it, and what it holds there."""
     gpus, memory_bytes = place
     if (process.gpus, process.gpu_memory_bytes) == place:

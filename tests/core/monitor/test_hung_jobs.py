@@ -11,8 +11,8 @@ from job_processes import REAPER, RUN, init, pids, process, rank, torchrun
 
 from gpuops.core.hang.detector import Blind, Healthy, Hung, Suspect, Warming
 from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
-from gpuops.core.monitor.hung_jobs import Seen, meant, rule, unreleased
-from gpuops.core.monitor.jobs import gather
+from gpuops.core.monitor.hung_jobs import ProcessNow, decide, select_jobs, unreleased
+from gpuops.core.monitor.jobs import find_jobs
 from gpuops.errors import UsageError
 
 GIB = 1024**3
@@ -22,13 +22,13 @@ STACKS = "3 of 4 ranks wait in all_reduce, rank 2 sleeps at data.py:33"
 
 
 def job_of(*processes):
-    (job,) = gather([init(), *processes])
+    (job,) = find_jobs([init(), *processes])
     return job
 
 
 def seen(job, **changes):
     """All its processes as they were."""
-    looks = {p.pid: Seen(start_ticks=p.start_ticks, state=p.state) for p in job.processes}
+    looks = {p.pid: ProcessNow(start_ticks=p.start_ticks, state=p.state) for p in job.processes}
     return {pid: replace(look, **changes) for pid, look in looks.items()}
 
 
@@ -38,38 +38,38 @@ LOST = job_of(rank(11, 1, 0), rank(12, 1, 1))
 
 def test_a_hung_job_is_ended_whole():
     """Ranks first, torchrun last, and the evidence says why."""
-    found = rule(JOB, HUNG, seen(JOB), STACKS)
+    found = decide(JOB, HUNG, seen(JOB), STACKS)
 
     assert found.sure
     assert ("no beat for 400 s", STACKS) == found.evidence
     assert [11, 12, 13, 10] == pids(found.stop)
     assert () == found.refused
-    assert ("no beat for 400 s",) == rule(JOB, HUNG, seen(JOB)).evidence
+    assert ("no beat for 400 s",) == decide(JOB, HUNG, seen(JOB)).evidence
 
 
 def test_a_suspect_is_left_to_a_person():
     """And only with stacks to read; nothing acts upon a suspicion by itself."""
-    found = rule(JOB, SUSPECT, seen(JOB), STACKS)
+    found = decide(JOB, SUSPECT, seen(JOB), STACKS)
 
     assert not found.sure
     assert ("no beat for 400 s", STACKS) == found.evidence
     assert [11, 12, 13, 10] == pids(found.stop)
-    assert () == rule(JOB, SUSPECT, seen(JOB)).stop
+    assert () == decide(JOB, SUSPECT, seen(JOB)).stop
 
 
 @pytest.mark.parametrize(
     ("assessment", "reason", "words"),
     [
-        (Healthy(), "healthy", "moves, or is silent no longer than it may be"),
+        (Healthy(), "healthy", "moves, or its silence is within the limits"),
         (Warming(), "healthy", "is starting"),
         (SUSPECT, "unclear", "is only suspect: no beat for 400 s"),
-        (Blind(why="it does not beat"), "unclear", "tell a hang from work: it does not beat"),
+        (Blind(why="it does not beat"), "unclear", "cannot be assessed: it does not beat"),
         (None, "unclear", "has not been watched"),
     ],
 )
 def test_a_job_that_is_not_hung_is_left_alone(assessment, reason, words):
     """All of it, and it is said why."""
-    found = rule(JOB, assessment, seen(JOB))
+    found = decide(JOB, assessment, seen(JOB))
     (refusal,) = found.refused
 
     assert ((), (), False) == (found.stop, found.evidence, found.sure)
@@ -80,12 +80,12 @@ def test_a_job_that_is_not_hung_is_left_alone(assessment, reason, words):
 @pytest.mark.parametrize("assessment", [HUNG, None, Healthy()])
 def test_what_torchrun_left_behind_is_ended_whatever_it_does(assessment):
     """Nobody watches it; that it still trains changes nothing."""
-    found = rule(LOST, assessment, seen(LOST))
+    found = decide(LOST, assessment, seen(LOST))
 
     assert found.sure
     assert [11, 12] == pids(found.stop)
     assert (
-        "torchrun has died and left it to pid 1: nobody watches it, nobody will end it",
+        "torchrun has died and left it to pid 1: nothing watches it or will end it",
     ) == found.evidence
 
 
@@ -101,7 +101,7 @@ def test_what_torchrun_left_behind_is_ended_whatever_it_does(assessment):
 def test_what_may_be_a_tool_is_left_to_a_person(changes, sure):
     """torchrun starts ranks as ``python -u``; and a tool holds no GPU."""
     job = job_of(rank(11, 1, **changes))
-    found = rule(job, None, seen(job))
+    found = decide(job, None, seen(job))
 
     assert (sure, [11]) == (found.sure, pids(found.stop))
 
@@ -117,15 +117,15 @@ def test_the_evidence_says_what_depends_on_it():
     assert (
         "no beat for 400 s",
         "it holds 1.5 GiB on GPU 2, 3",
-        "its supervisor (pid 3) lives, and may start run 20261121-061230-rvq again",
-    ) == rule(job, HUNG, seen(job)).evidence
+        "its supervisor (pid 3) is alive, and may start run 20261121-061230-rvq again",
+    ) == decide(job, HUNG, seen(job)).evidence
 
 
 def test_a_job_with_a_reaper_left_says_so():
     """It is gpuops' own, and it did not end what it adopted."""
     job = job_of(process(5, 1, *REAPER), rank(11, 5, environment=RUN))
 
-    assert "left it to gpuops' reaper" in rule(job, None, seen(job)).evidence[0]
+    assert "left it to gpuops' reaper" in decide(job, None, seen(job)).evidence[0]
 
 
 @pytest.mark.parametrize("assessment", [HUNG, None, Healthy()])
@@ -134,7 +134,7 @@ def test_a_job_of_somebody_else_is_never_touched(assessment, parent):
     """However hung, however lost."""
     others = {"user": "ana", "ours": False}
     job = job_of(*([torchrun(**others)] if parent == 10 else []), rank(11, parent, **others))
-    found = rule(job, assessment, seen(job), STACKS)
+    found = decide(job, assessment, seen(job), STACKS)
 
     assert ((), False) == (found.stop, found.sure)
     assert ("not ours", "belongs to ana") == (found.refused[0].reason, found.refused[0].words)
@@ -143,7 +143,7 @@ def test_a_job_of_somebody_else_is_never_touched(assessment, parent):
 def test_a_process_of_somebody_else_in_our_job_is_not_touched():
     """A rank that changed its user."""
     job = job_of(torchrun(), rank(11, 10, 0), rank(12, 10, 1, ours=False, user=None))
-    found = rule(job, HUNG, seen(job))
+    found = decide(job, HUNG, seen(job))
 
     assert [11, 10] == pids(found.stop)
     assert ((12,), "not ours", "belongs to another user") == (
@@ -155,7 +155,7 @@ def test_a_process_of_somebody_else_in_our_job_is_not_touched():
 
 def test_a_pid_that_somebody_else_has_by_now_is_not_touched():
     """The start time is another."""
-    found = rule(JOB, HUNG, {**seen(JOB), 12: Seen(start_ticks=99999, state="S")})
+    found = decide(JOB, HUNG, {**seen(JOB), 12: ProcessNow(start_ticks=99999, state="S")})
 
     assert [11, 13, 10] == pids(found.stop)
     assert [((12,), "recycled")] == [(r.pids, r.reason) for r in found.refused]
@@ -165,32 +165,32 @@ def test_what_has_ended_by_itself_is_not_touched():
     """The pid is nobody's."""
     left = seen(JOB)
     del left[11], left[10]
-    found = rule(JOB, HUNG, left)
+    found = decide(JOB, HUNG, left)
 
     assert [12, 13] == pids(found.stop)
     assert [((11,), "gone"), ((10,), "gone")] == [(r.pids, r.reason) for r in found.refused]
 
 
 def test_who_is_stuck_in_the_kernel_cannot_be_ended():
-    """Seen so twice; the rest of the job is ended all the same."""
+    """ProcessNow so twice; the rest of the job is ended all the same."""
     job = job_of(torchrun(), rank(11, 10, 0), rank(12, 10, 1, state="D"))
-    found = rule(job, HUNG, seen(job))
+    found = decide(job, HUNG, seen(job))
 
     assert [11, 10] == pids(found.stop)
     assert [((12,), "unkillable")] == [(r.pids, r.reason) for r in found.refused]
     assert "(state D)" in found.refused[0].words
-    assert [11, 12, 10] == pids(rule(job, HUNG, seen(job, state="S")).stop)
-    assert [11, 12, 13, 10] == pids(rule(JOB, HUNG, seen(JOB, state="D")).stop)
+    assert [11, 12, 10] == pids(decide(job, HUNG, seen(job, state="S")).stop)
+    assert [11, 12, 13, 10] == pids(decide(JOB, HUNG, seen(JOB, state="D")).stop)
 
 
 def test_a_stopped_rank_is_ended():
     """State T is no protection."""
     job = job_of(torchrun(), rank(11, 10, 0, state="T"))
 
-    assert [11, 10] == pids(rule(job, HUNG, seen(job)).stop)
+    assert [11, 10] == pids(decide(job, HUNG, seen(job)).stop)
 
 
-RUNS = gather(
+RUNS = find_jobs(
     [
         init(),
         torchrun(environment=RUN),
@@ -216,24 +216,24 @@ RUNS = gather(
 )
 def test_a_job_is_meant_by_its_run_or_any_of_its_pids(by, agents):
     """Nothing named means all."""
-    assert agents == [job.agent.pid for job in meant(RUNS, **by)]
+    assert agents == [job.agent.pid for job in select_jobs(RUNS, **by)]
 
 
 @pytest.mark.parametrize(
     ("by", "sentence"),
     [
-        ({"pid": 4711}, "pid 4711 is no process of a training job."),
-        ({"pid": 0}, "pid 0 is no process of a training job."),
+        ({"pid": 4711}, "pid 4711 is not a process of a training job."),
+        ({"pid": 0}, "pid 0 is not a process of a training job."),
         ({"run": "other"}, "no process of run other is alive."),
         ({"run": "/runs/other"}, "no process of run /runs/other is alive."),
         ({"run": "other", "pid": 11}, "pid 11 does not belong to run other."),
-        ({"run": "", "pid": 4711}, "pid 4711 is no process of a training job."),
+        ({"run": "", "pid": 4711}, "pid 4711 is not a process of a training job."),
     ],
 )
 def test_what_means_no_job_is_refused(by, sentence):
     """Rather that than to go on with all of them."""
     with pytest.raises(UsageError) as caught:
-        meant(RUNS, **by)
+        select_jobs(RUNS, **by)
 
     assert sentence == caught.value.message
     assert caught.value.hint
@@ -260,14 +260,14 @@ def test_memory_that_is_still_held_is_named():
     st.sampled_from([JOB, LOST, replace(JOB, ours=False), replace(LOST, ours=False)]),
     st.dictionaries(
         st.integers(10, 13),
-        st.builds(Seen, start_ticks=st.sampled_from([1000, 1100, 1200]), state=st.just("S")),
+        st.builds(ProcessNow, start_ticks=st.sampled_from([1000, 1100, 1200]), state=st.just("S")),
     ),
     st.sets(st.integers(10, 13)),
 )
 def test_only_our_own_are_ended_and_only_themselves(assessment, stacks, job, looks, foreign):
     """Whatever was seen: nobody is ended without evidence, or twice accounted for."""
     ranks = tuple(replace(p, ours=p.pid not in foreign) for p in job.ranks)
-    found = rule(replace(job, ranks=ranks), assessment, looks, stacks)
+    found = decide(replace(job, ranks=ranks), assessment, looks, stacks)
 
     ended, spared = pids(found.stop), [pid for refusal in found.refused for pid in refusal.pids]
     assert sorted(ended + spared) == sorted(pids(job.processes))

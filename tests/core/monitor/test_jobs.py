@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from job_processes import REAPER, RUN, TORCHRUN, init, pids, process, rank, torchrun
 
 from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
-from gpuops.core.monitor.jobs import gather, on_gpus, program
+from gpuops.core.monitor.jobs import find_jobs, gpu_use, python_program
 
 CORE = ("/opt/wandb-core", "--port-filename", "/tmp/port")  # noqa: S108 - a command as it is
 GIB = 1024**3
 
 
-def only(*processes):
+def filter_frame(*processes):
     """The one job among them."""
-    (job,) = gather(processes)
+    (job,) = find_jobs(processes)
     return job
 
 
@@ -28,7 +28,7 @@ def test_a_job_is_torchrun_its_ranks_and_what_they_started():
         init(), torchrun(), rank(12, 10, 1), rank(11, 10, 0), rank(14, 12, 1), rank(15, 14, 1),
         process(16, 10, "/venv/bin/python3", "-c", "from multiprocessing import ..."),
     ]  # fmt: skip
-    job = only(*processes)
+    job = filter_frame(*processes)
 
     assert ("torchrun", 10, [11, 12]) == (job.launcher, job.agent.pid, pids(job.ranks))
     assert [14, 15] == pids(job.children)
@@ -43,7 +43,7 @@ def test_a_run_of_gpuops_is_known_by_its_environment():
     boss = process(3, 2, "/venv/bin/python3", "/venv/bin/gpuops", "launch", "rvq")
     reaper = process(5, 3, *REAPER, environment=RUN)
     agent = torchrun(environment=RUN)
-    job = only(init(), boss, reaper, agent, rank(11, 10, environment=RUN))
+    job = filter_frame(init(), boss, reaper, agent, rank(11, 10, environment=RUN))
 
     assert ("20261121-061230-rvq", "/runs/20261121-061230-rvq", 2) == (
         job.run_id,
@@ -59,14 +59,14 @@ def test_what_a_reaper_started_is_the_agent_whatever_it_is_called():
     agent = process(10, 5, "/venv/bin/python", "stand_in.py", environment=RUN)
     ranks = [rank(11, 10, environment=RUN)]
 
-    assert 10 == only(init(), reaper, agent, *ranks).agent.pid
-    assert None is only(init(), reaper, replace(ranks[0], parent_pid=5)).agent
-    assert () == gather([init(), reaper, agent])
+    assert 10 == filter_frame(init(), reaper, agent, *ranks).agent.pid
+    assert None is filter_frame(init(), reaper, replace(ranks[0], parent_pid=5)).agent
+    assert () == find_jobs([init(), reaper, agent])
 
 
 def test_two_launches_are_two_jobs():
     """The oldest first; one whose ranks are not there yet is one too."""
-    jobs = gather([torchrun(20), torchrun(10), rank(11, 10), init()])
+    jobs = find_jobs([torchrun(20), torchrun(10), rank(11, 10), init()])
 
     assert [10, 20] == [job.agent.pid for job in jobs]
     assert () == jobs[1].ranks
@@ -89,7 +89,7 @@ def test_two_launches_are_two_jobs():
 def test_a_rank_is_lost_where_somebody_adopted_it(parent, launcher):
     """Whoever is a Python may be its torchrun under another name; and so may one not seen."""
     ranks = [rank(11, parent.pid if parent else 1, 0), rank(12, parent.pid if parent else 1, 1)]
-    job = only(*ranks, *([parent] if parent else []))
+    job = filter_frame(*ranks, *([parent] if parent else []))
 
     assert (launcher, None, [11, 12]) == (job.launcher, job.agent, pids(job.ranks))
     assert (parent is not None and parent.argv == REAPER) == (job.reaper is not None)
@@ -97,19 +97,19 @@ def test_a_rank_is_lost_where_somebody_adopted_it(parent, launcher):
 
 def test_a_rank_from_outside_the_container_is_not_lost():
     """Its parent has no number here."""
-    assert "unknown" == only(rank(11, 0)).launcher
+    assert "unknown" == filter_frame(rank(11, 0)).launcher
 
 
 def test_a_program_that_was_sent_to_the_background_is_not_lost():
     """Somebody gave it a rank by hand, and went home: pid 1 is its parent, and torchrun never."""
     alone = process(11, 1, "python", "t.py", environment={"RANK": "0", "LOCAL_RANK": "0"})
 
-    assert "unknown" == only(init(), alone).launcher
+    assert "unknown" == filter_frame(init(), alone).launcher
 
 
 def test_lost_ranks_of_two_launches_are_two_jobs():
     """They met at different ports."""
-    jobs = gather([init(), rank(11, 1, 0), rank(12, 1, 1), rank(21, 1, 0, port="29502")])
+    jobs = find_jobs([init(), rank(11, 1, 0), rank(12, 1, 1), rank(21, 1, 0, port="29502")])
 
     assert [[11, 12], [21]] == [pids(job.ranks) for job in jobs]
 
@@ -118,15 +118,15 @@ def test_a_tool_that_outlived_its_job_is_no_rank():
     """It uploads, say. One that holds a GPU is none of its business any more."""
     tool = rank(11, 1, argv=CORE)
 
-    assert () == gather([init(), tool])
-    assert () == gather([init(), replace(tool, gpu_memory_bytes=0)])
-    assert "lost" == only(init(), replace(tool, gpu_memory_bytes=GIB)).launcher
+    assert () == find_jobs([init(), tool])
+    assert () == find_jobs([init(), replace(tool, gpu_memory_bytes=0)])
+    assert "lost" == filter_frame(init(), replace(tool, gpu_memory_bytes=GIB)).launcher
 
 
 @pytest.mark.parametrize("argv", [CORE, ("python3", "watcher.py")])
 def test_a_tool_in_the_background_belongs_to_the_living_job(argv):
     """Rank 0 started it, and it left its parents."""
-    job = only(init(), torchrun(), rank(11, 10), rank(12, 1, argv=argv))
+    job = filter_frame(init(), torchrun(), rank(11, 10), rank(12, 1, argv=argv))
 
     assert ("torchrun", [11], [12]) == (job.launcher, pids(job.ranks), pids(job.children))
 
@@ -136,7 +136,7 @@ def test_a_tool_in_the_background_belongs_to_the_living_job(argv):
 )
 def test_a_tool_of_somebody_else_does_not(changes):
     """Another user's, or one that met elsewhere."""
-    jobs = gather([init(), torchrun(), rank(11, 10), rank(12, 1, **changes)])
+    jobs = find_jobs([init(), torchrun(), rank(11, 10), rank(12, 1, **changes)])
 
     assert [(), ()] == [job.children for job in jobs]
 
@@ -145,14 +145,14 @@ def test_programs_without_a_launch_in_common_are_not_one_job():
     """A rank's number is all that they share."""
     bare = {"RANK": "0", "LOCAL_RANK": "0"}
     one, other = (process(pid, 1, "python", "t.py", environment=bare) for pid in (11, 12))
-    jobs = gather([init(), torchrun(), replace(one, parent_pid=10), other])
+    jobs = find_jobs([init(), torchrun(), replace(one, parent_pid=10), other])
 
     assert [[11], [12]] == [pids(job.ranks) for job in jobs]
 
 
 def test_what_a_dead_torchrun_left_is_not_the_next_ones():
     """The same port and the same name, but it is older than the torchrun that runs now."""
-    jobs = gather([init(), torchrun(), rank(11, 10), rank(4, 1)])
+    jobs = find_jobs([init(), torchrun(), rank(11, 10), rank(4, 1)])
 
     assert [("lost", [4]), ("torchrun", [11])] == [(j.launcher, pids(j.ranks)) for j in jobs]
 
@@ -160,7 +160,7 @@ def test_what_a_dead_torchrun_left_is_not_the_next_ones():
 def test_an_earlier_attempt_is_not_the_present_one():
     """The same run; the folder of its heartbeats tells the attempts apart."""
     earlier = {**RUN, "GPUOPS_BEAT_DIR": RUN["GPUOPS_BEAT_DIR"].replace("2/beats", "1/beats")}
-    jobs = gather(
+    jobs = find_jobs(
         [init(), torchrun(), rank(11, 10, environment=RUN), rank(12, 1, environment=earlier)]
     )
 
@@ -184,13 +184,13 @@ def test_a_number_alone_makes_no_rank(environment):
     """Some clusters give RANK, the node's, to everything in a container."""
     shell = replace(process(7, 1), environment=environment)
 
-    assert () == gather([init(), shell])
+    assert () == find_jobs([init(), shell])
 
 
 def test_a_torchrun_that_carries_a_rank_is_a_torchrun():
     """It was started where the variables were set already."""
     nested = torchrun(environment={"RANK": "3", "LOCAL_RANK": "3"})
-    job = only(init(), nested, rank(11, 10, 0), rank(12, 10, 1))
+    job = filter_frame(init(), nested, rank(11, 10, 0), rank(12, 10, 1))
 
     assert (10, [11, 12]) == (job.agent.pid, pids(job.ranks))
 
@@ -199,7 +199,7 @@ def test_jobs_of_others_are_listed():
     """Their environment may not be read: a child of torchrun counts as a rank."""
     others = {"user": "ana", "ours": False}
     hidden = [replace(rank(pid, 10), environment=None, **others) for pid in (11, 12)]
-    job = only(init(), torchrun(**others), *hidden)
+    job = filter_frame(init(), torchrun(**others), *hidden)
 
     assert ("ana", False) == (job.user, job.ours)
     assert [None, None] == [found.rank for found in job.ranks]
@@ -228,7 +228,7 @@ def test_jobs_of_others_are_listed():
 )
 def test_a_program_is_told_from_its_command(argv, runs):
     """Python's own options are stepped over; what wraps a Python is none."""
-    assert runs == program(argv)
+    assert runs == python_program(argv)
 
 
 def gpu(index, *held, **changes):
@@ -254,14 +254,14 @@ def gpu(index, *held, **changes):
 )
 def test_what_a_process_holds_is_told_from_the_gpus(inventory, gpus, size):
     """Nothing is zero only where all GPUs could be read."""
-    assert (gpus, size) == on_gpus(inventory, 11)
+    assert (gpus, size) == gpu_use(inventory, 11)
 
 
 def test_what_a_job_holds_is_the_sum():
     """Unknown where that of one process is."""
     ranks = [rank(11, 10, gpu_memory_bytes=GIB, gpus=(1,)), rank(12, 10, gpus=(0, 1))]
-    job = only(torchrun(gpu_memory_bytes=0), *ranks)
-    whole = only(torchrun(gpu_memory_bytes=0), ranks[0])
+    job = filter_frame(torchrun(gpu_memory_bytes=0), *ranks)
+    whole = filter_frame(torchrun(gpu_memory_bytes=0), ranks[0])
 
     assert ((0, 1), None) == (job.gpus, job.gpu_memory_bytes)
     assert GIB == whole.gpu_memory_bytes
@@ -286,12 +286,12 @@ anybody = st.builds(
 @given(st.lists(anybody, max_size=12, unique_by=lambda found: found.pid))
 def test_nobody_is_in_two_jobs(processes):
     """Whoever is whose parent, rings included; and no job without a torchrun or a rank."""
-    jobs = gather(processes)
+    jobs = find_jobs(processes)
     placed = [found.pid for job in jobs for found in job.processes]
     by_pid = {found.pid: found for found in processes}
 
     assert len(placed) == len(set(placed))
-    assert jobs == gather(reversed(processes))
+    assert jobs == find_jobs(reversed(processes))
     for job in jobs:
         assert job.agent or job.ranks
         assert (job.launcher == "torchrun") == (job.agent is not None)

@@ -11,7 +11,7 @@ from monitor_scene import DAY_S, RUN_DIR, Scene, words
 
 from gpuops.core.machine.device import DENIED, Claim, GpuProcess, Xid
 from gpuops.core.monitor.jobs import TrainingJob
-from gpuops.core.monitor.monitor import Monitor, follow, frame, only
+from gpuops.core.monitor.monitor import Monitor, current_frame, filter_frame, update_monitor
 from gpuops.core.monitor.sample import JobSample, Sample
 from gpuops.errors import UsageError
 
@@ -24,8 +24,8 @@ def states(seen):
 
 def test_nothing_seen_is_nothing_to_show():
     """A board needs a look."""
-    with pytest.raises(ValueError, match="no look"):
-        frame(Monitor())
+    with pytest.raises(ValueError, match="no sample"):
+        current_frame(Monitor())
 
 
 def test_a_job_at_work_is_fine():
@@ -176,8 +176,8 @@ def test_two_attempts_at_once_are_two_jobs():
         scene.clock_s += 2
         sample = scene.sample()
         both = tuple(replace(sample.jobs[0], job=job) for job in (old, new))
-        scene.monitor = follow(scene.monitor, replace(sample, jobs=both))
-    seen = frame(scene.monitor)
+        scene.monitor = update_monitor(scene.monitor, replace(sample, jobs=both))
+    seen = current_frame(scene.monitor)
 
     assert ([1, 2], ["20261121-061230-rvq started"]) == (
         [job.attempt for job in seen.jobs],
@@ -244,7 +244,7 @@ def test_a_machine_without_gpus_is_fine():
         at_s=DAY_S, clock_s=1.0, inventory=replace(inventory(), absent=True, gaps={"gpus": "none"})
     )
 
-    assert "fine" == frame(follow(Monitor(), sample)).health
+    assert "fine" == current_frame(update_monitor(Monitor(), sample)).health
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_somebody_elses_job_is_left_alone():
         ranks=(rank(50, 49, ours=False, user="bob"),), agent=torchrun(49, ours=False, user="bob"),
     )  # fmt: skip
     sample = Sample(at_s=DAY_S, clock_s=1.0, inventory=inventory(), jobs=(JobSample(job=job),))
-    row = frame(follow(Monitor(), sample)).jobs[0]
+    row = current_frame(update_monitor(Monitor(), sample)).jobs[0]
 
     assert ("left alone", "bob", 50, None) == (
         row.health, row.user, row.ranks[0].pid, row.ranks[0].step,
@@ -362,16 +362,16 @@ def test_a_part_of_the_board():
     scene.gpus |= {2: gpu(2, processes=(BOB,)), 3: gpu(3)}
     whole = scene.look()
 
-    assert [2, 3] == [row.index for row in only(whole, gpus=["2", "GPU-3"]).gpus]
+    assert [2, 3] == [row.index for row in filter_frame(whole, gpus=["2", "GPU-3"]).gpus]
     assert ([], 1) == (
-        [row.index for row in only(whole, gpus=["3"]).strangers],
-        len(only(whole, gpus=["2"]).strangers),
+        [row.index for row in filter_frame(whole, gpus=["3"]).strangers],
+        len(filter_frame(whole, gpus=["2"]).strangers),
     )
-    assert [0, 1] == [row.index for row in only(whole, run={RUN_DIR}).gpus]
-    assert [0, 1] == [len(only(whole, gpus=[gpu]).jobs) for gpu in ("3", "1")]
-    assert () == only(whole, run={"another"}).jobs
+    assert [0, 1] == [row.index for row in filter_frame(whole, run={RUN_DIR}).gpus]
+    assert [0, 1] == [len(filter_frame(whole, gpus=[gpu]).jobs) for gpu in ("3", "1")]
+    assert () == filter_frame(whole, run={"another"}).jobs
     with pytest.raises(UsageError, match="no GPU is called 9"):
-        only(whole, gpus=["9"])
+        filter_frame(whole, gpus=["9"])
 
 
 def test_a_gpu_is_not_called_wrong_while_the_driver_tells_none():
@@ -379,7 +379,7 @@ def test_a_gpu_is_not_called_wrong_while_the_driver_tells_none():
     scene = Scene()
     scene.gpus, scene.gaps = {}, {"gpus": "the NVIDIA driver is not loaded"}
 
-    assert "no driver" == only(scene.look(), gpus=["0"]).health
+    assert "no driver" == filter_frame(scene.look(), gpus=["0"]).health
 
 
 def test_what_is_remembered_has_an_end():

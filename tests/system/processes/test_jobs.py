@@ -16,7 +16,7 @@ import pytest
 
 from gpuops import reaper
 from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
-from gpuops.core.monitor.hung_jobs import Seen, rule
+from gpuops.core.monitor.hung_jobs import ProcessNow, decide
 from gpuops.system.processes import jobs, process
 from gpuops.system.processes.identity import Identity
 
@@ -91,7 +91,7 @@ class Stage:
         return [
             job
             for job in jobs.find(inventory)
-            if any(p.said("TORCHELASTIC_RUN_ID") == str(self.ready.parent) for p in job.ranks)
+            if any(p.variable("TORCHELASTIC_RUN_ID") == str(self.ready.parent) for p in job.ranks)
         ]
 
     def job(self, inventory=None):
@@ -169,7 +169,7 @@ def test_ranks_of_a_killed_torchrun_are_lost(stage):
     assert [adopter] * 2 == [found.parent_pid for found in job.ranks]
     assert 2 == len(job.children)
 
-    ruling = rule(job, None, jobs.look_again([job]))
+    ruling = decide(job, None, jobs.look_again([job]))
     assert 4 == len(ruling.stop)
     assert f"left it to pid {adopter}" in ruling.evidence[0]
     assert () == jobs.end(ruling.stop, terminate_s=10, kill_s=10)
@@ -190,7 +190,7 @@ def test_ranks_of_another_launcher_are_not_lost(stage, name):
     )  # fmt: skip
 
     assert ("unknown", None) == (stage.job().launcher, stage.job().agent)
-    assert () == rule(stage.job(), None, jobs.look_again([stage.job()])).stop
+    assert () == decide(stage.job(), None, jobs.look_again([stage.job()])).stop
 
 
 def test_what_a_job_holds_is_told_from_the_gpus(stage):
@@ -220,7 +220,7 @@ def test_a_job_of_another_user_is_not_ours(stage):
     stage.start("sleep", "60", ranks=0, user=NOBODY, RANK="0", LOCAL_RANK="0")
     (theirs,) = (job for job in stage.jobs() if not job.ours)
     assert "nobody" == theirs.user
-    assert "not ours" == rule(theirs, None, jobs.look_again([theirs])).refused[0].reason
+    assert "not ours" == decide(theirs, None, jobs.look_again([theirs])).refused[0].reason
 
 
 def test_the_job_that_asks_is_not_listed(stage):
@@ -245,7 +245,7 @@ def test_a_second_look_tells_who_is_there_now(stage):
     wait_until(lambda: not jobs.identity(second).alive)
     wait_until(lambda: jobs.look_again([job])[first.pid].state == "T")
 
-    assert Seen(start_ticks=first.start_ticks, state="T") == jobs.look_again([job])[first.pid]
+    assert ProcessNow(start_ticks=first.start_ticks, state="T") == jobs.look_again([job])[first.pid]
     assert second.pid not in jobs.look_again([job])
 
 
