@@ -1,6 +1,6 @@
-"""Hung jobs, whoever started them: found, watched, looked into; ended, and seen to be gone.
+"""Hung jobs of any launcher: watch them, gather evidence, end them and see that they are gone.
 
-What is to be ended is decided in ``core.cleanup`` and by a person; here is how.
+``core.monitor.hung_jobs`` and a person decide what is ended.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gpuops import heartbeat
@@ -17,54 +17,18 @@ from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Assessment, Blind, HangPolicy, Healthy, Hung, Suspect, Warming
 from gpuops.core.hang.observation import HangState, Observation, update_state
 from gpuops.core.machine.device import GpuInventory
-from gpuops.core.monitor.hung_jobs import Decision, decide, unreleased
+from gpuops.core.monitor.hung_jobs import Case, Cleaned, decide, unreleased
 from gpuops.core.monitor.jobs import Process, TrainingJob
 from gpuops.core.run import paths
 from gpuops.diagnose import diagnose_processes
 from gpuops.errors import GpuopsError
 from gpuops.heartbeat import Beat
 from gpuops.system.processes import jobs, vitals
-from gpuops.system.processes.identity import Identity
 from gpuops.system.runs import events, plan_file, supervisor_lock
 
 WATCH_S = 6.0
 LOOK_S = 0.5
 TERMINATE_S = KILL_S = RELEASE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A job and what is to be done about it; ``assessment`` is ``None`` where nobody watched it.
-
-    ``beats`` are the last that were heard of it, ``heard_s`` when that was on CLOCK_MONOTONIC.
-    """
-
-    decision: Decision
-    assessment: Assessment | None = None
-    diagnosis: Diagnosis | None = None
-    beats: tuple[Beat, ...] = ()
-    heard_s: float = 0.0
-    supervisor: Identity | None = None
-
-    @property
-    def hung(self) -> bool:
-        """Whether there is something to be ended, or something that cannot be."""
-        unkillable = any(refusal.reason == "unkillable" for refusal in self.decision.refused)
-        return bool(self.decision.stop) or unkillable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleaned:
-    """What has become of the jobs that were to be ended.
-
-    ``moving`` are those that went on in the meantime, and were left alone. ``left`` outlasted
-    SIGKILL; ``unreleased`` says what the GPUs still hold for processes that have gone.
-    """
-
-    ended: tuple[Process, ...] = ()
-    moving: tuple[TrainingJob, ...] = ()
-    left: tuple[Process, ...] = ()
-    unreleased: tuple[str, ...] = ()
 
 
 def examine(found: Sequence[TrainingJob], watch_s: float) -> tuple[Case, ...]:
@@ -98,8 +62,12 @@ def end(cases: Sequence[Case], see: Callable[[], GpuInventory]) -> Cleaned:
     chosen = tuple(process for case in cases for process in case.decision.stop)
     for case in cases:
         _record(case)
-    asked = [case.supervisor for case in cases if case.supervisor is not None]
-    supervisor_lock.retire(asked, now=True, within_s=TERMINATE_S)  # the rest are ended either way
+    supervised = [
+        Path(case.decision.job.run_dir)
+        for case in cases
+        if case.supervisor_pid is not None and case.decision.job.run_dir is not None
+    ]
+    supervisor_lock.retire(supervised, now=True, within_s=TERMINATE_S)  # all are ended either way
     left = jobs.end(chosen, terminate_s=TERMINATE_S, kill_s=KILL_S)
     ended = tuple(process for process in chosen if process not in left)
     return Cleaned(ended=ended, moving=moving, left=left, unreleased=_unreleased(ended, see))
@@ -198,11 +166,12 @@ def _case(
     job: TrainingJob, assessment: Assessment | None = None, found: Diagnosis | None = None
 ) -> Case:
     stacks = f"{format_title(found)}: {found.why}" if found is not None else None
+    keeper = supervisor_lock.of(Path(job.run_dir)) if job.ours and job.run_dir else None
     return Case(
         decision=decide(job, assessment, jobs.look_again([job]), stacks),
         assessment=assessment,
         diagnosis=found,
-        supervisor=supervisor_lock.of(Path(job.run_dir)) if job.ours and job.run_dir else None,
+        supervisor_pid=keeper.pid if keeper is not None else None,
     )
 
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from gpuops.cli import options, output
-from gpuops.core.monitor.hung_jobs import select_jobs
+from gpuops.core.monitor.hung_jobs import Case, Cleaned, select_jobs
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
-from gpuops.hung_jobs import WATCH_S, Case, Cleaned, end, examine
+from gpuops.hung_jobs import WATCH_S, end, examine
 from gpuops.launch.inventory import read_gpus
 from gpuops.system.processes import jobs
 from gpuops.system.runs import records, run_dir
@@ -107,7 +107,7 @@ def _json(case: Case) -> dict[str, Any]:
         "pids": [process.pid for process in job.processes],
         "gpus": job.gpus,
         "gpu_memory_bytes": job.gpu_memory_bytes,
-        "supervisor_pid": case.supervisor.pid if case.supervisor else None,
+        "supervisor_pid": case.supervisor_pid,
         "assessment": type(assessment).__name__.lower() if assessment is not None else None,
         "hung": case.hung,
         "sure": decision.sure,

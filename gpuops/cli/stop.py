@@ -33,7 +33,7 @@ def stop(
     records.insist_here(root)
     supervisor = supervisor_lock.of(root)
     if supervisor is not None:
-        supervisor_lock.retire([supervisor], now=now)
+        supervisor_lock.retire([root], now=now)
     attempts = records.attempts(root)
     alive = bool(attempts) and attempts[-1].alive
     if supervisor is not None and not alive:

@@ -16,6 +16,7 @@ from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
 from gpuops.core.machine.environment import Environment
 from gpuops.core.run import paths
+from gpuops.core.supervision.attempts import Outcome
 from gpuops.core.supervision.progress import Look
 from gpuops.core.supervision.restart import (
     FailedAttempt,
@@ -30,7 +31,7 @@ from gpuops.launch.claim import secured
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, insist, prepare
 from gpuops.launch.request import LaunchOptions
-from gpuops.supervise.supervisor import Outcome, begin, watch
+from gpuops.supervise.supervisor import begin, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes import process
 from gpuops.system.processes.process import Job, SignalQueue

@@ -10,11 +10,11 @@ from typing import Any
 from gpuops.core.diagnosis import torchrun_failure
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
+from gpuops.core.supervision.attempts import Outcome
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.summary import FailureSummary, RunSummary, next_commands
 from gpuops.errors import ExitCode
 from gpuops.launch.launch import Launch
-from gpuops.supervise.supervisor import Outcome
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, rank_logs, run_dir
 

@@ -9,9 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from gpuops.core.diagnosis import torchrun_failure as failure
 from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
@@ -19,7 +17,8 @@ from gpuops.core.hang.detector import Hung, Suspect, hang_policy, to_hung
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
-from gpuops.core.supervision.progress import Look, Progress
+from gpuops.core.supervision.attempts import Ending, Outcome
+from gpuops.core.supervision.progress import Look
 from gpuops.core.supervision.state_machine import (
     Action,
     AskWorkers,
@@ -47,21 +46,6 @@ from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import events, rank_logs, run_dir
 
 POLL_S = 0.2
-Ending = Literal["finished", "failed", "stopped"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an attempt ended. ``returncode`` is torchrun's; ``stop_signal`` what a person sent."""
-
-    ending: Ending
-    returncode: int
-    stop_signal: int | None
-    failure: failure.Failure | None
-    diagnosis: Diagnosis | None
-    progress: Progress
-    first_step: int | None
-    duration_s: float
 
 
 def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gpuops.core.monitor.hung_jobs import Case, Cleaned
 from gpuops.core.monitor.jobs import Process, TrainingJob, python_program
 from gpuops.core.text import printable
 from gpuops.core.units import many
-from gpuops.hung_jobs import Case, Cleaned
 
 PROGRAM_LENGTH = 60
 
@@ -55,8 +55,8 @@ def _case(case: Case) -> RenderableType:
     rows += [Text(f"  {words}", style=colour) for words in decision.evidence]
     if decision.stop:
         rows.append(Text(f"  to be ended: {_processes(decision.stop)}", style="bold"))
-        if case.supervisor is not None:
-            pid = case.supervisor.pid
+        if case.supervisor_pid is not None:
+            pid = case.supervisor_pid
             rows.append(Text(f"  its supervisor (pid {pid}) is stopped first, so that it stays so"))
     for refusal in decision.refused:
         pids = ", ".join(map(str, refusal.pids))

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.hang.detector import Assessment, Blind, Healthy, Hung, Suspect, Warming
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.jobs import Process, TrainingJob, gpu_use
 from gpuops.core.units import GIB
 from gpuops.errors import UsageError
+from gpuops.heartbeat import Beat
 
 Reason = Literal["not ours", "healthy", "unclear", "unkillable", "recycled", "gone"]
 
@@ -44,6 +46,41 @@ class Decision:
     evidence: tuple[str, ...] = ()
     stop: tuple[Process, ...] = ()
     refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A job and what to do about it; ``assessment`` is ``None`` if it was not watched.
+
+    ``beats`` are its last ones, read at ``heard_s`` on CLOCK_MONOTONIC.
+    """
+
+    decision: Decision
+    assessment: Assessment | None = None
+    diagnosis: Diagnosis | None = None
+    beats: tuple[Beat, ...] = ()
+    heard_s: float = 0.0
+    supervisor_pid: int | None = None
+
+    @property
+    def hung(self) -> bool:
+        """Whether there is something to end, or something that hangs and cannot be ended."""
+        unkillable = any(refusal.reason == "unkillable" for refusal in self.decision.refused)
+        return bool(self.decision.stop) or unkillable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """What became of the jobs that were to end.
+
+    ``moving`` are jobs that went on in the meantime, and were left alone. ``left`` outlasted
+    SIGKILL; ``unreleased`` says what the GPUs still hold for processes that have gone.
+    """
+
+    ended: tuple[Process, ...] = ()
+    moving: tuple[TrainingJob, ...] = ()
+    left: tuple[Process, ...] = ()
+    unreleased: tuple[str, ...] = ()
 
 
 def select_jobs(

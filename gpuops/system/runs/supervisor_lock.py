@@ -73,16 +73,17 @@ def of(root: Path) -> Identity | None:
     return None
 
 
-def retire(asked: Sequence[Identity], *, now: bool, within_s: float = math.inf) -> None:
-    """Let supervisors end their runs, and wait until they have gone, or the time has passed.
+def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> None:
+    """Let the supervisors of runs end them; wait until they have gone, or the time has passed.
 
-    Asked once they let a run save; who is to end it ``now`` asks again and again.
+    Asked once they let a run save; with ``now`` they are asked again until they have let go of it.
     """
-    until_s = time.monotonic() + within_s
-    again_s = 0.0
-    while (alive := [one for one in asked if one.alive]) and time.monotonic() < until_s:
+    asked = {root: found for root in roots if (found := of(root)) is not None}
+    until_s, again_s = time.monotonic() + within_s, 0.0
+    while any(one.alive for one in asked.values()) and time.monotonic() < until_s:
         if time.monotonic() >= again_s:
-            for supervisor in alive:
-                supervisor.send(signal.SIGTERM)
+            for root, supervisor in asked.items():
+                if of(root) == supervisor:  # else it only reports how the run has ended
+                    supervisor.send(signal.SIGTERM)
             again_s = time.monotonic() + AGAIN_S if now else math.inf
         time.sleep(POLL_S)
