@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge
 
 from trainers.engine.bars import tracked
+from trainers.engine.cache import is_whole
 from trainers.engine.config.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
 from trainers.engine.samples import VALIDATION_SPLITS, validation_split
@@ -63,7 +64,7 @@ def build(argv: Sequence[str]) -> int:
     flags = [word for word in argv if word != "--json"]
     config = resolve(CacheConfig, flags, name="rvq", presets=PRESETS)
     path = _save_path(config)
-    cache_file.check_writable(path)
+    cache_file.KIND.check_writable(path)
     dataset = config.dataset
     cache = cache_file.build(
         _listing(dataset.data, config.cache.split, dataset.max_samples, dataset.pose_fps),
@@ -111,7 +112,7 @@ def verify(argv: Sequence[str]) -> int:
     pose_fps = None if (root / SKELETON).is_file() else ours.fps
     theirs = _listing(str(root), ours.split, cache.max_samples, pose_fps)
     differences = cache.differences(cache.recipe, theirs)
-    if not cache_file.is_whole(given.cache):
+    if not is_whole(given.cache):
         differences.append("its bytes are not those that were written")
     if not differences and not cache.windows.equals(cache.recipe.cut(theirs.lengths)):
         differences.append("its windows are not those that its parameters give")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.engine.cache import CacheError
 from trainers.engine.check import Finding, checkpoint, main, refused
 from trainers.engine.errors import TrainerError
 from trainers.engine.samples import validation_split
@@ -12,7 +13,7 @@ from trainers.engine.statistics import read_statistics
 from trainers.motion.skeleton import load_skeleton
 from trainers.rvq.clips.listing import POSE, SKELETON, list_clips, read_pose_head
 from trainers.rvq.config import PRESETS, Config
-from trainers.rvq.windows.cache_file import CacheError, check_writable
+from trainers.rvq.windows.cache_file import KIND
 from trainers.rvq.windows.for_training import cache_path, usable
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _caches(config: DatasetConfig) -> Iterator[Finding]:
 
 def _to_be_built(path: Path, why: CacheError) -> Finding:
     try:
-        check_writable(path)
+        KIND.check_writable(path)
     except TrainerError as error:
         return refused("cache", error)
     said = f"{why.message}; it will be built anew"

@@ -94,8 +94,11 @@ def save(codes: Codes, path: Path) -> None:
     }
     arrays = {"lengths": np.array(list(codes.lengths.values()), dtype=np.int64)}
     arrays |= {f"codes/{name}": np.ascontiguousarray(c, kind) for name, c in codes.codes.items()}
-    with whole_file(path) as unfinished, unfinished.open("wb") as file:
-        npz.write(file, arrays, **texts)
+    with whole_file(path) as unfinished, npz.writing(unfinished) as archive:
+        for name, text in texts.items():
+            archive.text(name, text)
+        for name, array in arrays.items():
+            archive.array(name, array)
 
 
 def read(path: Path) -> Codes:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 MODULES = ["config", "config.files", "config.flags", "config.fields", "config.sections"]
-MODULES += ["errors", "checkpoint.files", "check", "samples", "statistics"]
+MODULES += ["errors", "checkpoint.files", "cache", "check", "samples", "statistics"]
 
 
 @pytest.mark.parametrize("module", MODULES)

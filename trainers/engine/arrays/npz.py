@@ -19,7 +19,7 @@ from trainers.engine.arrays import npy
 from trainers.engine.arrays.npy import ArrayError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -76,12 +76,7 @@ class Archive:
 
     def mapped(self, name: str, dtype: str) -> NDArray[Any]:
         """A flat array that lies in the archive as it is, mapped."""
-        info = self._member(name)
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise ArrayError(f"{name} is compressed")
-        at = self._begin(info)
-        if at + info.file_size > self._bytes:
-            raise ArrayError(f"{name} is cut off")
+        info, at = self._plain(name)
         self._file.seek(at)
         with _of(name):
             head = npy.parse(self._file.read(min(info.file_size, npy.MOST)), info.file_size)
@@ -91,12 +86,34 @@ class Archive:
             raise ArrayError(f"{name} is empty")
         return npy.mapped(self._file, head, at).view(np.ndarray)
 
+    def mapped_values(
+        self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """What `Writer.values` wrote, mapped as one array."""
+        info, at = self._plain(f"{name}.bin")
+        head = npy.Head(dtype=dtype, shape=shape, fortran=False, begin=0)
+        if head.nbytes != info.file_size:
+            raise ArrayError(f"{name} has {info.file_size:,} bytes, not {head.nbytes:,}")
+        if not head.nbytes:
+            return np.empty(shape, dtype)
+        return npy.mapped(self._file, head, at).view(np.ndarray)
+
     def is_whole(self) -> bool:
         """Whether every member has the checksum that it was written with; reads all of them."""
         try:
             return self._zip.testzip() is None
         except _BROKEN:
             return False
+
+    def _plain(self, name: str) -> tuple[zipfile.ZipInfo, int]:
+        """A member that lies in the archive as it is, and where its bytes begin."""
+        info = self._member(name)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise ArrayError(f"{name} is compressed")
+        at = self._begin(info)
+        if at + info.file_size > self._bytes:
+            raise ArrayError(f"{name} is cut off")
+        return info, at
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:
@@ -132,21 +149,48 @@ def opened(path: Path) -> Iterator[Archive]:
         yield Archive(file)
 
 
-def write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], **texts: str) -> None:
-    """Write texts, then C-ordered arrays: as they are, aligned, the same bytes at any time."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, text in texts.items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.json"), text)
-        for name, array in arrays.items():
-            info = zipfile.ZipInfo(f"{name}.npy")
-            info.file_size = array.nbytes + npy.MOST  # no less: by this it chooses how to count
-            gap = -(file.tell() + _LOCAL + len(info.filename) + 4) % _ALIGN
-            # An extra field that says nothing, so that the values begin at a round place.
-            info.extra = struct.pack("<HH", 0xD935, gap) + bytes(gap)
-            with archive.open(info, "w") as member:
-                head = np.lib.format.header_data_from_array_1_0(array)
-                np.lib.format.write_array_header_1_0(member, head)
-                member.write(array.data)
+class Writer:
+    """An archive that is being written: as its members are, aligned, the same bytes at any time."""
+
+    def __init__(self, archive: zipfile.ZipFile, file: BinaryIO) -> None:
+        self._zip = archive
+        self._file = file
+
+    def text(self, name: str, text: str) -> None:
+        """Write a member NAME.json."""
+        self._zip.writestr(zipfile.ZipInfo(f"{name}.json"), text)
+
+    def array(self, name: str, array: NDArray[Any]) -> None:
+        """Write a C-ordered array."""
+        info = zipfile.ZipInfo(f"{name}.npy")
+        info.file_size = array.nbytes + npy.MOST  # no less: by this it chooses how to count
+        with self._zip.open(self._aligned(info), "w") as member:
+            head = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_1_0(member, head)
+            member.write(array.data)
+
+    def values(self, name: str, parts: Iterable[NDArray[Any]]) -> None:
+        """Write a member NAME.bin: the values of one C-ordered array after another, no head.
+
+        So it may be larger than memory, and its size need not be known before.
+        """
+        info = zipfile.ZipInfo(f"{name}.bin")
+        with self._zip.open(self._aligned(info, zip64=20), "w", force_zip64=True) as member:
+            for part in parts:
+                member.write(part.data)
+
+    def _aligned(self, info: zipfile.ZipInfo, zip64: int = 0) -> zipfile.ZipInfo:
+        """Add an extra field that says nothing, so that the bytes begin at a round place."""
+        gap = -(self._file.tell() + _LOCAL + len(info.filename) + 4 + zip64) % _ALIGN
+        info.extra = struct.pack("<HH", 0xD935, gap) + bytes(gap)
+        return info
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Writer]:
+    """An archive to write members to, one after the other."""
+    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        yield Writer(archive, file)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
+from trainers.engine import cache
+from trainers.engine.cache import CacheError
 from trainers.rvq.windows import cache_file
-from trainers.rvq.windows.cache_file import CacheError, Recipe, WindowCache
+from trainers.rvq.windows.cache_file import Recipe, WindowCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from trainers.rvq.clips.listing import Listing
     from trainers.rvq.config import DatasetConfig
     from trainers.rvq.windows.windows import Windows
-
-log = logging.getLogger("trainers")
 
 
 def cache_path(config: DatasetConfig, split: str) -> Path | None:
@@ -45,21 +44,15 @@ def windows_of(config: DatasetConfig, split: str, listing: Listing) -> Windows:
     path = cache_path(config, split)
     if path is None:
         return recipe(config).cut(listing.lengths)
-    try:
-        cache, accepted = usable(path, config, listing)
-    except CacheError as error:
-        if not config.rebuild_cache:
-            raise
-        log.info("%s; it is built anew", error.message)
-    else:
-        if accepted:
-            log.warning("%s is used as it is: %s", path, "; ".join(accepted))
-        return cache.windows
-    # Every rank cuts the same windows, so none waits for the one that writes them.
-    cache = cache_file.build(listing, recipe(config), max_samples=config.max_samples)
-    if os.environ.get("RANK", "0") == "0":
-        cache_file.write(cache, path)
-    return cache.windows
+    built = partial(cache_file.build, listing, recipe(config), max_samples=config.max_samples)
+    cached = cache.use_or_build(
+        path,
+        use=lambda: usable(path, config, listing),
+        build=built,
+        write=lambda found: cache_file.write(found, path),
+        rebuild=config.rebuild_cache,
+    )
+    return cached.windows
 
 
 def usable(
@@ -71,24 +64,16 @@ def usable(
         CacheError: with every difference, and what can be done.
     """
     try:
-        cache = cache_file.read_sound(path)
+        found = cache_file.read_sound(path)
     except CacheError as error:
         raise CacheError(error.message, build_hint(path, config, listing)) from None
-    differences = cache.differences(recipe(config), listing)
-    if not differences:
-        return cache, ()
-    said = "; ".join(differences)
-    if not config.accept_cache:
-        raise CacheError(
-            f"{path} was built for something else: {said}",
-            "--rebuild-cache builds it anew, --accept-cache trains on its windows as they are",
-        )
-    if not cache.lies_within(listing.lengths):
-        raise CacheError(
-            f"{path} cannot be accepted, some of its windows lie outside of these clips: {said}",
-            "--rebuild-cache builds it anew",
-        )
-    return cache, differences
+    accepted = cache.check_fits(
+        path,
+        found.differences(recipe(config), listing),
+        accept=config.accept_cache,
+        acceptable=lambda: found.lies_within(listing.lengths),
+    )
+    return found, accepted
 
 
 def build_hint(path: Path, config: DatasetConfig, listing: Listing) -> str:
@@ -103,7 +88,7 @@ def build_command(path: Path, config: DatasetConfig, split: str) -> str:
     words = ["gpuops", "cache", "build", "--data", config.data, "--split", split]
     words += ["--window-size", str(config.window_size)]
     words += ["--window-stride", str(config.window_stride), "--multi-length"]
-    words += map(cache_file.exact, config.multi_length_training)
-    words += ["--pose-fps", cache_file.exact(config.pose_fps)] if config.pose_fps else []
+    words += map(cache.exact, config.multi_length_training)
+    words += ["--pose-fps", cache.exact(config.pose_fps)] if config.pose_fps else []
     words += ["--max-samples", str(config.max_samples)] if config.max_samples else []
     return shlex.join([*words, "--save-path", str(path)])

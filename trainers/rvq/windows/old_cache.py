@@ -13,8 +13,9 @@ import numpy as np
 
 from trainers.engine.arrays import pickles
 from trainers.engine.arrays.pickles import Array
+from trainers.engine.cache import CacheError
 from trainers.engine.errors import MALFORMED
-from trainers.rvq.windows.cache_file import CacheError, Recipe
+from trainers.rvq.windows.cache_file import Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path

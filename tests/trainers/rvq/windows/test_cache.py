@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from motion_data import write_data
 
+from trainers.engine.cache import CacheError
 from trainers.engine.errors import ConfigError, TrainerError
 from trainers.rvq import cache
 from trainers.rvq.windows import cache_file, old_cache
-from trainers.rvq.windows.cache_file import CacheError
 from trainers.rvq.windows.windows import Windows
 
 GUIDE = ["--split", "train", "--window_size", "16", "--window_stride", "8"]
@@ -63,7 +63,7 @@ def test_build_refuses_what_it_does_not_know(root):
     with pytest.raises(ConfigError, match="where is the cache to be written"):
         cache.main(["build", "--data", str(root)])
     clip = str(next(root.rglob("pose.npy")))
-    with pytest.raises(TrainerError, match="is no window cache, so it is not replaced"):
+    with pytest.raises(TrainerError, match="is not a window cache, so it is not replaced"):
         cache.main(["build", "--data", "never looked at", "--save-path", clip])
     with pytest.raises(TrainerError, match="has no split test; it has: train, val"):
         cache.main(["build", "--data", str(root), "--split", "test", "--save-path", "x.npz"])

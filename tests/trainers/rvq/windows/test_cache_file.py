@@ -17,6 +17,7 @@ import torch
 from motion_data import write_data
 
 from trainers.engine.batches import Batches, BatchPlan
+from trainers.engine.cache import CacheError
 from trainers.engine.config.config import resolve
 from trainers.engine.config.sections import LoaderConfig
 from trainers.engine.errors import ConfigError, TrainerError
@@ -25,7 +26,6 @@ from trainers.rvq.clips.listing import list_clips
 from trainers.rvq.config import PRESETS, Config, DatasetConfig
 from trainers.rvq.data import open_data
 from trainers.rvq.windows import cache_file
-from trainers.rvq.windows.cache_file import CacheError
 from trainers.rvq.windows.for_training import recipe
 
 
@@ -166,7 +166,10 @@ def test_varied_windows_are_the_same_too(config, path):
             {"multi_length_training": (0.5, 1.0, 1.5000001)},
             "multi_length_training is 0.5 1 1.5 in the cache and 0.5 1 1.5000001 here",
         ),
-        ({"max_samples": 2}, r"it has 4 clips, .*/train has 2; only in the cache: clip02, clip03"),
+        (
+            {"max_samples": 2},
+            r"it has 4 samples, .*/train has 2; only in the cache: clip02, clip03",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_both_values(config, path, changes, sentence):
@@ -394,7 +397,7 @@ def test_another_file_is_not_written_over(root, config, tmp_path):
     """A cache takes the place of a cache, and of nothing else."""
     other = tmp_path / "statistics.npz"
     np.savez(other, mean=np.zeros(3))
-    with pytest.raises(TrainerError, match="is no window cache, so it is not replaced"):
+    with pytest.raises(TrainerError, match="is not a window cache, so it is not replaced"):
         cache_file.write(built(root, config), other)
 
 
