@@ -1,25 +1,25 @@
-"""The worker's side of supervision: say where you are, without a system call.
+"""The worker's side of supervision: report the step, without a system call.
 
 Two lines in any script that gpuops launches::
 
     from gpuops import heartbeat
     heartbeat.beat(step=step, total_steps=total, loss=loss)
 
-Without ``GPUOPS_BEAT_DIR`` in the environment (the script runs bare) a beat does nothing.
-Standard library only: this is all of gpuops that a trainer may import.
+Without ``GPUOPS_BEAT_DIR`` in the environment (a script not launched by gpuops) it does nothing.
+Standard library only: this is the only module of gpuops that a trainer may import.
 
 Each rank owns one file, ``<GPUOPS_BEAT_DIR>/rank-<RANK>.beat``, of 192 bytes, little-endian,
 written through a memory map. Other languages write it in the same way::
 
     offset   0   8 s   magic, "gpuops01"
-    offset   8   u64   count of beats; beat n lies in slot n % 2
+    offset   8   u64   count of beats; beat n is in slot n % 2
     offset  64         slot 0
     offset 128         slot 1
     a slot:  i64 pid, i64 rank, i64 step, i64 total_steps, f64 loss, f64 data_wait,
              f64 CLOCK_MONOTONIC seconds, 8 s phase (ASCII, zero padded)
     -1 and NaN stand for "not given".
 
-The writer fills the slot that nobody reads, then publishes it by raising the count. So a
+The writer fills the slot that is not the newest, then publishes it by raising the count. So a
 reader never sees half a beat, not even of a writer that was stopped in the middle of one.
 """
 
@@ -50,12 +50,12 @@ _TRAIN = b"train".ljust(8, b"\0")
 
 @dataclass(frozen=True)
 class Beat:
-    """What a rank last said. ``None`` means that it did not say.
+    """The last beat of a rank. ``None`` means "not given".
 
     ``data_wait`` is the share (0 to 1) of the step that was spent waiting for data;
     ``monotonic_s`` is the time of the beat on CLOCK_MONOTONIC of the same boot. ``step_before`` is
-    the step of the beat before this one, if that was not one of starting; ``step_s`` how long a
-    step took between the two, if both were of training.
+    the step of the beat before this one, if its phase was not ``start``; ``step_s`` the seconds of
+    a step between the two, if both were in ``train``.
     """
 
     pid: int
@@ -75,8 +75,8 @@ class Slot:
 
     def __init__(self, path: Path, rank: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Never cut short: another process of this rank may have it mapped. Really allocated: a
-        # hole on a full disk would only be found by writing to it, which ends the process.
+        # Never truncated: another process of this rank may have it mapped. Really allocated: a
+        # hole on a full disk would only be noticed by a write, which ends the process (SIGBUS).
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.posix_fallocate(handle, 0, _SIZE)
@@ -127,7 +127,7 @@ def _open() -> Slot | None:
         rank = int(os.environ.get("RANK", "0"))
         return Slot(Path(folder) / f"rank-{rank}.beat", rank)
     except (OSError, ValueError) as error:
-        # Training matters more than being watched: say it once and go on.
+        # Training matters more than heartbeats: report it once and go on.
         print(f"gpuops: no heartbeats from this process: {error}", file=sys.stderr)
         return None
 
@@ -140,7 +140,7 @@ def beat(
     data_wait: float | None = None,
     phase: Phase = "train",
 ) -> None:
-    """Say that this rank is alive and where it is; a few microseconds, or nothing at all."""
+    """Report that this rank is alive, and its step; it takes a few microseconds."""
     global _slot, _opened  # noqa: PLW0603 - one process, one rank, one slot
     if not _opened:
         _slot, _opened = _open(), True
@@ -148,13 +148,13 @@ def beat(
         return
     try:
         _slot.write(step, total_steps, loss, data_wait, phase)
-    except Exception as error:  # noqa: BLE001 - training matters more than being watched
+    except Exception as error:  # noqa: BLE001 - training matters more than heartbeats
         _slot = None
         print(f"gpuops: no more heartbeats from this process: {error}", file=sys.stderr)
 
 
 def read(path: Path) -> Beat | None:
-    """Read the newest whole beat of a file; ``None`` where there is none yet."""
+    """Read the newest whole beat of a file; ``None`` if there is none yet."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -180,7 +180,7 @@ def read(path: Path) -> Beat | None:
     pid, rank, step, total, loss, wait, when, phase = _SLOT.unpack_from(
         data, _SLOT_OFFSETS[count % 2]
     )
-    # The writer may be filling this slot anew: then its step is the next one's.
+    # The writer may be filling this slot again: then its step is that of the next beat.
     older = _SLOT.unpack_from(data, _SLOT_OFFSETS[(count + 1) % 2])
     before, (when_before, phase_before) = older[2], older[-2:]
     known = count > 1 and 0 <= before <= step and not phase_before.startswith(b"start")

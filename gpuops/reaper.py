@@ -1,10 +1,10 @@
-"""The shim between gpuops and torchrun: starts it, outlives everybody, leaves the exit record.
+"""The shim between gpuops and torchrun: it starts torchrun, outlives it, and records its exit.
 
 Run as ``python reaper.py STATE_DIR AGENT_LOG -- COMMAND...``; standard library only, so that it
-starts in a blink and needs nothing of the environment it runs in.
+starts quickly and needs no packages.
 
-It makes itself a child subreaper: workers orphaned by a killed torchrun come to it instead of
-pid 1, and it ends them. ``process.json`` says who runs; ``exit.json`` how it ended.
+It makes itself a child subreaper: workers orphaned by a killed torchrun are adopted by it instead
+of pid 1, and it ends them. ``process.json`` records the processes, ``exit.json`` the exit.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PROCESS, EXIT = "process.json", "exit.json"  # in the folder of the attempt's state
-NOT_FOUND = 127  # as a shell says it
+NOT_FOUND = 127  # as in a shell
 ORPHAN_GRACE_S = 5.0
 
 
 def main(argv: list[str]) -> int:
-    """Run the command to its end; return what it returned."""
+    """Run the command to its end; return its exit code."""
     state_dir, agent_log, separator, *command = argv
     if separator != "--" or not command:
         print("usage: reaper.py STATE_DIR AGENT_LOG -- COMMAND...", file=sys.stderr)
         return 2
     state = Path(state_dir)
-    # Here, so that whoever imports this module for its small functions does not pay for them.
+    # Here, because others import this module for its small functions only.
     import ctypes  # noqa: PLC0415
     import subprocess  # noqa: PLC0415
 
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # Should this shim ever be killed, torchrun is told, and ends its workers.
+                # If this shim is killed, torchrun gets SIGTERM and ends its workers.
                 preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),  # noqa: PLW1509
             )
         except OSError as error:
@@ -62,18 +62,18 @@ def main(argv: list[str]) -> int:
     }
     try:
         write_json(state / PROCESS, record)
-    except OSError as error:  # nobody could ever find it: better no job than a lost one
+    except OSError as error:  # nothing could find the job: better no job than a lost one
         print(f"{state} cannot be written: {error.strerror}", file=sys.stderr)
         _send(agent.pid, signal.SIGTERM)
     returncode = _wait_for(agent.pid)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # its pid may be somebody else's by now
+        signal.signal(number, signal.SIG_IGN)  # its pid may belong to another process by now
     _leave(state, returncode, _end_orphans())
     return 128 - returncode if returncode < 0 else returncode
 
 
 def _leave(state: Path, returncode: int, orphans: int) -> None:
-    """Leave the exit record; where the disk is full, the exit status has to do."""
+    """Write the exit record; if the disk is full, the exit status must be enough."""
     with contextlib.suppress(OSError):
         write_json(
             state / EXIT,
@@ -108,7 +108,7 @@ def boot_id() -> str:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w") as file:
@@ -152,7 +152,7 @@ def _reap() -> None:
 
 
 def _end_orphans() -> int:
-    """End what a dead torchrun left behind: it has no use any more, and it holds the GPUs."""
+    """End what a dead torchrun left behind: it is useless, and it holds the GPUs."""
     orphans: set[int] = set()
     begin = time.monotonic()
     asked: set[int] = set()

@@ -1,4 +1,4 @@
-"""From a run's folder to a report of it."""
+"""Reads a run's folder into a report."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MOST_CHARACTERS = 60_000
 
 
 def read(root: Path) -> Report:
-    """All that a run's folder tells of it; what is missing or broken tells nothing.
+    """Read the report of a run's folder; missing and broken files are skipped.
 
     Raises:
-        GpuopsError: it is no run's folder (any more).
+        GpuopsError: it is not (or no longer) a run's folder.
     """
     run = records.load(root)
     if run is None:
-        raise GpuopsError(f"{root} is no run folder any more.")
+        raise GpuopsError(f"{root} is not a run folder any more.")
     return report(
         run=run,
         command=_command(files.read_json(root / paths.PLAN) or {}),
@@ -45,17 +45,17 @@ def read(root: Path) -> Report:
 
 
 def _configuration(root: Path) -> dict[str, str]:
-    """Settings and plan, without what may be secret: a page is sent to others."""
+    """Settings and plan, without values that may be secret: a page is sent to others."""
     plan = files.read_json(root / paths.PLAN)
     shown = {paths.CONFIGURATION: _text(root / paths.CONFIGURATION)}
     if plan is not None:
-        told = {name: HIDDEN if name in SECRET and plan[name] else plan[name] for name in plan}
-        shown[paths.PLAN] = json.dumps(told, indent=2, ensure_ascii=False)
+        public = {name: HIDDEN if name in SECRET and plan[name] else plan[name] for name in plan}
+        shown[paths.PLAN] = json.dumps(public, indent=2, ensure_ascii=False)
     return {name: text for name, text in shown.items() if text is not None}
 
 
 def _command(plan: Mapping[str, Any]) -> str:
-    """What was launched, in the words of a command line."""
+    """The command line of the launch."""
     target, arguments = plan.get("target"), plan.get("arguments")
     target = target if isinstance(target, dict) else {}
     kind, name, entry = (str(target.get(key, "")) for key in ("kind", "name", "entry"))

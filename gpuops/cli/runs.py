@@ -55,7 +55,7 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
     root = records.find(run_dir.runs_dir(runs_dir), run)
     record = records.load(root)
     if record is None:
-        raise GpuopsError(f"{root} is no run folder any more.")
+        raise GpuopsError(f"{root} is not a run folder any more.")
     happened = events.read(root)
     listed = _checkpoints(root / paths.CHECKPOINTS)
     figures = _last_figures(root)

@@ -1,1 +1,1 @@
-"""Values as things to look at. Nothing here reads the world but the terminal that shows them."""
+"""How values are shown. Only the terminal is read here, nothing else of the world."""

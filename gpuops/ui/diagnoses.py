@@ -10,7 +10,7 @@ from gpuops.ui.monitor.grid import clean
 
 
 def diagnosis(found: Diagnosis) -> RenderableType:
-    """What, why, where, what to do, and what speaks for it."""
+    """What, why, where, what to do, and the evidence."""
     why = found.why[:1].upper() + found.why[1:]
     rows: list[RenderableType] = [
         Text(format_title(found), style="bold red" if found.sure else "bold yellow"),

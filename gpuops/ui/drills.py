@@ -1,4 +1,4 @@
-"""A drill on the screen, a line as each fault is over."""
+"""A drill on the screen, one line after each fault."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ COLUMNS = (
 
 
 def header(hang_timeout_s: float, cold_start_s: float | None) -> RenderableType:
-    """What the columns are, and what the figures rest on."""
+    """The conditions of the drill, and the names of the columns."""
     start = "" if cold_start_s is None else f"; a cold start takes {cold_start_s:.1f} s"
-    said = f"hang timeout {hang_timeout_s:g} s, two ranks over gloo{start}"
-    return Group(Text(said, style="dim"), _line([name for name, _ in COLUMNS], "dim"))
+    conditions = f"hang timeout {hang_timeout_s:g} s, two ranks over gloo{start}"
+    return Group(Text(conditions, style="dim"), _line([name for name, _ in COLUMNS], "dim"))
 
 
 def row(found: Row) -> RenderableType:
-    """One fault; below it what was not as it has to be."""
+    """One fault; below it what went wrong."""
     mark = Text("✓", style="bold green") if found.passed else Text("✗", style="bold red")
     guessed = found.culprit == "right" and found.sure is False
     cells: list[str | Text] = [
@@ -45,14 +45,14 @@ def closing(rows: list[Row]) -> RenderableType:
     """Whether this host recovers."""
     failed = [found.fault for found in rows if not found.passed]
     if failed:
-        said = f"{len(failed)} of {len(rows)} faults went wrong: {', '.join(failed)}"
-        return Text(said, style="bold red")
+        summary = f"{len(failed)} of {len(rows)} faults went wrong: {', '.join(failed)}"
+        return Text(summary, style="bold red")
     count = f"all {len(rows)} faults" if len(rows) > 1 else f"the fault {rows[0].fault}"
     return Text(f"recovered from {count} as it should", style="bold green")
 
 
 def _line(cells: Sequence[str | Text], style: str = "") -> RenderableType:
-    """Of the same widths every time: each line is printed by itself."""
+    """A line with fixed widths, since each line is printed alone."""
     table = Table.grid(padding=(0, 1, 0, 0))
     for _, width in COLUMNS:
         table.add_column(width=width, no_wrap=True, style=style)

@@ -1,4 +1,4 @@
-"""What a training step takes of a GPU, as tables."""
+"""The GPU memory that a training step needs, as tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpuops.core.units import GIB, MIB
 from gpuops.ui.findings import MARKS, not_here
 from gpuops.ui.runs import columns
 
-# A trainer's parts and phases in words; others than these are shown by their own names.
+# A trainer's parts and phases in words; others are shown by their own names.
 PARTS = {"average": "moving average", "optimizer": "optimizer state"}
 PHASES = {
     "build": "while the model is built",
@@ -30,7 +30,7 @@ def estimate(
     verdict: Verdict,
     simulated: str | None = None,
 ) -> RenderableType:
-    """The parts, what they come to beside the GPU, and which sizes fit."""
+    """The parts, their sum compared with the GPU, and the batch sizes that fit."""
     rows: list[RenderableType] = [*not_here(simulated)]
     rows += [_head(name, found, gpu), _parts(found, gpu, margin)]
     if found.assumed:
@@ -104,7 +104,7 @@ def _sizes(found: Estimate, gpu: Gpu, margin: Beside) -> Table:
     for need in sorted(found.needs, key=lambda need: need.size):
         takes = need.peak_bytes + need.rounding_bytes + margin.total_bytes
         if need.size > found.size and not asked_fits:
-            break  # rehearsed for the line through the sizes: nobody asks for more than too much
+            break  # only estimated to fit the line through the sizes; larger ones do not fit
         asked_fits = takes <= gpu.usable_bytes
         colour = "" if asked_fits else "red"
         style = f"bold {colour}" if need.size == found.size else colour

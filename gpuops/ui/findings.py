@@ -1,4 +1,4 @@
-"""What preflight found, as a report; and errors, as a sentence and a hint."""
+"""Findings of preflight as a report; errors as a sentence and a hint."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from gpuops.core.finding import Finding
 from gpuops.core.units import many
 from gpuops.errors import GpuopsError
 
-# From the quiet to the loud: what matters most stands last, right above where one types.
+# From quiet to loud: what matters most comes last, right above the prompt.
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
 def findings(found: Sequence[Finding], simulated: str | None = None) -> RenderableType:
-    """All of them: the quiet ones first, then the warnings, the errors, and how many of each."""
+    """All findings: ok, then warnings, then errors, and how many of each."""
     head = Text("preflight", style="bold cyan")
     return Group(*not_here(simulated), head, _rows(found), _count(found))
 
 
 def brief(found: Sequence[Finding], simulated: str | None = None) -> RenderableType:
-    """Warnings and errors alone, and one quiet line for the rest."""
+    """Warnings and errors, and one line for the rest."""
     loud = [finding for finding in found if finding.severity != "ok"]
     quiet = Text(f"preflight: {many(len(found) - len(loud), 'check')} ok", style="dim")
     return Group(*not_here(simulated), quiet, *([_rows(loud)] if loud else []))
 
 
 def not_here(simulated: str | None) -> list[Text]:
-    """The line with which a report of a simulated machine begins: ``simulated: 8x4090``."""
+    """The first line of a report on a simulated host: ``simulated: 8x4090``."""
     return [] if simulated is None else [Text(f"simulated: {simulated}", style="bold magenta")]
 
 
 def error(problem: GpuopsError) -> RenderableType:
-    """A sentence that says what is wrong, and what to do."""
+    """An error: what is wrong, and a hint."""
     text = Text.from_markup(f"[bold red]error:[/] {escape(problem.message)}")
     if problem.hint:
         text.append(f"\nhint: {problem.hint}", style="dim")
@@ -63,7 +63,7 @@ def _rows(found: Sequence[Finding]) -> Table:
 
 
 def _count(found: Sequence[Finding]) -> Text:
-    """``14 ok, 2 warnings, 1 error``; what there is none of in the dark."""
+    """``14 ok, 2 warnings, 1 error``; a count of zero is dim."""
     counts: Counter[str] = Counter(finding.severity for finding in found)
     line = Text()
     for severity, (_, colour) in MARKS.items():

@@ -1,4 +1,4 @@
-"""The GPUs of a machine on the screen: who holds them, and who waits."""
+"""The GPUs of a host on the screen: their holders, and the queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UUID_SHOWN = 12
 
 
 def gpus(inventory: GpuInventory, line: Sequence[Ticket], now_s: float) -> RenderableType:
-    """One row a GPU, and below them the line of those who wait."""
+    """One row per GPU, and below them the queue of waiting launches."""
     table = columns("GPU", "model", "memory", "use", "temp", "UUID", "holder")
     kept = awaited(line)
     for device in inventory.devices:

@@ -1,4 +1,4 @@
-"""Hung jobs on the screen: what speaks against each, what would be ended, what became of it."""
+"""Hung jobs on the screen: the evidence, what would be ended, and what was ended."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ PROGRAM_LENGTH = 60
 
 
 def cases(found: Sequence[Case]) -> RenderableType:
-    """Every job with the evidence, what would be ended of it, and what is left alone, and why."""
+    """Every job: the evidence, the processes to end, those left alone, and why."""
     if not found:
         return Text("No training job runs here.", style="dim")
     return Group(*(_case(case) for case in found))
 
 
 def cleaned(done: Cleaned) -> RenderableType:
-    """What has ended, and what has not."""
+    """What has ended, and what has not ended."""
     rows = [Text(f"{name(job)} moves again: it was left alone.", "green") for job in done.moving]
     if done.ended:
         rows.append(Text(f"ended: {_processes(done.ended)}", style="green"))
     if done.left:
         rows.append(
             Text(
-                f"outlasted SIGKILL: {_processes(done.left)}; each waits in the kernel, for a disk "
-                "or a driver, and ends when that answers",
+                f"still alive after SIGKILL: {_processes(done.left)}; each waits in the kernel for "
+                "a disk or a driver, and ends when that answers",
                 style="red",
             )
         )
@@ -42,7 +42,7 @@ def cleaned(done: Cleaned) -> RenderableType:
 
 
 def name(job: TrainingJob) -> str:
-    """What a person knows a job by."""
+    """The name of a job for the user."""
     return job.run_id or f"the job of pid {job.processes[0].pid}"
 
 
@@ -54,14 +54,15 @@ def _case(case: Case) -> RenderableType:
     ]
     rows += [Text(f"  {words}", style=colour) for words in decision.evidence]
     if decision.stop:
-        rows.append(Text(f"  to be ended: {_processes(decision.stop)}", style="bold"))
+        rows.append(Text(f"  would be ended: {_processes(decision.stop)}", style="bold"))
         if case.supervisor_pid is not None:
             pid = case.supervisor_pid
-            rows.append(Text(f"  its supervisor (pid {pid}) is stopped first, so that it stays so"))
+            stopped = f"  its supervisor (pid {pid}) is stopped first, or it would start it again"
+            rows.append(Text(stopped))
     for refusal in decision.refused:
         pids = ", ".join(map(str, refusal.pids))
-        who = "it" if len(refusal.pids) == len(job.processes) else f"pid {pids}"
-        rows.append(Text(f"  left alone: {who} {refusal.words}", style="dim"))
+        subject = "it" if len(refusal.pids) == len(job.processes) else f"pid {pids}"
+        rows.append(Text(f"  left alone: {subject} {refusal.words}", style="dim"))
     return Group(*rows)
 
 

@@ -40,7 +40,7 @@ BAR_WIDTH = 10
 def plan(
     launch: LaunchPlan, settings: Mapping[str, Any], manifest: Manifest | None = None
 ) -> RenderableType:
-    """What will be run, in the words of the field."""
+    """What will run."""
     table = Table.grid(padding=(0, 1, 0, 1))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -94,20 +94,20 @@ STEP_FIGURES = re.compile(r"^step \d+/\d+ · ")
 
 
 class Screen:
-    """The live line of a job; plain lines where the output is no terminal.
+    """The live line of a job; plain lines if the output is not a terminal.
 
-    ``brief``: the figures of steps, which the live line shows, are left out; the log has them.
+    ``brief``: the log lines of steps are left out, since the live line shows their figures.
     """
 
     def __init__(self, console: Console, *, brief: bool) -> None:
         self._console = console
         self._brief = brief and console.is_terminal
-        # Refreshed when there is news: a line that redraws itself all night takes 2 % of a core.
+        # Refreshed only on news: a line that redraws itself all night takes 2 % of a core.
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live_due_s = self._shown_s = 0.0
         self._plain_due_s = 0.0
         self._plain_step: int | None = None
-        self._said = ""
+        self._shown_line = ""
 
     def __enter__(self) -> Screen:
         if self._console.is_terminal:
@@ -119,7 +119,7 @@ class Screen:
             self._live.stop()
 
     def show(self, look: Look) -> None:
-        """Show one look."""
+        """Show one observation of the job."""
         phase, progress, lines, elapsed_s = look.phase, look.progress, look.lines, look.elapsed_s
         for line in lines:
             if line.startswith(WARNING):
@@ -143,25 +143,25 @@ class Screen:
             self._console.print(_plain(phase, progress), soft_wrap=True)
 
     def show_plan(self, launch: LaunchPlan, settings: Mapping[str, Any]) -> None:
-        """Show a plan that was made anew."""
+        """Show a plan that was made again."""
         self._console.print(plan(launch, settings))
 
     def tell(self, words: str) -> None:
-        """Say what was decided."""
+        """Print a decision."""
         self._console.print(Text(words, "bold yellow"), soft_wrap=True)
 
     def show_findings(self, found: Sequence[Finding]) -> None:
-        """Show what preflight found of a plan that was made anew."""
+        """Show the findings of preflight for a plan that was made again."""
         self._console.print(findings.brief(found))
 
     def wait(self, waiting: Waiting) -> None:
-        """Show what is waited for; on a pipe only what has changed."""
+        """Show what the launch waits for; on a pipe only if it has changed."""
         line = waiting_line(waiting)
         if self._console.is_terminal:
             line.append(f"  {words.duration(waiting.waited_s)}", style="dim")
             self._live.update(line, refresh=True)
-        elif line.plain != self._said:
-            self._said = line.plain
+        elif line.plain != self._shown_line:
+            self._shown_line = line.plain
             self._console.print(line, soft_wrap=True)
 
 
@@ -270,7 +270,7 @@ def _losses(progress: Progress, parts: int) -> str:
 
 
 def closing(ended: RunSummary, here: str) -> RenderableType:
-    """How the job ended: the loss from and to, where everything lies, what to type next."""
+    """How the job ended: its losses, its files, and the commands to type next."""
     colour = {"finished": "green", "stopped": "yellow"}.get(ended.ending, "red")
     head = Text.assemble(
         (ended.ending, f"bold {colour}"),
@@ -311,19 +311,19 @@ def given_up(decision: GiveUp) -> RenderableType:
 
 
 def failed(ended: FailureSummary) -> RenderableType:
-    """Which rank failed first, how, and what it said last."""
-    who = "torchrun ended" if ended.rank is None else f"rank {ended.rank} failed first"
+    """Which rank failed first, how, and its last lines."""
+    what = "torchrun ended" if ended.rank is None else f"rank {ended.rank} failed first"
     body = [_Words(f"  {line}", "dim") for line in ended.last_words]
     hint = [_Words(f"  {ended.hint}")] if ended.hint else []
     log = _Words(f"  all of it: {ended.log}", "dim")
-    return Group(_Words(f"{who}: {ended.how}", "bold red"), *body, *hint, log)
+    return Group(_Words(f"{what}: {ended.how}", "bold red"), *body, *hint, log)
 
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """A line broken between words alone: a path stays whole, as who searches or clicks it needs it.
+    """A line that breaks only between words, so that a path can be searched or clicked.
 
-    Rich itself breaks words that are too long, or cuts them.
+    Rich itself breaks long words, or cuts them.
     """
 
     line: str

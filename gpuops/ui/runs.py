@@ -24,7 +24,7 @@ COLOURS = {
 
 
 def columns(*names: str, breaks: str | None = None) -> Table:
-    """A table without lines; where there is no room, one column breaks: the named, or the last."""
+    """A table without lines; if room is short, the named column breaks, else the last."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name != (breaks or names[-1]))
@@ -32,7 +32,7 @@ def columns(*names: str, breaks: str | None = None) -> Table:
 
 
 def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
-    """One row a run, the newest first."""
+    """One row per run, the newest first."""
     table = columns("run", "status", "step", "ranks", "attempts", "started", "took", breaks="run")
     for record in records:
         ended = record.ended_at or (now_s if record.status == "running" else None)
@@ -60,7 +60,7 @@ def run(
     checkpoints: Sequence[tuple[str, str]],
     figures: Mapping[str, float],
 ) -> RenderableType:
-    """One run, with what happened to it."""
+    """One run and its events."""
     facts = Table.grid(padding=(0, 1, 0, 1))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")

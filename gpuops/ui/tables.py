@@ -19,7 +19,7 @@ SHOWN = 10
 
 
 def profiles(found: Sequence[tuple[str, Profile, Sequence[str]]]) -> RenderableType:
-    """One row a profile: its name, what it says, its file and those that the file hides."""
+    """One row per profile: its name, its summary, its file and the files that it hides."""
     table = columns("profile", "ranks", "on", "about", "file")
     for name, profile, (file, *hidden) in found:
         gpus = profile.gpus
@@ -32,10 +32,10 @@ def profiles(found: Sequence[tuple[str, Profile, Sequence[str]]]) -> RenderableT
     return table
 
 
-def validated(judged: Mapping[str, tuple[GpuopsError | None, Sequence[str]]]) -> RenderableType:
-    """One row a profile: in order, or what is wrong; and a row for each warning."""
+def validated(results: Mapping[str, tuple[GpuopsError | None, Sequence[str]]]) -> RenderableType:
+    """One row per profile: in order, or what is wrong; and a row for each warning."""
     table = Table.grid(padding=(0, 1, 0, 1))
-    for name, (problem, warnings) in judged.items():
+    for name, (problem, warnings) in results.items():
         for warning in warnings:
             table.add_row(Text("!", style="bold yellow"), Text(name, style="bold"), warning)
         if problem is None:
@@ -48,12 +48,12 @@ def validated(judged: Mapping[str, tuple[GpuopsError | None, Sequence[str]]]) ->
 
 
 def text_file(text: str, kind: str) -> RenderableType:
-    """A file's text, in colours."""
+    """The text of a file, with syntax colours."""
     return Syntax(text, kind, theme="ansi_dark", background_color="default", word_wrap=True)
 
 
 def trainers(manifests: Sequence[Manifest]) -> RenderableType:
-    """One row a trainer."""
+    """One row per trainer."""
     table = columns("trainer", "about", "module")
     for manifest in manifests:
         table.add_row(Text(manifest.name, style="bold"), manifest.summary, manifest.train)
@@ -61,7 +61,7 @@ def trainers(manifests: Sequence[Manifest]) -> RenderableType:
 
 
 def data_count(count: DataCount) -> RenderableType:
-    """Samples by split."""
+    """The number of samples per split, and the unusable samples."""
     table = columns("split", "samples")
     for split, samples in count.samples.items():
         table.add_row(split, str(samples))

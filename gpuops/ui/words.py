@@ -1,4 +1,4 @@
-"""Numbers and times in the words that people use."""
+"""Numbers and times as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 
 def duration(seconds: float | None) -> str:
-    """``3 s``, ``2:05``, ``1:02:05``, ``3 d 04:10``; a dash where it is not known."""
+    """``3 s``, ``2:05``, ``1:02:05``, ``3 d 04:10``; a dash if it is not known."""
     if seconds is None:
         return "—"
     total = int(seconds)
@@ -39,24 +39,24 @@ def brief(seconds: float | None, *, tenths: bool = False) -> str:
 
 
 def clock(at_s: float) -> str:
-    """A time of the day."""
+    """The time of day: ``06:12:30``."""
     return time.strftime("%H:%M:%S", time.localtime(at_s))
 
 
 def ago(then_s: float | None, now_s: float) -> str:
-    """How long ago something was."""
+    """``3 s ago``; a dash if it is not known."""
     return "—" if then_s is None else f"{duration(max(0.0, now_s - then_s))} ago"
 
 
 def moment(at_s: float | None) -> str:
-    """A time of the day, with its date."""
+    """Date and time of day; a dash if it is not known."""
     if at_s is None:
         return "—"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
 
 
 def figure(value: float) -> str:
-    """A loss or a rate, as short as it can be read."""
+    """A loss or a rate, with four digits."""
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3e}"
 
 
@@ -75,6 +75,6 @@ def steps(step: int | None, total: int | None) -> str:
 
 
 def place(path: PurePath | str, base: str) -> str:
-    """A path as short as it can be typed from the folder ``base``."""
+    """A path relative to the folder ``base`` if it is below it."""
     whole = PurePath(path)
     return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)

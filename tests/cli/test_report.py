@@ -115,7 +115,7 @@ def test_the_terminal_shows_what_happened(runs):
 
     for words in ("4:50 in 2 attempts", "1 → 0.0005", "GPU 3", "60 / 60 / 60", "Unknown: rank 1"):
         assert words in shown
-    assert "2 times no finite number" in shown
+    assert "2 times not finite" in shown
 
 
 def test_programs_get_all_of_it_as_json(runs):

@@ -1,1 +1,1 @@
-"""What a report of a run says."""
+"""The report of a run, as values."""

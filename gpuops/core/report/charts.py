@@ -1,4 +1,4 @@
-"""The pictures of a run: from a trainer's own figures, and from what was seen of the run."""
+"""The charts of a run: from the trainer's own figures, and from the telemetry."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MOST_FIGURES = 24
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value of a JSON file is a number; true and false are none."""
+    """Whether a value of a JSON file is a number; true and false are not."""
     return type(value) is float or type(value) is int
 
 
-def of_figures(rows: Sequence[Row]) -> tuple[Chart, ...]:
-    """A picture of each figure that a trainer logged, a curve a split; the loss comes first."""
+def figure_charts(rows: Sequence[Row]) -> tuple[Chart, ...]:
+    """A chart of each figure that a trainer logged, with a curve per split; the loss first."""
     points: dict[str, dict[str, list[tuple[float, float | None]]]] = {}
     for row in rows:
         step = row.get("step")
@@ -52,26 +52,26 @@ def of_figures(rows: Sequence[Row]) -> tuple[Chart, ...]:
     )
 
 
-def of_losses(samples: Sequence[Sample]) -> tuple[Chart, ...]:
-    """The loss as the ranks said it, where the program logs no figures of its own."""
+def loss_charts(samples: Sequence[Sample]) -> tuple[Chart, ...]:
+    """The loss from the heartbeats, for programs that log no figures."""
     points = [(s.step, s.loss) for s in samples if s.step is not None and s.loss is not None]
     loss = Chart(title="Loss", unit="", over="steps", curves=(curve("train", points),))
     return _shown((loss,))
 
 
-def of_telemetry(found: Sequence[AttemptSpan], recording: Recording) -> tuple[Chart, ...]:
-    """What the supervisor saw, over the time that the run really ran."""
+def telemetry_charts(found: Sequence[AttemptSpan], recording: Recording) -> tuple[Chart, ...]:
+    """What the supervisor recorded, over the running time of the run."""
     samples, every_s = recording.samples, recording.every_s
     indices = sorted({index for sample in samples for index in sample.gpus})
 
     def job(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
         line = curve("all ranks", _over_time(found, samples, value))
-        return _seen(title, unit, line, floor=0.0)
+        return _time_chart(title, unit, line, floor=0.0)
 
     def steps(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
         stepping = [sample for sample in samples if sample.step_s is not None]
         line = curve("all ranks", _over_time(found, stepping, value, 5 * every_s))
-        return _seen(title, unit, line, floor=0.0)
+        return _time_chart(title, unit, line, floor=0.0)
 
     def gpus(
         title: str,
@@ -80,11 +80,11 @@ def of_telemetry(found: Sequence[AttemptSpan], recording: Recording) -> tuple[Ch
         floor: float | None = 0.0,
         ceiling: float | None = None,
     ) -> Chart:
-        def of(index: int) -> Callable[[Sample], float | None]:
+        def value_of(index: int) -> Callable[[Sample], float | None]:
             return lambda sample: value(sample.gpus[index]) if index in sample.gpus else None
 
-        lines = [curve(f"GPU {i}", _over_time(found, samples, of(i))) for i in indices]
-        return _seen(title, unit, *lines, floor=floor, ceiling=ceiling)
+        lines = [curve(f"GPU {i}", _over_time(found, samples, value_of(i))) for i in indices]
+        return _time_chart(title, unit, *lines, floor=floor, ceiling=ceiling)
 
     return _shown(
         (
@@ -101,7 +101,7 @@ def of_telemetry(found: Sequence[AttemptSpan], recording: Recording) -> tuple[Ch
     )
 
 
-def _seen(
+def _time_chart(
     title: str,
     unit: str,
     *curves: Curve,
@@ -125,9 +125,9 @@ def _over_time(
     value: Callable[[Sample], float | None],
     pause_s: float = math.inf,
 ) -> Iterator[tuple[float, float | None]]:
-    """A value over the running time; nothing joins two attempts, or the sides of a pause.
+    """A value over the running time, with a gap (``None``) between attempts and at pauses.
 
-    Ten steps without a sample are a pause, if they last longer than ``pause_s``.
+    Ten steps without a sample are a pause if they last longer than ``pause_s``.
     """
     by_number = {span.number: span for span in found}
     before: Sample | None = None
@@ -145,7 +145,7 @@ def _over_time(
 
 
 def _shown(charts: Iterable[Chart]) -> tuple[Chart, ...]:
-    """Those with something in them, without curves that have nothing."""
+    """The charts that have points, without their empty curves."""
     filled = (
         replace(chart, curves=tuple(line for line in chart.curves if line.pieces))
         for chart in charts

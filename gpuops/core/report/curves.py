@@ -1,4 +1,4 @@
-"""Figures that change: as many points as a picture can show, and none of the peaks lost."""
+"""Curves of figures, thinned to the points that a chart can show without losing peaks."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Literal
 MOST_POINTS = 800
 MOST_PIECES = 100
 RATIO_FOR_LOG = 30.0
-FARTHEST = 1e300  # what is beyond is no figure, and its picture no picture
+FARTHEST = 1e300  # larger values cannot be drawn
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A named figure, drawn in ``pieces``: between them it was not known, or began anew."""
+    """A named figure, drawn in ``pieces``: between them it was unknown or started again."""
 
     name: str
     pieces: tuple[tuple[Point, ...], ...]
 
     @property
     def values(self) -> list[float]:
-        """All that it was."""
+        """All its values."""
         return [y for piece in self.pieces for _, y in piece]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Curves that belong into one picture, over steps or over seconds of running.
+    """Curves of one chart, over steps or over seconds of running time.
 
-    ``floor`` and ``ceiling`` are shown in any case: where it matters how far a value is from them.
-    ``varies``: a curve is told by its median, and not by where it ended.
+    ``floor`` and ``ceiling`` are always within the axis. ``varies``: a curve is summarized by its
+    median, and not by its last value.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Chart:
 
     @property
     def logarithmic(self) -> bool:
-        """Whether its values are so far apart that a straight scale would hide the small ones."""
+        """Whether its values spread so far that a linear scale would hide the small ones."""
         values = sorted(value for curve in self.curves for value in curve.values)
         if not values or values[0] <= 0 or self.floor is not None:
             return False
@@ -55,7 +55,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """What a figure usually was, and how far it went."""
+    """The minimum, median and maximum of a figure."""
 
     least: float
     median: float
@@ -68,7 +68,7 @@ def fits(value: float) -> bool:
 
 
 def spread(values: Iterable[float]) -> Spread | None:
-    """Of some values; ``None`` where there are none."""
+    """The spread of some values; ``None`` if there are none."""
     known = sorted(values)
     if not known:
         return None
@@ -78,7 +78,7 @@ def spread(values: Iterable[float]) -> Spread | None:
 def curve(name: str, points: Iterable[tuple[float, float | None]]) -> Curve:
     """A curve of points in the order in which they came.
 
-    It breaks where a value is not known or not finite, and where it goes back: steps that were
+    It breaks at values that are unknown or not finite, and where x goes back: at steps that were
     trained again.
     """
     pieces: list[list[Point]] = [[]]
@@ -94,7 +94,7 @@ def curve(name: str, points: Iterable[tuple[float, float | None]]) -> Curve:
 
 
 def thinned(whole: Curve, most: int = MOST_POINTS) -> Curve:
-    """About so many points: the first, the last, and of neighbours the lowest and the highest."""
+    """The curve with about ``most`` points: the first, the last, and local extremes."""
     count = sum(map(len, whole.pieces))
     if count <= most:
         return whole

@@ -1,4 +1,4 @@
-"""What happened to a run, in order: its attempts, what went wrong, and when it ran at all."""
+"""The history of a run, in order: its attempts, its problems, and when it ran."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gpuops.core.run.telemetry import LAST_S, Sample
 
 Event = Mapping[str, Any]
 Number = TypeVar("Number", int, float)
-DECISIONS = {"restart": "again", "replan": "planned anew", "giveup": "given up"}
+DECISIONS = {"restart": "again", "replan": "planned again", "giveup": "given up"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSpan:
-    """An attempt: when it ran (seconds since the epoch), how far it came, what became of it.
+    """An attempt: when it ran (seconds since the epoch), its steps, and how it ended.
 
-    ``begun_s`` is the running time of the run before it, ``follows`` what was decided after it.
+    ``begun_s`` is the run's running time before it, ``follows`` the decision after it.
     """
 
     number: int
@@ -34,19 +34,19 @@ class AttemptSpan:
 
     @property
     def duration_s(self) -> float:
-        """How long it ran."""
+        """Its running time in seconds."""
         return self.ended_at - self.started_at
 
     def running_s(self, at_s: float) -> float:
-        """A moment in the running time of the run."""
+        """The run's running time at a moment (seconds since the epoch)."""
         return self.begun_s + min(max(0.0, at_s - self.started_at), self.duration_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something that went wrong, or seemed to: ``what`` is suspected, hung or crashed.
+    """A real or suspected problem: ``what`` is suspected, hung or crashed.
 
-    ``text`` is its whole diagnosis, where that is kept.
+    ``text`` is its whole diagnosis, if that is kept.
     """
 
     attempt: int
@@ -60,7 +60,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A place in the pictures: in the running time, and at a step where it has one."""
+    """A mark in the charts: at a running time, and at a step if it has one."""
 
     running_s: float
     step: int | None
@@ -71,14 +71,14 @@ class Mark:
 def spans(
     attempts: Sequence[Attempt], events: Sequence[Event], samples: Sequence[Sample], now_s: float
 ) -> tuple[AttemptSpan, ...]:
-    """All attempts of which it is known when they began; one that lasts, lasts until now."""
+    """All attempts with a known beginning; a running one lasts until ``now_s``."""
     found: list[AttemptSpan] = []
     for attempt in attempts:
         own = [event for event in events if event.get("attempt") == attempt.number]
         seen = [sample for sample in samples if sample.attempt == attempt.number]
         times = [time for time in map(_time, own) if time is not None]
-        told = _time({"time": attempt.started_at})
-        started_at = _first(told, *times[:1], *(s.at_s for s in seen[:1]))
+        recorded = _time({"time": attempt.started_at})
+        started_at = _first(recorded, *times[:1], *(s.at_s for s in seen[:1]))
         if started_at is None:
             continue
         known = [*times[-1:], *(sample.at_s for sample in seen[-1:]), started_at]
@@ -106,7 +106,7 @@ def spans(
 def troubles(
     events: Sequence[Event], diagnoses: Mapping[tuple[int, str], Diagnosis]
 ) -> tuple[Trouble, ...]:
-    """What was diagnosed, in order; the text is kept of the newest of a kind and attempt."""
+    """All diagnoses, in order; the newest of a kind and attempt with its text."""
     found: list[Trouble] = []
     kept = dict(diagnoses)
     for event in reversed(events):
@@ -131,7 +131,7 @@ def troubles(
 
 
 def marks(found: Sequence[AttemptSpan], wrong: Sequence[Trouble]) -> tuple[Mark, ...]:
-    """Where the pictures are marked: where an attempt follows another, and what went wrong."""
+    """The marks of the charts: the beginnings of attempts, and the problems."""
     by_number = {span.number: span for span in found}
     marked = [
         Mark(

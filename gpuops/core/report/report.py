@@ -1,4 +1,4 @@
-"""How a run went, as one value: what is shown on one page, and printed for programs."""
+"""How a run went, as one value: shown on a page, and printed as JSON for programs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class GpuUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """A part of the running time that was spent in one phase; ``None`` where none was said.
+    """A part of the running time spent in one phase; ``None`` if no phase was reported.
 
-    ``hang`` is what was left of an attempt that hung after its last step.
+    ``hang`` is the rest of a hung attempt after its last step.
     """
 
     phase: str | None
@@ -41,10 +41,10 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A run from its beginning to now. Times are seconds since the epoch, ``running_s`` of running.
+    """A run from its beginning to now. Times are seconds since the epoch.
 
-    ``loss`` are the first, the lowest and the last one; ``validation`` the last figures of it;
-    ``not_finite`` counts what was logged as a loss and is no number.
+    ``running_s``: the seconds that it ran. ``loss``: the first, the lowest and the last value;
+    ``validation``: its last figures; ``not_finite``: how many logged losses are not finite.
     """
 
     run: RunRecord
@@ -69,13 +69,13 @@ class Report:
 
     @property
     def step(self) -> int | None:
-        """How far it came: as its ranks say, or as was recorded."""
+        """Its last step, from the heartbeats or from the events."""
         steps = [span.last_step for span in self.spans if span.last_step is not None]
         return self.run.step if self.run.step is not None else max(steps, default=None)
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of the running time that each phase took; none where no phase was said."""
+        """The share of the running time of each phase; empty if no phase was reported."""
         known = [stretch for stretch in self.phases if stretch.phase is not None]
         whole = sum(stretch.end_s - stretch.begin_s for stretch in known)
         found: dict[str, float] = {}
@@ -97,13 +97,13 @@ def report(
     environment: Mapping[str, Any],
     now_s: float,
 ) -> Report:
-    """All that a run's folder tells. ``diagnoses`` are by attempt and by what they are of."""
+    """Build the report from the files of a run. ``diagnoses`` are by attempt and ``what``."""
     samples = recording.samples
     training = [sample for sample in samples if sample.phase == "train"] or samples
     found = spans(run.attempts, events, samples, now_s)
     wrong = troubles(events, diagnoses)
-    logged = charts.of_figures(figures)
-    losses = [chart for chart in logged if chart.title == "Loss"] or charts.of_losses(samples)
+    logged = charts.figure_charts(figures)
+    losses = [chart for chart in logged if chart.title == "Loss"] or charts.loss_charts(samples)
     others = [chart for chart in logged if chart.title != "Loss"]
     return Report(
         run=run,
@@ -122,14 +122,14 @@ def report(
         troubles=wrong,
         phases=_phases(found, samples, {one.attempt for one in wrong if one.what == "hung"}),
         marks=marks(found, wrong),
-        charts=(*losses, *charts.of_telemetry(found, recording), *others),
+        charts=(*losses, *charts.telemetry_charts(found, recording), *others),
         configuration=configuration,
         environment=environment,
     )
 
 
 def _loss(drawn: Sequence[Chart]) -> tuple[float, float, float] | None:
-    """The first, the lowest and the last of the curve of training, or of the only one."""
+    """The first, the lowest and the last value of the training curve, or of the only one."""
     curves = [line for chart in drawn for line in chart.curves]
     line = next((line for line in curves if line.name == "train"), curves[0] if curves else None)
     values = line.values if line else []
@@ -146,12 +146,12 @@ def _validation(figures: Sequence[charts.Row]) -> dict[str, float]:
 
 
 def _steps_per_s(figures: Sequence[charts.Row], samples: Sequence[Sample]) -> float | None:
-    """What the trainer measured, or the usual time of a step as it was seen."""
-    said = spread(row["steps_per_s"] for row in figures if _is_finite(row.get("steps_per_s")))
-    seen = spread(sample.step_s for sample in samples if sample.step_s)
-    if said is not None:
-        return said.median
-    return 1 / seen.median if seen is not None else None
+    """The median speed that the trainer logged, or else that of the telemetry."""
+    logged = spread(row["steps_per_s"] for row in figures if _is_finite(row.get("steps_per_s")))
+    sampled = spread(sample.step_s for sample in samples if sample.step_s)
+    if logged is not None:
+        return logged.median
+    return 1 / sampled.median if sampled is not None else None
 
 
 def _gpus(samples: Sequence[Sample]) -> tuple[GpuUse, ...]:
@@ -174,7 +174,7 @@ def _gpus(samples: Sequence[Sample]) -> tuple[GpuUse, ...]:
 def _phases(
     found: Sequence[AttemptSpan], samples: Sequence[Sample], hung: Collection[int]
 ) -> tuple[Stretch, ...]:
-    """The phases as they followed each other; before the first beat a job starts."""
+    """The phases in order; before its first beat a job is in ``start``."""
     stretches: list[Stretch] = []
     for span in found:
         begin_s = span.begun_s

@@ -1,4 +1,4 @@
-"""From values to places in a picture, and the round numbers beside it."""
+"""The axes of a chart: from values to places, and round ticks."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MARGIN = 0.06
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """An axis from ``low`` to ``high``; straight, or by orders of magnitude."""
+    """An axis from ``low`` to ``high``; linear or logarithmic."""
 
     low: float
     high: float
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies: 0 at the low end, 1 at the high one."""
+        """The place of a value: 0 at the low end, 1 at the high one."""
         low, high, value = map(self._bent, (self.low, self.high, value))
         return (value - low) / (high - low) if high > low else 0.5
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Round numbers on it."""
+        """About so many round numbers on it."""
         if not self.logarithmic:
             return _multiples(self.low, self.high, _round_step((self.high - self.low) / about))
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
@@ -43,7 +43,7 @@ class Scale:
         return [tick for tick in found if self.low <= tick <= self.high]
 
     def times(self, about: int = 6) -> list[float]:
-        """Round times on it, which is in seconds."""
+        """About so many round times on an axis in seconds."""
         wanted_s = (self.high - self.low) / about
         step_s = next((step for step in ROUND_S if step >= wanted_s), ROUND_S[-1])
         return _multiples(self.low, self.high, step_s)
@@ -52,22 +52,22 @@ class Scale:
         return math.log10(max(value, self.low)) if self.logarithmic else value
 
 
-def upright(chart: Chart) -> Scale:
-    """The axis of a chart's values, with some air above and below."""
+def value_axis(chart: Chart) -> Scale:
+    """The axis of a chart's values, with a margin above and below."""
     values = [value for line in chart.curves for value in line.values]
     if chart.logarithmic:
         return Scale(low=min(values) / 1.15, high=max(values) * 1.15, logarithmic=True)
     low = min([*values, *_known(chart.floor)])
     high = max([*values, *_known(chart.ceiling)])
-    air = MARGIN * (high - low) or MARGIN * abs(high) or 1.0
+    margin = MARGIN * (high - low) or MARGIN * abs(high) or 1.0
     return Scale(
-        low=low if low == chart.floor else low - air,
-        high=high if high == chart.ceiling else high + air,
+        low=low if low == chart.floor else low - margin,
+        high=high if high == chart.ceiling else high + margin,
     )
 
 
-def along(charts: Sequence[Chart], end: float | None = None) -> Scale:
-    """The axis that charts over the same thing share; up to ``end`` where that is further."""
+def shared_axis(charts: Sequence[Chart], end: float | None = None) -> Scale:
+    """The horizontal axis that charts share; up to ``end`` if that is further."""
     places = [
         x for chart in charts for line in chart.curves for piece in line.pieces for x, _ in piece
     ]

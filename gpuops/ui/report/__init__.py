@@ -1,1 +1,1 @@
-"""The page of a run."""
+"""The report of a run, on the screen and as a page."""

@@ -1,4 +1,4 @@
-"""How a run went, as one HTML file: nothing is fetched, all that comes from files is escaped."""
+"""The report of a run as one HTML file: it fetches nothing, and all text is escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from importlib.resources import files
 from gpuops import __version__
 from gpuops.core.report.curves import Chart, Spread
 from gpuops.core.report.report import Report, Stretch
-from gpuops.core.report.scale import Scale, along
+from gpuops.core.report.scale import Scale, shared_axis
 from gpuops.core.units import GIB, many
 from gpuops.ui import words
 from gpuops.ui.report import plots
@@ -25,7 +25,7 @@ MARKS = {"hung": "hung", "crashed": "crashed", "suspected": "suspected", "attemp
 
 
 def page(found: Report) -> str:
-    """The page."""
+    """The page, as HTML."""
     own = files("gpuops.ui.report")
     style, script = (own.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     allowed = b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -100,13 +100,13 @@ def _tiles(found: Report) -> str:
         tiles.append(("Time in training", f"{100 * found.shares['train']:.0f} %", ", ".join(rest)))
     tiles += _uses(found)
     cells = "".join(
-        f'<dl class="tile GPU"><dt>{escape(name)}</dt><dd>{escape(value)}</dd>'
+        f'<dl class="tile panel"><dt>{escape(name)}</dt><dd>{escape(value)}</dd>'
         f"<small>{escape(about).replace(' %', '&nbsp;%')}</small></dl>"
         for name, value, about in tiles
     )
     lost = (
-        f'<p class="note failed">{found.not_finite} of the losses that were logged are no finite '
-        "number; the curves break there.</p>"
+        f'<p class="note failed">{found.not_finite} of the logged losses are not finite; the '
+        "curves break there.</p>"
         if found.not_finite
         else ""
     )
@@ -115,7 +115,7 @@ def _tiles(found: Report) -> str:
 
 
 def _uses(found: Report) -> list[tuple[str, str, str]]:
-    """How the GPUs were used; where there are none, the host."""
+    """How the GPUs were used; without GPUs, the host."""
     tiles = []
     used = [gpu.utilization_pct.median for gpu in found.gpus if gpu.utilization_pct]
     if used:
@@ -136,7 +136,7 @@ def _uses(found: Report) -> list[tuple[str, str, str]]:
 
 
 def _band(found: Report) -> str:
-    """The running time as a band of phases, with what happened."""
+    """The running time as a band of phases, with marks."""
     if not found.phases and len(found.spans) < 2:
         return ""
     scale = Scale(low=0.0, high=found.running_s or 1.0)
@@ -159,7 +159,7 @@ def _band(found: Report) -> str:
     kinds = dict.fromkeys(mark.kind for mark in found.marks if mark.kind in MARKS)
     key += [f'<li class="line {kind}">{MARKS[kind]}</li>' for kind in kinds]
     return (
-        '<h2>How it went</h2><div class="band GPU">'
+        '<h2>How it went</h2><div class="band panel">'
         f'<div class="track">{stretches}{marks}{labels}</div>'
         f'<ul class="key">{"".join(key)}</ul></div>'
     )
@@ -189,7 +189,7 @@ def _troubles(found: Report) -> str:
             else ""
         )
         parts.append(
-            f'<article class="trouble GPU {kind}"><h3>{escape(trouble.title)} '
+            f'<article class="trouble panel {kind}"><h3>{escape(trouble.title)} '
             f'<span class="pill">{escape(trouble.what)}</span><time>attempt {trouble.attempt}, '
             f"{_moment(trouble.at_s)}</time></h3><p>{_prose(why)}</p>{advice}{whole}</article>"
         )
@@ -202,7 +202,7 @@ def _pictures(found: Report, logged: Sequence[Chart], seen: Sequence[Chart]) -> 
             '<p class="note attempt">There are no curves: nothing was logged, and nothing recorded '
             "while it ran.</p>"
         )
-    steps, times = along(logged), along(seen, found.running_s)
+    steps, times = shared_axis(logged), shared_axis(seen, found.running_s)
 
     def drawn(charts: Iterable[Chart], size: str = "") -> str:
         return "".join(
@@ -264,7 +264,7 @@ def _gpus(found: Report) -> str:
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; the last column holds words."""
+    """A table of HTML cells; the last column holds text."""
     if not rows:
         return ""
     head = "".join(f"<th>{name}</th>" for name in names)
@@ -274,7 +274,7 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> s
         for row in rows
     )
     return (
-        f'<h2>{title}</h2><div class="GPU scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<h2>{title}</h2><div class="panel scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -286,12 +286,12 @@ def _environment(found: Report) -> str:
         for name, value in facts
     )
     cells += f'<div class="wide"><dt>folder</dt><dd>{escape(found.run.path)}</dd></div>'
-    return f'<h2>Where it ran</h2><dl class="facts GPU">{cells}</dl>'
+    return f'<h2>Where it ran</h2><dl class="facts panel">{cells}</dl>'
 
 
 def _configuration(found: Report) -> str:
     folded = "".join(
-        f'<details class="folded GPU"><summary>{escape(name)}</summary>'
+        f'<details class="folded panel"><summary>{escape(name)}</summary>'
         f"<pre>{escape(text)}</pre></details>"
         for name, text in found.configuration.items()
     )
@@ -305,7 +305,7 @@ def _value(value: object) -> str:
 
 
 def _prose(text: str) -> str:
-    """A sentence, with what stands between backquotes as code."""
+    """A sentence as HTML, with backquoted parts as code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 

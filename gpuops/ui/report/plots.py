@@ -1,7 +1,7 @@
-"""Charts as HTML: lines in SVG that stretch with the page, words beside them that do not.
+"""Charts as HTML: lines in SVG that stretch with the page, and text that does not.
 
-A line's points are whole numbers on a square of 10,000: the script of the page reads the values
-back from there, so that nothing is said twice.
+A line's points are integers on a square of 10,000: the page's script reads the values from there,
+so that they are not stored twice.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from html import escape
 
 from gpuops.core.report.curves import Chart, Curve, thinned
 from gpuops.core.report.history import Mark
-from gpuops.core.report.scale import Scale, upright
+from gpuops.core.report.scale import Scale, value_axis
 
 SIDE = 10_000
 COLOURS = 8
-USUAL = {"train": 0, "val": 1}  # a split has its colour in every picture
-FEW = 40  # so few points are shown as such
-MOST_POINTS = 4_800  # in one picture
+USUAL = {"train": 0, "val": 1}  # a split has the same colour in every chart
+FEW = 40  # up to so many points are drawn as dots, too
+MOST_POINTS = 4_800  # in one chart
 
 
 def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str = "") -> str:
-    """A chart with its legend, its axes and what happened meanwhile."""
-    scale = upright(drawn)
+    """A chart with its legend, axes and marks."""
+    scale = value_axis(drawn)
     most = max(100, MOST_POINTS // len(drawn.curves))
     curves = [thinned(curve, most) for curve in drawn.curves]
     places = [
@@ -44,7 +44,7 @@ def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str = "") -> 
         f'{unit}<span class="where"></span>{_legend(drawn, curves)}</figcaption><div class="plot">'
         f"{_labels(drawn, along, scale)}"
         f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(_said(drawn))}">{_grid(scale)}'
+        f'aria-label="{escape(_describe_chart(drawn))}">{_grid(scale)}'
         + "".join(f'<path class="mark {_kind(m)}" d="M{_int(x)} 0V{SIDE}"/>' for x, m in places)
         + "".join(_line(number, curve, along, scale) for number, curve in enumerate(curves))
         + "</svg>"
@@ -57,7 +57,7 @@ def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str = "") -> 
 
 
 def time_label(seconds: float) -> str:
-    """A round time, as it stands at an axis."""
+    """A round time, for an axis: ``30 s``, ``5 min``, ``1:30 h``."""
     if seconds < 60:
         return f"{seconds:g} s" if seconds else "0"
     if seconds < 3600:
@@ -72,11 +72,13 @@ def time_label(seconds: float) -> str:
 
 def _legend(drawn: Chart, curves: Sequence[Curve]) -> str:
     whole = [curve.values for curve in drawn.curves]
-    tell = [sorted(of)[len(of) // 2] if drawn.varies else of[-1] for of in whole]
+    summaries = [
+        sorted(values)[len(values) // 2] if drawn.varies else values[-1] for values in whole
+    ]
     entries = [
         f'<li style="--line:var(--c{_colour(number, curve)})">{escape(curve.name)} '
-        f"<output>{figure(told)}</output></li>"
-        for number, (curve, told) in enumerate(zip(curves, tell, strict=True))
+        f"<output>{figure(value)}</output></li>"
+        for number, (curve, value) in enumerate(zip(curves, summaries, strict=True))
     ]
     return f"<ul>{''.join(entries)}</ul>"
 
@@ -97,14 +99,14 @@ def _labels(drawn: Chart, along: Scale, scale: Scale) -> str:
 
 
 def figure(value: float) -> str:
-    """A value with four digits, as the page's script shows it too."""
+    """A value with four digits, as the page's script shows it."""
     if value and not 1e-4 <= abs(value) < 1e5:
         return f"{value:.2e}"
     return f"{float(f'{value:.4g}'):.10g}"
 
 
 def _step_label(step: float) -> str:
-    """A step with as few digits as tell it: ``2.5k``."""
+    """A step with few digits: ``2.5k``."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if step >= 10 * size or (step >= size and step % (size / 10) == 0):
             return f"{step / size:g}{letter}"
@@ -130,7 +132,7 @@ def _line(number: int, curve: Curve, along: Scale, scale: Scale) -> str:
 
 
 def _path(piece: Sequence[tuple[int, int]]) -> str:
-    """A piece of a line; a single point is a line to itself, which is drawn as a dot."""
+    """A piece of a line; a single point is a line to itself, drawn as a dot."""
     x, y = piece[0]
     steps = []
     for next_x, next_y in piece[1:]:
@@ -151,8 +153,8 @@ def _kind(mark: Mark) -> str:
     return mark.kind if mark.kind in {"hung", "crashed", "suspected", "attempt"} else "other"
 
 
-def _said(drawn: Chart) -> str:
-    """A chart in words, for those who do not see it."""
+def _describe_chart(drawn: Chart) -> str:
+    """A chart in words, for screen readers."""
     ends = [
         f"{curve.name} from {figure(curve.values[0])} to {figure(curve.values[-1])}"
         for curve in drawn.curves

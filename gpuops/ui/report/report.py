@@ -1,4 +1,4 @@
-"""How a run went, on the screen."""
+"""The report of a run on the screen."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ DOING = {
     "evaluate": "evaluating",
     "save": "saving",
     "done": "finishing",
-    "hang": "standing still",
+    "hang": "hanging",
 }
 
 
 def report(found: Report) -> RenderableType:
-    """What was launched, how it went, how the machine was used."""
+    """What was launched, how it went, and how the host was used."""
     run = found.run
     head = Text.assemble((run.run_id, "bold"), "  ", (run.status, f"bold {COLOURS[run.status]}"))
     parts: list[RenderableType] = [head, _facts(found)]
     if found.gpus:
         parts += ["", _gpus(found.gpus)]
     if found.spans:
-        parts += ["", _lives(found)]
+        parts += ["", _attempts(found)]
     for trouble in found.troubles:
         parts += [
             Text(f"\nattempt {trouble.attempt} {trouble.what}: {trouble.title}", "bold yellow"),
@@ -60,7 +60,7 @@ def _facts(found: Report) -> Table:
         first, least, last = map(words.figure, found.loss)
         facts.add_row("loss", f"{first} → {last}, at best {least}  {_spark(found)}")
     if found.not_finite:
-        facts.add_row("", Text(f"{found.not_finite} times no finite number", style="bold red"))
+        facts.add_row("", Text(f"{found.not_finite} times not finite", style="bold red"))
     if found.validation:
         shown = [f"{key} {words.figure(value)}" for key, value in found.validation.items()]
         facts.add_row("validation", Columns(shown, padding=(0, 2)))
@@ -75,13 +75,13 @@ def _facts(found: Report) -> Table:
 
 
 def ran(found: Report) -> str:
-    """How long it ran, in how many attempts."""
+    """``1:02:05 in 2 attempts``."""
     count = len(found.spans)
     return f"{words.duration(found.running_s)} in {many(count, 'attempt')}"
 
 
 def steps(found: Report) -> str:
-    """How far it came, and how fast."""
+    """Its last step and its speed."""
     speed = f", {words.figure(found.steps_per_s)} steps/s" if found.steps_per_s else ""
     return words.steps(found.step, found.run.total_steps) + speed
 
@@ -93,7 +93,7 @@ def shares(found: Report) -> str:
 
 
 def range_(of: Spread | None, unit: float = 1.0, digits: int = 0) -> str:
-    """``54 / 61 / 63``: the least, the median, the most; a dash where nothing was read."""
+    """``54 / 61 / 63``: minimum, median, maximum; a dash if nothing was read."""
     if of is None:
         return "—"
     return " / ".join(f"{value / unit:.{digits}f}" for value in (of.least, of.median, of.most))
@@ -113,7 +113,7 @@ def _gpus(gpus: Sequence[GpuUse]) -> Table:
     return table
 
 
-def _lives(found: Report) -> Table:
+def _attempts(found: Report) -> Table:
     table = columns("attempt", "began", "took", "steps", "ended", "then")
     for span in found.spans:
         colour = {"finished": "green", "running": "cyan", "stopped": "yellow"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuops.core.report.curves import MOST_POINTS, Chart, Spread, curve, spread, thinned
-from gpuops.core.report.scale import Scale, along, upright
+from gpuops.core.report.scale import Scale, shared_axis, value_axis
 
 numbers = st.floats() | st.integers(-(10**400), 10**400)
 
@@ -52,7 +52,7 @@ def test_any_points_can_be_drawn(points, most):
     assert {point for piece in found.pieces for point in piece} <= set(points)
     for piece in found.pieces:
         drawn = Chart(title="", unit="", over="steps", curves=(found,))
-        x, y = along([drawn]), upright(drawn)
+        x, y = shared_axis([drawn]), value_axis(drawn)
         assert all(0 <= x.place(a) <= 1 and -0.001 <= y.place(b) <= 1.001 for a, b in piece)
 
 
@@ -93,10 +93,10 @@ def test_the_numbers_beside_an_axis_are_round():
 
 def test_a_floor_and_a_ceiling_are_always_shown():
     """A share of 40 % is seen to be one; elsewhere there is some air."""
-    shown = upright(chart(40.0, 41.0, floor=0.0, ceiling=100.0))
-    free = upright(chart(40.0, 41.0))
+    shown = value_axis(chart(40.0, 41.0, floor=0.0, ceiling=100.0))
+    free = value_axis(chart(40.0, 41.0))
 
     assert (0.0, 100.0) == (shown.low, shown.high)
     assert 39.0 < free.low < 40.0
     assert 41.0 < free.high < 42.0
-    assert upright(chart(5.0)).low < 5.0 < upright(chart(5.0)).high
+    assert value_axis(chart(5.0)).low < 5.0 < value_axis(chart(5.0)).high

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis
-from gpuops.core.report.charts import of_figures, of_telemetry
+from gpuops.core.report.charts import figure_charts, telemetry_charts
 from gpuops.core.report.history import marks, spans, troubles
 from gpuops.core.report.report import report
 from gpuops.core.run.record import Attempt, RunRecord
@@ -136,7 +136,7 @@ def test_figures_of_a_trainer_come_first():
     ]
     found = made(figures=rows)
 
-    assert ["Loss", "Learning rate", "recons"] == [chart.title for chart in of_figures(rows)]
+    assert ["Loss", "Learning rate", "recons"] == [chart.title for chart in figure_charts(rows)]
     assert ["train", "val"] == [line.name for line in found.charts[0].curves]
     assert (9.0, 9.0, 9.0) == found.loss
     assert (2, {"loss": 8.0}, 4.0) == (found.not_finite, found.validation, found.steps_per_s)
@@ -159,7 +159,9 @@ def test_nothing_joins_the_sides_of_a_pause():
     """Figures of a step stop while there are none, and begin anew in the next attempt."""
     samples = [at(second, step_s=0.1) for second in (1, 2, 3, 60, 61)]
     samples.append(at(9001, 2, step_s=0.1))
-    found = of_telemetry(spans(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050), Recording(samples=samples))
+    found = telemetry_charts(
+        spans(ATTEMPTS, STORY, SAMPLES, BEGAN + 9050), Recording(samples=samples)
+    )
 
     (line,) = next(chart for chart in found if chart.title == "Step time").curves
     assert [3, 2, 1] == [len(piece) for piece in line.pieces]
