@@ -132,7 +132,7 @@ def test_the_config_file_of_the_guide_works_as_it_stands(tmp_path):
 
 def rows():
     """Old and new commands of the README's tables, by row."""
-    section = README.read_text().split("## From the old guides", 1)[1].split("\n## ", 1)[0]
+    section = README.read_text().split("## From the guide", 1)[1].split("\n## ", 1)[0]
     found = re.findall(r"^\| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     cells = [[re.findall(r"`([^`]+)`", cell) for cell in row] for row in found]
     return [(old, new) for old, new in cells if old and new]
