@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trainers.engine.config.sections import RunConfig
+    from trainers.engine.config.translate import Translate
 
 T = TypeVar("T")
 
@@ -35,12 +36,17 @@ class Finding:
 
 
 def main(
-    cls: type[T], check: Callable[[T], Sequence[Finding]], *, name: str, presets: Path
+    cls: type[T],
+    check: Callable[[T], Sequence[Finding]],
+    *,
+    name: str,
+    presets: Path,
+    translate: Translate | None = None,
 ) -> None:
     """Print what ``check`` finds for the settings on the command line, and exit."""
 
     def show(argv: Sequence[str]) -> None:
-        config = resolve(cls, argv, name=name, presets=presets)
+        config = resolve(cls, argv, name=name, presets=presets, translate=translate)
         print(json.dumps([asdict(finding) for finding in check(config)], indent=2))
 
     run_main(show)

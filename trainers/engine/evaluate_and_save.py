@@ -1,8 +1,9 @@
-"""What is due between steps: evaluating and saving."""
+"""What is due between steps: evaluating, saving and drawing samples."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from trainers.engine.metrics import judge, out_of_patience
 from trainers.engine.progress import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from trainers.engine.checkpoint.state import TrainState
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from trainers.engine.outputs import Outputs
 
     Evaluate = Callable[[int], dict[str, float]]
+    Sample = Callable[[int], None]
 
 log = logging.getLogger("trainers")
 
 
 class Upkeep:
-    """Evaluates and saves a run where its settings say so, or where it ends."""
+    """Evaluates, saves and draws samples when the settings say so, and at the end."""
 
     def __init__(
         self,
@@ -38,27 +40,35 @@ class Upkeep:
         world: World,
         config: LoopConfig,
         evaluate: Evaluate | None,
+        sample: Sample | None,
         total: int,
     ) -> None:
         self.metrics: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
         self.saved: Path | None = None
         self._state = state
         self._outputs = outputs
         self._world = world
         self._config = config
         self._evaluate = evaluate
+        self._sample = sample if config.sample_iter is not None else None
         self._total = total
 
     def is_due(self) -> bool:
         """Whether there is anything to do after this step."""
-        return self._is_due_for(self._config.save_iter) or self._is_evaluation_due()
+        return self._is_save_due() or self._is_evaluation_due() or self._is_sample_due()
 
     def do(self, *, stopping: bool) -> None:
-        """Evaluate and save, as is due. Who stops saves at once; its successor evaluates."""
+        """Evaluate, save and draw samples, as is due.
+
+        A run that stops saves at once; the one that goes on from there evaluates.
+        """
         better = self._is_evaluation_due() and not stopping and self._judged_better()
         ended = stopping or out_of_patience(self._state, self._config)
-        if better or ended or self._is_due_for(self._config.save_iter):
+        if better or ended or self._is_save_due():
             self._save()
+        if self._is_sample_due() and not stopping:
+            self._draw()
 
     def catch_up(self) -> None:
         """Do the evaluation that a run which was stopped has left."""
@@ -66,36 +76,79 @@ class Upkeep:
             self._judged_better()
             self._save()
 
-    def _is_due_for(self, every: int) -> bool:
-        return self._state.step % every == 0 or self._state.step == self._total
+    def _is_due_for(self, every: int | None) -> bool:
+        return every is not None and self._state.step % every == 0
+
+    def _is_last(self) -> bool:
+        return self._state.step == self._total
+
+    def _is_kept_for_good(self) -> bool:
+        """Whether a checkpoint of this step is at a cadence that is never pruned."""
+        config = self._config
+        return self._is_due_for(config.keep_every) or self._state.ends_epochs(config.save_epochs)
+
+    def _is_save_due(self) -> bool:
+        due = self._is_due_for(self._config.save_iter)
+        return due or self._is_last() or self._is_kept_for_good()
 
     def _is_evaluation_due(self) -> bool:
-        return (
-            self._evaluate is not None
-            and self._state.evaluated_step != self._state.step
-            and self._is_due_for(self._config.eval_iter)
+        if self._evaluate is None or self._state.evaluated_step == self._state.step:
+            return False
+        config = self._config
+        due = (
+            self._is_due_for(config.eval_iter)
+            if config.eval_epochs is None
+            else self._state.ends_epochs(config.eval_epochs)
         )
+        return due or self._is_last()
+
+    def _is_sample_due(self) -> bool:
+        due = self._is_due_for(self._config.sample_iter) or self._is_last()
+        return self._sample is not None and due
 
     def _judged_better(self) -> bool:
         assert self._evaluate is not None  # noqa: S101 - for the type checker
+        state = self._state
+        with self._watching_the_model():
+            metrics = self._evaluate(state.step)
+        # The ranks may differ in the last bit; they must not differ in what they decide.
+        self.metrics = broadcast_object(metrics, self._world)
+        state.evaluated_step = state.step
+        better = judge(state, self.metrics, self._config)
+        epoch = state.current_epoch
+        self.history.append({"step": state.step, "epoch": epoch, **self.metrics})
+        self._outputs.figures(state.step, "val", self.metrics, epoch=epoch, total_steps=self._total)
+        mark = " · best" if better else ""
+        log.info("step %d · evaluation · %s%s", state.step, in_words(self.metrics), mark)
+        return better
+
+    def _draw(self) -> None:
+        assert self._sample is not None  # noqa: S101 - for the type checker
+        if not self._world.is_first:
+            return
+        step = self._state.step
+        try:
+            with self._watching_the_model():
+                self._sample(step)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the training is worth more
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            log.warning("no samples of step %d could be drawn: %s", step, reason)
+
+    @contextmanager
+    def _watching_the_model(self) -> Iterator[None]:
+        """Inside, the model is in eval mode without gradients; training goes on as if not asked."""
         state, device = self._state, self._world.device
         heartbeat.beat(state.step, total_steps=self._total, phase="evaluate")
         rng = capture_rng(device)
         state.model.eval()
         if state.ema is not None:
             state.ema.eval()
-        with torch.no_grad():
-            metrics = self._evaluate(state.step)
-        state.model.train()
-        restore_rng(rng, device)
-        # The ranks may differ in the last bit; they must not differ in what they decide.
-        self.metrics = broadcast_object(metrics, self._world)
-        state.evaluated_step = state.step
-        better = judge(state, self.metrics, self._config)
-        self._outputs.figures(state.step, "val", self.metrics, total_steps=self._total)
-        mark = " · best" if better else ""
-        log.info("step %d · evaluation · %s%s", state.step, in_words(self.metrics), mark)
-        return better
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            state.model.train()
+            restore_rng(rng, device)
 
     def _save(self) -> None:
         heartbeat.beat(self._state.step, total_steps=self._total, phase="save")
@@ -105,4 +158,5 @@ class Upkeep:
             self._world,
             keep=self._config.keep,
             metrics=self.metrics,
+            kept=self._is_kept_for_good(),
         )

@@ -22,7 +22,7 @@ from trainers.engine.evaluate_and_save import Upkeep
 from trainers.engine.malloc import keep_freed_memory
 from trainers.engine.metrics import out_of_patience
 from trainers.engine.optim import autocast_dtype
-from trainers.engine.progress import Progress
+from trainers.engine.progress import Progress, in_words
 from trainers.engine.step_sync import StepSync, stop_on_signal
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class FitResult:
     """How a run ended.
 
     ``stopped_by`` is the signal that stopped it before its end, if one did. The losses are the
-    first and the last step's of this process, ``seconds`` those it trained.
+    first and the last step's of this process, ``seconds`` those it trained. ``metrics`` are those
+    of its last evaluation, ``history`` those of all of them, each with its ``step`` and ``epoch``.
     """
 
     step: int
@@ -68,6 +69,7 @@ class FitResult:
     first_loss: float | None
     last_loss: float | None
     metrics: dict[str, float]
+    history: tuple[dict[str, float], ...]
     seconds: float
     stopped_by: int | None
 
@@ -98,6 +100,7 @@ def fit(
     world: World,
     outputs: Outputs,
     evaluate: Evaluate | None = None,
+    sample: Callable[[int], None] | None = None,
     after_step: Callable[[int], None] | None = None,
 ) -> FitResult:
     """Train from where the state stands to the end of the run.
@@ -105,6 +108,8 @@ def fit(
     ``losses(model, batch)`` gives the scalar to minimise as "loss" and others to report; a step's
     loss is the mean over its passes and over ranks, weighed by their samples. ``evaluate(step)``
     runs on all ranks in eval mode, without gradients, with the random state put aside.
+    ``sample(step)`` draws from the model every ``sample_iter`` steps in the same way, on rank 0
+    alone: it must not wait for other ranks, and its failure is a warning.
     ``after_step(step)`` follows each optimizer step, before anything is saved.
 
     Whatever is not finite, on any rank, ends the run on all of them with a TrainerError, before
@@ -116,17 +121,13 @@ def fit(
     if world.device.type == "cpu":
         keep_freed_memory()
     passes = Passes(state, losses, config, world)
-    progress = Progress(outputs, config, total)
-    upkeep = Upkeep(state, outputs, world, config, evaluate, total)
+    progress = Progress(state, outputs, config, total)
+    if outputs.dry_run:
+        return _dry_run(state, batches, passes, grad_clip, progress, total)
+    upkeep = Upkeep(state, outputs, world, config, evaluate, sample, total)
     stopped_by: int | None = None
 
-    if state.step >= total:
-        log.warning(
-            "nothing to train: the checkpoint is at step %d, the run ends at %d; "
-            "a larger --total-iter goes on",
-            state.step,
-            total,
-        )
+    _warn_if_done(state, total)
     heartbeat.beat(state.step, total_steps=total, phase="start")
     with stop_on_signal() as stop:
         sync = StepSync(world, stop)
@@ -171,6 +172,7 @@ def fit(
         first_loss=progress.first_loss,
         last_loss=progress.last_loss,
         metrics=upkeep.metrics,
+        history=tuple(upkeep.history),
         seconds=progress.train_s,
         stopped_by=stopped_by,
     )
@@ -187,7 +189,7 @@ class Passes:
         self._scaler = state.scaler
         self._optimizer = state.optimizer
         self._losses = losses
-        self._device = world.device
+        self.world = world
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
 
     def gradients(self, stream: Iterator[Any], progress: Progress) -> dict[str, Tensor]:
@@ -196,7 +198,7 @@ class Passes:
         for left in reversed(range(self.count)):
             asked = perf_counter()
             on_host, weight = next(stream)
-            batch = to_device(on_host, self._device)
+            batch = to_device(on_host, self.world.device)
             progress.waited(perf_counter() - asked)
             with self._keeping_to_this_rank() if left else _NOTHING:
                 with self._cast:
@@ -239,6 +241,46 @@ def update(state: TrainState) -> None:
         state.scaler.step(state.optimizer)
         state.scaler.update()
     state.schedule.step()
+
+
+def _warn_if_done(state: TrainState, total: int) -> None:
+    if state.step >= total:
+        log.warning(
+            "nothing to train: the checkpoint is at step %d, the run ends at %d; "
+            "a larger --total-iter goes on",
+            state.step,
+            total,
+        )
+
+
+def _dry_run(
+    state: TrainState,
+    batches: BatchSource,
+    passes: Passes,
+    grad_clip: float | None,
+    progress: Progress,
+    total: int,
+) -> FitResult:
+    """Do what a step does up to the optimizer, on all ranks, and leave everything as it was."""
+    state.model.train()
+    with stop_on_signal() as stop:
+        sync = StepSync(passes.world, stop)
+        values = passes.gradients(batches.stream(state.epoch, state.batch), progress)
+        passes.clip(grad_clip, values)
+        report = sync.send(state.step + 1, values) or sync.flush()
+    passes.clear()
+    figures = {} if report is None else dict(report.values)
+    log.info("dry run: a step's passes work, nothing is saved · %s", in_words(figures))
+    return FitResult(
+        step=state.step,
+        total_steps=total,
+        first_loss=figures.get("loss"),
+        last_loss=figures.get("loss"),
+        metrics={},
+        history=(),
+        seconds=0.0,
+        stopped_by=None if report is None else report.stop,
+    )
 
 
 def _farewell(state: TrainState, total: int, stopped_by: int | None, saved: Path) -> str:

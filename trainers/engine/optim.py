@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from trainers.engine.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import nn
     from torch.amp import GradScaler
@@ -26,8 +26,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("trainers")
 
 
-def build_optimizer(model: nn.Module, optim: OptimConfig, *, samples_per_step: int) -> AdamW:
-    """AdamW over the parameters that train, in its fused form."""
+def build_optimizer(
+    model: nn.Module,
+    optim: OptimConfig,
+    *,
+    samples_per_step: int,
+    factors: Mapping[str, float] | None = None,
+) -> AdamW:
+    """Build AdamW over the parameters that train, in its fused form.
+
+    ``factors`` multiply the learning rate of the parameters whose names begin so, such as
+    ``{"text_encoder.": 0.1}``; the first that fits counts.
+    """
     lr = optim.lr
     if optim.scale_lr:
         lr *= samples_per_step / optim.reference_batch
@@ -38,8 +48,22 @@ def build_optimizer(model: nn.Module, optim: OptimConfig, *, samples_per_step: i
             optim.reference_batch,
             lr,
         )
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return AdamW(trained, lr, optim.betas, weight_decay=optim.weight_decay, fused=True)
+    by_kind: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            fitting = (f for prefix, f in (factors or {}).items() if name.startswith(prefix))
+            decays = optim.decay_norms or parameter.ndim > 1
+            by_kind.setdefault((next(fitting, 1.0), decays), []).append(parameter)
+    groups = [
+        {
+            "params": parameters,
+            "lr": lr * factor,
+            "weight_decay": optim.weight_decay if decays else 0.0,
+        }
+        for (factor, decays), parameters in by_kind.items()
+    ]
+    groups.sort(key=lambda group: group["lr"] != lr)  # the first group's lr is the one reported
+    return AdamW(groups, lr, optim.betas, weight_decay=optim.weight_decay, fused=True)
 
 
 def build_schedule(optimizer: Optimizer, optim: OptimConfig, total_steps: int) -> LambdaLR:

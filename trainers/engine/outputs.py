@@ -7,7 +7,8 @@
     tensorboard/        the same figures as TensorBoard events
     config_used.yaml    the resolved settings; ``--config`` reads them back
     statistics.json     what the trainer computed from its data
-    checkpoints/        see ``checkpoint_files``
+    checkpoints/        see ``checkpoint.files``; what the trainer attached is in each of them
+    samples/            what the trainer draws of its model, if it does
 
 Rank 0 alone writes.
 """
@@ -45,6 +46,8 @@ class Outputs:
     folder: Path
     trainer: str
     config: Mapping[str, Any]
+    dry_run: bool = False
+    """Whether the run ends after one pass; then nothing is written."""
     figures_file: TextIO | None = None
     events: Any = None
     attached: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -55,14 +58,22 @@ class Outputs:
         """Where the checkpoints lie."""
         return self.folder / "checkpoints"
 
+    @property
+    def samples(self) -> Path:
+        """Where samples lie that are drawn while it trains; who draws makes the folder."""
+        return self.folder / "samples"
+
     def figures(
-        self, step: int, split: str, values: Mapping[str, float], *, total_steps: int | None = None
+        self, step: int, split: str, values: Mapping[str, float], **position: int | None
     ) -> None:
-        """Record figures of a step: a line in metrics.jsonl, and scalars ``split/name``."""
+        """Record figures of a step: a line in metrics.jsonl, and scalars ``split/name``.
+
+        ``position`` (``epoch``, ``total_steps``) goes into the line beside the step.
+        """
         if self.figures_file is None:
             return
         plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        line = {"step": step, "total_steps": total_steps, "split": split, **plain}
+        line = {"step": step, **position, "split": split, **plain}
         try:
             self.figures_file.write(json.dumps({**line, "time": round(time.time(), 3)}) + "\n")
         except OSError as error:
@@ -97,19 +108,29 @@ class Outputs:
 
 @contextmanager
 def open_outputs(
-    folder: Path, world: World, *, trainer: str, config: Mapping[str, Any]
+    folder: Path,
+    world: World,
+    *,
+    trainer: str,
+    config: Mapping[str, Any],
+    dry_run: bool = False,
 ) -> Iterator[Outputs]:
     """Make the run's folder and open what is written along the way.
 
     Inside, the logger ``trainers`` speaks on stdout and into train.log, on rank 0; the other
-    ranks are silent but for errors. Raises TrainerError where the folder cannot be written.
+    ranks are silent but for errors. A dry run makes no folder and writes nothing.
+
+    Raises:
+        TrainerError: the folder cannot be written.
     """
-    outputs = Outputs(folder=folder, trainer=trainer, config=config)
+    outputs = Outputs(folder=folder, trainer=trainer, config=config, dry_run=dry_run)
     with ExitStack() as stack:
         problem = ""
         if world.is_first:
             try:
-                _open(outputs, stack)
+                _print(stack)
+                if not dry_run:
+                    _open(outputs, stack)
             except OSError as error:
                 problem = error.strerror or str(error)
         else:
@@ -119,6 +140,12 @@ def open_outputs(
             msg = f"the run's folder {folder} cannot be written: {problem}"
             raise TrainerError(msg, "give another --out-dir")
         yield outputs
+
+
+def _print(stack: ExitStack) -> None:
+    shown = _Shown(sys.stdout)
+    shown.setFormatter(_Line("%(message)s"))
+    _speak(shown, logging.INFO, stack)
 
 
 def _open(outputs: Outputs, stack: ExitStack) -> None:
@@ -131,10 +158,7 @@ def _open(outputs: Outputs, stack: ExitStack) -> None:
     dump(outputs.config, outputs.folder / "config_used.yaml")
     said = _LogFile(outputs.folder / "train.log", encoding="utf-8")
     said.setFormatter(_Line("%(asctime)s %(message)s"))
-    shown = _Shown(sys.stdout)
-    shown.setFormatter(_Line("%(message)s"))
-    for handler in (said, shown):
-        _speak(handler, logging.INFO, stack)
+    _speak(said, logging.INFO, stack)
     path = outputs.folder / "metrics.jsonl"
     torn = _ends_in_half_a_line(path)
     outputs.figures_file = path.open("a", buffering=1, encoding="utf-8")

@@ -14,7 +14,7 @@ from trainers.engine.optim import build_ema, build_optimizer, build_scaler, buil
 from trainers.engine.outputs import open_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
     from torch import nn
@@ -52,7 +52,7 @@ def session(
     """Open what a run of the trainer ``name`` works in: its ranks and its outputs.
 
     Inside, the generators of Python, NumPy and torch are seeded from ``run.seed``, each rank
-    differently. ``world`` is one that is open already.
+    differently. ``world`` is one that is open already. With ``run.dry_run`` nothing is written.
 
     Raises:
         TrainerError: the ranks do not find each other, or the run's folder cannot be written.
@@ -60,7 +60,13 @@ def session(
     with ExitStack() as stack:
         world = world or stack.enter_context(distributed.world())
         outputs = stack.enter_context(
-            open_outputs(config.run.folder, world, trainer=name, config=to_dict(config))
+            open_outputs(
+                config.run.folder,
+                world,
+                trainer=name,
+                config=to_dict(config),
+                dry_run=config.run.dry_run,
+            )
         )
         distributed.seed_everything(config.run.seed, world)
         yield world, outputs
@@ -74,12 +80,14 @@ def prepare(
     lengths: NDArray[Any],
     load: Load,
     frames_per_batch: int | None = None,
+    factors: Mapping[str, float] | None = None,
 ) -> tuple[TrainState, Batches]:
     """Build what ``fit`` takes: the state at step 0, and the batches.
 
     The state holds the model replicated over the ranks, optimizer, schedule, loss scaler and
     moving average. ``model`` must be on its device already. ``lengths`` (N,), ``load`` and
-    ``frames_per_batch`` are those of ``BatchPlan`` and ``Batches``.
+    ``frames_per_batch`` are those of ``BatchPlan`` and ``Batches``, ``factors`` those of
+    ``build_optimizer``.
 
     Raises:
         TrainerError: there is no sample.
@@ -97,7 +105,10 @@ def prepare(
     )
     batches = Batches(plan=plan, load=load, world=world, loader=config.loader)
     optimizer = build_optimizer(
-        model, config.optim, samples_per_step=loop.samples_per_step(world.world_size)
+        model,
+        config.optim,
+        samples_per_step=loop.samples_per_step(world.world_size),
+        factors=factors,
     )
     state = TrainState(
         model=distributed.replicate(model, world),

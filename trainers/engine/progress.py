@@ -15,6 +15,7 @@ from gpuops import heartbeat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trainers.engine.checkpoint.state import TrainState
     from trainers.engine.config.sections import LoopConfig
     from trainers.engine.outputs import Outputs
     from trainers.engine.step_sync import Report
@@ -25,11 +26,15 @@ log = logging.getLogger("trainers")
 class Progress:
     """Collects what the steps report and says it every ``print_iter`` steps."""
 
-    def __init__(self, outputs: Outputs, config: LoopConfig, total_steps: int) -> None:
+    def __init__(
+        self, state: TrainState, outputs: Outputs, config: LoopConfig, total_steps: int
+    ) -> None:
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.train_s = 0.0
+        self._state = state
         self._outputs = outputs
+        self._epochs = config.epochs
         self._every = config.print_iter
         self._total = total_steps
         self._sums: dict[str, float] = {}
@@ -83,9 +88,11 @@ class Progress:
         rate = self._steps / seconds
         wait = self._window_wait_s / seconds
         figures = {**means, "lr": lr, "steps_per_s": rate, "data_wait": wait}
-        self._outputs.figures(step, "train", figures, total_steps=self._total)
+        epoch = self._state.current_epoch
+        self._outputs.figures(step, "train", figures, epoch=epoch, total_steps=self._total)
         log.info(
-            "step %d/%d · %s · lr %.3g · %.3g steps/s · data %.0f %% · %s left",
+            "%sstep %d/%d · %s · lr %.3g · %.3g steps/s · data %.0f %% · %s left",
+            "" if self._epochs is None else f"epoch {epoch}/{self._epochs} · ",
             step,
             self._total,
             in_words(means),

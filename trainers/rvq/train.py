@@ -65,8 +65,7 @@ def train(config: Config) -> int:
             model.quantizer.update_(world)
 
         def evaluate(_step: int) -> dict[str, float]:
-            # The average is a copy of the model.
-            judged = model if state.ema is None else cast("RVQVAE", state.ema.module)
+            judged = cast("RVQVAE", state.judged)
             return score(judged, val_data, loss, mean_pose, world).summary()
 
         result = fit(

@@ -96,6 +96,30 @@ def test_frozen_parameters_are_left_out() -> None:
     assert len(optimizer.param_groups[0]["params"]) == 1
 
 
+def test_groups_of_parameters() -> None:
+    """A factor of the rate by the beginning of a name; norms and biases without decay."""
+    model = nn.ModuleDict({"text": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    optim = OptimConfig(lr=1.0, weight_decay=0.5, decay_norms=False)
+
+    optimizer = build_optimizer(model, optim, samples_per_step=1, factors={"text.": 0.1})
+
+    groups = [(g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
+    assert sorted(groups) == [(0.1, 0.0, 1), (0.1, 0.5, 1), (1.0, 0.0, 1), (1.0, 0.5, 1)]
+    assert groups[0][0] == 1.0
+    schedule = build_schedule(optimizer, OptimConfig(lr=1.0, warmup_iter=2), 4)
+    rates = sorted(g["lr"] for g in optimizer.param_groups)
+    assert rates == pytest.approx([0.05, 0.05, 0.5, 0.5])
+    rewind(schedule, 1)
+    assert sorted(g["lr"] for g in optimizer.param_groups) == pytest.approx([0.1, 0.1, 1, 1])
+
+
+def test_one_group_unless_asked_for_more() -> None:
+    """So that the figures of earlier runs stay what they were."""
+    optimizer = build_optimizer(nn.Linear(2, 2), OptimConfig(), samples_per_step=1)
+
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01]
+
+
 def test_average_of_the_weights_by_hand() -> None:
     """average = decay x average + (1 - decay) x weights, the decay rising to ema_decay."""
     model = nn.Linear(1, 1, bias=False)

@@ -2,7 +2,7 @@
 
 ``train`` runs it in this process, ``train_on_ranks`` on real gloo ranks. ``plot`` says what goes
 wrong, as ``{(rank, step): event}``: "sigterm" or "sigint", alone or followed by "twice" or
-"later again", "crash", "nan", "full disk BYTES".
+"later again", "crash", "nan", "full disk BYTES", "cannot draw".
 """
 
 from __future__ import annotations
@@ -127,6 +127,14 @@ def train(
             means.add("draw", torch.rand(2))
             return means.reduce()
 
+        def sample(step: int) -> None:
+            outputs.samples.mkdir(exist_ok=True)
+            drawn = state.judged(torch.rand(1, WIDTH))
+            said = f"{drawn.requires_grad} {state.judged.training} {random.random()}"  # noqa: S311
+            (outputs.samples / f"step_{step}.txt").write_text(said)
+            if plot.get((world.rank, step)) == "cannot draw":
+                raise RuntimeError("no such font\nor another")
+
         return fit(
             state,
             batches,
@@ -136,6 +144,7 @@ def train(
             world=world,
             outputs=outputs,
             evaluate=evaluate,
+            sample=sample,
             after_step=after_step,
         )
 
@@ -158,6 +167,8 @@ def act(what: str | None) -> None:
     if what is None:
         return
     first, *rest = what.split()
+    if first == "cannot":
+        return  # in sample
     if first == "crash":
         os._exit(9)
     if first == "full":

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -36,26 +36,35 @@ TRAINER = "trainer.pt"
 
 
 def save(
-    state: TrainState, outputs: Outputs, world: World, *, keep: int, metrics: Mapping[str, float]
+    state: TrainState,
+    outputs: Outputs,
+    world: World,
+    *,
+    keep: int | Literal["all"],
+    metrics: Mapping[str, float],
+    kept: bool = False,
 ) -> Path:
     """Save the state as ``checkpoints/step-...``, and make it ``last``, or ``best`` too.
 
-    All ranks call it. Where it cannot be written, TrainerError on all of them, and the last good
-    checkpoint is still there.
+    All ranks call it. ``keep`` checkpoints stay beside the best and those saved with ``kept``.
+
+    Raises:
+        TrainerError: it cannot be written; on all ranks, and the last good checkpoint is there.
     """
     folder = outputs.checkpoints
     target = folder / files.name_of(state.step)
     rng = gather_objects(capture_rng(world.device), world)
     problem = ""
     if world.is_first:
-        manifest = _manifest(state, outputs, world, metrics)
+        manifest = {**_manifest(state, outputs, world, metrics), files.KEPT: kept}
         try:
             with files.appearing(target, manifest) as unfinished:
                 _write(state, rng, unfinished, outputs.attached)
             files.link("last", target)
             if state.best_step == state.step:
                 files.link("best", target)
-            files.prune(folder, keep)
+            if keep != "all":
+                files.prune(folder, keep)
         except (OSError, RuntimeError, SafetensorError) as error:
             problem = str(getattr(error, "strerror", None) or error).splitlines()[0]
     problem = broadcast_object(problem, world)
@@ -97,7 +106,7 @@ def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Pa
     _take_rng(saved["rng"], state.step, world)
     for line in _differences(about["config"], outputs.config):
         log.warning("resumed with another setting than saved: %s", line)
-    if path.parent == outputs.checkpoints.resolve() and world.is_first:
+    if path.parent == outputs.checkpoints.resolve() and world.is_first and not outputs.dry_run:
         _go_back(state, outputs.checkpoints)
     log.info("resumed from %s at step %d", path, state.step)
     return path

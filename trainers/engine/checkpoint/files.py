@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 MANIFEST = "checkpoint.json"
+KEPT = "kept_for_good"  # in it: whether pruning leaves the checkpoint alone
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -66,11 +67,29 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     return None, broken
 
 
-def find(path: Path, prefer: str = "best") -> Path:
-    """The checkpoint a person means: by its own folder, or as the best or last of a run's.
+# How other programs name their files, and people type them from habit.
+_TYPED = re.compile(
+    r"(?:(?P<link>best|last)(?:_model|_checkpoint)?"
+    r"|(?:checkpoint_|final_|model_)?(?P<unit>epoch|step)_?(?P<number>\d+))\.(?:pth?|ckpt)"
+)
 
-    Raises TrainerError where there is none, or where it is not whole.
+
+def find(path: Path, prefer: str = "best") -> Path:
+    """The checkpoint that is meant: by its own folder, or as the best or last of a run's.
+
+    Names of files that are not there are understood as what they would hold: ``best_model.pth``,
+    ``last_model.pth``, ``epoch_5.pth``, ``checkpoint_epoch_50.pth``, ``checkpoint_step_10000.pt``,
+    ``final_step_200.pt``, in a run's folder or in its ``checkpoints``.
+
+    Raises:
+        TrainerError: there is none, or it is not whole.
     """
+    typed = None if path.exists() else _TYPED.fullmatch(path.name)
+    if typed is not None:
+        link, unit, number = typed.group("link", "unit", "number")
+        if link is not None:
+            return find(path.parent, prefer=link)
+        return find(_numbered(path, unit, int(number)))
     if (path / MANIFEST).exists() or step_of(path.resolve()) >= 0:
         reason = validate(path)
         if reason is None:
@@ -78,7 +97,7 @@ def find(path: Path, prefer: str = "best") -> Path:
         other, _ = newest_valid(path.resolve().parent)
         msg = f"the checkpoint {path} cannot be used: {reason}"
         raise TrainerError(msg, f"{other} is whole" if other else "")
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    folder = _checkpoints_in(path)
     preferred = folder / prefer
     if preferred.exists() and validate(preferred) is None:
         return preferred.resolve()
@@ -88,6 +107,36 @@ def find(path: Path, prefer: str = "best") -> Path:
         msg = f"there is no whole checkpoint in {folder}{why}"
         raise TrainerError(msg)
     return newest
+
+
+def _checkpoints_in(path: Path) -> Path:
+    return path / "checkpoints" if (path / "checkpoints").is_dir() else path
+
+
+def _numbered(path: Path, unit: str, number: int) -> Path:
+    """The checkpoint of a step, or of the end of an epoch."""
+    folder = _checkpoints_in(path.parent)
+    numbers: dict[int, Path] = {}
+    for one in all_in(folder):
+        about = _described(one)
+        if unit == "step":
+            numbers[step_of(one)] = one
+        elif about.get("batch") == 0:
+            numbers[about["epoch"]] = one
+    if number not in numbers:
+        there = ", ".join(map(str, numbers))
+        msg = f"there is no {path.name}: {folder} holds no checkpoint of {unit} {number}"
+        raise TrainerError(msg, f"it holds those of {unit} {there}" if there else "")
+    return numbers[number]
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a checkpoint says about itself; nothing if it is broken."""
+    try:
+        about = describe(path)
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def choose(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
@@ -155,10 +204,10 @@ def link(name: str, target: Path) -> None:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all checkpoints but the newest and the best, so that nobody meets half of one."""
+    """Remove checkpoints, each at once; the newest, the best and those kept for good stay."""
     best = (folder / "best").resolve()
     for path in all_in(folder)[:-keep]:
-        if path.resolve() != best:
+        if path.resolve() != best and not _described(path).get(KEPT):
             going = path.with_name(f"{UNFINISHED}{path.name}")
             path.rename(going)
             discard(going)

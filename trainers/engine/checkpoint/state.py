@@ -46,6 +46,20 @@ class TrainState:
         """The model without the wrapping that averages gradients."""
         return bare(self.model)
 
+    @property
+    def judged(self) -> nn.Module:
+        """The model to evaluate and to draw samples from: the average if there is one."""
+        return self.bare if self.ema is None else self.ema.module
+
+    @property
+    def current_epoch(self) -> int:
+        """The epoch of the last step, counted from 1; 0 before the first."""
+        return self.epoch + (self.batch > 0)
+
+    def ends_epochs(self, every: int | None) -> bool:
+        """Whether the last step was the last of an epoch whose number is a multiple of this."""
+        return every is not None and self.batch == 0 < self.epoch and self.epoch % every == 0
+
     def enter(self, per_epoch: int) -> None:
         """Take the position over into epochs of so many steps.
 

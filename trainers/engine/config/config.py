@@ -10,14 +10,15 @@ A config class holds sections, each a frozen dataclass of settings, or plain set
     config = resolve(Config, argv, name="toy", presets=Path(__file__).parent / "presets")
 
 Later wins: defaults, ``--preset NAME``, ``--defaults KEY=VALUE ...`` (what a launcher wishes),
-``--config FILE``, flags. A file stands in the place of a preset that only a launcher wished for:
-what it leaves out is the trainer's default, not that of settings that nobody named. This module
+``--config FILE``, ``--debug`` (the preset of that name), flags. A file takes the place of a preset
+that only a launcher wished for: what the file leaves out is the trainer's default. This module
 never loads torch.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ from trainers.engine.files import atomic
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from trainers.engine.config.translate import Translate, Translation
+
 __all__ = ["ConfigError", "dump", "from_dict", "main", "resolve", "setting", "to_dict"]
 
 T = TypeVar("T")
@@ -45,11 +48,21 @@ class _Given:
     origin: str
 
 
-def resolve(cls: type[T], argv: Sequence[str], *, name: str, presets: Path | None = None) -> T:
+def resolve(
+    cls: type[T],
+    argv: Sequence[str],
+    *,
+    name: str,
+    presets: Path | None = None,
+    translate: Translate | None = None,
+) -> T:
     """The config that a command line of the trainer ``name`` stands for.
 
-    ``--help`` prints all settings and exits. Raises ConfigError with one sentence for whatever is
-    unknown, of the wrong type or unreadable.
+    ``translate`` is given the mapping of each ``--config`` file first: see ``translate``. What it
+    did is written to stderr by rank 0. ``--help`` prints all settings and exits.
+
+    Raises:
+        ConfigError: one sentence for whatever is unknown, of the wrong type or unreadable.
     """
     settings = settings_of(cls)
     flags = config_flags.parse(argv, settings, name)
@@ -57,17 +70,27 @@ def resolve(cls: type[T], argv: Sequence[str], *, name: str, presets: Path | Non
         print(help_text(settings, name, presets))
         raise SystemExit(0)
     files = [(path, config_files.read(Path(path))) for path in flags.configs]
+    if translate is not None:
+        files = [(path, _translated(translate(values, path))) for path, values in files]
     in_files = [values.pop("preset") for _, values in files if "preset" in values]
     weak = flags.weak or config_flags.Flags()
     preset = flags.preset or next(reversed(in_files), None if files else weak.preset)
     given: dict[str, _Given] = {}
     if preset is not None:
-        path = _preset(str(preset), presets, name)
-        given |= _flatten(config_files.read(path), settings, name, str(path))
+        given |= _from_preset(str(preset), presets, settings, name)
     given |= _from_flags(weak)
     for file, values in files:
         given |= _flatten(values, settings, name, file)
+    if flags.debug:
+        given |= _from_preset("debug", presets, settings, name)
     return _build(cls, settings, given | _from_flags(flags))
+
+
+def _translated(done: Translation) -> dict[str, Any]:
+    if os.environ.get("RANK", "0") == "0":
+        for note in done.notes:
+            print(note, file=sys.stderr)
+    return done.values
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, name: str, origin: str) -> T:
@@ -93,11 +116,14 @@ def dump(values: Mapping[str, Any], path: Path) -> None:
         unfinished.write_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
 
 
-def main(cls: type, *, name: str, presets: Path | None = None) -> None:
+def main(
+    cls: type, *, name: str, presets: Path | None = None, translate: Translate | None = None
+) -> None:
     """``python -m trainers.NAME.config FLAGS``: print the resolved config as JSON and exit."""
 
     def show(argv: Sequence[str]) -> None:
-        print(json.dumps(to_dict(resolve(cls, argv, name=name, presets=presets)), indent=2))
+        config: Any = resolve(cls, argv, name=name, presets=presets, translate=translate)
+        print(json.dumps(to_dict(config), indent=2))
 
     run_main(show)
 
@@ -110,6 +136,8 @@ def help_text(settings: list[Setting], name: str, presets: Path | None) -> str:
         "  --config FILE    settings from a YAML or JSON file; `preset: NAME` in it builds on one",
         f"  --preset NAME    {', '.join(_presets(presets)) or 'none are shipped'}",
     ]
+    if "debug" in _presets(presets):
+        lines.append("  --debug          the preset debug, laid over presets and files")
     section = None
     width = max(len(one.leaf) for one in settings) + 4
     for one in settings:
@@ -122,6 +150,13 @@ def help_text(settings: list[Setting], name: str, presets: Path | None) -> str:
         if one.wanted.startswith("one of"):
             lines[-1] += f" ({one.wanted})"
     return "\n".join(lines)
+
+
+def _from_preset(
+    preset: str, presets: Path | None, settings: list[Setting], name: str
+) -> dict[str, _Given]:
+    path = _preset(preset, presets, name)
+    return _flatten(config_files.read(path), settings, name, str(path))
 
 
 def _from_flags(flags: config_flags.Flags) -> dict[str, _Given]:

@@ -149,7 +149,10 @@ _PLURALS = {int: "whole numbers", float: "numbers", bool: "true or false values"
 
 def _words(kind: Any) -> str:
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(kind))
+        choices = ", ".join(str(choice) for choice in get_args(kind))
+        return f"one of {choices}" if len(get_args(kind)) > 1 else choices
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(_words(_bare(a)) for a in get_args(kind) if a is not type(None))
     if get_origin(kind) in (tuple, list):
         inner = [_bare(a) for a in get_args(kind) if a is not Ellipsis]
         several = _PLURALS.get(inner[0], "values")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _TRUTH |= {"false": False, "no": False, "off": False, "0": False}
-_OWN = ("config", "preset", "defaults", "help")
+_OWN = ("config", "preset", "debug", "defaults", "help")
 # torch.distributed.launch adds --local-rank; the variable LOCAL_RANK says the same.
 _TAKEN = ("config", "preset", "local_rank")
 
@@ -23,13 +23,15 @@ _TAKEN = ("config", "preset", "local_rank")
 class Flags:
     """What a command line says: settings by path, and the flags of the reader itself.
 
-    ``weak`` is what ``--defaults KEY=VALUE ...`` says: a launcher's wishes, which yield to files.
+    ``debug`` lays the preset of that name over presets and files. ``weak`` is what ``--defaults
+    KEY=VALUE ...`` says: a launcher's wishes, which yield to files.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     preset: str | None = None
+    debug: bool = False
     weak: Flags | None = None
     wants_help: bool = False
 
@@ -59,6 +61,9 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
                 pairs.append(rest.pop(0))
             flags.weak = parse([f"--{pair}" for pair in pairs], settings, name)
             continue
+        if key in ("debug", "no_debug"):
+            flags.debug = key == "debug" and _switched(typed, rest, equals)
+            continue
         if key in _TAKEN:
             _take(flags, key, _one(typed, rest, equals))
             continue
@@ -68,6 +73,16 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
         flags.spelled[setting.path] = typed
         flags.values[setting.path] = False if negated else _value(setting, typed, rest, equals)
     return flags
+
+
+def _switched(typed: str, rest: list[str], equals: str) -> bool:
+    if not equals and (not rest or _is_flag(rest[0])):
+        return True
+    value = _one(typed, rest, equals)
+    if value.lower() not in _TRUTH:
+        msg = f"{typed} cannot be {value!r}: true or false is wanted"
+        raise ConfigError(msg)
+    return _TRUTH[value.lower()]
 
 
 def _take(flags: Flags, key: str, value: str) -> None:

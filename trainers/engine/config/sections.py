@@ -27,6 +27,9 @@ class RunConfig:
         switch=("auto", "none"),
     )
     seed: Annotated[int, Ge(0)] = setting(42, "seed of everything random")
+    dry_run: bool = setting(
+        False, "one step's forward and backward pass, then the end; nothing is saved"
+    )
 
     @property
     def folder(self) -> Path:
@@ -38,8 +41,12 @@ class RunConfig:
 class LoopConfig:
     """How long to train, in what portions, and what to do along the way. Iterations are steps."""
 
-    total_iter: Count | None = setting(None, "steps to train; the end of epochs may come first")
-    epochs: Count | None = setting(None, "passes over the data; the end of total_iter may be first")
+    total_iter: Count | None = setting(
+        None, "steps to train; the end of epochs may come first", also=("steps", "max_steps")
+    )
+    epochs: Count | None = setting(
+        None, "passes over the data; the end of total_iter may be first", also=("num_epochs",)
+    )
     batch_size: Count = setting(
         32, "samples per GPU and forward pass; with global_batch no more than this"
     )
@@ -47,10 +54,24 @@ class LoopConfig:
     global_batch: Count | None = setting(
         None, "samples per step over all GPUs, however many there are; fixes accumulate"
     )
-    print_iter: Count = setting(100, "steps between two lines of figures")
+    print_iter: Count = setting(
+        100, "steps between two lines of figures", also=("log_step", "log_every")
+    )
     eval_iter: Count = setting(1000, "steps between two evaluations")
-    save_iter: Count = setting(1000, "steps between two checkpoints")
-    keep: Count = setting(3, "newest checkpoints kept, beside the best")
+    eval_epochs: Count | None = setting(
+        None, "epochs between two evaluations, in place of eval_iter"
+    )
+    save_iter: Count = setting(1000, "steps between two checkpoints", also=("save_step",))
+    save_epochs: Count | None = setting(
+        None, "epochs between two checkpoints that are never removed, beside those of save_iter"
+    )
+    keep: Count | Literal["all"] = setting(3, "newest checkpoints kept, beside the best")
+    keep_every: Count | None = setting(
+        None, "steps between two checkpoints that are never removed, beside those of save_iter"
+    )
+    sample_iter: Count | None = setting(
+        None, "steps between two drawings of samples; none: no drawing", also=("sample_step",)
+    )
     mixed_precision: Literal["off", "auto", "bf16", "fp16"] = setting(
         "off",
         "arithmetic of the forward pass; auto: the best this device has",
@@ -91,11 +112,18 @@ class LoopConfig:
 class OptimConfig:
     """AdamW and its learning rate over the steps."""
 
-    lr: Annotated[float, Gt(0)] = setting(2e-4, "learning rate")
+    lr: Annotated[float, Gt(0)] = setting(2e-4, "learning rate", also=("learning_rate",))
     weight_decay: Annotated[float, Ge(0)] = setting(0.01, "decoupled weight decay")
     betas: tuple[Decay, Decay] = setting((0.9, 0.99), "decay rates of the two moments")
-    grad_clip: Annotated[float, Gt(0)] | None = setting(1.0, "largest norm of the gradient")
-    warmup_iter: Annotated[int, Ge(0)] = setting(0, "steps over which lr rises from 0, linearly")
+    decay_norms: bool = setting(
+        True, "weight decay for biases and norms too, the parameters of less than two dimensions"
+    )
+    grad_clip: Annotated[float, Gt(0)] | None = setting(
+        1.0, "largest norm of the gradient", also=("gradient_clip", "max_grad_norm")
+    )
+    warmup_iter: Annotated[int, Ge(0)] = setting(
+        0, "steps over which lr rises from 0, linearly", also=("warmup_steps",)
+    )
     schedule: Literal["multistep", "cosine", "constant"] = setting("multistep", "lr over the steps")
     lr_scheduler: tuple[Count, ...] = setting((), "multistep: milestones at which lr drops")
     gamma: Annotated[float, Gt(0)] = setting(0.1, "multistep: factor of each drop")
