@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 BEAT_DIR_VARIABLE = "GPUOPS_BEAT_DIR"
-Phase = Literal["start", "train", "evaluate", "save", "done"]
+Phase = Literal["start", "cache", "train", "evaluate", "save", "done"]
 PHASES: tuple[str, ...] = get_args(Phase)
 
 _MAGIC = b"gpuops01"

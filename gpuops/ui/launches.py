@@ -254,6 +254,8 @@ def _doing(phase: Phase, progress: Progress) -> str:
         return "stopping"
     if phase is Phase.STARTING:
         return "starting"
+    if progress.phase == "cache":
+        return "building caches"
     if progress.step is None:
         return "running"
     return {"evaluate": "evaluating", "save": "saving", "done": "finishing"}.get(

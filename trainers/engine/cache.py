@@ -162,9 +162,9 @@ def first_bytes(path: Path) -> bytes | None:
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Say what of a cache's parameters is otherwise here, with both values."""
     return [
-        f"{name} is {_shown(value)} in the cache and {_shown(theirs[name])} here"
-        for name, value in ours.items()
-        if value != theirs[name]
+        f"{name} is {_shown(ours.get(name))} in the cache and {_shown(theirs.get(name))} here"
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
     ]
 
 
@@ -252,6 +252,8 @@ def exact(number: float) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_shown, value))
+    if value is None:
+        return "none"
     return exact(value) if isinstance(value, (int, float)) else str(value)
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,11 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 from trainers.engine.errors import TrainerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
 T = TypeVar("T")
+LONGEST_WAIT = timedelta(days=30)  # for rank 0
+POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,33 @@ def replicate(model: nn.Module, world: World) -> nn.Module:
 def bare(model: nn.Module) -> nn.Module:
     """The model without what ``replicate`` put around it."""
     return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def wait_for_first(work: Callable[[], None], world: World, waiting: Callable[[], None]) -> None:
+    """Let rank 0 do the work while the others wait, for as long as it takes.
+
+    The others call ``waiting()`` several times a second, and are in no collective of the default
+    group, whose timeout would end them. Raises on all ranks the TrainerError that the work raises.
+    """
+    if world.is_alone:
+        work()
+        return
+    group = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+    problem: list[tuple[str, str] | None] = [None]
+    if world.is_first:
+        try:
+            work()
+        except TrainerError as error:
+            problem = [(error.message, error.hint)]
+    done = dist.barrier(group, async_op=True)
+    while not done.is_completed():
+        waiting()
+        time.sleep(POLL_S)
+    done.wait()
+    dist.broadcast_object_list(problem, group=group)
+    dist.destroy_process_group(group)
+    if problem[0] is not None:
+        raise TrainerError(*problem[0])
 
 
 def all_reduce_sum(tensor: Tensor, world: World) -> Tensor:

@@ -6,7 +6,8 @@ import errno
 import os
 import secrets
 import shutil
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from trainers.engine.errors import TrainerError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+STALE_S = 86_400.0  # a writer that has written nothing for a day is gone
 UNFINISHED = ".unfinished-"  # begins the name of all that is being written, or removed
 
 
@@ -61,6 +63,14 @@ def whole_folder(
     with _refusing(path), atomic(path, older=_older(path, replaces, hint)) as building:
         building.mkdir()
         yield building
+
+
+def discard_stale(path: Path, older_s: float = STALE_S) -> None:
+    """Remove what killed writers of ``path`` left beside it, if it is that many seconds old."""
+    for left in path.parent.glob(f"{UNFINISHED}{path.stem}-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > older_s:
+                discard(left)
 
 
 def put_in_place(built: Path, path: Path, *, older: bool) -> None:

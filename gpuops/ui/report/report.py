@@ -20,6 +20,7 @@ BARS = "▁▂▃▄▅▆▇█"
 SPARKS = 40
 DOING = {
     "start": "starting",
+    "cache": "building caches",
     "train": "training",
     "evaluate": "evaluating",
     "save": "saving",
