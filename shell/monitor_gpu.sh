@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Watch the GPUs and the jobs on them: monitor_gpu.sh [SECONDS] [--count N]; every 5 s if not said.
-# Flags of `gpuops monitor` follow.
+# Watch the GPUs and the jobs on them, every 5 s by default: monitor_gpu.sh [SECONDS] [--count N].
+# Takes the flags of `gpuops monitor`.
 set -euo pipefail
 PATH="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin:$PATH"
 interval=5

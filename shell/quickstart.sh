@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained model: set up .venv, then train the motion RVQ-VAE on two CPU workers.
+# Set up .venv in a fresh clone, then train the motion RVQ-VAE on two CPU workers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash shell/setup.sh

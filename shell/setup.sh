@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv and install gpuops into it, unless that is done already. With `dev`: what tests need too.
+# Make .venv and install gpuops into it, unless that is done. With `dev`: also what the tests need.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 extras=${1:-}
@@ -23,16 +23,16 @@ find_python() {
 }
 
 wanted=$(cat pyproject.toml constraints.txt | cksum)
-# What dev needs contains what plain needs.
+# An installation for dev also serves plain.
 for done_already in "$stamp" "$venv/.installed-dev"; do
   if [ -f "$done_already" ] && [ "$(cat "$done_already")" = "$wanted" ]; then exit 0; fi
 done
 
 if [ -e "$venv" ] && [ ! -e "$made" ]; then
-  # Somebody's own; if it has all that is needed, it is used as it is.
+  # Made by the user: used as it is if it has all that is needed.
   if "$venv/bin/gpuops" --version >/dev/null 2>&1 &&
     { [ -z "$extras" ] || "$venv/bin/lint-imports" --help >/dev/null 2>&1; }; then exit 0; fi
-  die "the folder $PWD/$venv is there, but this script did not make it." \
+  die "the folder $PWD/$venv exists, but this script did not make it." \
     "Move it away, or install into it yourself: $venv/bin/pip install -e '.[dev]' -c constraints.txt"
 fi
 if [ ! -x "$venv/bin/python" ]; then
@@ -48,6 +48,6 @@ if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
   tee "$log" | { grep --line-buffered -E '^(Collecting|Installing|Successfully)' || true; } |
   cut -c1-100 >&2; then
   tail -n 5 "$log" >&2
-  die "the installation failed." "All that pip said is in $PWD/$log"
+  die "the installation failed." "The whole output of pip is in $PWD/$log"
 fi
 printf '%s\n' "$wanted" >"$stamp"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole training on eight GPUs, as the guide has it: checks first, 1024 windows a step over all
-# GPUs together, lengths of 32 to 96 frames. Whatever follows comes on top.
+# The complete training of the guide on eight GPUs: checks first, 1024 windows a step over all GPUs,
+# lengths of 32 to 96 frames. Your flags are added.
 set -euo pipefail
 exec bash "$(dirname "${BASH_SOURCE[0]}")/train_multi_gpu_custom.sh" \
   --n_gpus 8 --batch_size 1024 --master_port 29501 \

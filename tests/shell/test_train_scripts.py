@@ -75,7 +75,7 @@ def test_a_batch_size_of_all_gpus_together(script, gpus, total, passes):
     )  # fmt: skip
     _, torchrun, trainer = command(answer)
 
-    assert f"batch_size {total}: so many windows a step over all GPUs together" in answer.stderr
+    assert f"batch_size {total}: windows per step over all GPUs together" in answer.stderr
     assert f"global batch {total} = {gpus} workers x {passes} of" in answer.stderr
     assert {f"--nproc-per-node={gpus}", "--master-port=29501"} <= set(torchrun)
     assert ["--global-batch", str(total)] == trainer[-2:]
@@ -98,7 +98,7 @@ def test_the_scripts_help_says_so(script):
     answer = script("train_multi_gpu_custom.sh", "--help")
 
     assert answer.returncode == 0
-    assert "--batch_size is the total of all GPUs together" in answer.stdout
+    assert "--batch_size is the sum over all GPUs" in answer.stdout
 
 
 def test_the_whole_training(script):

@@ -1,4 +1,4 @@
-"""A hardware profile: what a host has, and how jobs are started on it."""
+"""A hardware profile: the GPUs of a host, and how jobs start on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gpuops.errors import UsageError
 SHOWN = 5
 SCHEMA_FILE = "profile.schema.json"
 
-# What a pattern asks for, in words.
+# What is wrong if a pattern does not match.
 PATTERNS = {
     r"^\w[\w.+-]*$": "letters, digits and . _ + - are wanted, as in a file",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "letters, digits and _ are wanted",
@@ -33,7 +33,7 @@ PATTERNS = {
 NAME, VARIABLE, SETTING, GPU, LINE, TEXT = PATTERNS
 WISH_WORDS = "text, a finite number, true or false, or a list of them is wanted"
 
-# Variables that a launch sets itself, whatever a profile says; and what has that effect.
+# Variables that a launch sets itself, and what to use instead.
 DECIDED = {
     "CUDA_VISIBLE_DEVICES": "gpus.exclude leaves GPUs alone",
     "CUDA_DEVICE_ORDER": "it is PCI_BUS_ID",
@@ -77,32 +77,32 @@ class _Section(BaseModel):
 
 
 class Gpus(_Section):
-    """The GPUs that a job takes."""
+    """The GPUs of a job."""
 
-    count: int = Field(ge=1, le=1024, description="how many GPUs, so how many ranks")
+    count: int = Field(ge=1, le=1024, description="number of GPUs, and so of ranks")
     model: Annotated[Line, StringConstraints(min_length=1)] | None = Field(
         None,
-        description="only GPUs whose name holds these words, as the driver gives it: "
-        "`RTX 4090`; any GPU without it",
+        description="only GPUs whose name has these words, in the driver's spelling: "
+        "`RTX 4090`; any GPU if left out",
     )
     memory_gib: float | None = Field(
-        None, gt=0, description="only GPUs with this much memory, give or take a tenth"
+        None, gt=0, description="only GPUs with this much memory, within a tenth"
     )
     exclude: Annotated[list[Gpu], AfterValidator(_each_once)] = Field(
         [],
-        description="GPUs that are left alone: indices in PCI bus order, as nvidia-smi shows "
-        "them, or UUIDs or their beginnings",
+        description="GPUs to leave alone: indices in PCI bus order (as in nvidia-smi), UUIDs "
+        "or beginnings of UUIDs",
     )
 
 
 class Torchrun(_Section):
     """How torchrun is called."""
 
-    master_port: int = Field(29501, ge=1, le=65535, description="port at which the ranks meet")
+    master_port: int = Field(29501, ge=1, le=65535, description="rendezvous port of the ranks")
 
 
 class Stop(_Section):
-    """How long a job that was asked to stop may take for each rung of the ladder."""
+    """How long each stage of stopping a job may take."""
 
     save_s: float = Field(60.0, gt=0, description="time to save after the first stop signal")
     terminate_s: float = Field(
@@ -111,16 +111,16 @@ class Stop(_Section):
 
 
 class Hang(_Section):
-    """When a job that stands still is ended."""
+    """When a job without progress is ended."""
 
     timeout_s: float | None = Field(
-        None, gt=0, description="standing still as long is a hang, whatever the job's own pace"
+        None, gt=0, description="time without progress that is a hang, at any pace of the job"
     )
-    observe: bool = Field(False, description="judge, diagnose and record hangs, but end nothing")
+    observe: bool = Field(False, description="detect, diagnose and record hangs, but end nothing")
 
 
 class Restart(_Section):
-    """How often a job that failed is started again."""
+    """How often a failed job is restarted."""
 
     max_restarts: int = Field(
         5, ge=0, le=1000, description="restarts within an hour without a newer checkpoint"
@@ -128,23 +128,23 @@ class Restart(_Section):
 
 
 class Limits(_Section):
-    """Where preflight begins to warn."""
+    """Limits at which preflight warns."""
 
-    temperature_c: int = Field(85, ge=1, le=150, description="warn of a GPU that is as hot")
+    temperature_c: int = Field(85, ge=1, le=150, description="temperature of a GPU")
     memory_headroom: float = Field(
         0.1, ge=0, lt=1, description="share of a GPU's memory that a job should leave free"
     )
 
 
 class Profile(_Section):
-    """A hardware profile. Either ``gpus`` or ``workers`` (a CPU host) says how many ranks run."""
+    """A hardware profile. Either ``gpus`` or ``workers`` (for CPUs) sets the number of ranks."""
 
-    name: Name = Field(description="what runs and messages call it; best the file's own name")
-    summary: Line = Field("", description="what lists say of it")
+    name: Name = Field(description="its name in runs and messages; best the same as the file's")
+    summary: Line = Field("", description="one line for lists")
     device: Literal["cuda", "cpu"] = Field(
-        "cuda", description="`cuda` goes with `gpus`, `cpu` with `workers`"
+        "cuda", description="`cuda` needs `gpus`, `cpu` needs `workers`"
     )
-    gpus: Gpus | None = Field(None, description="the GPUs that a job takes; with device cuda")
+    gpus: Gpus | None = Field(None, description="the GPUs of a job; with device cuda")
     workers: int | None = Field(None, ge=1, le=1024, description="ranks; with device cpu")
     torchrun: Torchrun = Field(Torchrun(), description="how torchrun is called")
     environment: dict[Variable, Text] = Field(
@@ -152,13 +152,13 @@ class Profile(_Section):
     )
     trainers: dict[SettingName, dict[SettingName, Wish | list[Wish]]] = Field(
         {},
-        description="by trainer, the settings that this hardware wishes: weaker than a file or "
-        "a flag of the user",
+        description="by trainer, defaults on this hardware; the user's files and flags overrule "
+        "them",
     )
-    limits: Limits = Field(Limits(), description="where preflight begins to warn")
-    hang: Hang = Field(Hang(), description="when a job that stands still is ended")
-    restart: Restart = Field(Restart(), description="how often a job that failed starts again")
-    stop: Stop = Field(Stop(), description="how long each rung of the stop ladder may take")
+    limits: Limits = Field(Limits(), description="limits at which preflight warns")
+    hang: Hang = Field(Hang(), description="when a job without progress is ended")
+    restart: Restart = Field(Restart(), description="how often a failed job is restarted")
+    stop: Stop = Field(Stop(), description="how long each stage of stopping may take")
 
     @property
     def nproc_per_node(self) -> int:
