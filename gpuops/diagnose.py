@@ -1,4 +1,4 @@
-"""The evidence of an attempt that hangs or has crashed: in the run folder, before anything ends."""
+"""Collects the evidence of a hang or crash into the run folder, before anything is ended."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FORE_S, LATELY_S = 60.0, 1800.0
 
 
 def inspect(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis:
-    """What holds a run up is found out, written down and given back."""
+    """Diagnose a hung run; write the diagnosis to its folder and return it."""
     found = examine(plan, job, assessment.idle_s, (assessment.why,))
     _keep(plan, "suspected" if isinstance(assessment, Suspect) else "hung", found)
     return found
@@ -52,9 +52,9 @@ def inspect(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis
 def examine(
     plan: LaunchPlan, job: Job, idle_s: float | None = None, evidence: Sequence[str] = ()
 ) -> Diagnosis:
-    """What holds a run up: the stacks of its ranks and, meanwhile, what its GPUs and NCCL say.
+    """Diagnose a hung run by the stacks of its ranks, and meanwhile by its GPUs and NCCL.
 
-    Errors of GPUs count from before it fell silent, ``idle_s`` ago.
+    GPU errors count from shortly before it fell silent, ``idle_s`` seconds ago.
     """
     ranks, gpus = job.ranks(), dict(enumerate(plan.gpu_indices))
     pids = {rank: one.pid for rank, one in ranks.items()}
@@ -79,19 +79,19 @@ def diagnose_processes(
     logs: Mapping[int, Path] | None = None,
     evidence: Sequence[str] = (),
 ) -> Diagnosis:
-    """What holds some processes up, from two looks at them, a second apart."""
+    """Diagnose hung processes by two samples of their stacks, a second apart."""
     return diagnoses.diagnose_hang(_attribution(ranks, beats, logs or {}), gpus, evidence)
 
 
 def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
-    """Why an attempt ended by itself, from what it left behind and what the kernel says."""
+    """Why an attempt crashed, by its logs and the kernel's log."""
     found = _explained(plan, returncode, kernel_log)
     _keep(plan, "crashed", found)
     return found
 
 
 def why_gone(plan: LaunchPlan, returncode: int, evidence: Diagnosis) -> Diagnosis:
-    """Why a rank had ended for which the others waited; the same evidence where it did not say."""
+    """Why the rank ended that the others waited for; ``evidence`` if that is not known."""
     found = _explained(plan, returncode)
     if found.rank != evidence.rank or found.kind in {"peer died", "unknown"}:
         return evidence
@@ -122,7 +122,7 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
 
 
 def newest(root: Path) -> Diagnosis | None:
-    """What was last found out about a run."""
+    """The newest diagnosis of a run."""
     for event in reversed(events.read(root)):
         if event.get("event") == "diagnosis":
             path = root / paths.diagnosis(event.get("attempt"), event.get("what"))
@@ -131,7 +131,7 @@ def newest(root: Path) -> Diagnosis | None:
 
 
 def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
-    """As JSON and as a page; a disk that is full must not keep a hung job from being ended."""
+    """Write it as JSON and as a page; a full disk must not prevent that a hung job is ended."""
     path = Path(plan.run_dir, paths.diagnosis(plan.attempt, what))
     try:
         path.parent.mkdir(exist_ok=True)
@@ -156,21 +156,21 @@ def _attribution(
 ) -> Attribution:
     targets = sorted(ranks.items())
     before = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
-    time.sleep(BETWEEN_S)  # what moves is elsewhere by then
+    time.sleep(BETWEEN_S)  # ranks that move are elsewhere by then
     after = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
     said = heartbeat.read_all(beats) if beats is not None else ()
     return find_culprit(before[0], after[0], before[1], after[1], said)
 
 
 def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> RasReport:
-    """What NCCL says of the job, where its ranks have it and it answers within some seconds."""
+    """NCCL's report on the job, if its ranks use it and it answers within some seconds."""
     found = (nccl_ras.address(rank) for rank in ranks.values()) if plan.device == "cuda" else ()
     where = next((address for address in found if address is not None), None)
     return ras.parse_report(nccl_ras.ask(where) or "") if where is not None else RasReport()
 
 
 def _gpus(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
-    """Each rank's GPU now; a driver that does not answer is waited for some seconds."""
+    """Each rank's GPU now; waits some seconds for a driver that does not answer."""
     if plan.device == "cpu":
         return {}
     with nvml.Reader(start_timeout_s=GPUS_S) as reader, closing(KernelLog()) as log:
@@ -178,7 +178,7 @@ def _gpus(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
 
 
 def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
-    """What the attempt's GPUs drew before it fell silent, as its supervisor recorded it."""
+    """The usual power of the attempt's GPUs before it fell silent, from the telemetry."""
     if plan.device == "cpu":
         return {}
     samples = telemetry.read(Path(plan.run_dir)).samples
@@ -188,9 +188,9 @@ def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:
 def _xids(
     plan: LaunchPlan, log: KernelLog, since_s: float, until_s: float = math.inf
 ) -> dict[int, tuple[Xid, ...]]:
-    """The errors of the run's GPUs in that time, but not of attempts before."""
+    """The errors of the run's GPUs since then, but not those of earlier attempts."""
     found, since_s = log.xids() or {}, max(since_s, _began_s(plan))
-    places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans do not tell
+    places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans lack them
     theirs = {index: found.get(slot(bus_id or "") or "", ()) for index, bus_id in places}
     return {
         index: tuple(x for x in xids if since_s <= x.at_s <= until_s)
@@ -199,25 +199,25 @@ def _xids(
 
 
 def _oom_kills(plan: LaunchPlan, log: KernelLog) -> OomKills:
-    """Whom the kernel ended since then: by pid, or at least how many of the job's group."""
+    """The processes that the kernel killed since then, or at least their number."""
     since_s, begun = _began_s(plan), _attempt_started(plan)
     group, before = begun.get("memory_group"), begun.get("oom_kills")
     now = cgroups.oom_kills(Path(group)) if isinstance(group, str) else None
     counted = now - before if now is not None and isinstance(before, int) else None
-    if in_container():  # its pids are not those of the log
+    if in_container():  # the log has the host's pids
         return OomKills(counted=counted)
     told = tuple(kill for kill in log.oom_kills() if kill.at_s >= since_s)
     return OomKills(logged=told, log_complete=log.reaches(since_s), counted=counted)
 
 
 def _began_s(plan: LaunchPlan) -> float:
-    """When the attempt began, on the clock of the kernel's log, which may be a little off."""
+    """When the attempt began, with a margin for the kernel log's clock."""
     begun_s = _attempt_started(plan).get("time")
     return begun_s - CLOCKS_DIFFER_S if isinstance(begun_s, (int, float)) else math.inf
 
 
 def _ended_s(plan: LaunchPlan) -> float:
-    """When the attempt ended: what its GPUs suffer later is another's."""
+    """When the attempt ended: later GPU errors belong to other jobs."""
     ended_s = (files.read_json(Path(plan.state_dir, reaper.EXIT)) or {}).get("ended_at")
     return ended_s if isinstance(ended_s, (int, float)) else time.time()
 

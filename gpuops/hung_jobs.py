@@ -32,7 +32,7 @@ TERMINATE_S = KILL_S = RELEASE_S = 10.0
 
 
 def examine(found: Sequence[TrainingJob], watch_s: float) -> tuple[Case, ...]:
-    """Watch our jobs for some seconds and look into those that stand still. Nothing is touched."""
+    """Watch our jobs for ``watch_s`` and read the stacks of silent ones. Nothing is touched."""
     with ExitStack() as stack:
         watched = {
             number: stack.enter_context(_Watched(job))
@@ -53,9 +53,9 @@ def examine(found: Sequence[TrainingJob], watch_s: float) -> tuple[Case, ...]:
 
 
 def end(cases: Sequence[Case], see: Callable[[], GpuInventory]) -> Cleaned:
-    """End what was ruled to be; but not a job that has begun to move since.
+    """End what was decided, except jobs that have moved since.
 
-    A living supervisor is asked first: it would start its run again. ``see`` reads the GPUs.
+    A live supervisor is stopped first: it would start its run again. ``see`` reads the GPUs.
     """
     moving = tuple(case.decision.job for case in cases if _moves(case))
     cases = [case for case in cases if case.decision.job not in moving]
@@ -81,7 +81,7 @@ class _Watched:
         self._ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
         self._beat_dir = _beat_dir(job)
         self._first = self._beats = self._heard()
-        # What a beat says of the time before we came, counts: a job may hang since yesterday.
+        # The time since the oldest beat counts: a job may hang since yesterday.
         oldest_s = min((beat.monotonic_s for beat in self._beats), default=None)
         self._watch = HangState(most_s=float("inf"), looked_s=oldest_s)
         self._began_s = self._looked_s = time.monotonic()
@@ -98,20 +98,20 @@ class _Watched:
             self._logs.__exit__()
 
     def look(self) -> None:
-        """Take in what there is to see now."""
+        """Take an observation."""
         self._beats, self._looked_s = self._heard(), time.monotonic()
         seen = Observation(
             now_s=self._looked_s,
             beats=self._beats,
             vitals=vitals.read(sorted(self._ranks.items())),
-            # Of one that says its steps, the first look at its log would pass for a sign of life.
+            # For a job that reports its steps, the first size of its log would look like growth.
             log_bytes=self._logs.bytes if self._logs is not None and not self._trains else None,
         )
         self._watch = replace(update_state(self._watch, seen), most_s=2.0)
 
     def case(self) -> Case:
-        """What it has come to; with a look at the stacks, unless it moves."""
-        assessment, found = self._verdict(), None
+        """The decision on the job, by its stacks too unless it moves."""
+        assessment, found = self._assess(), None
         silent = self._beats == self._first
         if self._ranks and (silent or isinstance(assessment, (Suspect, Hung))):
             found = diagnose_processes(self._ranks, self._beat_dir, gpus=_gpus(self._job))
@@ -123,26 +123,26 @@ class _Watched:
             _case(self._job, assessment, found), beats=self._beats, heard_s=self._looked_s
         )
 
-    def _verdict(self) -> Assessment:
+    def _assess(self) -> Assessment:
         assessment = detector.assess(self._watch, self._policy())
         if isinstance(assessment, Warming) and self._trains:
-            return Healthy()  # it was at work before we came
+            return Healthy()  # it was at work before it was watched
         if isinstance(assessment, Warming) and not self._beats:
             watched_s = self._looked_s - self._began_s
             return Blind(
-                why=f"it does not beat, and {watched_s:.0f} s of watching are too few to tell"
+                why=f"it does not beat, and {watched_s:.0f} s of observation are not enough"
             )
         return assessment
 
     def _stuck(self, found: Diagnosis) -> Suspect:
-        """Too short a silence for a assessment, if it were not for the stacks."""
+        """Suspect by its stacks, though its silence is too short."""
         idle_s = self._looked_s - self._began_s
         ranks = tuple(sorted(self._ranks))
-        why = f"nothing heard of it for {idle_s:.0f} s, and {found.why}"
+        why = f"no sign of life for {idle_s:.0f} s, and {found.why}"
         return Suspect(ranks=ranks, phase="unknown", idle_s=idle_s, why=why)
 
     def _policy(self) -> HangPolicy:
-        """As its own supervisor judges it; no step was seen, but it may have said one."""
+        """The policy of its own supervisor; the beats may show that it reports its phases."""
         try:
             plan = plan_file.load(Path(self._job.run_dir or ""))
         except GpuopsError:
@@ -188,7 +188,7 @@ def _gpus(job: TrainingJob) -> dict[int, int]:
 
 
 def _moves(case: Case) -> bool:
-    """Whether one of those that stood still has beaten since: a person took time to answer."""
+    """Whether a silent rank has beaten since, while the user read the evidence."""
     beat_dir = _beat_dir(case.decision.job)
     if not isinstance(case.assessment, (Suspect, Hung)) or beat_dir is None:
         return False
@@ -198,7 +198,7 @@ def _moves(case: Case) -> bool:
 
 
 def _record(case: Case) -> None:
-    """In the run's own book, so that nobody has to guess in the morning."""
+    """Record the end in the run's events, so that the user can read it later."""
     job = case.decision.job
     if job.run_dir is not None:
         pids = [process.pid for process in case.decision.stop]
@@ -207,7 +207,7 @@ def _record(case: Case) -> None:
 
 
 def _unreleased(ended: Sequence[Process], see: Callable[[], GpuInventory]) -> tuple[str, ...]:
-    """What is not given back within some seconds; where they held nothing, nobody has to look."""
+    """GPU memory that is not released within some seconds; not read if they held none."""
     if not any(process.gpus for process in ended):
         return ()
     until_s = time.monotonic() + RELEASE_S

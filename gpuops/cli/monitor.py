@@ -19,7 +19,7 @@ from gpuops.cli import output
 from gpuops.core.monitor import monitor as core
 from gpuops.core.monitor.frame import Frame, Health, JobRow
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.monitor.sampler import Looks, Sampler, ticks
+from gpuops.monitor.sampler import FrameSource, Sampler, ticks
 from gpuops.system.runs import records, run_dir
 
 app = typer.Typer(add_completion=False)
@@ -105,7 +105,7 @@ def _looks(interval_s: float, count: int | None) -> Iterator[Iterator[Frame]]:
     """So many looks, one after the other, at their distance; a single one is patient."""
     with Sampler(interval_s, patient=count == 1) as sampler:
         looks = itertools.islice(ticks(interval_s, threading.Event()), count)
-        yield (sampler.look() for _ in looks)
+        yield (sampler.sample() for _ in looks)
 
 
 def _print(frame: Frame, *, as_json: bool, alone: bool) -> None:
@@ -130,7 +130,7 @@ def _live(interval_s: float, part: Callable[[Frame], Frame], textfile: Path | No
             _export(textfile, mine, for_good=True)
         return mine
 
-    with Looks(interval_s, shown) as looks:  # it looks while the screen is loaded
+    with FrameSource(interval_s, shown) as looks:  # it looks while the screen is loaded
         from gpuops.ui.monitor import terminal  # noqa: PLC0415
 
         number = terminal.run(looks, interval_s=interval_s, pages=_page)

@@ -1,4 +1,4 @@
-"""What the monitor shows of a job when a key asks for it: its logs, and why it stands still."""
+"""The pages of a job on the monitor: its logs, and its diagnosis."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gpuops.diagnose import newest
 from gpuops.system import files
 from gpuops.system.runs import rank_logs
 
-NO_FOLDER = "It was not launched by gpuops, so nobody keeps its logs."
+NO_FOLDER = "It was not launched by gpuops, so there are no logs of it."
 
 
 def logs(job: JobRow) -> list[str]:
-    """The end of what each rank and torchrun said."""
+    """The end of the logs of each rank and torchrun."""
     if job.run_dir is None or job.attempt is None:
         return [NO_FOLDER]
     root = Path(job.run_dir)
@@ -31,20 +31,20 @@ def logs(job: JobRow) -> list[str]:
         if text
         for line in ("", f"── {name} ──", *text.splitlines())
     ]
-    return lines[1:] or ["It has said nothing yet."]
+    return lines[1:] or ["Its logs are empty."]
 
 
 def diagnosis(job: JobRow) -> list[str]:
-    """What the monitor makes of it, and the newest diagnosis of its supervisor."""
+    """The monitor's assessment of a job, and the newest diagnosis of its supervisor."""
     lines = [f"{job.why[:1].upper()}{job.why[1:]}."] if job.why is not None else []
     found = newest(Path(job.run_dir)) if job.run_dir is not None else None
     if found is not None:
         holds = job.diagnosis is not None
-        head = [] if holds else ["", "── what was found out last; it has moved since ──", ""]
+        head = [] if holds else ["", "── the last diagnosis; it has moved since ──", ""]
         lines = [*lines, *([""] if lines and holds else head), *format_page(found).splitlines()]
     which = f"`gpuops diagnose {job.run_id}`" if job.run_id else f"`gpuops diagnose {_pid(job)}`"
-    hint = f"{which} looks at the stacks of its ranks now."
-    return [*(lines or ["Nobody has found anything wrong with it."]), "", hint]
+    hint = f"{which} reads the stacks of its ranks now."
+    return [*(lines or ["No problem is known."]), "", hint]
 
 
 def _pid(job: JobRow) -> str:

@@ -30,15 +30,15 @@ from gpuops.system.processes import jobs, vitals
 from gpuops.system.runs import records, run_facts, supervisor_lock
 from gpuops.system.tail import Tail
 
-# A GPU that is asked for the first time, or a driver that starts, gets as long as that.
+# Time for the first reading: the driver may have to start and to wake its GPUs.
 WAKE_S = 3.0
 
 
 class Sampler:
-    """Takes the looks, one by one; for one thread alone."""
+    """Takes samples, one by one; for a single thread."""
 
     def __init__(self, interval_s: float, *, patient: bool = False) -> None:
-        """``patient``: give a driver and its GPUs all the time that they may need to wake."""
+        """``patient``: wait as long as a driver and its GPUs may need to wake."""
         start_s = nvml.START_TIMEOUT_S if patient else WAKE_S
         self._gpus = nvml.Reader(start_timeout_s=start_s)
         self._answer_s = nvml.READ_TIMEOUT_S if patient else min(1.0, interval_s / 2)
@@ -56,10 +56,10 @@ class Sampler:
         for attempt in self._lives.values():
             attempt.close()
 
-    def look(self) -> Frame:
-        """Look at everything now, and say what it has come to."""
+    def sample(self) -> Frame:
+        """Take a sample now and return the frame."""
         inventory = with_claims(self._gpus.read(self._answer_s))
-        if inventory.absent and self._expected:  # its driver has gone: that is not to look well
+        if inventory.absent and self._expected:  # its driver has vanished: not a healthy host
             inventory = replace(inventory, absent=False)
         jobs_now = self._census.jobs(inventory)
         for job in jobs_now:
@@ -81,7 +81,7 @@ class Sampler:
         return monitor.current_frame(self._monitor)
 
     def _job(self, job: TrainingJob, events: Mapping[str, tuple[dict[str, Any], ...]]) -> JobSample:
-        """Into our own jobs it looks; others' are theirs."""
+        """The sample of a job; the processes and files of other users' jobs are not read."""
         if not job.ours:
             return JobSample(job=job)
         ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
@@ -90,9 +90,9 @@ class Sampler:
         seen = Observation(
             now_s=time.monotonic(),
             beats=tuple(beat for beat in beats if beat.rank in dict(ranks)),
-            # Who trains and beats is judged by that; what it reads and writes says no more.
+            # A job that trains and beats is assessed by its beats; its I/O adds nothing.
             vitals=vitals.read(ranks, with_io=not _trains(beats)),
-            # Of one that says its steps, the first look at its log would pass for a sign of life.
+            # For a job that reports its steps, the first size of its log would look like growth.
             log_bytes=attempt.log_bytes() if attempt is not None and not _trains(beats) else None,
             checkpoint_bytes=attempt.checkpoint_bytes() if attempt is not None else None,
         )
@@ -115,7 +115,7 @@ class Sampler:
         return self._lives[key]
 
     def _without_a_job(self, living: set[str | None]) -> tuple[frozenset[str], dict[str, Status]]:
-        """The runs that may be started again, and how those ended of which nobody takes care."""
+        """The runs without a job that may start again, and the status of those that ended."""
         between: set[str] = set()
         ended: dict[str, Status] = {}
         for path in [path for path in self._books if path not in living]:
@@ -136,18 +136,18 @@ def _trains(beats: Sequence[heartbeat.Beat]) -> bool:
 
 
 class _Book:
-    """What a run notes, from its first attempt to its last. Its folder may be deleted under it."""
+    """The event file of a run, over all attempts. Its folder may be deleted meanwhile."""
 
     def __init__(self, root: Path) -> None:
         self._events = Tail(root / paths.EVENTS)
 
     def new_events(self) -> tuple[dict[str, Any], ...]:
-        """The events since the last look."""
+        """The events since the last call."""
         return tuple(files.parse_json_lines(self._events.lines()))
 
 
 class _Life:
-    """One attempt of a run, as its folder shows it while it runs."""
+    """A running attempt, read from its run's folder."""
 
     def __init__(self, root: Path, attempt: int) -> None:
         self._root = root
@@ -161,14 +161,14 @@ class _Life:
         return heartbeat.read_all(self._beats)
 
     def supervised(self) -> bool | None:
-        """Whether somebody looks after it; ``None`` where its folder is not to be seen."""
+        """Whether a supervisor watches it; ``None`` if its folder is not readable."""
         return supervisor_lock.of(self._root) is not None if self._root.is_dir() else None
 
     def checkpoint_bytes(self) -> int | None:
         return self._checkpoints.bytes
 
     def log_bytes(self) -> int | None:
-        """How much it has logged; measured only of jobs that do not say their steps."""
+        """The size of its logs; measured only for jobs that do not report steps."""
         self._logs = self._logs or vitals.FolderSize(self._log_folder)
         return self._logs.bytes
 
@@ -178,8 +178,8 @@ class _Life:
             self._logs.__exit__()
 
 
-class Looks:
-    """A sampler at work in a thread of its own, every ``interval_s``; ``part`` of what it sees."""
+class FrameSource:
+    """A sampler in its own thread, every ``interval_s``; ``part`` selects from its frames."""
 
     def __init__(
         self, interval_s: float, part: Callable[[Frame], Frame] = lambda frame: frame
@@ -192,22 +192,22 @@ class Looks:
         self._thread = threading.Thread(target=self._work, name="looks", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Looks:
+    def __enter__(self) -> FrameSource:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._closed.set()  # not waited for long: it may wait for a driver
+        self._closed.set()  # joined only briefly: it may wait for a driver
         self._thread.join(timeout=0.2)
 
     def fileno(self) -> int:
-        """What can be waited for: it becomes readable with each new board."""
+        """A descriptor that becomes readable with each new frame."""
         return self._came
 
     def newest(self) -> Frame | None:
-        """The newest board; ``None`` before the first.
+        """The newest frame; ``None`` before the first.
 
         Raises:
-            BaseException: what the thread ended with: a defect.
+            BaseException: the exception that ended the thread.
         """
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._came)
@@ -219,20 +219,20 @@ class Looks:
         try:
             with Sampler(self._interval_s) as sampler:
                 for _ in ticks(self._interval_s, self._closed):
-                    self._newest = self._part(sampler.look())
+                    self._newest = self._part(sampler.sample())
                     os.eventfd_write(self._came, 1)
-        except BaseException as defect:  # noqa: BLE001 - whoever draws is to end with it
+        except BaseException as defect:  # noqa: BLE001 - raised again in the thread that draws
             self._failed = defect
             os.eventfd_write(self._came, 1)
 
 
 def ticks(interval_s: float, closed: threading.Event) -> Iterator[None]:
-    """The beginning of each look: they keep their distance, however long one takes."""
+    """The start of each sample, at fixed intervals, however long one takes."""
     due_s = time.monotonic()
     while not closed.is_set():
         yield
         due_s += interval_s
         late_s = time.monotonic() - due_s
-        if late_s > 0:  # those that are overdue are left out
+        if late_s > 0:  # overdue ones are skipped
             due_s += late_s // interval_s * interval_s
         closed.wait(max(0.0, due_s - time.monotonic()))

@@ -14,7 +14,7 @@ import time
 import psutil
 import pytest
 
-from gpuops.monitor.sampler import Looks, Sampler
+from gpuops.monitor.sampler import FrameSource, Sampler
 from gpuops.system.runs import events
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
@@ -46,7 +46,7 @@ def test_a_run_its_gpus_and_a_stranger(driver, run):
     assert driver
     run.steps()
     with Sampler(2.0, patient=True) as sampler:
-        frame = sampler.look()
+        frame = sampler.sample()
     job = ours(frame, run)
 
     assert ("rvq", "2x4090", False) == (job.target, job.profile, job.supervised)
@@ -62,19 +62,19 @@ def test_the_world_changes_under_it(driver, run):
     """GPUs lost and back, a driver unloaded, ghost memory, a rank stopped, a folder deleted."""
     run.steps()
     with Sampler(0.2) as sampler:
-        sampler.look()
+        sampler.sample()
         driver.set([*driver.held, "lost 3", f"proc gpu=4 pid={2**22 + 1} mem=700 keep"])
-        lost = sampler.look()
+        lost = sampler.sample()
         driver.set([*EIGHT, "init DRIVER_NOT_LOADED", "fault * * DRIVER_NOT_LOADED"])
-        unloaded = sampler.look()
+        unloaded = sampler.sample()
         driver.set(driver.held)
         run.ranks[1].send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, run.ranks[1].pid, os.WSTOPPED | os.WNOWAIT)
-        back = sampler.look()
+        back = sampler.sample()
         shutil.rmtree(run.root)
-        deleted = sampler.look()
+        deleted = sampler.sample()
         run.ends()
-        gone = sampler.look()
+        gone = sampler.sample()
 
     assert ("lost", "busy-other") == (lost.gpus[3].state, lost.gpus[4].state)
     assert [(2, "known"), (4, "gone")] == [(one.gpu, one.whose) for one in lost.strangers]
@@ -95,7 +95,7 @@ def test_torn_files_stop_nobody(driver, run):
     (run.root / "events.jsonl").write_bytes(b'{"event": "diagnosis", "time": "x"}\n[1\n\xff\n{"ti')
     (run.root / "plan.json").write_text('{"target": [], "exclude_gpus": 7, "hang_timeout_s": "x"}')
     with Sampler(2.0) as sampler:
-        job = ours(sampler.look(), run)
+        job = ours(sampler.sample(), run)
 
     assert [None, 1] == [rank.step for rank in job.ranks]
     assert (None, None, None) == (job.target, job.profile, job.diagnosis)
@@ -106,13 +106,13 @@ def test_what_a_run_notes_is_told_once(driver, run):
     assert driver
     run.steps()
     with Sampler(2.0) as sampler:
-        sampler.look()
+        sampler.sample()
         events.record(
             run.root, "diagnosis", attempt=1, what="suspected", kind="python spin", sure=True,
             why="rank 1 computes without end",
         )  # fmt: skip
         events.record(run.root, "restart", attempt=1, why="from the checkpoint of step 1")
-        suspected, again = sampler.look(), sampler.look()
+        suspected, again = sampler.sample(), sampler.sample()
 
     assert "python spin: rank 1 computes without end" == ours(suspected, run).diagnosis
     assert 1 == sum("restarts: from" in one.words for one in again.changes)
@@ -121,7 +121,7 @@ def test_what_a_run_notes_is_told_once(driver, run):
 def test_a_stuck_driver_does_not_hold_the_looks_up(driver, run):
     """The period is kept within a tenth, and the GPU says since when it does not answer."""
     interval_s = 0.4
-    with Looks(interval_s) as looks:
+    with FrameSource(interval_s) as looks:
         first = next_board(looks)
         driver.set([*driver.held, "hang 5 nvmlDeviceGet* 60"])
         boards = [next_board(looks) for _ in range(8)]
@@ -139,7 +139,7 @@ def test_nothing_is_left_when_it_is_closed(driver, run):
     """No child, and no thread that reads on."""
     assert driver
     assert run
-    with Looks(0.2) as looks:
+    with FrameSource(0.2) as looks:
         next_board(looks)
         children = psutil.Process().children()
     gone, alive = psutil.wait_procs([one for one in children if "nvml_reader" in _said(one)], 5)
@@ -165,8 +165,8 @@ def test_a_defect_of_the_thread_reaches_whoever_draws(monkeypatch):
     def broken(_self):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(Sampler, "look", broken)
-    with Looks(0.2) as looks:
+    monkeypatch.setattr(Sampler, "sample", broken)
+    with FrameSource(0.2) as looks:
         assert select.select([looks], [], [], 20)[0]
         with pytest.raises(ZeroDivisionError):
             looks.newest()
@@ -183,6 +183,6 @@ def test_the_first_look_of_a_night_knows_it(run):
             struct.pack_into("<d", data, slot + 48, time.monotonic() - 9000)
         path.write_bytes(data)
     with Sampler(2.0) as sampler:
-        frame = sampler.look()
+        frame = sampler.sample()
 
     assert ("hung", "hung") == (ours(frame, run).health, frame.health)

@@ -1,4 +1,4 @@
-"""The GPUs on the monitor: each in its row, whatever has become of it."""
+"""The GPUs on the monitor: a row each, even for lost ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SORTS: tuple[Sort, ...] = ("order", "use", "memory", "age")
 SEVERITY: tuple[GpuState, ...] = (
     "lost", "stuck", "unreadable", "no permission", "excluded", "busy-other", "ok",
 )  # fmt: skip
-PAIRED_FROM = 76  # columns; from here on two GPUs fit beside each other
+PAIRED_FROM = 76  # columns; from this width two GPUs fit on a line
 
 
 def gpus(frame: Frame, *, width: int, room: int | None, sort: Sort = "order") -> list[Text]:
-    """Every GPU in a row; two beside each other where lines are scarce."""
+    """A row per GPU; two per line if there are too few lines."""
     if not frame.gpus:
         why = frame.gaps.get("gpus") or "none was found"
         return [grid.trimmed([("  No GPU to watch here: ", ""), (clean(why), DIM)], width)]
@@ -64,7 +64,7 @@ def _paired(rows: Sequence[GpuRow], half: int, width: int) -> list[Text]:
 
 
 def _sorted(gpus: Sequence[GpuRow], sort: Sort) -> list[GpuRow]:
-    """Largest first; what is not known last."""
+    """Largest first, unknown values last."""
     values = {
         "use": lambda row: row.utilization_pct,
         "memory": lambda row: row.memory_used_bytes,
@@ -77,7 +77,7 @@ def _sorted(gpus: Sequence[GpuRow], sort: Sort) -> list[GpuRow]:
 
 
 def numbers(indices: Sequence[int]) -> str:
-    """``0 2 5``; ``0-5 9`` where that is shorter."""
+    """``0 2 5``; ``0-5 9`` if that is shorter."""
     runs: list[list[int]] = []
     for index in sorted(indices):
         if runs and index == runs[-1][-1] + 1:

@@ -1,6 +1,7 @@
-"""Lines of cells in columns, cut to a width in terminal cells: what ``rich.Table`` is too slow for.
+"""Lines of cells in columns, cut to a width in terminal cells.
 
-A frame of the monitor is made of these, many times a minute beside a training that needs the CPU.
+The monitor draws frames from them many times a minute, beside a training that needs the CPU:
+``rich.Table`` is too slow for that.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ LONGEST = 400
 class Column:
     """One column.
 
-    ``keep``: the lower, the longer it stays as room gets scarce. ``least``: the width to which it
-    may be cut; ``None``: it is whole or not there. ``newest``: it is cut at its beginning.
+    ``keep``: columns with a lower value are kept longer when room is short. ``least``: the minimum
+    width; ``None``: it is shown whole or not at all. ``newest``: it is cut at its beginning.
     """
 
     head: str
@@ -41,12 +42,12 @@ def width_of(words: str) -> int:
 
 
 def clean(words: str) -> str:
-    """What somebody else wrote, on one line and with nothing that a terminal obeys."""
+    """Text of unknown origin on one line, without control characters."""
     return words if words.isprintable() else printable(words, LONGEST)
 
 
 def cut(words: str, width: int) -> str:
-    """No wider than ``width``; an ellipsis says where something is missing."""
+    """The text cut to ``width``, with an ellipsis where it was cut."""
     if width_of(words) <= width:
         return words
     return set_cell_size(words, width - 1).rstrip() + "…" if width > 0 else ""
@@ -78,7 +79,7 @@ def trimmed(pieces: Sequence[Cell], width: int) -> Text:
 
 
 def beside(left: Sequence[Cell], right: Sequence[Cell], width: int) -> Text:
-    """One line with something at its right end; that goes first where there is no room."""
+    """One line with ``right`` at its right end, which is dropped first if there is no room."""
     room = width - sum(width_of(words) for words, _ in (*left, *right))
     return joined((*left, (" " * room, ""), *right)) if room > 0 else trimmed(left, width)
 
@@ -86,7 +87,7 @@ def beside(left: Sequence[Cell], right: Sequence[Cell], width: int) -> Text:
 def flowed(
     parts: Sequence[Cell], width: int, first: int | None = None, between: str = " · "
 ) -> list[list[Cell]]:
-    """Parts with something between them, on as many lines as they need; the first as wide."""
+    """Parts with separators, on as many lines as they need."""
     lines: list[list[Cell]] = []
     used = width
     for words, style in parts:
@@ -102,9 +103,9 @@ def flowed(
 
 
 def wrapped(words: str, width: int, begin: int = 0) -> list[str]:
-    """A sentence, broken between words; a word that is wider than a line anywhere.
+    """A sentence, broken between words; a word wider than a line breaks anywhere.
 
-    ``begin`` cells of the first line are taken already.
+    ``begin`` cells of the first line are already used.
     """
     width = max(2, width)
     lines, left = [""], width - begin
@@ -120,13 +121,13 @@ def wrapped(words: str, width: int, begin: int = 0) -> list[str]:
 
 
 def folded(line: str, width: int) -> list[str]:
-    """A line of a log, broken anywhere, with its indentation."""
+    """A log line broken at any letter, with its indentation."""
     shown = clean(line.expandtabs())
     return [shown] if width_of(shown) <= width else list(chop_cells(shown, max(2, width)))
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """How wide each column is; 0: it is left out, for want of room or because it says nothing."""
+    """The width of each column; 0: it is left out, because it is empty or there is no room."""
     gap = gap_at(width)
     wanted = [
         max(width_of(column.head), *(width_of(row[i][0]) for row in rows))
@@ -154,7 +155,7 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
 
 
 def gap_at(width: int) -> int:
-    """How far columns stand apart."""
+    """The space between columns."""
     return 1 if width < 100 else 2
 
 

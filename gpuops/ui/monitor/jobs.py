@@ -1,7 +1,7 @@
-"""The jobs on the monitor: a head each, what is to be thought of it, and its ranks.
+"""The jobs on the monitor: for each a head, its health, and its ranks.
 
-Where there is no room for all ranks, those that the trouble comes from are shown first, and a line
-sums up how many are hidden, and where they are.
+If there is no room for all ranks, the culprits are shown first, and a line summarizes the hidden
+ones.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from gpuops.ui.monitor.rows import BAD, JOB_HEALTH, OURS, RANKS, WARM, rank
 
 TROUBLED = ("hung", "suspect", "blind")
 LOUDNESS = (*TROUBLED, "starting", "healthy", "left alone")
-LINES_AN_EVIDENCE = 8  # where ranks are hidden: of so many lines one says why
+LINES_AN_EVIDENCE = 8  # if ranks are hidden: one line of evidence per so many lines
 HANGING_FROM = 40
 TOTAL_FROM = 32  # columns; below, a step goes without its total
 EVIDENCE_LIMITS = (None, 6, 4, 3, 2, 1)  # lines; the first at which all ranks fit
 
 
 def in_order(frame: Frame) -> list[JobRow]:
-    """As they are shown: those in trouble first."""
+    """The jobs in the order of the screen: those in trouble first."""
     return sorted(frame.jobs, key=lambda job: LOUDNESS.index(job.health))
 
 
 def key(job: JobRow) -> str:
-    """What a selection remembers a job by."""
+    """The key by which a selection remembers a job."""
     return job.run_dir or job.name  # a selection outlasts a restart
 
 
@@ -42,17 +42,17 @@ def chosen(frame: Frame, selected: str | None) -> JobRow | None:
 
 
 def wanted(frame: Frame) -> int:
-    """How many lines all jobs take, with the least of their evidence."""
+    """How many lines all jobs need, with a minimum of evidence."""
     ranks = sum(len(job.ranks) for job in frame.jobs)
     heads = sum(1 + bool(job.why or job.diagnosis) for job in frame.jobs)
     return bool(ranks) + ranks + heads
 
 
 class Jobs:
-    """The lines of all jobs in ``room`` lines (``None``: as many as it takes).
+    """The lines of all jobs in ``room`` lines (``None``: as many as needed).
 
-    ``scroll`` of the selected job's ranks are left out at their top; ``most_scroll`` is how many
-    can be. ``piped``: nobody selects, and every row names its run.
+    ``scroll``: how many of the selected job's ranks are skipped at the top, ``most_scroll`` the
+    maximum. ``piped``: there is no selection, and every row names its run.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class Jobs:
         by_age: bool = False,
         piped: bool = False,
     ) -> None:
-        self._board, self._width, self._piped = frame, width, piped
+        self._frame, self._width, self._piped = frame, width, piped
         self._jobs = in_order(frame)
         self._chosen = chosen(frame, selected)
         self._ranks = [_sorted(job.ranks, by_age=by_age) for job in self._jobs]
-        self._guilty = [_guilty(job) for job in self._jobs]
+        self._culprits = [_culprits(job) for job in self._jobs]
         self._scroll = scroll
         self.most_scroll = 0
         whole = self._whole(room)
         self.lines = self._squeezed(room or 0) if whole is None else whole
 
     def _whole(self, room: int | None) -> list[Text] | None:
-        """All ranks, with as much evidence as there is room for; ``None``: they do not fit."""
+        """All ranks, with as much evidence as fits; ``None``: they do not fit."""
         ranks = sum(map(len, self._ranks))
         for limit in EVIDENCE_LIMITS:
             heads = [self._head(job, limit) for job in self._jobs]
@@ -86,7 +86,7 @@ class Jobs:
         return None
 
     def _squeezed(self, room: int) -> list[Text]:
-        """What matters most, and how much is hidden."""
+        """The most important rows, and how many are hidden."""
         jobs, every = self._jobs, range(len(self._jobs))
         heads = [self._head(job, max(1, room // LINES_AN_EVIDENCE)) for job in jobs]
         needs = [len(head) + bool(ranks) for head, ranks in zip(heads, self._ranks, strict=True)]
@@ -96,7 +96,7 @@ class Jobs:
         shown = dict.fromkeys(taken, 0)
         if left > 0:
             left -= 1  # the names of the columns
-            for want in (lambda i: len(self._guilty[i]), lambda i: len(self._ranks[i])):
+            for want in (lambda i: len(self._culprits[i]), lambda i: len(self._ranks[i])):
                 left = self._deal(shown, left, want)
         rows, sums = [list[RankRow]() for _ in every], {}
         for i in taken:
@@ -107,7 +107,7 @@ class Jobs:
         return [*lines, *([_more(hidden, self._width)] if hidden else [])][: max(room, 0)]
 
     def _taken(self, needs: Sequence[int], room: int) -> list[int]:
-        """The jobs for which there is room: those in trouble first, then the selected one."""
+        """The jobs that fit: those in trouble first, then the selected one."""
         jobs = self._jobs
         first = sorted(
             range(len(jobs)),
@@ -122,7 +122,7 @@ class Jobs:
             taken.append(i)
             left -= needs[i]
         # The names of the columns, and a rank of each that is in trouble, before what is well.
-        culprit = sum(bool(self._guilty[i]) for i in taken)
+        culprit = sum(bool(self._culprits[i]) for i in taken)
         while culprit and left - (len(taken) < len(jobs)) < 1 + culprit and len(taken) > 1:
             last = jobs[taken[-1]]
             if last.health in TROUBLED or last is self._chosen:
@@ -131,7 +131,7 @@ class Jobs:
         return taken
 
     def _deal(self, shown: dict[int, int], left: int, want: Callable[[int], int]) -> int:
-        """Give rows to the jobs in turn; what is left over. The last rank takes its sum's line."""
+        """Give rows to the jobs in turn; return the rest. The last rank replaces the summary."""
         for i, so_far in shown.items():
             ranks = len(self._ranks[i])
             rows = min(want(i), so_far + left)
@@ -143,8 +143,8 @@ class Jobs:
         return left
 
     def _window(self, i: int, rows: int) -> tuple[list[RankRow], list[RankRow]]:
-        """The ranks that are shown of a job, and those that are not."""
-        ranks, culprit = self._ranks[i], self._guilty[i]
+        """The shown and the hidden ranks of a job."""
+        ranks, culprit = self._ranks[i], self._culprits[i]
         if rows >= len(ranks):
             return list(ranks), []
         pinned = culprit[:rows]
@@ -178,28 +178,28 @@ class Jobs:
         return lines
 
     def _head(self, job: JobRow, limit: int | None) -> list[Text]:
-        """What it is; below, in at most ``limit`` lines, what is to be thought of it."""
+        """The job's head line; below, in at most ``limit`` lines, its health and evidence."""
         selected = len(self._jobs) > 1 and job is self._chosen and not self._piped
         health, style = JOB_HEALTH[job.health]
         pieces: list[Cell] = [("▸ " if selected else "  ", "bold"), (clean(job.name), "bold")]
         if not job.why:
             pieces += [("  ", ""), (health, style)]
-        pieces += [(f" · {part}", DIM) for part in _about(job, self._board.at_s)]
+        pieces += [(f" · {part}", DIM) for part in _about(job, self._frame.at_s)]
         if job.supervised is False:
             pieces.append((" · unsupervised", WARM))
         lines = [grid.trimmed(pieces, self._width)]
         loud = "bold" if job.health in TROUBLED else DIM
         if job.why:
             kept = None if limit is None else max(1, limit - bool(job.diagnosis))
-            lines += _said((health, style), job.why, loud, self._width, kept)
+            lines += _evidence((health, style), job.why, loud, self._width, kept)
         if job.diagnosis and (limit is None or limit > 1 or not job.why):
             kept = None if limit is None else max(1, limit - (len(lines) - 1))
-            lines += _said(("found:", "bold"), job.diagnosis, "", self._width, kept)
+            lines += _evidence(("found:", "bold"), job.diagnosis, "", self._width, kept)
         return lines
 
 
-def _said(badge: Cell, sentence: str, style: str, width: int, limit: int | None) -> list[Text]:
-    """``HUNG? rank 3: …``, broken under its first word, or under the badge where that is little."""
+def _evidence(badge: Cell, sentence: str, style: str, width: int, limit: int | None) -> list[Text]:
+    """``HUNG? rank 3: …``, broken under its first word, or under the badge if room is short."""
     label = len(badge[0]) + 3
     indent = label if width >= HANGING_FROM else 2
     broken = grid.wrapped(clean(sentence), width - indent, label - indent)
@@ -229,8 +229,8 @@ def _sorted(ranks: Sequence[RankRow], *, by_age: bool) -> list[RankRow]:
     return sorted(ranks, key=lambda row: -1 if row.rank is None else row.rank)
 
 
-def _guilty(job: JobRow) -> list[RankRow]:
-    """The ranks that the trouble comes from: accused, still, or those behind the most."""
+def _culprits(job: JobRow) -> list[RankRow]:
+    """The ranks that cause the trouble: named culprit, stopped ones, or those furthest behind."""
     if job.health not in TROUBLED:
         return []
     found = [row for row in job.ranks if row.culprit or row.process in {"T", "Z", "X"}]
@@ -243,7 +243,7 @@ def _guilty(job: JobRow) -> list[RankRow]:
 
 def _summary(hidden: Sequence[RankRow], count: int) -> str:
     """``… 55 more of 64 ranks: step 812-813, 1.8-2.0/s, moved within 2.1s``."""
-    said = f"… {len(hidden)} more of {count} ranks" if len(hidden) < count else many(count, "rank")
+    head = f"… {len(hidden)} more of {count} ranks" if len(hidden) < count else many(count, "rank")
     parts = []
     steps = [row.step for row in hidden if row.step is not None]
     if steps:
@@ -254,7 +254,7 @@ def _summary(hidden: Sequence[RankRow], count: int) -> str:
     ages = [row.progress_age_s for row in hidden if row.progress_age_s is not None]
     if ages:
         parts.append(f"moved within {words.brief(max(ages), tenths=True)}")
-    return f"{said}: {', '.join(parts)}" if parts else said
+    return f"{head}: {', '.join(parts)}" if parts else head
 
 
 def _span(low: str, high: str) -> str:

@@ -1,4 +1,4 @@
-"""What a terminal sends when somebody types, as names of keys."""
+"""Parses what a terminal sends into names of keys."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _CONTROLS = {b"\r": "enter", b"\n": "enter", b"\t": "tab", b"\x0c": "redraw", b"
 
 
 def pressed(data: bytes) -> tuple[list[str], bytes]:
-    """The keys of what was read; and the beginning of one of which more may come.
+    """The keys in the input, and the beginning of a sequence that is not complete yet.
 
-    Keys that have no name here are left out: a sequence is never taken for its letters.
+    Keys without a name here are skipped: a sequence is never read as single letters.
     """
     keys: list[str] = []
     while data:
@@ -41,5 +41,5 @@ def pressed(data: bytes) -> tuple[list[str], bytes]:
 
 
 def alone(data: bytes) -> list[str]:
-    """What the beginning of a sequence was if nothing more comes: the key Esc, or nothing."""
+    """The key of an incomplete sequence after which nothing came: Esc, or none."""
     return [ESCAPE] if data == b"\x1b" else []

@@ -1,4 +1,4 @@
-"""What the monitor says of a GPU, a rank and a process: a row of cells each."""
+"""The monitor's rows: the cells of a GPU, a rank and a process."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ STRANGERS = (
     Column(head="command", keep=4, right=False, least=6),
 )
 WHOSE = {
-    "hidden": "not to be seen by this user",
+    "hidden": "not visible to this user",
     "elsewhere": "in a container",
-    "gone": "has ended, and is listed still",
+    "gone": "has ended, but is still listed",
 }
 
 
 def gpu(row: GpuRow, *, model: bool) -> list[Cell]:
-    """A GPU's cells, as ``GPUS`` has them; ``model`` where not all are the same."""
+    """A GPU's cells, in the order of ``GPUS``; with its ``model`` if the GPUs differ."""
     name, style = STATES[row.state]
     if row.state == "stuck" and row.state_age_s >= 1:
         name = f"{name} {words.brief(row.state_age_s)}"
@@ -124,7 +124,7 @@ def short_model(name: str | None) -> str:
 
 
 def sparkline(history: Sequence[int | None]) -> str:
-    """One bar a look, the lowest for 0 % alone; a dot where nothing could be read."""
+    """One bar per sample, the lowest only for 0 %; a dot if nothing could be read."""
     return "".join(
         "·" if pct is None else BARS[min(7, max(0, -(-pct * 7 // 100)))]
         for pct in history[-HISTORY_SHOWN:]
@@ -132,10 +132,10 @@ def sparkline(history: Sequence[int | None]) -> str:
 
 
 def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
-    """A rank's cells, as ``RANKS`` has them.
+    """A rank's cells, in the order of ``RANKS``.
 
-    ``run``: with its run's name, for those who pick lines out of a pipe. ``total``: with the steps
-    that there are to be.
+    ``run``: with its run's name, so that lines of a pipe can be filtered. ``total``: with the total
+    number of steps.
     """
     late = RED if row.culprit and job.health in {"suspect", "hung"} else ""
     share = None
@@ -161,7 +161,7 @@ def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
 
 
 def stranger(row: StrangerRow, now_s: float, label: str) -> list[Cell]:
-    """A process's cells, as ``STRANGERS`` has them."""
+    """A process's cells, in the order of ``STRANGERS``."""
     told = row.command or WHOSE.get(row.whose, DASH)
     return [
         (label, DIM),
@@ -175,7 +175,7 @@ def stranger(row: StrangerRow, now_s: float, label: str) -> list[Cell]:
 
 
 def since(then_s: float | None, now_s: float) -> str:
-    """``23:02``; with the day where that is not today's or last night's."""
+    """``23:02``; with the date if that was more than a day ago."""
     if then_s is None:
         return DASH
     form = "%H:%M" if now_s - then_s < 20 * 3600 else "%d %b"

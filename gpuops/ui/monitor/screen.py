@@ -1,4 +1,4 @@
-"""The monitor's screen: a board in, lines out. It has no clock and no terminal."""
+"""The monitor's screen: a frame in, lines out. It has no clock and no terminal."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ HEALTHS: dict[Health, Cell] = {
 LEVELS = {"info": "", "good": GOOD, "warning": WARM, "bad": "bold red"}
 
 HELP = """\
-q  Ctrl-C     leave; nothing that is shown is touched
+q  Ctrl-C     leave; the jobs are not touched
 ↑ ↓  k j      another run; of one run alone, the hidden ranks
 PgUp PgDn     the hidden ranks of the selected run
 l  Enter      its log
-d             why it stands still, in full
+d             its diagnosis
 e             processes of others, events, advice, what could not be read
 s             sort: as numbered, by use, by memory, by age
-p             pause the screen; the jobs and the looking go on
-Ctrl-L  Esc   draw the screen anew; back
+p             pause the screen; jobs and sampling go on
+Ctrl-L  Esc   draw the screen again; back
 
 OK            idle, or at work for a run of gpuops
-BUSY-OTHER    somebody else computes on it
-EXCLUDED      a living run was told to leave it alone
-STUCK  LOST   the driver has not answered for so long; it has gone from the bus
+BUSY-OTHER    another user computes on it
+EXCLUDED      a running job was told to leave it out
+STUCK  LOST   the driver does not answer; it has fallen off the bus
 
-speed  usual  steps a second now, and as a share of its own median
+speed  usual  steps per second now, and as a share of its own median
 data          the share of a step that it waits for data
 moved         since its last new step or phase
-beat          since its last sign of life, which is no progress
-!             what is thought of the run is this rank's doing
-—             not available; it is never zero""".splitlines()
+beat          since its last heartbeat, which is not progress
+!             this rank causes the run's trouble
+—             not available; never zero""".splitlines()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +76,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """How somebody looks at a board.
+    """What the user has chosen to see of a frame.
 
-    ``height``: ``None`` is as long as it takes. ``selected`` is the key of a job, ``scroll`` how
-    many of its ranks are scrolled past. ``late_s``: how long a new board is overdue.
+    ``height``: ``None`` for as many lines as needed. ``selected`` is the key of a job, ``scroll``
+    how many of its ranks are scrolled past. ``late_s``: how long a new frame is overdue.
     """
 
     width: int = 80
@@ -95,18 +95,18 @@ class View:
 
 
 def draw(frame: Frame, view: View) -> list[Text]:
-    """One line each, none wider than the view; as many as it is high."""
+    """The lines of the screen, no wider and no more than the view allows."""
     return _page(view.page, view)[0] if view.page else _screen(frame, view)[0]
 
 
 def plain(frame: Frame, width: int | None = None) -> list[str]:
-    """All of it as lines for a pipe; wide, so that a row stays on its line for ``grep``."""
+    """The whole frame as lines for a pipe; wide, so that ``grep`` finds a row on one line."""
     view = View(width=width or PLAIN_WIDTH, height=None)
     return [line.plain.rstrip() for line in draw(frame, view)]
 
 
 def scrolled(frame: Frame, view: View, by: int) -> View:
-    """The view moved by so many lines, within what there is."""
+    """The view moved by so many lines, within its limits."""
     if view.page is not None:
         most = _page(view.page, view)[1]
         top = most if view.page.top is None else min(view.page.top, most)
@@ -118,20 +118,20 @@ def scrolled(frame: Frame, view: View, by: int) -> View:
 
 
 def rest(frame: Frame, width: int) -> list[str]:
-    """What may have had no room: processes of others, events, advice, gaps."""
+    """What may not fit on the screen: processes of others, events, advice, gaps."""
     lines = [
         line.plain.rstrip()
         for section in _tail(frame, width).values()
         for line in (*section, Text())
     ]
-    return lines or ["Nothing has happened, and nobody else is here."]
+    return lines or ["No events, and no processes of others."]
 
 
 # ------------------------------------------------------------------------------------- the screen
 
 
 def _screen(frame: Frame, view: View) -> tuple[list[Text], int]:
-    """The lines, and how far the selected run's ranks can be scrolled."""
+    """The lines, and the maximal scroll of the selected run's ranks."""
     width, height = view.width, view.height
     head = _header(frame, view)
     tail = _tail(frame, width)
@@ -160,10 +160,10 @@ def _screen(frame: Frame, view: View) -> tuple[list[Text], int]:
 
 
 def _spaced(sections: Sequence[list[Text]], height: int | None) -> list[Text]:
-    """Sections below each other; with a blank line between two as long as there is room."""
+    """Sections below each other, with a blank line between two if there is room."""
     filled = [section for section in sections if section]
     spare = len(filled) if height is None else height - sum(map(len, filled))
-    # Where lines are scarce the jobs are set off first: GPUs and jobs are the two that count.
+    # If lines are scarce, the jobs are set off first: GPUs and jobs matter most.
     first = [1, 2, 0, *range(3, len(filled))][: max(0, min(spare, len(filled) - 1))]
     lines: list[Text] = []
     for place, section in enumerate(filled):
@@ -186,7 +186,7 @@ def _header(frame: Frame, view: View) -> list[Text]:
         lines = grid.flowed([*counts, *about], view.width)
         top = grid.beside([badge], right, view.width)
         return [top, *(grid.trimmed(each, view.width) for each in lines)]
-    for shown in (len(about), ABOUT_LEAST):  # what is said of the driver is worth a second line
+    for shown in (len(about), ABOUT_LEAST):  # the text on the driver is worth a second line
         lines = grid.flowed([*counts, *about[:shown]], view.width - indent, first)
         if len(lines) <= 2:
             break
@@ -226,7 +226,7 @@ def _about(frame: Frame, view: View) -> list[Cell]:
     return [(part, DIM) for part in parts if part]
 
 
-# ------------------------------------------------------------------------------------ what is left
+# ---------------------------------------------------------------------- below GPUs and jobs
 
 
 def _tail(frame: Frame, width: int) -> dict[str, list[Text]]:
@@ -274,7 +274,7 @@ def _labelled(label: str, rows: Sequence[tuple[str, str, str]], width: int) -> l
 def _tail_in(
     sections: Mapping[str, list[Text]], room: int
 ) -> tuple[list[list[Text]], dict[str, int]]:
-    """As many of the lines as fit, each section's first ones first; and how many do not."""
+    """As many of the lines as fit, each section's first ones first; and how many are hidden."""
     room = max(0, room)
     takes = dict.fromkeys(sections, 0)
     for most in (1, TAIL_LEAST, room):
@@ -291,12 +291,12 @@ def _tail_in(
 
 
 def _footer(frame: Frame, view: View, hidden: Mapping[str, int]) -> Text:
-    """The keys, as many as there is room for; before them what is to be said."""
-    said: list[Cell] = []
+    """The keys, as many as fit; before them a notice or message."""
+    notice: list[Cell] = []
     if view.paused:
-        said += [(f" PAUSED at {words.clock(frame.at_s)} ", DOUBT), ("  ", "")]
+        notice += [(f" PAUSED at {words.clock(frame.at_s)} ", DOUBT), ("  ", "")]
     if view.message:
-        said += [(clean(view.message), WARM), ("  ", "")]
+        notice += [(clean(view.message), WARM), ("  ", "")]
     keys = [("q", "quit"), ("h", "help")]
     if hidden:
         keys.insert(0, ("e", _hidden(hidden, view.width)))
@@ -304,11 +304,11 @@ def _footer(frame: Frame, view: View, hidden: Mapping[str, int]) -> Text:
     keys.insert(0 if view.paused else len(keys), ("p", "go on" if view.paused else "pause"))
     keys.append(("s", f"sort ({view.sort})"))
     keys += [("↑↓", "run")] if len(frame.jobs) > 1 else []
-    return _keys(said, keys, view.width)
+    return _keys(notice, keys, view.width)
 
 
 def _hidden(hidden: Mapping[str, int], width: int) -> str:
-    """``2 others, 1 event, 2 advice``; where that is too long ``5 more``."""
+    """``2 others, 1 event, 2 advice``; ``5 more`` if that is too long."""
     named = ", ".join(
         f"{count} {label.removesuffix('s') if count == 1 else label}"
         for label, count in hidden.items()
@@ -316,8 +316,8 @@ def _hidden(hidden: Mapping[str, int], width: int) -> str:
     return named if 2 * len(named) < width else f"{sum(hidden.values())} more"
 
 
-def _keys(said: Sequence[Cell], keys: Sequence[tuple[str, str]], width: int) -> Text:
-    pieces = list(said)
+def _keys(notice: Sequence[Cell], keys: Sequence[tuple[str, str]], width: int) -> Text:
+    pieces = list(notice)
     room = width - sum(grid.width_of(piece) for piece, _ in pieces)
     for key, does in keys:
         if (takes := len(key) + len(does) + 3) > room + 2:
@@ -330,7 +330,7 @@ def _keys(said: Sequence[Cell], keys: Sequence[tuple[str, str]], width: int) -> 
 
 
 def _page(page: Page, view: View) -> tuple[list[Text], int]:
-    """The lines of a page, and how far it can be scrolled."""
+    """The lines of a page, and its maximal scroll."""
     lines = [part for line in page.lines for part in grid.folded(line, view.width)]
     room = len(lines) if view.height is None else max(0, view.height - 2)
     most = max(0, len(lines) - room)

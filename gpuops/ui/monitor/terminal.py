@@ -1,4 +1,4 @@
-"""The monitor on a terminal: frames as boards come, and an answer to every key at once."""
+"""The monitor on a terminal: it draws each new frame, and answers every key at once."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ _LATE_AFTER = 3  # intervals
 _LEAST_LATE_S = 3.0
 
 
-class Boards(Protocol):
-    """Where boards come from: made by somebody else, in a thread of its own."""
+class Frames(Protocol):
+    """A source of frames, which makes them in another thread."""
 
     def newest(self) -> Frame | None:
-        """The newest board, at once; ``None``: none yet. What it raises ends the screen."""
+        """The newest frame, at once; ``None``: none yet. An exception ends the screen."""
 
     def fileno(self) -> int:
-        """A pipe or an eventfd that can be read from when there is a newer one."""
+        """A pipe or an eventfd that becomes readable when there is a newer frame."""
 
 
 def run(
-    boards: Boards, *, interval_s: float, pages: Pages, keys_fd: int = 0, screen_fd: int = 1
+    frames: Frames, *, interval_s: float, pages: Pages, keys_fd: int = 0, screen_fd: int = 1
 ) -> int | None:
-    """Show boards until somebody leaves; the signal that asked for it, ``None`` for the key q.
+    """Show frames until the user leaves; return the signal that ended it, ``None`` for key q.
 
-    ``pages`` gives the lines of a job's log and diagnosis; it is called in a thread of its own, so
-    that a disk that does not answer holds up no key. The terminal is given back in every case; if
-    this process is killed (SIGKILL), by a helper; should that be killed too, ``reset`` does it.
+    ``pages`` gives the lines of a job's log and diagnosis; it is called in another thread, so that
+    a disk that does not answer delays no key. The terminal is restored in every case; if this
+    process is killed (SIGKILL), by a helper; if that is killed too, the user must type ``reset``.
     """
     terminal = Terminal(keys_fd, screen_fd)
     try:
         terminal.take()
-        _Live(terminal, boards, interval_s, pages).go()
+        _Live(terminal, frames, interval_s, pages).go()
     except TerminalGone:
         pass
     finally:
@@ -69,33 +69,35 @@ def run(
 
 
 class _Live:
-    """What is looked at, and how."""
+    """The state of the live screen: the frame, the view, and an open page."""
 
-    def __init__(self, terminal: Terminal, boards: Boards, interval_s: float, pages: Pages) -> None:
-        self._terminal, self._boards = terminal, boards
+    def __init__(self, terminal: Terminal, frames: Frames, interval_s: float, pages: Pages) -> None:
+        self._terminal, self._frames = terminal, frames
         self._interval_s = interval_s
-        self._board = boards.newest()
+        self._frame = frames.newest()
         self._came_at = time.monotonic()
         self._view = View(interval_s=interval_s)
         self._reader = _Reader(pages, terminal.wake)
-        self._rest = False  # whether the page is what has no room on the screen
+        self._rest = False  # whether the open page shows what did not fit on the screen
         self._over = False
 
     def go(self) -> None:
-        """Until q, the terminal's end, or a signal."""
+        """Run until q, the terminal's end, or a signal."""
         terminal, pending, due_at = self._terminal, b"", 0.0
         poll = select.poll()
-        for fd in (terminal.keys_fd, terminal.wake_fd, self._boards.fileno()):
+        for fd in (terminal.keys_fd, terminal.wake_fd, self._frames.fileno()):
             poll.register(fd, select.POLLIN)
         while not self._over and terminal.ended is None:
             self._show()
             ready = [fd for fd, _ in poll.poll(1000 * (_ESCAPE_S if pending else _TICK_S))]
             if terminal.wake_fd in ready:
                 self._woken(set(os.read(terminal.wake_fd, 4096)))
-            if self._boards.fileno() in ready:
-                if not os.read(self._boards.fileno(), 4096):
-                    poll.unregister(self._boards.fileno())  # closed: what is overdue will be said
-                self._take(self._boards.newest())
+            if self._frames.fileno() in ready:
+                if not os.read(self._frames.fileno(), 4096):
+                    poll.unregister(
+                        self._frames.fileno()
+                    )  # closed: the screen shows that frames are overdue
+                self._take(self._frames.newest())
             if terminal.keys_fd in ready:
                 read = _typed(terminal.keys_fd)
                 if not read:
@@ -111,17 +113,17 @@ class _Live:
 
     def _show(self) -> None:
         width, height = self._terminal.size
-        if self._board is None:
-            looking = "looking at the machine …"[:width]
-            self._terminal.paint([Text(looking, "dim"), *[Text()] * (height - 1)])
+        if self._frame is None:
+            reading = "reading the host …"[:width]
+            self._terminal.paint([Text(reading, "dim"), *[Text()] * (height - 1)])
             return
         silent_s = time.monotonic() - self._came_at
         late = silent_s > max(_LATE_AFTER * self._interval_s, _LEAST_LATE_S)
         late_s = silent_s if late and not self._view.paused else None
         self._view = replace(self._view, width=width, height=height, late_s=late_s)
         if self._rest and self._view.page:
-            self._turn_to(replace(self._view.page, lines=tuple(screen.rest(self._board, width))))
-        self._terminal.paint(screen.draw(self._board, self._view))
+            self._turn_to(replace(self._view.page, lines=tuple(screen.rest(self._frame, width))))
+        self._terminal.paint(screen.draw(self._frame, self._view))
 
     def _woken(self, numbers: set[int]) -> None:
         if signal.SIGTSTP in numbers:
@@ -129,7 +131,7 @@ class _Live:
         elif signal.SIGCONT in numbers:
             self._terminal.resume()
         elif signal.SIGWINCH in numbers:
-            self._terminal.forget()  # terminals break long lines anew as they like
+            self._terminal.forget()  # terminals rewrap long lines differently
         lines = self._reader.read()
         if lines is not None and self._view.page and not self._rest:
             self._turn_to(replace(self._view.page, lines=tuple(lines)))
@@ -137,7 +139,7 @@ class _Live:
     def _take(self, frame: Frame | None) -> None:
         self._came_at = time.monotonic()
         if not self._view.paused:
-            self._board = frame
+            self._frame = frame
             self._reader.again(frame)
 
     def _press(self, name: str) -> None:
@@ -147,28 +149,28 @@ class _Live:
         elif name == "interrupt":
             self._over = True
         elif self._view.page is not None:
-            self._leaf(name)
+            self._page_key(name)
         elif name == "q":
             self._over = True
-        elif self._board is not None:
-            self._command(name, self._board)
+        elif self._frame is not None:
+            self._command(name, self._frame)
 
     def _command(self, name: str, frame: Frame) -> None:
         view, by = self._view, _ALONG.get(name)
         if by is not None:
             self._move(frame, by)
         elif name in _LEAPS:
-            self._view = screen.scrolled(frame, view, _LEAPS[name] * self._leap)
+            self._view = screen.scrolled(frame, view, _LEAPS[name] * self._half_screen)
         elif name == "s":
             self._view = replace(view, sort=SORTS[(SORTS.index(view.sort) + 1) % len(SORTS)])
         elif name == "p":
             self._view = replace(view, paused=not view.paused)
-            self._board = self._boards.newest() if view.paused else frame
+            self._frame = self._frames.newest() if view.paused else frame
         elif name in _OPENS:
             self._open(_OPENS[name], frame)
 
     def _move(self, frame: Frame, by: int) -> None:
-        """To another run; where there is one alone, along its ranks."""
+        """Select another run; if there is only one, scroll its ranks."""
         jobs = in_order(frame)
         now = chosen(frame, self._view.selected)
         if now is None or len(jobs) == 1:
@@ -203,23 +205,23 @@ class _Live:
     def _turn_to(self, page: Page | None) -> None:
         self._view = replace(self._view, page=page)
 
-    def _leaf(self, name: str) -> None:
-        """On a page."""
-        by = _ALONG.get(name) or _LEAPS.get(name, 0) * self._leap or _ENDS.get(name)
+    def _page_key(self, name: str) -> None:
+        """Handle a key while a page is open."""
+        by = _ALONG.get(name) or _LEAPS.get(name, 0) * self._half_screen or _ENDS.get(name)
         if name in {keys.ESCAPE, "q", "left"}:
             self._rest = False
             self._reader.stop()
             self._turn_to(None)
-        elif by is not None and self._board is not None:
-            self._view = screen.scrolled(self._board, self._view, by)
+        elif by is not None and self._frame is not None:
+            self._view = screen.scrolled(self._frame, self._view, by)
 
     @property
-    def _leap(self) -> int:
+    def _half_screen(self) -> int:
         return max(1, (self._view.height or 0) // 2)
 
 
 class _Reader:
-    """Reads a page in a thread, and again with every board while it is open."""
+    """Reads a page in a thread, and again with every frame while it is open."""
 
     def __init__(self, pages: Pages, wake: Callable[[], None]) -> None:
         self._pages, self._wake = pages, wake
@@ -228,14 +230,14 @@ class _Reader:
         self._found: tuple[tuple[JobRow, Kind], Sequence[str] | Exception] | None = None
 
     def start(self, job: JobRow, kind: Kind) -> None:
-        """Read it; what a slower one before it finds is thrown away."""
+        """Read a page; the result of an earlier, slower read is dropped."""
         self._open = (job, kind)
         if not self._busy:
             self._busy = True
             threading.Thread(target=self._look, args=(self._open,), daemon=True).start()
 
     def again(self, frame: Frame | None) -> None:
-        """Read the open page anew, with what is now known of its job."""
+        """Read the open page again, with the newest row of its job."""
         if self._open is not None and frame is not None:
             job, kind = self._open
             newer = next((each for each in frame.jobs if key(each) == key(job)), job)
@@ -246,7 +248,7 @@ class _Reader:
         self._open = None
 
     def read(self) -> Sequence[str] | None:
-        """What was found since; ``None``: nothing new. A defect of the reading is raised here."""
+        """The lines read since; ``None``: nothing new. An unexpected error is raised here."""
         found, self._found = self._found, None
         if found is None:
             return None
@@ -274,7 +276,7 @@ class _Reader:
 
 
 def _typed(fd: int) -> bytes:
-    """What was typed; nothing if the terminal is gone."""
+    """What was typed; empty if the terminal is gone."""
     try:
         return os.read(fd, 1024)
     except OSError:

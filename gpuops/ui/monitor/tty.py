@@ -1,4 +1,4 @@
-"""The terminal, borrowed: its screen and its keys; given back as it was, however that ends."""
+"""The terminal's screen and keys, taken over and always restored."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from rich.color import ColorSystem
 from rich.style import Style
 from rich.text import Text
 
-# The other screen, no cursor, no line that runs on into the next; and all of that back.
+# Alternate screen, no cursor, no line wrap; and all of that back.
 _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _LEAVE = b"\x1b[?2026l\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # a terminal that knows it shows a frame as a whole
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # synchronized output: a frame appears at once
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _WAKING = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
-_PATIENCE_MS = 300  # a terminal that takes nothing any more is left as it is
-# Waits for a line; none comes if this process was killed, and the terminal must be given back.
+_PATIENCE_MS = 300  # a terminal that accepts no output for so long is left as it is
+# Waits for a line; if none comes, this process was killed, and the terminal must be restored.
 _GUARD = 'read -r _ && exit; stty "$1" <&1; printf %s "$2"'
 _USUAL_SIZE = (80, 24)
 
 
 class TerminalGone(BaseException):
-    """A signal asks to leave while a terminal that is not read holds up the writing."""
+    """A signal asks to leave while a write to a blocked terminal waits."""
 
 
 def colours(environ: Mapping[str, str]) -> ColorSystem | None:
-    """What the terminal can show."""
+    """The colours that the terminal supports."""
     if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
         return None
     if environ.get("COLORTERM") in {"truecolor", "24bit"}:
@@ -43,7 +43,7 @@ def colours(environ: Mapping[str, str]) -> ColorSystem | None:
 
 
 def encoded(line: Text, system: ColorSystem | None) -> str:
-    """A line as a terminal takes it. Its spans follow each other, as ``grid`` makes them."""
+    """A line with escape codes. Its spans must be in order, as ``grid`` makes them."""
     words, at, parts = line.plain, 0, []
     for span in line.spans:
         style = span.style if isinstance(span.style, Style) else Style.parse(span.style)
@@ -56,7 +56,7 @@ def encoded(line: Text, system: ColorSystem | None) -> str:
 class Terminal:
     """A terminal's screen and keys, from ``take`` to ``give_back``.
 
-    ``wake_fd`` becomes readable when a signal has come: its bytes are their numbers, or 0 where
+    ``wake_fd`` becomes readable when a signal has come: its bytes are the signal numbers, or 0 if
     ``wake`` was called. ``ended`` is the signal that asks to leave.
     """
 
@@ -84,20 +84,20 @@ class Terminal:
 
     def wake(self) -> None:
         """Make ``wake_fd`` readable; from any thread."""
-        with contextlib.suppress(OSError):  # full: it is readable; closed: nobody waits
+        with contextlib.suppress(OSError):  # full: it is readable; closed: nothing waits
             os.write(self._wake_fd, b"\0")
 
     def take(self) -> None:
-        """Borrow it. ``give_back`` has to follow, also where this fails."""
+        """Take over the terminal. ``give_back`` must follow, even if this fails."""
         self._woke = signal.set_wakeup_fd(self._wake_fd, warn_on_full_buffer=False)
         for number in (*_ENDING, *_WAKING):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and shells without jobs
-                answer = self._end if number in _ENDING else self._noticed
+                answer = self._end if number in _ENDING else self._ignore
                 self._handlers[number] = signal.signal(number, answer)
         self._enter()
 
     def give_back(self) -> None:
-        """As it was; also more than once."""
+        """Restore the terminal; may be called more than once."""
         self._leave()
         for number, before in self._handlers.items():
             signal.signal(number, before)
@@ -109,7 +109,7 @@ class Terminal:
             self._wake_fd = -1
 
     def suspend(self) -> None:
-        """Ctrl-Z: give it back, stand still until somebody says to go on, borrow it again."""
+        """Ctrl-Z: restore the terminal, stop until SIGCONT, and take it over again."""
         self._leave()
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
@@ -117,18 +117,18 @@ class Terminal:
         self._enter()
 
     def resume(self) -> None:
-        """After a stop that nobody asked about: whoever had it since may have changed it."""
+        """Take it over again after SIGSTOP: another program may have changed it meanwhile."""
         if self._was is not None:
             self._cbreak(self._was)
             self._write(_ENTER)
         self.forget()
 
     def forget(self) -> None:
-        """Nothing is known of what it shows: the next frame is drawn whole."""
+        """Forget what the terminal shows, so that the next frame is drawn whole."""
         self._shown = []
 
     def paint(self, lines: Sequence[Text]) -> None:
-        """Show a frame: the lines that have changed, in one write."""
+        """Show a frame: write the changed lines in one write."""
         width = self.size[0]
         frame = [
             encoded(line, self._colours) + ("\x1b[K" if line.cell_len < width else "")
@@ -156,11 +156,11 @@ class Terminal:
         was, self._was = self._was, None
         if was is None:
             return
-        with contextlib.suppress(OSError, termios.error):  # it may be gone itself
+        with contextlib.suppress(OSError, termios.error):  # the terminal may be gone
             if select.select([], [self._screen_fd], [], _PATIENCE_MS / 1000)[1]:
                 os.write(self._screen_fd, _LEAVE)
         with contextlib.suppress(OSError, termios.error):
-            # Now, and not once it has taken all that was written: it may never do so.
+            # TCSANOW: the terminal may never accept all that was written.
             _set(self.keys_fd, termios.TCSANOW, was)
         if self._guard is not None and self._guard.stdin is not None:
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -168,7 +168,7 @@ class Terminal:
             self._guard = None
 
     def _cbreak(self, was: list[Any]) -> None:
-        """Keys as they are typed, none shown; Ctrl-C and Ctrl-Z stay signals, Ctrl-S is a key."""
+        """Single keys without echo; Ctrl-C and Ctrl-Z stay signals, Ctrl-S is a key."""
         mine = [*was[:6], list(was[6])]
         mine[0] &= ~(termios.IXON | termios.ICRNL)
         mine[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
@@ -181,9 +181,9 @@ class Terminal:
             while data and self.ended is None:
                 try:
                     data = data[os.write(self._screen_fd, data) :]
-                except BlockingIOError:  # somebody who shares it has made it so
+                except BlockingIOError:  # another process that shares it has set O_NONBLOCK
                     select.select([], [self._screen_fd], [])
-        except OSError:  # it has gone, without a signal that says so
+        except OSError:  # the terminal is gone, without a signal
             self.ended = signal.SIGHUP
         finally:
             self._writing = False
@@ -193,12 +193,12 @@ class Terminal:
         if self._writing:
             raise TerminalGone
 
-    def _noticed(self, number: int, frame: FrameType | None) -> None:
-        """Nothing: the wake-up is all."""
+    def _ignore(self, number: int, frame: FrameType | None) -> None:
+        """Do nothing: the signal only has to wake the loop."""
 
 
 def _set(fd: int, when: int, attributes: list[Any]) -> None:
-    """``tcsetattr``, again where a signal came in between, as the one to go on does."""
+    """``tcsetattr``, repeated if a signal (SIGCONT) interrupts it."""
     while True:
         try:
             return termios.tcsetattr(fd, when, attributes)
@@ -208,9 +208,9 @@ def _set(fd: int, when: int, attributes: list[Any]) -> None:
 
 
 def _guard(keys_fd: int, screen_fd: int) -> subprocess.Popen[bytes] | None:
-    """A shell that gives the terminal back if this process is killed; ``None`` without one.
+    """A shell that restores the terminal if this process is killed; ``None`` without one.
 
-    In a session of its own, so that what is typed does not reach it.
+    It runs in its own session, so that it does not receive keys.
     """
     try:
         was = subprocess.run(["stty", "-g"], stdin=keys_fd, capture_output=True, check=True)

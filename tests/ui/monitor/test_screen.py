@@ -407,7 +407,7 @@ def test_what_has_no_room_is_a_key_away():
     """Others' processes, events, advice and what could not be read, whole."""
     assert "e 2 others, 2 events, 1 advice, 1 unread" in shown(HUNG)
     text = "\n".join(screen.rest(HUNG, 100))
-    assert "not to be seen by this user" in text
+    assert "not visible to this user" in text
     assert "03:12:05  GPU 6 is lost" in text
     assert "batch: 14 of 24 GiB are used" in text
     assert "kernel log: may not be read by this user" in text
