@@ -41,7 +41,7 @@ def tracked(items: Sequence[T], doing: str, *, quiet: int) -> Iterable[T]:
     """The items, with a bar that goes when all are done; fewer than ``quiet`` take no time."""
     if len(items) < quiet or not sys.stderr.isatty():
         return items
-    from rich.console import Console  # noqa: PLC0415 - only where there is something to show
+    from rich.console import Console  # noqa: PLC0415 - only if there is something to show
     from rich.progress import track  # noqa: PLC0415
 
     return track(items, doing, console=Console(stderr=True), transient=True)

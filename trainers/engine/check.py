@@ -74,6 +74,7 @@ def _goes_on(path: Path, broken: Sequence[tuple[Path, str]]) -> Finding:
     return Finding(
         check="checkpoint",
         severity="warning",
-        summary=f"it goes on from {path}, which is whole; passed over: {files.named(broken)}",
+        summary=f"it goes on from {path}, which is whole; "
+        f"passed over: {files.describe_broken(broken)}",
         hint="What was trained after that checkpoint is trained again.",
     )

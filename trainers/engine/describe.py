@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainers.engine.tables import in_words, quiet_table
+from trainers.engine.tables import format_bytes, quiet_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,8 +68,8 @@ def describe_step(batch: str, flops: int, part_bytes: Mapping[str, int]) -> str:
     gflop = flops / 1e9
     work = f"{gflop / 1e3:.2f} TFLOP" if gflop >= 1e3 else f"{gflop:.2f} GFLOP"
     large = {part: size for part, size in part_bytes.items() if size >> 20}
-    taken = ", ".join(f"{part} {in_words(size)}" for part, size in large.items())
+    taken = ", ".join(f"{part} {format_bytes(size)}" for part, size in large.items())
     return (
         f"a pass of {batch}: {work} forward and back, "
-        f"{in_words(sum(part_bytes.values()))} of tensors on a GPU ({taken})"
+        f"{format_bytes(sum(part_bytes.values()))} of tensors on a GPU ({taken})"
     )

@@ -1,6 +1,6 @@
-"""Where this process stands among the ranks, and the few things that ranks do together.
+"""This process among the ranks, and the few things that ranks do together.
 
-Everything takes its ``World`` as an argument and does nothing where there is one rank.
+Each function takes the ``World`` as an argument and does nothing if there is one rank.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ class World:
 def world(backend: str | None = None, init_method: str | None = None) -> Iterator[World]:
     """The world that torchrun's environment describes; one CPU or GPU without it.
 
-    A process group exists inside where there is more than one rank: nccl on GPUs, else gloo.
-    Raises TrainerError where this rank has no GPU or does not reach the others.
+    With several ranks a process group exists inside: nccl on GPUs, else gloo.
+
+    Raises:
+        TrainerError: this rank has no GPU, or does not reach the others.
     """
     rank, local_rank, world_size = (
         int(os.environ.get(name, default))

@@ -1,4 +1,4 @@
-"""Errors a user can cause and mend: one sentence, a hint, an exit code, no traceback."""
+"""Errors that a user can cause and fix: one sentence, a hint, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TrainerError(Exception):
-    """Something the user can mend; every rank that raises it says so."""
+    """An error that the user can fix; every rank that raises it prints it."""
 
     exit_code = 1
 
@@ -23,7 +23,7 @@ class TrainerError(Exception):
         self.hint = hint
 
 
-# What is raised by reading data of unknown origin that is not what was expected.
+# What reading raises if data of unknown origin is not what was expected.
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
@@ -66,7 +66,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _show(error: TrainerError) -> None:
-    # All ranks, also where all have the same to say: a launcher shows the one that ended first.
+    # On all ranks, even if all print the same: a launcher shows the one that ended first.
     rank = os.environ.get("RANK", "0")
     who = "error" if rank == "0" else f"error (rank {rank})"
     print(f"{who}: {error.message}", file=sys.stderr)

@@ -13,7 +13,7 @@ from trainers.engine.checkpoint import checkpoint
 from trainers.engine.checkpoint.state import capture_rng, restore_rng
 from trainers.engine.distributed import broadcast_object
 from trainers.engine.metrics import judge, out_of_patience
-from trainers.engine.progress import in_words
+from trainers.engine.progress import format_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ class Upkeep:
 
         A run that stops saves at once; the one that goes on from there evaluates.
         """
-        better = self._is_evaluation_due() and not stopping and self._judged_better()
+        better = self._is_evaluation_due() and not stopping and self._evaluate_and_compare()
         ended = stopping or out_of_patience(self._state, self._config)
         if better or ended or self._is_save_due():
             self._save()
@@ -71,9 +71,9 @@ class Upkeep:
             self._draw()
 
     def catch_up(self) -> None:
-        """Do the evaluation that a run which was stopped has left."""
+        """Do the evaluation that was due when the run was stopped."""
         if self._state.step and self._is_evaluation_due():
-            self._judged_better()
+            self._evaluate_and_compare()
             self._save()
 
     def _is_due_for(self, every: int | None) -> bool:
@@ -106,10 +106,10 @@ class Upkeep:
         due = self._is_due_for(self._config.sample_iter) or self._is_last()
         return self._sample is not None and due
 
-    def _judged_better(self) -> bool:
+    def _evaluate_and_compare(self) -> bool:
         assert self._evaluate is not None  # noqa: S101 - for the type checker
         state = self._state
-        with self._watching_the_model():
+        with self._model_in_eval_mode():
             metrics = self._evaluate(state.step)
         # The ranks may differ in the last bit; they must not differ in what they decide.
         self.metrics = broadcast_object(metrics, self._world)
@@ -119,7 +119,7 @@ class Upkeep:
         self.history.append({"step": state.step, "epoch": epoch, **self.metrics})
         self._outputs.figures(state.step, "val", self.metrics, epoch=epoch, total_steps=self._total)
         mark = " · best" if better else ""
-        log.info("step %d · evaluation · %s%s", state.step, in_words(self.metrics), mark)
+        log.info("step %d · evaluation · %s%s", state.step, format_figures(self.metrics), mark)
         return better
 
     def _draw(self) -> None:
@@ -128,15 +128,15 @@ class Upkeep:
             return
         step = self._state.step
         try:
-            with self._watching_the_model():
+            with self._model_in_eval_mode():
                 self._sample(step)
         except Exception as error:  # noqa: BLE001 - whatever it is, the training is worth more
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             log.warning("no samples of step %d could be drawn: %s", step, reason)
 
     @contextmanager
-    def _watching_the_model(self) -> Iterator[None]:
-        """Inside, the model is in eval mode without gradients; training goes on as if not asked."""
+    def _model_in_eval_mode(self) -> Iterator[None]:
+        """Inside, the model is in eval mode without gradients; its training is not affected."""
         state, device = self._state, self._world.device
         heartbeat.beat(state.step, total_steps=self._total, phase="evaluate")
         rng = capture_rng(device)

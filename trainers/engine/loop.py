@@ -22,7 +22,7 @@ from trainers.engine.evaluate_and_save import Upkeep
 from trainers.engine.malloc import keep_freed_memory
 from trainers.engine.metrics import out_of_patience
 from trainers.engine.optim import autocast_dtype
-from trainers.engine.progress import Progress, in_words
+from trainers.engine.progress import Progress, format_figures
 from trainers.engine.step_sync import StepSync, stop_on_signal
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ _NOTHING = nullcontext()
 
 
 class BatchSource(Protocol):
-    """Where batches come from; ``data.Batches`` is one."""
+    """A source of batches; ``batches.Batches`` is one."""
 
     @property
     def per_epoch(self) -> int:
         """Steps in an epoch."""
 
     def stream(self, epoch: int, start: int) -> Iterator[tuple[Any, float]]:
-        """Batches and their weights from step ``start`` of ``epoch`` on, without an end."""
+        """Batches and their weights, endlessly, from step ``start`` of ``epoch``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class FitResult:
 
     @property
     def exit_code(self) -> int:
-        """0; after a signal 128 + its number, unless a launcher above knows about it anyway."""
+        """0; after a signal 128 + its number, unless a launcher started it, which knows."""
         return 0 if self.stopped_by is None or "RANK" in os.environ else 128 + self.stopped_by
 
 
@@ -106,15 +106,18 @@ def fit(
     """Train from where the state stands to the end of the run.
 
     ``losses(model, batch)`` gives the scalar to minimise as "loss" and others to report; a step's
-    loss is the mean over its passes and over ranks, weighed by their samples. ``evaluate(step)``
+    loss is the mean over its passes and over ranks, weighted by their samples. ``evaluate(step)``
     runs on all ranks in eval mode, without gradients, with the random state put aside.
     ``sample(step)`` draws from the model every ``sample_iter`` steps in the same way, on rank 0
     alone: it must not wait for other ranks, and its failure is a warning.
     ``after_step(step)`` follows each optimizer step, before anything is saved.
 
-    Whatever is not finite, on any rank, ends the run on all of them with a TrainerError, before
-    the optimizer steps (on GPUs one step later, but before anything is saved). SIGTERM or SIGINT
-    to any rank ends it after the step at hand, with a checkpoint.
+    SIGTERM or SIGINT to any rank ends the run after the current step, with a checkpoint.
+
+    Raises:
+        TrainerError: a loss or a gradient is not finite on any rank. All ranks raise it, before the
+            optimizer steps (on GPUs one step later, but before anything is saved).
+        ConfigError: the run has no end.
     """
     total = total_steps(config, batches)
     state.enter(batches.per_epoch)
@@ -164,7 +167,7 @@ def fit(
                 break
         del stream  # and with it its worker processes
 
-    log.info("%s", _farewell(state, total, stopped_by, upkeep.saved or outputs.checkpoints))
+    log.info("%s", _describe_end(state, total, stopped_by, upkeep.saved or outputs.checkpoints))
     heartbeat.beat(state.step, total_steps=total, loss=progress.last_loss, phase="done")
     return FitResult(
         step=state.step,
@@ -179,7 +182,7 @@ def fit(
 
 
 class Passes:
-    """The forward and backward passes of a step: the step's gradients, and what the losses were."""
+    """The forward and backward passes of a step: they give its gradients and its losses."""
 
     def __init__(self, state: TrainState, losses: Losses, config: LoopConfig, world: World) -> None:
         self.count = config.accumulation(world.world_size)
@@ -193,7 +196,7 @@ class Passes:
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
 
     def gradients(self, stream: Iterator[Any], progress: Progress) -> dict[str, Tensor]:
-        """Add up the gradients of a step's passes; gives the means of their losses."""
+        """Add up the gradients of a step's passes; return the means of their losses."""
         means: dict[str, Tensor] = {}
         for left in reversed(range(self.count)):
             asked = perf_counter()
@@ -213,12 +216,12 @@ class Passes:
         return means
 
     def clip(self, largest: float | None, values: dict[str, Tensor]) -> None:
-        """Clip the gradients; their norm joins the values that are reported and checked."""
+        """Clip the gradients; their norm is added to the values that are reported and checked."""
         if self._scaler is None:
-            # Also where nothing is to be clipped: a loss can be finite and its gradient not.
+            # Even without clipping: a loss can be finite and its gradient not.
             values["grad_norm"] = clip_grad_norm_(self._trained, largest or math.inf)
         elif largest is not None:
-            # With a scaler, a norm that is not finite is a step to be skipped and no failure.
+            # With a scaler, a norm that is not finite skips the step; it is not a failure.
             self._scaler.unscale_(self._optimizer)
             clip_grad_norm_(self._trained, largest)
 
@@ -228,13 +231,13 @@ class Passes:
             parameter.grad = None
 
     def _keeping_to_this_rank(self) -> AbstractContextManager[Any]:
-        """Ranks exchange gradients in the last pass of a step only."""
+        """Inside, ranks do not exchange gradients: they do so in the last pass of a step."""
         model = self._model
         return model.no_sync() if isinstance(model, DistributedDataParallel) else _NOTHING
 
 
 def update(state: TrainState) -> None:
-    """One step of the optimizer, by the gradients there are, and of its schedule."""
+    """Take one step of the optimizer and of its schedule."""
     if state.scaler is None:
         state.optimizer.step()
     else:
@@ -270,7 +273,7 @@ def _dry_run(
         report = sync.send(state.step + 1, values) or sync.flush()
     passes.clear()
     figures = {} if report is None else dict(report.values)
-    log.info("dry run: a step's passes work, nothing is saved · %s", in_words(figures))
+    log.info("dry run: a step's passes work, nothing is saved · %s", format_figures(figures))
     return FitResult(
         step=state.step,
         total_steps=total,
@@ -283,7 +286,7 @@ def _dry_run(
     )
 
 
-def _farewell(state: TrainState, total: int, stopped_by: int | None, saved: Path) -> str:
+def _describe_end(state: TrainState, total: int, stopped_by: int | None, saved: Path) -> str:
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
         return f"stopped at step {state.step} by {name}, checkpoint saved in {saved}"

@@ -1,4 +1,4 @@
-"""Keep freed memory for the next step, where the C library would hand it back to the system."""
+"""Keep freed memory for the next step; by itself the C library returns it to the system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     """Have this process keep up to 512 MB that it has freed; whether the C library can.
 
     A step on a CPU frees its activations and the next one asks for the same again. Handed back
-    in between, every page of them is cleared and mapped anew: some 5 % of a step's time.
+    in between, every page of them is cleared and mapped again: some 5 % of a step's time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -32,7 +32,7 @@ class Means:
         self._sums_N2 = torch.zeros(len(names), 2, dtype=torch.float64, device=world.device)
 
     def add(self, name: str, values: Tensor) -> None:
-        """Every element is one sample."""
+        """Add values, each of one sample."""
         self.add_sum(name, values.detach().sum(dtype=torch.float64), values.numel())
 
     def add_sum(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
@@ -65,7 +65,8 @@ def reduce_sums(sums: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
 def judge(state: TrainState, metrics: Mapping[str, float], config: LoopConfig) -> bool:
     """Whether this evaluation is the best so far; the state counts those since the best.
 
-    Raises TrainerError where the evaluation lacks the metric that is monitored.
+    Raises:
+        TrainerError: the evaluation lacks the metric that is monitored.
     """
     if config.monitor not in metrics:
         names = ", ".join(sorted(metrics)) or "nothing"
@@ -73,7 +74,7 @@ def judge(state: TrainState, metrics: Mapping[str, float], config: LoopConfig) -
         raise TrainerError(msg)
     value = metrics[config.monitor]
     sign = 1.0 if config.monitor_mode == "min" else -1.0
-    # Not ">=": a metric that is NaN is no improvement, and nothing improves on "none yet".
+    # Not ">=": NaN is never an improvement, and the first value always is.
     better = value == value and (state.best is None or sign * value < sign * state.best)  # noqa: PLR0124
     if better:
         state.best, state.best_step, state.bad_evaluations = value, state.step, 0

@@ -69,8 +69,7 @@ def build_optimizer(
 def build_schedule(optimizer: Optimizer, optim: OptimConfig, total_steps: int) -> LambdaLR:
     """The learning rate as a closed form of the step, so that a resumed run computes the same.
 
-    Milestones that the run never reaches, or that its schedule has no use for, are named in a
-    warning.
+    A warning names milestones that the run never reaches or that its schedule does not use.
     """
     if optim.lr_scheduler and optim.schedule != "multistep":
         log.warning(
@@ -90,7 +89,7 @@ def build_schedule(optimizer: Optimizer, optim: OptimConfig, total_steps: int) -
 
 
 def lr_factor(optim: OptimConfig, total_steps: int) -> Callable[[int], float]:
-    """What lr is multiplied with at a step, counted from 0: warm-up times schedule."""
+    """Return the factor of lr at a step, counted from 0: warm-up times schedule."""
     milestones = sorted(optim.lr_scheduler)
     warmup = optim.warmup_iter
 
@@ -108,7 +107,7 @@ def lr_factor(optim: OptimConfig, total_steps: int) -> Callable[[int], float]:
 
 
 def rewind(schedule: LambdaLR, step: int) -> None:
-    """Put the schedule, and with it the optimizer's lr, where it stands after ``step`` steps."""
+    """Set the schedule, and with it the optimizer's lr, to its value after ``step`` steps."""
     schedule.last_epoch = step
     groups = schedule.optimizer.param_groups
     for group, base, factor in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
@@ -116,7 +115,7 @@ def rewind(schedule: LambdaLR, step: int) -> None:
 
 
 def build_ema(model: nn.Module, optim: OptimConfig) -> AveragedModel | None:
-    """The moving average of the weights, beginning at the model's; buffers are copied.
+    """Build a moving average of the weights that begins with the model's; buffers are copied.
 
     After n updates the decay is ``min(ema_decay, (1 + n) / (10 + n))``: a short run is not judged
     by the weights that it began with.
@@ -136,7 +135,11 @@ def build_ema(model: nn.Module, optim: OptimConfig) -> AveragedModel | None:
 
 
 def autocast_dtype(loop: LoopConfig, device: torch.device) -> torch.dtype | None:
-    """What the forward pass computes in; ``None`` for float32 throughout."""
+    """Return the type of the forward pass's arithmetic; ``None`` for float32 throughout.
+
+    Raises:
+        ConfigError: the device does not have the one that is asked for.
+    """
     wanted = loop.mixed_precision
     on_gpu = device.type == "cuda"
     if wanted == "auto":
@@ -151,7 +154,7 @@ def autocast_dtype(loop: LoopConfig, device: torch.device) -> torch.dtype | None
 
 
 def build_scaler(loop: LoopConfig, device: torch.device) -> GradScaler | None:
-    """The loss scaler that float16 needs and nothing else does."""
+    """Build the loss scaler for float16; nothing else needs one."""
     if autocast_dtype(loop, device) is not torch.float16:
         return None
     return torch.amp.GradScaler(device.type)

@@ -2,11 +2,11 @@
 
 ::
 
-    train.log           what was said, with the time
+    train.log           the lines printed, with the time
     metrics.jsonl       one JSON object per line of figures
     tensorboard/        the same figures as TensorBoard events
     config_used.yaml    the resolved settings; ``--config`` reads them back
-    statistics.json     what the trainer computed from its data
+    statistics.json     what the trainer computed from its data (attached files: see ``attach``)
     checkpoints/        see ``checkpoint.files``; what the trainer attached is in each of them
     samples/            what the trainer draws of its model, if it does
 
@@ -55,12 +55,12 @@ class Outputs:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints lie."""
+        """The folder of the checkpoints."""
         return self.folder / "checkpoints"
 
     @property
     def samples(self) -> Path:
-        """Where samples lie that are drawn while it trains; who draws makes the folder."""
+        """The folder of samples drawn while it trains; the trainer makes it."""
         return self.folder / "samples"
 
     def figures(
@@ -92,13 +92,17 @@ class Outputs:
     def attach(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a JSON file into the run's folder, and into each checkpoint from now on.
 
-        For what the model needs in order to be used: a checkpoint that was copied elsewhere has it.
+        For what the model needs in order to be used: a copied checkpoint then has it.
         """
         self.attached[name] = values
         self.write_json(name, values)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """Write a JSON file into the run's folder, whole or not at all."""
+        """Write a JSON file into the run's folder, whole or not at all.
+
+        Raises:
+            TrainerError: it cannot be written.
+        """
         if self.figures_file is None:
             return
         hint = "make room, or give another --out-dir"
@@ -117,8 +121,8 @@ def open_outputs(
 ) -> Iterator[Outputs]:
     """Make the run's folder and open what is written along the way.
 
-    Inside, the logger ``trainers`` speaks on stdout and into train.log, on rank 0; the other
-    ranks are silent but for errors. A dry run makes no folder and writes nothing.
+    Inside, the logger ``trainers`` writes to stdout and train.log on rank 0; other ranks log
+    errors only. A dry run makes no folder and writes nothing.
 
     Raises:
         TrainerError: the folder cannot be written.
@@ -134,7 +138,7 @@ def open_outputs(
             except OSError as error:
                 problem = error.strerror or str(error)
         else:
-            _speak(logging.NullHandler(), logging.ERROR, stack)
+            _log_to(logging.NullHandler(), logging.ERROR, stack)
         problem = broadcast_object(problem, world)
         if problem:
             msg = f"the run's folder {folder} cannot be written: {problem}"
@@ -145,7 +149,7 @@ def open_outputs(
 def _print(stack: ExitStack) -> None:
     shown = _Shown(sys.stdout)
     shown.setFormatter(_Line("%(message)s"))
-    _speak(shown, logging.INFO, stack)
+    _log_to(shown, logging.INFO, stack)
 
 
 def _open(outputs: Outputs, stack: ExitStack) -> None:
@@ -158,7 +162,7 @@ def _open(outputs: Outputs, stack: ExitStack) -> None:
     dump(outputs.config, outputs.folder / "config_used.yaml")
     said = _LogFile(outputs.folder / "train.log", encoding="utf-8")
     said.setFormatter(_Line("%(asctime)s %(message)s"))
-    _speak(said, logging.INFO, stack)
+    _log_to(said, logging.INFO, stack)
     path = outputs.folder / "metrics.jsonl"
     torn = _ends_in_half_a_line(path)
     outputs.figures_file = path.open("a", buffering=1, encoding="utf-8")
@@ -177,7 +181,7 @@ def _close(figures: Any) -> None:
 
 
 def _ends_in_half_a_line(path: Path) -> bool:
-    """Whether a killed run left one, in which the next must not go on."""
+    """Whether a killed run left half a line, which the next line must not be appended to."""
     if not path.exists() or not path.stat().st_size:
         return False
     with path.open("rb") as file:
@@ -185,7 +189,7 @@ def _ends_in_half_a_line(path: Path) -> bool:
         return file.read() != b"\n"
 
 
-def _speak(handler: logging.Handler, level: int, stack: ExitStack) -> None:
+def _log_to(handler: logging.Handler, level: int, stack: ExitStack) -> None:
     before = (log.level, log.propagate)
 
     def silence() -> None:
@@ -221,7 +225,7 @@ class _Line(logging.Formatter):
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that falls silent, instead of printing tracebacks, where it cannot be written."""
+    """A log file that stops, instead of printing tracebacks, when it cannot be written."""
 
     def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         log.removeHandler(self)

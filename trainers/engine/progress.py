@@ -1,6 +1,6 @@
-"""How training goes: heartbeats every step, a line of figures every now and then.
+"""The progress of training: a heartbeat every step, a line of figures every ``print_iter`` steps.
 
-Time is the time of steps alone: evaluation and saving are taken out of steps per second.
+Time is that of steps alone: steps per second leave out evaluation and saving.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger("trainers")
 
 
 class Progress:
-    """Collects what the steps report and says it every ``print_iter`` steps."""
+    """Collects what the steps report and logs it every ``print_iter`` steps."""
 
     def __init__(
         self, state: TrainState, outputs: Outputs, config: LoopConfig, total_steps: int
@@ -45,11 +45,11 @@ class Progress:
         self._step_began = self._window_began = perf_counter()
 
     def waited(self, seconds: float) -> None:
-        """So much of this step went by until its data was there."""
+        """Count the seconds that this step waited for its data."""
         self._wait_s += seconds
 
     def step_done(self, step: int, report: Report | None, lr: float) -> None:
-        """A step has ended; ``report`` is the newest there is, of this step or the one before."""
+        """Count a step; ``report`` is the newest one, of this step or of the one before."""
         if report is not None:
             self.note(report)
         now = perf_counter()
@@ -61,10 +61,10 @@ class Progress:
         self.train_s += now - self._step_began
         self._step_began = now
         if step % self._every == 0 or step == self._total:
-            self._say(step, lr, now)
+            self._log(step, lr, now)
 
     def note(self, report: Report) -> None:
-        """Count a report in."""
+        """Add a report to the figures of the next line."""
         sums = self._sums
         for name, value in report.values.items():
             sums[name] = sums.get(name, 0.0) + value
@@ -82,7 +82,7 @@ class Progress:
         self._step_began += gone
         self._window_began += gone
 
-    def _say(self, step: int, lr: float, now: float) -> None:
+    def _log(self, step: int, lr: float, now: float) -> None:
         seconds = max(now - self._window_began, 1e-9)
         means = {name: total / self._reports for name, total in self._sums.items()}
         rate = self._steps / seconds
@@ -95,7 +95,7 @@ class Progress:
             "" if self._epochs is None else f"epoch {epoch}/{self._epochs} · ",
             step,
             self._total,
-            in_words(means),
+            format_figures(means),
             lr,
             rate,
             100 * wait,
@@ -105,8 +105,8 @@ class Progress:
         self._window_began = now
 
 
-def in_words(values: dict[str, float]) -> str:
-    """Figures for a line of the log."""
+def format_figures(values: dict[str, float]) -> str:
+    """Format figures for a line of the log."""
     return " · ".join(f"{name} {value:.4g}" for name, value in values.items()) or "no figures"
 
 

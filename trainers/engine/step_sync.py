@@ -1,4 +1,4 @@
-"""What the ranks tell each other at every step: losses, what is not finite, who wants to stop.
+"""What ranks exchange at every step: losses, what is not finite, which rank wants to stop.
 
 One small all-reduce a step carries it all, so that every rank takes the same decision at the same
 step. On a CPU it is read at once, before the optimizer steps. On a GPU reading at once would make
@@ -89,7 +89,7 @@ class _Pending:
 
 
 class StepSync:
-    """Sends this rank's part of a step, and gives back what all ranks sent.
+    """Sends this rank's part of a step, and returns what all ranks sent.
 
     The vector of P values and W ranks: P sums, then W x P marks of what is not finite, then one
     count for each of the two signals.
@@ -102,9 +102,10 @@ class StepSync:
         self._pending: _Pending | None = None
 
     def send(self, step: int, values: Mapping[str, Tensor]) -> Report | None:
-        """Tell the values of a step; gives the newest report there is, of this step or the last.
+        """Send the values of a step; return the newest report, of this step or of the one before.
 
-        Raises TrainerError, on all ranks alike, where a value of any rank is not finite.
+        Raises:
+            TrainerError: a value of any rank is not finite; on all ranks alike.
         """
         names = tuple(values)
         if names != self._names:
@@ -119,7 +120,7 @@ class StepSync:
         return before
 
     def flush(self) -> Report | None:
-        """The report of the last step, where it has not been given yet; waits for the GPU."""
+        """Return the report of the last step if it was not returned yet; this waits for the GPU."""
         pending, self._pending = self._pending, None
         if pending is None:
             return None

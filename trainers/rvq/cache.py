@@ -26,7 +26,7 @@ from trainers.engine.cache import is_whole
 from trainers.engine.config.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
 from trainers.engine.samples import VALIDATION_SPLITS, validation_split
-from trainers.engine.tables import in_words
+from trainers.engine.tables import format_bytes
 from trainers.rvq.clips.listing import SKELETON, Listing, list_clips
 from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.config import PRESETS, Config, DatasetConfig
@@ -78,7 +78,7 @@ def build(argv: Sequence[str]) -> int:
         return _print_json(found)
     print(
         f"{path}: {found['windows']:,} windows of {found['clips']:,} clips "
-        f"({found['frames']:,} frames), {in_words(path.stat().st_size)}, "
+        f"({found['frames']:,} frames), {format_bytes(path.stat().st_size)}, "
         f"{time.perf_counter() - begun:.2f} s"
     )
     return 0

@@ -26,7 +26,7 @@ Weight = Annotated[float, Ge(0)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetConfig:
-    """What is trained on, how it is cut and how it is varied."""
+    """The data to train on, how it is cut and how it is augmented."""
 
     data: str = setting(
         "synthetic", "folder of a motion data set, or synthetic", also=("data_path",)
@@ -35,7 +35,7 @@ class DatasetConfig:
         "auto", "split to validate on; auto: the one there"
     )
     rotation: Literal["auto", "axis_angle", "6d"] = setting(
-        "auto", "rotations as the network sees them; auto: 6d where there is a skeleton"
+        "auto", "rotations as the network sees them; auto: 6d if there is a skeleton"
     )
     window_size: Frames = setting(64, "frames of a window at ratio 1")
     window_stride: Frames = setting(20, "frames between the starts of two windows at ratio 1")
@@ -51,7 +51,7 @@ class DatasetConfig:
     use_cache: bool = setting(True, "take windows from the caches that are given")
     cache_train: Path | None = setting(None, "window cache of the training split")
     cache_val: Path | None = setting(None, "window cache of the validation split")
-    rebuild_cache: bool = setting(False, "build a cache anew where it does not fit, or is missing")
+    rebuild_cache: bool = setting(False, "build a cache again if it does not fit, or is missing")
     accept_cache: bool = setting(False, "train on the windows of a cache that does not fit")
     frames_per_batch: Count | None = setting(
         None, "frames of a batch: windows that are longer come in smaller batches"
@@ -132,7 +132,7 @@ class Config:
     loader: LoaderConfig = LoaderConfig()
 
     def __post_init__(self) -> None:
-        """Refuse what needs a number of windows per step where there is none."""
+        """Refuse settings that need a fixed number of windows per step if it varies."""
         fixed = {
             "loop.global_batch": self.loop.global_batch is not None,
             "optim.scale_lr": self.optim.scale_lr,

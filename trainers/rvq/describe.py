@@ -1,4 +1,4 @@
-"""Say how large a model is: `python -m trainers.rvq.describe FLAGS` or `--checkpoint RUN`.
+"""Describe how large a model is: `python -m trainers.rvq.describe FLAGS` or `--checkpoint RUN`.
 
 FLAGS are those of training. Nothing is trained, no GPU is touched, no data set needs to be here.
 """
@@ -22,7 +22,7 @@ from trainers.engine.describe import (
     step_flops,
 )
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
-from trainers.engine.memory.rehearsal import question
+from trainers.engine.memory.rehearsal import parse_question
 from trainers.engine.verbs import print_result
 from trainers.motion.rotations import values_per_joint
 from trainers.rvq.codes import bits_per_token
@@ -75,12 +75,12 @@ class Description:
 
 
 def describe(config: Config, about: str, shapes: Shapes | None = None) -> Description:
-    """Work the figures out, of the shapes that are known or of the data set's.
+    """Compute the figures, for `shapes` or for those of the data set.
 
     Raises:
         TrainerError: the data set is here, and cannot be trained on.
     """
-    asked, _ = question([])
+    asked, _ = parse_question([])
     shapes = shapes or data_shapes(config.dataset)
     features = shapes.features(config.dataset)
     fps = shapes.fps
@@ -114,7 +114,7 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
 
 
 def trained_on(trained: Trained) -> tuple[Config, Shapes]:
-    """Settings and shapes of a model as they were, whatever has become of its data set."""
+    """Return settings and shapes as they were in training, even if the data set is gone."""
     config, shapes = trained.config, data_shapes(trained.config.dataset)
     try:
         about = trained.read_json("data.json")["train"]

@@ -52,8 +52,8 @@ def encode(trained: Trained, clips: MotionData, split: str, device: torch.device
     return Codes(about=about, lengths=lengths, codes=codes)
 
 
-def in_words(found: Codes, path: Path) -> str:
-    """Say what was coded, and how small it has become."""
+def describe_codes(found: Codes, path: Path) -> str:
+    """Describe what was coded, and how small it is now."""
     about = found.about
     bits = bits_per_token(about.quantizers, about.nb_code) * about.fps / about.hop
     return (
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     with distributed.world() as world:
         found = encode(trained, clips, given.split or "val", world.device)
     save(found, given.out)
-    sys.stdout.write(f"{in_words(found, given.out)}\n")
+    sys.stdout.write(f"{describe_codes(found, given.out)}\n")
     return 0
 
 

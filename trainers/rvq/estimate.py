@@ -1,4 +1,4 @@
-"""What training needs of a GPU's memory: `python -m trainers.rvq.estimate FLAGS`, JSON on stdout.
+"""A GPU's memory that training needs: `python -m trainers.rvq.estimate FLAGS`, JSON on stdout.
 
 FLAGS are those of training, and `--ranks N`, `--device cuda|cpu`, `--room-bytes N`. Nothing is
 trained, and the data set need not be on this machine: see `data_shapes`.
@@ -19,7 +19,7 @@ from trainers.engine.batches import local_size
 from trainers.engine.config.config import resolve
 from trainers.engine.distributed import World
 from trainers.engine.errors import run_main
-from trainers.engine.memory.rehearsal import Question, StepSpec, answer, question
+from trainers.engine.memory.rehearsal import Question, StepSpec, answer, parse_question
 from trainers.engine.statistics import Statistics
 from trainers.motion.rotations import choose_rotation, values_per_joint
 from trainers.motion.skeleton import FPS
@@ -48,7 +48,7 @@ ALONE = World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """What of a data set the memory depends on."""
+    """The facts of a data set that memory depends on."""
 
     joints: int
     skeleton: Skeleton | None
@@ -63,7 +63,7 @@ class Shapes:
 
 
 def data_shapes(config: DatasetConfig) -> Shapes:
-    """Take what the data set says of itself; where it is not here, take what needs the most.
+    """Read the shapes of the data set; if it is not here, assume those that need the most.
 
     Raises:
         TrainerError: the data set is here, and cannot be trained on.
@@ -135,9 +135,9 @@ def estimate(config: Config, asked: Question, shapes: Shapes | None = None) -> d
 
 
 def rehearsal(config: Config, shapes: Shapes, ranks: int = 1) -> Callable[[int], StepSpec]:
-    """What builds a step for batches of a size: of windows, or of frames where the config says so.
+    """Return what builds a step for batches of a size, in windows or (`frames_per_batch`) frames.
 
-    All layers of the quantizer are trained in it: which a step leaves out is drawn.
+    It trains all layers of the quantizer; a real step leaves some out at random.
     """
     by_frames = config.dataset.frames_per_batch is not None
     whole = replace(config.quantizer, quantize_dropout_prob=0.0)
@@ -209,7 +209,7 @@ def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> 
 
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
-    asked, flags = question(argv)
+    asked, flags = parse_question(argv)
     config = resolve(Config, flags, name="rvq", presets=PRESETS)
     sys.stdout.write(json.dumps(estimate(config, asked)) + "\n")
 

@@ -1,4 +1,4 @@
-"""What training minimises: reconstruction, commitment, velocity and, with a skeleton, joints.
+"""The loss: reconstruction, commitment, velocity and, with a skeleton, joints.
 
 Shapes: B batch, T frames, F features, J joints.
 """
@@ -55,7 +55,7 @@ class MotionLoss(nn.Module):
 
     Args:
         weights: of the parts.
-        places: joints by forward kinematics, where a skeleton is there.
+        places: joints by forward kinematics, if there is a skeleton.
         scale: length that the joints' distances are divided by, so that the weight has no unit.
     """
 
@@ -76,7 +76,7 @@ class MotionLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """Parts of the loss over the frames of the mask; "loss" is the one to minimise.
 
-        `shares` is what each part counts where the batch is one rank's of several.
+        `shares` weigh each part if the batch is one of several ranks': see `MotionBatch.shares`.
         """
         parts = self.parts(found.output.float(), found.target, mask_BT)
         parts["commit"] = found.quantized.commitment
@@ -105,7 +105,7 @@ class MotionLoss(nn.Module):
         return parts
 
     def total(self, parts: Mapping[str, Part]) -> Part:
-        """Weigh and add parts, whether tensors or numbers."""
+        """Add the weighted parts, tensors or numbers."""
         weights = self.weights
         loss = parts["recons"] + weights.commit * parts["commit"]
         loss = loss + weights.loss_vel * parts["velocity"]
@@ -116,7 +116,7 @@ def build_loss(config: LossConfig, model: RVQVAE, skeleton: Skeleton | None) -> 
     """Build the loss of a config, with joints if the data has a skeleton.
 
     Raises:
-        ConfigError: where joints are asked for and there is none.
+        ConfigError: joints are asked for and there is no skeleton.
     """
     if skeleton is None:
         if config.loss_joints:

@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         self.outward = nn.Conv1d(width, config.code_dim, 3, padding=1)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Mask: (B, 1, T), zero where there is no frame, as if the clip ended there."""
+        """Encode; mask (B, 1, T) is zero beyond a clip's end, where convolutions see zeros."""
         x = torch.relu(self.inward(_keep(x, mask)))
         for down, stack in zip(self.down, self.stacks, strict=True):
             x = down(_keep(x, mask))
@@ -208,7 +208,7 @@ class RVQVAE(nn.Module):
 
 
 def _keep(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Zero what is not there, as the zeros that a convolution sees beyond a clip's end."""
+    """Zero the padding, so that it equals the zeros that a convolution sees beyond an end."""
     return x if mask is None else x * mask
 
 

@@ -11,7 +11,7 @@ and a dropped layer leaves no parameter without one. `forward` only collects sum
 a step on every rank, adds them up over the ranks in one call. So the codebooks are equal on all
 ranks at every step, and those of one rank on the whole batch.
 
-Where the layers share one codebook, it learns from the residuals of all of them.
+If the layers share one codebook, it learns from the residuals of all of them.
 
 Shapes: B batch, N tokens, M valid tokens of the batch, Q layers, K codes, D code width; P
 codebooks: Q, or one that is shared.
@@ -49,7 +49,7 @@ class Quantized:
     latents: Tensor
     """(B, N, D) the sum of the chosen codes; gradients pass straight through to the input."""
     codes: Tensor
-    """(B, N, Q) indices, DROPPED where there is none."""
+    """(B, N, Q) indices, DROPPED if there is none."""
     commitment: Tensor
     """Scalar: mean over the active layers of |x - sum of codes so far|^2 per value."""
     perplexity: Tensor
@@ -201,7 +201,7 @@ class ResidualQuantizer(nn.Module):
         """Learn from the forwards since the last call; every rank calls it once after each step.
 
         n_k = mu n_k + (1 - mu) uses_k,  s_k = mu s_k + (1 - mu) (its residuals),  c_k = s_k / n_k.
-        A code is dead when n_k falls below 1, or below a quarter of the mean where the batch is so
+        A code is dead when n_k falls below 1, or below a quarter of the mean if the batch is so
         small that the mean is below 4; it starts again from a residual of this batch.
         """
         if self._first:
@@ -251,7 +251,7 @@ class ResidualQuantizer(nn.Module):
         generator = shared_generator(self.seed, self._step, REVIVAL)
         shape = (layers, CANDIDATES)
         place = torch.rand(shape, generator=generator, dtype=torch.float64)
-        if latents_ND.is_cuda:  # pinned: a copy that nobody waits for
+        if latents_ND.is_cuda:  # pinned: the CPU does not wait for the copy
             place = place.pin_memory().to(latents_ND.device, non_blocking=True)
         place = place * world.world_size
         mine = place.long() == world.rank
@@ -324,7 +324,7 @@ class _Collected:
 
 
 def _spread(rows: Tensor, shape: torch.Size, mask_BN: Tensor | None, fill: float) -> Tensor:
-    """Put the rows of the valid tokens back where they came from."""
+    """Put the rows of the valid tokens back in their places."""
     if mask_BN is None:
         return torch.unflatten(rows, 0, shape)
     spread = rows.new_full((*shape, rows.shape[-1]), fill)

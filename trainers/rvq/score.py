@@ -1,4 +1,4 @@
-"""How near reconstructions come to the motion: figures that no batch size or rank count changes.
+"""Errors of reconstructions: the same figures for any batch size and number of ranks.
 
 Shapes: B clips, T frames, J joints, F features, Q quantizers, K codes.
 """
@@ -30,14 +30,14 @@ ROUND_TO = 64  # frames: clips of about one length share a batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Errors over every frame of every clip of a split; per joint where a list.
+    """Errors over every frame of every clip of a split; lists are per joint.
 
     l2: length of the difference of a joint's features (radians for axis-angle; 6D has no unit).
     velocity: the same of the differences between neighbouring frames, per frame.
     angle_deg: angle of the rotation between a joint's rotation and the one that came back.
     position: distance between joints placed by forward kinematics with the translation joint at
     the origin and the global orientation kept, in the skeleton's unit; mpjpe is its mean over the
-    joints that move with the pose and over frames. None where no skeleton is known.
+    joints that move with the pose and over frames. None if no skeleton is known.
     """
 
     clips: int
@@ -65,7 +65,7 @@ class Score:
 
     @property
     def mpjpe_mean_pose(self) -> float | None:
-        """The baseline beside it."""
+        """Mean per joint position error of the mean pose."""
         return None if self.position_mean_pose is None else float(np.mean(self.position_mean_pose))
 
     def summary(self) -> dict[str, float]:
@@ -104,7 +104,7 @@ def score(
 
 
 class _Sums:
-    """Sums over frames, clip by clip: what is padded in a batch never enters."""
+    """Sums over frames, clip by clip, without the padding of batches."""
 
     def __init__(
         self, model: RVQVAE, data: MotionData, loss: MotionLoss, mean_pose: Tensor
@@ -191,7 +191,7 @@ class _Sums:
 
 
 def _angle(matrices: Tensor) -> Tensor:
-    """(..., 3, 3) -> (...) radians: atan2 of sine and cosine, exact where the angle is small."""
+    """(..., 3, 3) -> (...) radians: atan2 of sine and cosine, exact for small angles too."""
     cosine = (matrices.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
     skew = torch.stack(
         [

@@ -53,7 +53,7 @@ def train(config: Config) -> int:
         )
         hop = model.hop
         mean_pose = torch.from_numpy(statistics.baseline).to(world.device)
-        log.info("%s", _in_words(about["train"], model))
+        log.info("%s", _describe_training(about["train"], model))
         checkpoint.resume(state, config.run.resume, outputs, world)
 
         def losses(model: nn.Module, batch: MotionBatch) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ def train(config: Config) -> int:
 
 
 def _warn_of_change(about: dict[str, dict[str, Any]], path: Path) -> None:
-    """Say so where a run goes on with other clips than it began with."""
+    """Warn if a run resumes with other clips than it began with."""
     if not path.is_file():
         return
     before = json.loads(path.read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def _warn_of_change(about: dict[str, dict[str, Any]], path: Path) -> None:
             )
 
 
-def _in_words(data: dict[str, Any], model: nn.Module) -> str:
+def _describe_training(data: dict[str, Any], model: nn.Module) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     return (
         f"{data['source']}: {data['clips']} clips, {data['frames']:,} frames, "

@@ -1,4 +1,4 @@
-"""Save a run and take it up again: the weights for everybody, the rest for the resume law."""
+"""Save and resume a run: the weights for any use, the rest so that training goes on exactly."""
 
 from __future__ import annotations
 
@@ -79,8 +79,12 @@ def save(
 def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Path | None:
     """Take the state of a checkpoint: of ``wanted``, a path, or with ``auto`` the last whole one.
 
-    Says which, and names those that are broken. With ``none``, and with ``auto`` where there is
-    none yet, the run begins at step 0; TrainerError where it would write over another's.
+    Logs which, and names those that are broken. With ``none``, and with ``auto`` if there is none
+    yet, the run begins at step 0, and None is returned.
+
+    Raises:
+        TrainerError: there is no such checkpoint, it is another model's, or the run would begin
+            over another run's checkpoints.
     """
     choice: tuple[str, TrainerError | None] = ("", None)
     if world.is_first:
@@ -119,13 +123,16 @@ def _go_back(state: TrainState, checkpoints: Path) -> None:
         msg = f"{checkpoints} cannot be written: {error.strerror}"
         raise TrainerError(msg, "make room, then go on with --resume auto") from None
     for path in aside:
-        log.info("%s, of a later step than this, is left aside: it is not gone on from", path)
+        log.info("%s, of a later step than this, is set aside and not used", path)
 
 
 def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, Any]:
     """Load a checkpoint's weights, or their moving average.
 
-    Returns what the checkpoint says of itself. Raises TrainerError where it is of another model.
+    Returns what the checkpoint says about itself.
+
+    Raises:
+        TrainerError: it is another model's, or holds no average.
     """
     try:
         load_weights(model, path / (EMA_WEIGHTS if ema else WEIGHTS))
@@ -191,7 +198,7 @@ def _take_rng(rng: list[dict[str, Any]], step: int, world: World) -> None:
         restore_rng(rng[world.rank], world.device)
         return
     log.warning(
-        "world_size was %d and is %d: random numbers begin anew, "
+        "world_size was %d and is %d: random numbers start again, "
         "so the run is not the one it would have been",
         len(rng),
         world.world_size,

@@ -1,6 +1,6 @@
-"""Checkpoints as folders: which there are, whether they are whole, how one appears at once.
+"""Checkpoints as folders: listed, validated, found, written whole.
 
-Torch-free: who only wants to know where to go on from need not wait for it.
+Torch-free, for callers that only ask what a run would resume from.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     return None, broken
 
 
-# How other programs name their files, and people type them from habit.
+# Names that other programs give their files, which people type from habit.
 _TYPED = re.compile(
     r"(?:(?P<link>best|last)(?:_model|_checkpoint)?"
     r"|(?:checkpoint_|final_|model_)?(?P<unit>epoch|step)_?(?P<number>\d+))\.(?:pth?|ckpt)"
@@ -122,7 +122,7 @@ def _numbered(path: Path, unit: str, number: int) -> Path:
         if unit == "step":
             numbers[step_of(one)] = one
         elif about.get("batch") == 0:
-            numbers[about["epoch"]] = one
+            numbers[about.get("epoch", -1)] = one
     if number not in numbers:
         there = ", ".join(map(str, numbers))
         msg = f"there is no {path.name}: {folder} holds no checkpoint of {unit} {number}"
@@ -142,8 +142,10 @@ def _described(path: Path) -> dict[str, Any]:
 def choose(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     """What ``--resume WANTED`` goes on from, and the later ones that are broken, with reasons.
 
-    ``wanted`` is a path, or ``auto``: the last whole one in ``folder``, or ``none``. Raises
-    TrainerError if a run would begin over another one's checkpoints, or there is no whole one.
+    ``wanted`` is a path, or ``auto``: the last whole one in ``folder``, or ``none``.
+
+    Raises:
+        TrainerError: a run would begin over another one's checkpoints, or there is no whole one.
     """
     if wanted == "none":
         if all_in(folder):
@@ -154,18 +156,18 @@ def choose(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str
     if wanted == "auto":
         path, broken = newest_valid(folder)
         if broken and path is None:
-            msg = f"none of the checkpoints in {folder} is whole: {named(broken)}"
+            msg = f"none of the checkpoints in {folder} is whole: {describe_broken(broken)}"
             raise TrainerError(msg, "move them away to begin at step 0")
         return path, broken
     path = find(Path(wanted), prefer="last")
-    if path == Path(wanted).resolve():  # who named one meant that one
+    if path == Path(wanted).resolve():  # a checkpoint that was named is meant itself
         return path, []
     later = [one for one in all_in(path.parent) if step_of(one) > step_of(path)]
     return path, [(one, reason) for one in later if (reason := validate(one))]
 
 
-def named(broken: Sequence[tuple[Path, str]]) -> str:
-    """Broken checkpoints with reasons, in words."""
+def describe_broken(broken: Sequence[tuple[Path, str]]) -> str:
+    """Name broken checkpoints with the reasons."""
     return "; ".join(f"{path.name}: {reason}" for path, reason in broken)
 
 

@@ -1,4 +1,4 @@
-"""All that a training run is at a step: what the resume law is about."""
+"""The whole state of a training run at a step: what a resumed run must restore exactly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COUNTERS = (*_POSITION, "best", "best_step", "bad_evaluations", "evaluated_step
 
 @dataclass(slots=True, kw_only=True)
 class TrainState:
-    """A run in progress. ``batch`` of ``epoch`` is the next one to be trained on."""
+    """A run in progress. The next batch to train on is ``batch`` of ``epoch``."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -61,17 +61,16 @@ class TrainState:
         return every is not None and self.batch == 0 < self.epoch and self.epoch % every == 0
 
     def enter(self, per_epoch: int) -> None:
-        """Take the position over into epochs of so many steps.
+        """Convert the position to epochs of ``per_epoch`` steps.
 
-        With another global batch an epoch has fewer or more of them than it had where the state
-        was saved.
+        With another global batch an epoch has fewer or more steps than when the state was saved.
         """
         if self.per_epoch not in (0, per_epoch):
             self.batch = self.batch * per_epoch // self.per_epoch
         self.per_epoch = per_epoch
 
     def advance(self) -> None:
-        """One step done."""
+        """Count one step."""
         self.step += 1
         self.batch += 1
         if self.batch >= self.per_epoch:
@@ -79,7 +78,7 @@ class TrainState:
             self.epoch += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights, as values that ``torch.load(weights_only=True)`` takes."""
+        """Return all but the weights, as values that ``torch.load(weights_only=True)`` takes."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
@@ -88,10 +87,13 @@ class TrainState:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` gave.
+        """Load what ``state_dict`` returned.
 
-        Learning rate, weight decay and the like stay those of the present config: whoever resumes
-        with another ``--lr`` means it.
+        Learning rate, weight decay and the like stay those of the present config, so that resuming
+        with another ``--lr`` changes it.
+
+        Raises:
+            ValueError: the optimizer has other groups of parameters.
         """
         for name, value in saved["counters"].items():
             setattr(self, name, value)
@@ -111,7 +113,7 @@ class TrainState:
 
 
 def capture_rng(device: torch.device) -> dict[str, Any]:
-    """The state of every generator that training on this rank draws from."""
+    """Return the state of every random generator that training on this rank draws from."""
     kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "python": random.getstate(),
@@ -122,7 +124,7 @@ def capture_rng(device: torch.device) -> dict[str, Any]:
 
 
 def restore_rng(rng: dict[str, Any], device: torch.device) -> None:
-    """Put every generator where ``capture_rng`` found it."""
+    """Set every random generator to the state that ``capture_rng`` returned."""
     random.setstate(rng["python"])
     kind, keys, *rest = rng["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

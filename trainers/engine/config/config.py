@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Given:
-    """A value and where it comes from, for the sentence that refuses it."""
+    """A value and its origin, for the sentence that refuses it."""
 
     value: Any
     origin: str
@@ -56,7 +56,7 @@ def resolve(
     presets: Path | None = None,
     translate: Translate | None = None,
 ) -> T:
-    """The config that a command line of the trainer ``name`` stands for.
+    """Return the config that a command line of the trainer ``name`` stands for.
 
     ``translate`` is given the mapping of each ``--config`` file first: see ``translate``. What it
     did is written to stderr by rank 0. ``--help`` prints all settings and exits.
@@ -94,13 +94,17 @@ def _translated(done: Translation) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, name: str, origin: str) -> T:
-    """The config that ``to_dict`` turned into ``values``; ``origin`` names it in errors."""
+    """Return the config that ``to_dict`` turned into ``values``; ``origin`` names it in errors.
+
+    Raises:
+        ConfigError: the values are not those of a config of ``cls``.
+    """
     settings = settings_of(cls)
     return _build(cls, settings, _flatten(values, settings, name, origin))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The config as plain values, by section: what JSON and YAML can hold."""
+    """Return the config as plain values by section, which JSON and YAML can hold."""
     return {
         one.name: to_dict(value) if is_dataclass(value) else _plain(value)
         for one in fields(config)
@@ -129,7 +133,7 @@ def main(
 
 
 def help_text(settings: list[Setting], name: str, presets: Path | None) -> str:
-    """Every setting with its default and its meaning, by section."""
+    """List every setting with its meaning and default, by section."""
     lines = [
         f"Settings of {name}. Later wins: defaults, --preset, --config, flags.",
         "",
@@ -166,7 +170,7 @@ def _from_flags(flags: config_flags.Flags) -> dict[str, _Given]:
 def _flatten(
     values: Mapping[str, Any], settings: list[Setting], name: str, origin: str, section: str = ""
 ) -> dict[str, _Given]:
-    """Keys given bare, dotted or by section, as settings by path."""
+    """Turn keys given bare, dotted or by section into settings by path."""
     sections = {one.section for one in settings if one.section}
     flat: dict[str, _Given] = {}
     for key, value in values.items():
@@ -209,7 +213,7 @@ def _build(cls: type[T], settings: list[Setting], given: Mapping[str, _Given]) -
 
 
 def _normal(one: Setting, given: _Given) -> Any:
-    """Switches and none in all their spellings, before pydantic looks at the type."""
+    """Normalise all spellings of switches and of none, before pydantic checks the type."""
     value = given.value
     if one.switch is not None and (isinstance(value, bool) or value is None):
         return one.switch[0] if value else one.switch[1]

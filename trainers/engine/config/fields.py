@@ -25,7 +25,7 @@ def setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting: where it stands, what it may be, what it is unless told otherwise."""
+    """One setting: its section and name, its type, its default."""
 
     section: str
     leaf: str
@@ -63,15 +63,18 @@ class Setting:
 
     @property
     def wanted(self) -> str:
-        """What it takes, in words."""
+        """What it takes, for an error's sentence."""
         return _words(self.kind) + (" or none" if self.optional else "")
 
 
 def settings_of(cls: type) -> list[Setting]:
-    """All settings of a config class in the order they stand.
+    """List all settings of a config class in their order.
 
     A field that is itself a dataclass is a section. Leaf names must be unique over all sections,
-    as each may be given bare; ``TypeError`` where they are not, for that is the author's mistake.
+    as each may be given bare.
+
+    Raises:
+        TypeError: two settings have one name, or one has no default: a mistake in the class.
     """
     found: list[Setting] = []
     hints = get_type_hints(cls, include_extras=True)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The mapping in a config file; an empty file is an empty mapping.
+    """Return the mapping in a config file; an empty file is an empty mapping.
 
-    Raises ConfigError where it cannot be read, does not parse or is no mapping.
+    Raises:
+        ConfigError: it cannot be read, does not parse, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")

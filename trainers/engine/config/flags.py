@@ -21,7 +21,7 @@ _TAKEN = ("config", "preset", "local_rank")
 
 @dataclass(slots=True, kw_only=True)
 class Flags:
-    """What a command line says: settings by path, and the flags of the reader itself.
+    """A parsed command line: settings by path, and the flags of the parser itself.
 
     ``debug`` lays the preset of that name over presets and files. ``weak`` is what ``--defaults
     KEY=VALUE ...`` says: a launcher's wishes, which yield to files.
@@ -39,7 +39,8 @@ class Flags:
 def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
     """Read ``--flag``, ``--no-flag``, ``--flag VALUE``, ``--flag=VALUE`` and lists; later wins.
 
-    Raises ConfigError for what is no flag of these settings, with the nearest that is.
+    Raises:
+        ConfigError: a flag is not one of these settings; it names the nearest one.
     """
     flags = Flags()
     rest = list(argv)

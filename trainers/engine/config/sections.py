@@ -17,7 +17,7 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """Where a run lies and where it begins."""
+    """The folder of a run, and what it starts from."""
 
     exp_name: str = setting("run", "name of the run")
     out_dir: Path | None = setting(None, "folder of the run; none: experiments/EXP_NAME")
@@ -39,13 +39,13 @@ class RunConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long to train, in what portions, and what to do along the way. Iterations are steps."""
+    """How long to train, in what batches, and what to do meanwhile. Iterations are steps."""
 
     total_iter: Count | None = setting(
         None, "steps to train; the end of epochs may come first", also=("steps", "max_steps")
     )
     epochs: Count | None = setting(
-        None, "passes over the data; the end of total_iter may be first", also=("num_epochs",)
+        None, "passes over the data; the end of total_iter may come first", also=("num_epochs",)
     )
     batch_size: Count = setting(
         32, "samples per GPU and forward pass; with global_batch no more than this"
@@ -92,8 +92,11 @@ class LoopConfig:
     def accumulation(self, world_size: int) -> int:
         """Forward passes per step: given, or as many as ``global_batch`` needs.
 
-        Where it is no multiple of ``batch_size * world_size``, passes are a sample apart in size;
-        none is empty, so the smallest of batches may hold one sample more than ``batch_size``.
+        If ``global_batch`` is not a multiple of ``batch_size * world_size``, passes differ by one
+        sample. None is empty, so a very small batch may hold one sample more than ``batch_size``.
+
+        Raises:
+            ConfigError: ``global_batch`` is less than the number of ranks.
         """
         if self.global_batch is None:
             return self.accumulate

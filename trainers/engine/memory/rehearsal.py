@@ -1,12 +1,12 @@
-"""What a training step takes of a device's memory, found out without the device and the data.
+"""How much of a device's memory a training step takes, without the device and the data.
 
 The step that ``loop.fit`` takes is rehearsed on torch's fake tensors, which have shape, type and
 storage but no data: a model of any size, anywhere, in a fraction of a second. A ``MemoryTracker``
-keeps the books. Of what lies below tensors (contexts, workspaces, copies inside a kernel) it knows
-nothing.
+counts the bytes of tensors; memory below them (contexts, workspaces, copies inside a kernel) is not
+counted.
 
 Fake tensors are of the CPU whatever device is meant, for a build of torch without CUDA ends the
-process where a fake CUDA tensor meets autograd. Where CUDA keeps other tensors, its way is taken.
+process when a fake CUDA tensor meets autograd. If CUDA keeps other tensors, they are counted.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class StepSpec:
     after_step: Callable[[int], None] | None = None
 
 
-def question(argv: Sequence[str]) -> tuple[Question, list[str]]:
-    """The question that a command line asks, and the trainer's own flags in it."""
+def parse_question(argv: Sequence[str]) -> tuple[Question, list[str]]:
+    """Parse the question that a command line asks; the trainer's own flags are returned too."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no driver need answer, no GPU is touched
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--ranks", type=int, default=1)
@@ -94,7 +94,10 @@ def answer(
     """What batches of several sizes need, as values for JSON; ``about`` goes with them.
 
     ``stage(size)`` builds model, loss and batches of ``size`` as ``train.py`` does, but its
-    tensors are fake. Raises TrainerError where the step asks for what only data can tell.
+    tensors are fake.
+
+    Raises:
+        TrainerError: the step depends on the values of its data.
     """
     found = needs(
         lambda one: need(lambda: stage(one), loop=loop, optim=optim, asked=asked),
@@ -256,7 +259,7 @@ class _Step:
         return parts
 
     def share_gradients(self, *, in_buckets: bool) -> None:
-        """Know each gradient when it comes, and move it into its bucket where ranks share them.
+        """Assign each gradient when it arrives, and move it into its bucket if ranks share them.
 
         DistributedDataParallel makes its buckets once, of all gradients' size. After the last pass
         of a step each gradient is a view of one; those of the passes before lie beside them.
@@ -277,7 +280,7 @@ class _Step:
 
 
 class _Unhurried:
-    """A progress that nobody watches."""
+    """A progress that records nothing."""
 
     def waited(self, seconds: float) -> None:
         """Waiting does not matter."""

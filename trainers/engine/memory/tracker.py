@@ -1,4 +1,4 @@
-"""Which tensors' storages live, as part of what, and when they were most."""
+"""The bytes of living tensors by part (parameters, activations, ...), and their maximum."""
 
 from __future__ import annotations
 

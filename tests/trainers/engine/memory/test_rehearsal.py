@@ -20,7 +20,7 @@ from trainers.engine.config.sections import LoopConfig, OptimConfig
 from trainers.engine.distributed import World, replicate
 from trainers.engine.errors import ConfigError, TrainerError
 from trainers.engine.loop import fit
-from trainers.engine.memory.rehearsal import Question, StepSpec, answer, need, needs, question
+from trainers.engine.memory.rehearsal import Question, StepSpec, answer, need, needs, parse_question
 from trainers.engine.memory.tracker import MemoryTracker, Need
 from trainers.engine.optim import build_ema, build_optimizer, build_schedule
 from trainers.engine.outputs import open_outputs
@@ -321,7 +321,9 @@ def test_rounding_is_what_the_allocators_segments_leave_over() -> None:
 
 def test_the_answer_says_what_was_asked() -> None:
     """Sizes, precision, passes; and what would make it smaller."""
-    asked, flags = question(["--ranks", "4", "--width", "3", "--device=cuda", "--room-bytes", "9"])
+    asked, flags = parse_question(
+        ["--ranks", "4", "--width", "3", "--device=cuda", "--room-bytes", "9"]
+    )
     loop = replace(LOOP, global_batch=1024, mixed_precision="auto")
 
     said = answer(
