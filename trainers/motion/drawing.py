@@ -10,30 +10,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.animation import FFMpegWriter, PillowWriter
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from trainers.engine.errors import TrainerError
+from trainers.engine.film import (
+    DPI,
+    GROUND,
+    INK,
+    PALE,
+    PAPER,
+    Curve,
+    add_axes,
+    add_text,
+    film_figure,
+    film_frames,
+    film_writer,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from matplotlib.animation import AbstractMovieWriter
     from matplotlib.axes import Axes
-    from matplotlib.text import Text
     from numpy.typing import NDArray
 
     from trainers.motion.skeleton import Skeleton
 
-FILMS = (".gif", ".mp4")
-FILM_FPS = 20  # GIFs count in hundredths of a second: 5 of them
 POSES = 8  # of a clip in a picture
 AHEAD, TILT = 35.0, 12.0  # degrees: how far aside of the body's front we stand, and how far above
-TILE, DPI = 2.6, 100  # inches that a body is high
-PAPER, INK, PALE, GROUND = "#fbfaf8", "#2b2b33", "#9a9aa5", "#e6e1d8"
+TILE = 2.6  # inches that a body is high
 LEFT, RIGHT, MIDDLE, GHOST = "#e0803a", "#3a7fc4", "#55555f", "#c9c6c0"
 TITLES = ("original", "reconstruction")
 
@@ -198,20 +204,6 @@ def _lines(axes: Axes, colours: Any, widths: Any, order: int, **more: Any) -> Li
     return drawn
 
 
-def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
-    """Axes by inches from the left and from above."""
-    whole, high = figure.get_size_inches()
-    return figure.add_axes((x / whole, 1 - (y + height) / high, width / whole, height / high))
-
-
-def _text(figure: Figure, x: float, y: float, words: str, **more: Any) -> Text:
-    """Words at inches from the left and from above."""
-    whole, high = figure.get_size_inches()
-    return figure.text(
-        x / whole, 1 - y / high, words, **{"color": INK, "parse_math": False, **more}
-    )
-
-
 def picture(pairs: Sequence[Pair], path: Path) -> None:
     """Write a PNG: of each clip a row of poses, and below them what came back."""
     stage = Stage(pairs, bones_of(pairs[0].skeleton))
@@ -220,14 +212,14 @@ def picture(pairs: Sequence[Pair], path: Path) -> None:
     figure = Figure(figsize=size, facecolor=PAPER)
     for number, pair in enumerate(pairs):
         top = number * (head + 2 * TILE + line)
-        _text(figure, 0.15, top + 0.25, pair.title, va="center", fontsize=12)
+        add_text(figure, 0.15, top + 0.25, pair.title, va="center", fontsize=12)
         frames = np.linspace(0, len(pair.errors) - 1, POSES).round().astype(int)
         for row, title in enumerate(TITLES):
             y = top + head + row * (TILE + line)
             middle = y + TILE / 2
-            _text(figure, 0.2, middle, title, rotation=90, ha="center", va="center", fontsize=10)
+            add_text(figure, 0.2, middle, title, rotation=90, ha="center", va="center", fontsize=10)
             for column, frame in enumerate(frames):
-                axes = _axes(figure, edge + column * stage.width, y, stage.width, TILE)
+                axes = add_axes(figure, edge + column * stage.width, y, stage.width, TILE)
                 stage.set(axes)
                 pose = Figurine(axes, stage).pose
                 if row:
@@ -235,10 +227,10 @@ def picture(pairs: Sequence[Pair], path: Path) -> None:
                 else:
                     pose(pair.original[frame])
         for column, frame in enumerate(frames):
-            told = f"{frame / pair.skeleton.fps:.1f} s · {pair.errors[frame]:.1f} {pair.unit}"
+            label = f"{frame / pair.skeleton.fps:.1f} s · {pair.errors[frame]:.1f} {pair.unit}"
             x = edge + (column + 0.5) * stage.width
-            _text(
-                figure, x, top + head + TILE + line / 2, told, ha="center", va="center",
+            add_text(
+                figure, x, top + head + TILE + line / 2, label, ha="center", va="center",
                 color=PALE, fontsize=9,
             )  # fmt: skip
     figure.savefig(path, dpi=DPI)
@@ -249,72 +241,25 @@ def film(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
     stage = Stage(pairs, bones_of(pairs[0].skeleton))
     head, below = 0.6, 1.0
     wide = max(stage.width, TILE)
-    # An even number of pixels each way, which is what films are made of.
-    size = np.array([2 * wide, 1.3 * TILE + head + below])
-    figure = Figure(figsize=(size * DPI / 2).round() * 2 / DPI, facecolor=PAPER, dpi=DPI)
+    figure = film_figure(2 * wide, 1.3 * TILE + head + below)
     figurines = []
     for column, title in enumerate(TITLES):
-        axes = _axes(figure, column * wide, head, wide, 1.3 * TILE)
+        axes = add_axes(figure, column * wide, head, wide, 1.3 * TILE)
         stage.set(axes)
         middle = (column + 0.5) * wide
-        _text(figure, middle, 0.5, title, ha="center", va="center", color=PALE, fontsize=10)
+        add_text(figure, middle, 0.5, title, ha="center", va="center", color=PALE, fontsize=10)
         figurines.append(Figurine(axes, stage))
-    heading = _text(figure, wide, 0.22, "", ha="center", va="center", fontsize=11)
-    curve = _Curve(_axes(figure, 0.3, head + 1.3 * TILE + 0.1, 2 * wide - 0.6, 0.6), pairs)
-    writer = _writer(path)
+    heading = add_text(figure, wide, 0.22, "", ha="center", va="center", fontsize=11)
+    highest = max(float(pair.errors.max()) for pair in pairs)
+    below_both = add_axes(figure, 0.3, head + 1.3 * TILE + 0.1, 2 * wide - 0.6, 0.6)
+    curve = Curve(below_both, "error", highest)
+    writer = film_writer(path)
     with writer.saving(figure, str(path), dpi=DPI):
         for pair in pairs:
             heading.set_text(pair.title)
-            curve.show(pair, pair.skeleton.fps)
-            for frame in _frames(len(pair.errors), pair.skeleton.fps, seconds):
+            curve.show(pair.errors, pair.skeleton.fps, pair.unit)
+            for frame in film_frames(len(pair.errors), pair.skeleton.fps, seconds):
                 figurines[0].pose(pair.original[frame])
                 figurines[1].pose(pair.reconstruction[frame], ghost=pair.original[frame])
                 curve.point(frame)
                 writer.grab_frame()
-
-
-class _Curve:
-    """The error from frame to frame, and where we are."""
-
-    def __init__(self, axes: Axes, pairs: Sequence[Pair]) -> None:
-        self._axes = axes
-        self._pair = pairs[0]
-        self._fps = 1.0
-        (self._line,) = axes.plot([], [], color=PALE, linewidth=1.2)
-        (self._dot,) = axes.plot([], [], "o", color=RIGHT, markersize=5, clip_on=False)
-        self._told = axes.text(
-            1.0, 1.0, "", transform=axes.transAxes, ha="right", va="center", fontsize=9, color=INK
-        )
-        axes.set_ylim(0, 1.4 * max(float(pair.errors.max()) for pair in pairs) or 1.0)
-        axes.set_facecolor(PAPER)
-        axes.set_yticks([])
-        axes.tick_params(colors=PALE, labelsize=8, length=2)
-        for side in ("top", "left", "right"):
-            axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_color(GROUND)
-
-    def show(self, pair: Pair, fps: float) -> None:
-        self._pair, self._fps = pair, fps
-        seconds = np.arange(len(pair.errors)) / fps
-        self._line.set_data(seconds, pair.errors)
-        self._axes.set_xlim(0, max(float(seconds[-1]), 1 / fps))
-
-    def point(self, frame: int) -> None:
-        error = float(self._pair.errors[frame])
-        self._dot.set_data([frame / self._fps], [error])
-        self._told.set_text(f"{frame / self._fps:.1f} s   error {error:.1f} {self._pair.unit}")
-
-
-def _frames(count: int, fps: float, seconds: float) -> Iterator[int]:
-    """Frames at the film's rate, so that it runs at the clip's own pace."""
-    end = min(count / fps, seconds)
-    for number in range(max(1, int(end * FILM_FPS))):
-        yield min(count - 1, round(number / FILM_FPS * fps))
-
-
-def _writer(path: Path) -> AbstractMovieWriter:
-    if path.suffix == ".gif":
-        return PillowWriter(fps=FILM_FPS)
-    if not FFMpegWriter.isAvailable():
-        raise TrainerError("there is no ffmpeg here, which .mp4 takes", "write a .gif instead")
-    return FFMpegWriter(fps=FILM_FPS)

@@ -9,14 +9,12 @@ the file, translation (T, 3) the place of the joint that carries the motion; len
 from __future__ import annotations
 
 import hashlib
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from trainers.engine import importing
 from trainers.engine.errors import TrainerError, run_main
@@ -107,29 +105,20 @@ def import_bvh(
         TrainerError: nothing to import, clips that cannot be used (unless `skip_bad`), or an `out`
             that holds something.
     """
-    started = time.perf_counter()
     splits = find_clips(source, val_share)
-    console = console or Console(stderr=True)
-    with importing.appearing(out, force=force) as building:
-        importer = _Importer(root=building, scale=CENTIMETRES[unit])
-        todo = [(split, clip) for split, clips in splits.items() for clip in clips]
-        for split, clip in track(todo, "importing", console=console, transient=True):
-            importer.add(split, clip, source / split if (source / split).is_dir() else source)
-        if importer.skipped and not skip_bad:
-            importing.refuse(importer.skipped)
-        for split in splits:
-            if not importer.clips.get(split):
-                raise TrainerError(f"no clip of {source} could be used for split {split}")
-        summary = importer.finish(out, started)
-        importing.say(building, {"source": str(source), **asdict(summary)})
-    return summary
+    clips = [(split, clip) for split, clips in splits.items() for clip in clips]
+    importer = _Importer(source, out, splits=tuple(splits), scale=CENTIMETRES[unit])
+    return importing.run_import(
+        source, out, clips, importer, skip_bad=skip_bad, force=force, console=console
+    )
 
 
 class _Importer:
     """Writes clips one by one; the first one sets the skeleton."""
 
-    def __init__(self, *, root: Path, scale: float) -> None:
-        self.root = root
+    def __init__(self, source: Path, out: Path, *, splits: tuple[str, ...], scale: float) -> None:
+        self.source, self.out = source, out
+        self.splits = splits
         self.scale = scale
         self.skeleton: Skeleton | None = None
         self.skipped: dict[str, str] = {}
@@ -138,9 +127,11 @@ class _Importer:
         self.bone_error = 0.0
         self._rotation_sum: NDArray[np.float64] | float = 0.0
 
-    def add(self, split: str, path: Path, base: Path) -> None:
+    def add(self, folder: Path, item: tuple[str, Path]) -> None:
+        split, path = item
+        base = self.source / split if (self.source / split).is_dir() else self.source
         name = "__".join(path.relative_to(base).with_suffix("").parts)
-        folder = self.root / split / name
+        folder = folder / split / name
         if folder.exists():
             self.skipped[str(path)] = f"another clip of {split} is {name} already: rename one"
             return
@@ -176,15 +167,17 @@ class _Importer:
         if abs(_fps(clip) - first.fps) > 0.01 * first.fps:
             raise BvhError(f"it has {_fps(clip):g} frames a second, the first clip {first.fps:g}")
 
-    def finish(self, out: Path, started: float) -> Summary:
+    def finish(self, folder: Path, took_s: float) -> Summary:
+        for split in self.splits:
+            if not self.clips.get(split):
+                raise TrainerError(f"no clip of {self.source} could be used for split {split}")
         if self.skeleton is None:
             raise TrainerError("not one clip could be read")
-        frames = sum(self.frames.values())
         mean = np.asarray(self._rotation_sum) / max(self.frames.get("train", 0), 1)
         skeleton = replace(self.skeleton, mirror=find_mirror(self.skeleton, mean))
-        save_skeleton(skeleton, self.root)
+        save_skeleton(skeleton, folder)
         return Summary(
-            out=str(out),
+            out=str(self.out),
             joints=len(skeleton),
             fps=skeleton.fps,
             clips=self.clips,
@@ -193,7 +186,7 @@ class _Importer:
             skipped=self.skipped,
             bone_error_cm=self.bone_error,
             has_mirror=skeleton.mirror is not None,
-            took_s=round(time.perf_counter() - started, 2) if frames else 0.0,
+            took_s=took_s,
         )
 
 

@@ -11,14 +11,12 @@ not set. A window is then a slice of a mapped array; out of the .npz it takes th
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from trainers.engine import importing
 from trainers.engine.arrays import npz
@@ -64,16 +62,6 @@ class Summary:
     """Frames, by the reason."""
     skipped: dict[str, str] = field(default_factory=dict)
     took_s: float = 0.0
-
-    def add(self, split: str, frames: int) -> None:
-        """Count a clip."""
-        self.clips[split] = self.clips.get(split, 0) + 1
-        self.frames[split] = self.frames.get(split, 0) + frames
-
-    def leave_out(self, why: str, frames: int) -> None:
-        """Count frames that are no part of a clip."""
-        if frames:
-            self.left_out[why] = self.left_out.get(why, 0) + frames
 
 
 def find_files(source: Path) -> dict[str, list[Path]]:
@@ -140,26 +128,12 @@ def import_seamless(
         TrainerError: nothing to import, files that cannot be used (unless `skip_bad`), or an `out`
             that holds something.
     """
-    begun = time.perf_counter()
     files = [(split, path) for split, paths in find_files(source).items() for path in paths]
     summary = Summary(out=str(out), files=len(files))
-    console = console or Console(stderr=True)
-    with importing.appearing(out, force=force) as building:
-        for split, path in track(files, "importing", console=console, transient=True):
-            try:
-                found = read(path, keypoints=keypoints)
-            except ArrayError as error:
-                summary.skipped[str(path)] = str(error)
-                continue
-            whole = {"source": str(path.relative_to(source)), "fps": FPS}
-            _write(building / split, path.stem, found, min_frames, whole, summary)
-        if summary.skipped and not skip_bad:
-            importing.refuse(summary.skipped)
-        if not sum(summary.clips.values()):
-            raise TrainerError(f"{source} holds not one clip of {min_frames} valid frames")
-        summary.took_s = round(time.perf_counter() - begun, 2)
-        importing.say(building, {"source": str(source), **asdict(summary)})
-    return summary
+    importer = _Importer(source, summary, min_frames=min_frames, keypoints=keypoints)
+    return importing.run_import(
+        source, out, files, importer, skip_bad=skip_bad, force=force, console=console
+    )
 
 
 def spans(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -168,32 +142,58 @@ def spans(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
 
-def _write(
-    folder: Path,
-    name: str,
-    found: Interaction,
-    min_frames: int,
-    about: dict[str, Any],
-    summary: Summary,
-) -> None:
-    """Write a clip for each span of frames that can be used."""
-    finite = np.isfinite(found.pose).all(axis=1)
-    summary.leave_out("not valid", int((~found.valid).sum()))
-    summary.leave_out("not finite", int((found.valid & ~finite).sum()))
-    for begin, end in spans(found.valid & finite):
-        if end - begin < min_frames:
-            summary.leave_out(f"in spans of less than {min_frames}", end - begin)
-            continue
-        whole = end - begin == len(found.pose)
-        clip = folder / (name if whole else f"{name}_{begin:06d}")
-        if clip.exists():
-            summary.skipped[about["source"]] = f"there is a clip {clip.name} already: rename it"
+class _Importer:
+    """Writes a clip for each span of frames that can be used."""
+
+    def __init__(self, source: Path, summary: Summary, *, min_frames: int, keypoints: bool) -> None:
+        self.source, self.summary = source, summary
+        self.skipped = summary.skipped
+        self.min_frames, self.keypoints = min_frames, keypoints
+
+    def add(self, folder: Path, item: tuple[str, Path]) -> None:
+        split, path = item
+        try:
+            found = read(path, keypoints=self.keypoints)
+        except ArrayError as error:
+            self.skipped[str(path)] = str(error)
             return
+        finite = np.isfinite(found.pose).all(axis=1)
+        self._leave_out("not valid", int((~found.valid).sum()))
+        self._leave_out("not finite", int((found.valid & ~finite).sum()))
+        for begin, end in spans(found.valid & finite):
+            if end - begin < self.min_frames:
+                self._leave_out(f"in spans of less than {self.min_frames}", end - begin)
+                continue
+            whole = end - begin == len(found.pose)
+            clip = folder / split / (path.stem if whole else f"{path.stem}_{begin:06d}")
+            if clip.exists():
+                name = str(path.relative_to(self.source))
+                self.skipped[name] = f"there is a clip {clip.name} already: rename it"
+                return
+            self._write(clip, path, found, begin, end)
+            _count(self.summary.clips, split, 1)
+            _count(self.summary.frames, split, end - begin)
+
+    def _write(self, clip: Path, path: Path, found: Interaction, begin: int, end: int) -> None:
         clip.mkdir(parents=True)
         for what, array in {"pose": found.pose, **found.beside}.items():
             importing.save(clip / f"{what}.npy", array[begin:end])
-        (clip / "clip.json").write_text(json.dumps({**about, "first_frame": begin}) + "\n")
-        summary.add(folder.name, end - begin)
+        about = {"source": str(path.relative_to(self.source)), "fps": FPS, "first_frame": begin}
+        (clip / "clip.json").write_text(json.dumps(about) + "\n")
+
+    def _leave_out(self, why: str, frames: int) -> None:
+        if frames:
+            _count(self.summary.left_out, why, frames)
+
+    def finish(self, _folder: Path, took_s: float) -> Summary:
+        if not sum(self.summary.clips.values()):
+            raise TrainerError(f"{self.source} holds no clip of {self.min_frames} valid frames")
+        self.summary.took_s = took_s
+        return self.summary
+
+
+def _count(counts: dict[str, int], name: str, more: int) -> None:
+    counts[name] = counts.get(name, 0) + more
 
 
 def _frames(archive: npz.Archive, group: str, name: str, width: int) -> NDArray[np.float32]:
