@@ -184,7 +184,12 @@ def main() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with tempfile.TemporaryDirectory() as folder, module.MockNvml() as mock:
-        environment = {**mock.env, "XDG_CACHE_HOME": folder, "GPUOPS_RUNS_DIR": folder}
+        environment = {
+            **os.environ,
+            **mock.env,
+            "XDG_CACHE_HOME": folder,
+            "GPUOPS_RUNS_DIR": folder,
+        }
         environment |= {"GPUOPS_LEASE_DIR": f"{folder}/claims"}
         del environment["MOCK_NVML_LOG"]
         found = measured(options, folder, mock, environment)

@@ -14,8 +14,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from gpuops_runner import Gpuops, Server
 
+LONGEST = {"e2e", "cli", "trainers"}
 WORKERS = Path(__file__).parent / "workers"
+
+
+def pytest_collection_modifyitems(items):
+    """Real jobs and trainings first, so that no worker is left with a long test at the end."""
+    items.sort(key=lambda item: not LONGEST & set(item.path.parts))
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +54,20 @@ def _own_port(tmp_path):
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "cpu.yaml").write_text(shipped.replace("29501", str(port)))
     return port
+
+
+@pytest.fixture(name="gpuops_server", scope="session")
+def _gpuops_server(tmp_path_factory):
+    """What runs of gpuops are forked from."""
+    server = Server(tmp_path_factory.mktemp("gpuops"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(name="gpuops")
+def _gpuops(gpuops_server, tmp_path):
+    """Run gpuops in ``tmp_path``: ``gpuops("runs", "list", COLUMNS="80").stdout``."""
+    return Gpuops(gpuops_server, tmp_path, GPUOPS_LEASE_DIR=str(tmp_path / "claims"))
 
 
 @pytest.fixture(name="quick_python")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
-ROUNDS = 20
 
 
 @pytest.fixture(name="driver")
@@ -21,11 +18,13 @@ def _driver(mock_driver):
     return mock_driver
 
 
-class GpuInventory:
+class Host:
     """A machine of eight GPUs, and launches on it."""
 
-    def __init__(self, folder, driver, python, workers):
+    def __init__(self, folder, driver, python, workers, gpuops):
         self.folder, self.driver, self.python, self.workers = folder, driver, python, workers
+        self.gpuops = gpuops
+        gpuops.environment |= {**driver.env, "MARKS": str(folder / "marks")}
         self.marks, self.hold = folder / "marks", folder / "go"
         self.started = []
         self.marks.mkdir()
@@ -34,42 +33,14 @@ class GpuInventory:
                 f"name: '{count}'\ngpus: {{count: {count}, model: RTX 4090}}\n"
             )
 
-    def environment(self, **more):
-        return {
-            **os.environ,
-            **self.driver.env,
-            "MARKS": str(self.marks),
-            "GPUOPS_LEASE_DIR": str(self.folder / "claims"),
-            **more,
-        }
-
-    def command(self, *words, script="holds.py"):
-        torch = ["--python", self.python, "--force", "torch"]
-        whole = [sys.executable, "-m", "gpuops", "launch", str(self.workers / script), *torch]
-        return [*whole, *map(str, words)]
-
     def start(self, *words, script="holds.py", **environment):
-        job = subprocess.Popen(
-            self.command(*words, script=script),
-            cwd=self.folder,
-            env=self.environment(**environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        torch = ("--python", self.python, "--force", "torch")
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        job = self.gpuops.start(
+            "launch", self.workers / script, *torch, *words, environment=environment, **pipes
         )
         self.started.append(job)
         return job
-
-    def gpuops(self, *words):
-        return subprocess.run(
-            [sys.executable, "-m", "gpuops", *map(str, words)],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
 
     def holding(self, *words):
         """A launch that has its GPUs and keeps them until ``go`` is there."""
@@ -78,6 +49,18 @@ class GpuInventory:
             assert job.poll() is None, job.stdout.read()
             time.sleep(0.01)
         return job
+
+    def waiting(self, count):
+        """A launch of so many GPUs, which has its place in the line."""
+        job = self.start("--profile", count, "--wait")
+        self.until_it_waits(job)
+        assert self.gpus()[1] == [count]
+        return job
+
+    def until_it_waits(self, job):
+        while not list((self.folder / "claims").glob("wait-*")):
+            assert job.poll() is None, job.stdout.read()
+            time.sleep(0.01)
 
     def let_go(self):
         self.hold.touch()
@@ -94,9 +77,9 @@ class GpuInventory:
 
 
 @pytest.fixture(name="inventory")
-def _box(tmp_path, driver, quick_python, workers, own_port):  # noqa: ARG001 - makes profiles/
+def _inventory(tmp_path, driver, quick_python, workers, gpuops, own_port):  # noqa: ARG001 - makes profiles/
     driver.set(EIGHT)
-    inventory = GpuInventory(tmp_path, driver, quick_python, workers)
+    inventory = Host(tmp_path, driver, quick_python, workers, gpuops)
     yield inventory
     inventory.let_go()  # also where a test failed half-way: nothing is left behind
     for job in inventory.started:
@@ -111,16 +94,17 @@ def ended(job):
     return job.returncode, said
 
 
+@pytest.mark.parametrize("rounds", [2, pytest.param(10, marks=pytest.mark.long)])
 @pytest.mark.parametrize("each", [4, 5])
-def test_two_launches_at_the_same_instant_never_share_a_gpu(inventory, each):
-    """Round after round they split the host; where it is too small, one waits."""
-    for _ in range(ROUNDS // 2):
+def test_two_launches_at_the_same_instant_never_share_a_gpu(inventory, each, rounds):
+    """Round after round they split the host; if it is too small for both, one waits."""
+    for _ in range(rounds):
         jobs = [inventory.start("--profile", each, "--wait") for _ in range(2)]
         for code, said in map(ended, jobs):
             assert code == 0, said
 
     assert not list(inventory.marks.glob("GPU-*"))
-    assert len(list(inventory.marks.glob("order-*"))) == ROUNDS
+    assert len(list(inventory.marks.glob("order-*"))) == 2 * rounds
 
 
 def test_a_job_holds_its_gpus_and_its_port_until_it_ends(inventory):
@@ -148,8 +132,10 @@ def test_a_job_whose_supervisor_was_killed_still_holds_its_gpus(inventory):
     inventory.let_go()
     (run,) = (inventory.folder / "runs").glob("*-holds")
     exit_record = run / "state" / "attempt-1" / "exit.json"
+    while not exit_record.exists():
+        time.sleep(0.01)
     while inventory.gpus()[0]:
-        pass  # each look is a process of its own
+        time.sleep(0.05)
     assert json.loads(exit_record.read_text())["returncode"] == 0
 
 
@@ -173,9 +159,7 @@ def test_too_few_gpus_are_explained_with_ways_out(inventory):
 def test_first_come_first_served(inventory):
     """A launch that waits gets its GPUs before one that came later and wants fewer."""
     job = inventory.holding("--profile", 6)
-    waits = inventory.start("--profile", 8, "--wait")
-    while inventory.gpus()[1] != [8]:
-        assert waits.poll() is None, waits.stdout.read()
+    waits = inventory.waiting(8)
     late = inventory.gpuops(
         "launch", inventory.workers / "holds.py", "--profile", 1, "--force", "torch"
     )
@@ -189,9 +173,7 @@ def test_first_come_first_served(inventory):
 def test_ctrl_c_leaves_the_line(inventory):
     """Nothing is started, and nobody waits behind a ghost."""
     job = inventory.holding("--profile", 8)
-    waits = inventory.start("--profile", 8, "--wait")
-    while inventory.gpus()[1] != [8]:
-        assert waits.poll() is None, waits.stdout.read()
+    waits = inventory.waiting(8)
     waits.send_signal(signal.SIGINT)
     code, said = ended(waits)
 
@@ -265,9 +247,7 @@ def test_waiting_for_a_gpu_that_is_lost_is_refused(inventory):
 def test_a_wait_survives_a_reading_that_fails_for_a_moment(inventory):
     """The place in the line is kept while a GPU does not answer."""
     job = inventory.holding("--profile", 2)
-    waits = inventory.start("--profile", 8, "--wait")
-    while inventory.gpus()[1] != [8]:
-        assert waits.poll() is None, waits.stdout.read()
+    waits = inventory.waiting(8)
     inventory.driver.set([*EIGHT, "fault 5 nvmlDeviceGet* UNKNOWN"])
     for line in waits.stdout:
         if "GPU 5 cannot be used" in line:
@@ -282,9 +262,7 @@ def test_a_wait_survives_a_reading_that_fails_for_a_moment(inventory):
 def test_who_is_ended_while_it_waits_leaves_the_line(inventory, number):
     """Nothing of it stays, also not the file of its place."""
     job = inventory.holding("--profile", 8)
-    waits = inventory.start("--profile", 8, "--wait")
-    while inventory.gpus()[1] != [8]:
-        assert waits.poll() is None, waits.stdout.read()
+    waits = inventory.waiting(8)
     waits.send_signal(number)
 
     assert ended(waits)[0] == 128 + number
@@ -297,8 +275,7 @@ def test_waiting_and_shrinking_starts_with_the_first_free_gpu(inventory):
     """Fewer will do: it does not wait for all of them."""
     job = inventory.holding("--profile", 8)
     waits = inventory.start("--profile", 4, "--wait", "--shrink")
-    while inventory.gpus()[1] != [4]:
-        assert waits.poll() is None, waits.stdout.read()
+    inventory.until_it_waits(waits)
     inventory.let_go()
     code, said = ended(waits)
 

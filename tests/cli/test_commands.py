@@ -7,27 +7,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 
 import pytest
 
-
-@pytest.fixture(name="gpuops")
-def _gpuops(tmp_path, own_port):  # noqa: ARG001 - it is found as ./profiles/cpu.yaml
-    """Run gpuops in a folder of its own; give back the finished process."""
-
-    def run(*words, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "gpuops", *map(str, words)],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
+pytestmark = pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
 
 
 def test_help_lists_every_command_and_the_exit_codes(gpuops):
@@ -202,19 +185,11 @@ def test_a_crash_shows_who_and_what(gpuops, workers, quick_python):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.usefixtures("own_port")
-def test_a_stopped_launch_tells_by_its_exit_code(tmp_path, workers, quick_python, number, code):
+def test_a_stopped_launch_tells_by_its_exit_code(gpuops, workers, quick_python, number, code):
     """Ctrl-C is 130, SIGTERM 143; the workers saved first, and the run can be resumed."""
-    launch = subprocess.Popen(
-        [
-            sys.executable, "-m", "gpuops", "launch", str(workers / "beats.py"), "-p", "cpu",
-            "--python", quick_python,
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "STEPS": "100000"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    launch = gpuops.start(
+        "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python,
+        environment={"STEPS": "100000"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for line in launch.stderr:
         if line.startswith("training"):
@@ -293,16 +268,13 @@ def test_a_port_taken_after_preflight_is_told(gpuops, workers, quick_python):
     assert "was taken after preflight had looked" in " ".join(answer.stderr.split())
 
 
-def test_two_launches_of_one_second_get_two_names(tmp_path, own_port, workers, quick_python):  # noqa: ARG001 - ./profiles/cpu.yaml
+def test_two_launches_of_one_second_get_two_names(gpuops, tmp_path, workers, quick_python):
     """Nobody loses to a name: both run, each in a folder of its own."""
     launches = [
-        subprocess.Popen(
-            [
-                sys.executable, "-m", "gpuops", "launch", str(workers / "beats.py"), "-p", "cpu",
-                "--python", quick_python,
-            ],
-            cwd=tmp_path, env={**os.environ, "STEPS": "3"}, stderr=subprocess.PIPE, text=True,
-            stdout=subprocess.DEVNULL,
+        gpuops.start(
+            "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python,
+            environment={"STEPS": "3"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(4)
     ]  # fmt: skip
@@ -312,16 +284,12 @@ def test_two_launches_of_one_second_get_two_names(tmp_path, own_port, workers, q
     assert len(list((tmp_path / "runs").iterdir())) == 4
 
 
-def test_a_pipe_that_closes_does_not_stop_the_job(tmp_path, own_port, workers, quick_python):  # noqa: ARG001 - ./profiles/cpu.yaml
+def test_a_pipe_that_closes_does_not_stop_the_job(gpuops, tmp_path, workers, quick_python):
     """`gpuops launch ... 2>&1 | head -3`: who reads no more does not end a training."""
-    words = ["launch", str(workers / "beats.py"), "-p", "cpu", "--python", quick_python]
-    launch = subprocess.Popen(
-        [sys.executable, "-m", "gpuops", *words],
-        cwd=tmp_path,
-        env={**os.environ, "STEPS": "60"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    launch = gpuops.start(
+        "launch", workers / "beats.py", "-p", "cpu", "--python", quick_python,
+        environment={"STEPS": "60"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     while not launch.stdout.readline().startswith((b"begins", b"training")):
         pass
     launch.stdout.close()

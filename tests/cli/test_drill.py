@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from gpuops.core.drill import FAULTS, Seen, Step, injection, verdict
 
 
-def drill(folder, *words):
-    done = subprocess.run(
-        [sys.executable, "-m", "gpuops", "drill", *words],
-        cwd=folder,
-        env={**os.environ, "GPUOPS_LEASE_DIR": str(folder / "claims"), "TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.mark.timeout(120)
-def test_this_box_recovers(tmp_path, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
+@pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
+def test_a_host_recovers(gpuops, tmp_path):
     """A broken checkpoint and a stopped rank cost steps, and not a bit of the weights."""
-    code, said, trouble = drill(tmp_path, "--fault", "checkpoint", "--fault", "stop", "--json")
+    faults = ("--fault", "checkpoint", "--fault", "stop")
+    done = gpuops("drill", *faults, "--json", TMPDIR=str(tmp_path))
 
-    assert code == 0, said + trouble
-    value = json.loads(said)
+    assert done.returncode == 0, done.stdout + done.stderr
+    value = json.loads(done.stdout)
     cut, stopped = value["faults"]
     assert (cut["fault"], stopped["fault"]) == ("checkpoint", "stop")
     assert 5 < cut["steps_lost"] <= 10
@@ -41,13 +27,24 @@ def test_this_box_recovers(tmp_path, own_port):  # noqa: ARG001 - ./profiles/cpu
     assert list(tmp_path.glob("gpuops-drill-*")) == []
 
 
-def test_a_fault_that_there_is_not_is_refused(tmp_path):
-    """Before anything is started, with those that there are."""
-    code, _, trouble = drill(tmp_path, "--fault", "earthquake")
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("own_port")
+def test_a_host_recovers_from_every_fault(gpuops, tmp_path):
+    """The drill with nothing named."""
+    done = gpuops("drill", "--json", TMPDIR=str(tmp_path))
 
-    assert code == 2
-    assert "there is no fault 'earthquake'" in trouble
-    assert "checkpoint" in trouble
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(FAULTS) == [row["fault"] for row in json.loads(done.stdout)["faults"]]
+
+
+def test_a_fault_that_there_is_not_is_refused(gpuops):
+    """Before anything is started, with those that there are."""
+    refused = gpuops("drill", "--fault", "earthquake")
+
+    assert refused.returncode == 2
+    assert "there is no fault 'earthquake'" in refused.stderr
+    assert "checkpoint" in refused.stderr
 
 
 # ------------------------------------------------------------------ verdicts, on values alone

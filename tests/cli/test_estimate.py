@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 
@@ -19,22 +17,11 @@ MIB, GIB = 1 << 20, 1 << 30
 FITS = [{"size": 80, "gib": 2}, {"size": 160, "gib": 3}, {"size": 1700, "gib": 20}]
 
 
-@pytest.fixture(name="gpuops")
-def _gpuops(tmp_path):
-    """Run gpuops on a laptop: no GPU, a terminal of 80 columns."""
-
-    def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "gpuops", "estimate", *map(str, words)],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "80"},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-
-    return run
+@pytest.fixture(name="estimate")
+def _estimate(gpuops, monkeypatch):
+    """Run `gpuops estimate` on a laptop: no GPU, a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    return partial(gpuops, "estimate")
 
 
 @pytest.fixture(name="python")
@@ -82,9 +69,9 @@ def flag(words, name):
     return words[words.index(name) + 1]
 
 
-def test_a_profile_says_what_to_ask_and_what_to_compare_with(gpuops, python, asked):
+def test_a_profile_says_what_to_ask_and_what_to_compare_with(estimate, python, asked):
     """Ranks, room and wishes are the profile's, the rest the user's; nothing is too wide."""
-    answer = gpuops("rvq", "-p", "7x4090", "--python", python(), "--width", "3", "--data", "d")
+    answer = estimate("rvq", "-p", "7x4090", "--python", python(), "--width", "3", "--data", "d")
     words = asked()
 
     assert answer.returncode == 0, answer.stderr
@@ -106,10 +93,10 @@ def test_a_profile_says_what_to_ask_and_what_to_compare_with(gpuops, python, ask
     assert answer.stderr == ""
 
 
-def test_what_does_not_fit_is_exit_code_1_and_says_what_would(gpuops, python):
+def test_what_does_not_fit_is_exit_code_1_and_says_what_would(estimate, python):
     """A sentence, and what to type."""
     needs = [{"size": 40, "gib": 15}, {"size": 80, "gib": 29}, {"size": 160, "gib": 57}]
-    answer = gpuops("rvq", "--profile", "1x4090", "--python", python(needs))
+    answer = estimate("rvq", "--profile", "1x4090", "--python", python(needs))
     shown = " ".join(answer.stdout.split())
 
     assert answer.returncode == 1
@@ -120,9 +107,9 @@ def test_what_does_not_fit_is_exit_code_1_and_says_what_would(gpuops, python):
     assert "Traceback" not in answer.stderr
 
 
-def test_without_a_gpu_and_a_profile_there_is_the_need_alone(gpuops, python, asked):
+def test_without_a_gpu_and_a_profile_there_is_the_need_alone(estimate, python, asked):
     """One rank of a GPU that nobody knows: no room is asked for, no verdict given."""
-    answer = gpuops("rvq", "--python", python(ranks=1))
+    answer = estimate("rvq", "--python", python(ranks=1))
 
     assert answer.returncode == 0
     assert flag(asked(), "--ranks") == "1"
@@ -131,18 +118,18 @@ def test_without_a_gpu_and_a_profile_there_is_the_need_alone(gpuops, python, ask
     assert "needed" in answer.stdout
 
 
-def test_another_machine_can_be_simulated(gpuops, python, asked):
+def test_another_machine_can_be_simulated(estimate, python, asked):
     """Its GPUs are what it is compared with, a rank on each."""
-    answer = gpuops("rvq", "--simulate", "2x4090", "--python", python(ranks=2))
+    answer = estimate("rvq", "--simulate", "2x4090", "--python", python(ranks=2))
 
     assert answer.returncode == 0, answer.stderr
     assert flag(asked(), "--ranks") == "2"
     assert 20 * GIB < int(flag(asked(), "--room-bytes")) < 22 * GIB
 
 
-def test_on_cpus_nothing_is_beside_the_tensors(gpuops, python, asked):
+def test_on_cpus_nothing_is_beside_the_tensors(estimate, python, asked):
     """And there is no GPU to compare with; what was assumed is said."""
-    answer = gpuops("rvq", "-p", "cpu", "--python", python(device="cpu", assumed="52 joints"))
+    answer = estimate("rvq", "-p", "cpu", "--python", python(device="cpu", assumed="52 joints"))
 
     assert answer.returncode == 0
     assert flag(asked(), "--device") == "cpu"
@@ -151,11 +138,11 @@ def test_on_cpus_nothing_is_beside_the_tensors(gpuops, python, asked):
     assert "assumed: 52 joints" in answer.stdout
 
 
-def test_a_machine_that_is_not_the_profiles_is_said(gpuops, python):
+def test_a_machine_that_is_not_the_profiles_is_said(estimate, python):
     """The estimate is for the profile's GPUs, and the report says what is simulated."""
-    answer = gpuops("rvq", "-p", "7x4090", "--simulate", "2xt4", "--python", python())
-    on_cpu = gpuops("rvq", "-p", "cpu", "--simulate", "2xt4", "--python", python(device="cpu"))
-    fitting = gpuops("rvq", "-p", "7x4090", "--simulate", "8x4090", "--python", python())
+    answer = estimate("rvq", "-p", "7x4090", "--simulate", "2xt4", "--python", python())
+    on_cpu = estimate("rvq", "-p", "cpu", "--simulate", "2xt4", "--python", python(device="cpu"))
+    fitting = estimate("rvq", "-p", "7x4090", "--simulate", "8x4090", "--python", python())
 
     assert "2xt4 has 0 of the 7 GPUs that profile 7x4090 wants" in answer.stderr
     assert answer.stdout.startswith("simulated: 2xt4\n")
@@ -163,28 +150,28 @@ def test_a_machine_that_is_not_the_profiles_is_said(gpuops, python):
     assert fitting.stderr == ""
 
 
-def test_a_flag_of_a_launch_is_told_from_a_mistake(gpuops):
+def test_a_flag_of_a_launch_is_told_from_a_mistake(estimate):
     """The trainer does not know it, but who typed it did not invent it."""
-    answer = gpuops("rvq", "-p", "cpu", "--shrink")
+    answer = estimate("rvq", "-p", "cpu", "--shrink")
 
     assert answer.returncode == 2
     assert "--shrink is a flag of `gpuops launch`; estimate has no use for it." in answer.stderr
 
 
-def test_a_profiles_mistake_is_not_the_users(gpuops, tmp_path):
+def test_a_profiles_mistake_is_not_the_users(estimate, tmp_path):
     """It is named by its profile and dotted path, not as a flag that nobody typed."""
     (tmp_path / "h.yaml").write_text(
         "{name: h, device: cpu, workers: 1, trainers: {rvq: {batch_sise: 4}}}"
     )
-    said = " ".join(gpuops("rvq", "-p", "h.yaml").stderr.split())
+    said = " ".join(estimate("rvq", "-p", "h.yaml").stderr.split())
 
     assert "error: profile h.yaml: trainers.rvq.batch_sise: batch_sise is not a setting" in said
     assert "--batch" not in said
 
 
-def test_as_json_everything_is_there(gpuops, python):
+def test_as_json_everything_is_there(estimate, python):
     """What was estimated, the GPU, the margin and the verdict."""
-    value = json.loads(gpuops("rvq", "-p", "7x4090", "--python", python(), "--json").stdout)
+    value = json.loads(estimate("rvq", "-p", "7x4090", "--python", python(), "--json").stdout)
 
     assert value["estimate"]["needs"][0]["peak_bytes"] == 2 * GIB
     assert value["gpu"]["memory_bytes"] == 24 * GIB
@@ -205,14 +192,14 @@ def test_as_json_everything_is_there(gpuops, python):
         (("rvq", "--simulate", "zoo"), 2, "zoo"),
     ],
 )
-def test_mistakes_become_a_sentence(gpuops, tmp_path, words, code, sentence):
+def test_mistakes_become_a_sentence(estimate, tmp_path, words, code, sentence):
     """Whosever they are."""
     (tmp_path / "mine.py").touch()
     says = {"silent": "true", "odd": "echo {}", "broken": "echo error: there is no clip here >&2"}
     for name, does in says.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n[ {name} != broken ]\n")
         (tmp_path / name).chmod(0o755)
-    answer = gpuops(*words)
+    answer = estimate(*words)
 
     assert answer.returncode == code, answer.stderr
     assert sentence in " ".join(answer.stderr.split())
@@ -230,9 +217,9 @@ def test_a_trainer_without_the_verb_is_told_so():
         _module(manifest, asked)
 
 
-def test_the_trainer_itself_is_asked(gpuops, tmp_path):
+def test_the_trainer_itself_is_asked(estimate, tmp_path):
     """The real one, from the flags to the table; nothing is left behind."""
-    answer = gpuops("rvq", "-p", "cpu", "--batch-size", 8, "--json")
+    answer = estimate("rvq", "-p", "cpu", "--batch-size", 8, "--json")
     value = json.loads(answer.stdout)
 
     assert answer.returncode == 0, answer.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -19,19 +17,13 @@ def _driver(mock_driver):
 
 
 @pytest.fixture(name="dry_run")
-def _dry_run(driver, tmp_path, workers):
+def _dry_run(driver, gpuops, workers):
     """A dry run on a host of the given state; this torch has no CUDA, and that is not the point."""
 
     def run(*words, inventory=EIGHT):
         driver.set(inventory)
-        return subprocess.run(
-            [
-                sys.executable, "-m", "gpuops", "launch", str(workers / "beats.py"), *words,
-                "--force", "torch", "--dry-run", "--json",
-            ],
-            cwd=tmp_path, env={**os.environ, **driver.env}, capture_output=True, text=True,
-            timeout=60, check=False,
-        )  # fmt: skip
+        shows = ("--force", "torch", "--dry-run", "--json")
+        return gpuops("launch", workers / "beats.py", *words, *shows, **driver.env)
 
     return run
 

@@ -11,6 +11,7 @@ import time
 
 import psutil
 import pytest
+from gpuops_runner import COMMAND
 
 from gpuops import heartbeat, reaper
 from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity
@@ -37,8 +38,8 @@ def wait_until(true, timeout_s=30.0):
 class Morning:
     """Jobs of the night, and somebody who comes to clean up."""
 
-    def __init__(self, folder, python, workers):
-        self.folder, self.python = folder, python
+    def __init__(self, folder, python, workers, gpuops):
+        self.folder, self.python, self.gpuops = folder, python, gpuops
         self.script = workers / "faults.py"
         self.marks = folder / "marks"
         self.marks.mkdir()
@@ -59,25 +60,14 @@ class Morning:
 
     def launch(self, *options, before=(), **environment):
         own = ("--profile", "cpu", "--python", self.python, "--observe")
-        command = (sys.executable, "-m", "gpuops", "launch", self.script, *own, *options)
+        command = (*COMMAND, "launch", self.script, *own, *options)
         job = self.start(*before, *command, **environment)
         wait_until(lambda: len(self.beats()) == 2 and all(beat.step for beat in self.beats()))
         return job
 
-    def command(self, *options):
-        return [sys.executable, "-m", "gpuops", "kill-hung", "--run", "last", *options]
-
     def clean(self, *options):
         """The command off a terminal: its exit code and what it said."""
-        done = subprocess.run(
-            self.command(*options),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = self.gpuops("kill-hung", "--run", "last", *options)
         return (
             done.returncode,
             done.stdout + done.stderr if "--json" not in options else done.stdout,
@@ -88,8 +78,8 @@ class Morning:
         ours, theirs = os.openpty()
         said = self.folder / "said"
         with said.open("w") as file:
-            asks = subprocess.Popen(
-                self.command(*options), cwd=self.folder, stdin=theirs, stdout=file, stderr=file
+            asks = self.gpuops.start(
+                "kill-hung", "--run", "last", *options, stdin=theirs, stdout=file, stderr=file
             )
             try:
                 wait_until(lambda: "[y/N]" in said.read_text() or asks.poll() is not None)
@@ -144,8 +134,8 @@ class Morning:
 
 
 @pytest.fixture(name="morning")
-def _morning(tmp_path, quick_python, workers, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
-    morning = Morning(tmp_path, quick_python, workers)
+def _morning(tmp_path, quick_python, workers, gpuops, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
+    morning = Morning(tmp_path, quick_python, workers, gpuops)
     yield morning
     morning.clear()
 
@@ -256,8 +246,7 @@ def test_a_job_without_beats_is_unclear(morning, workers):
     command = (sys.executable, torchrun, *options, workers / "stands.py")
     job = morning.start(*command, READY=str(ready), TORCHELASTIC_RUN_ID=str(ready))
     wait_until(lambda: len(list(ready.iterdir())) == 2)
-    watch = [sys.executable, "-m", "gpuops", "kill-hung", "--pid", str(job.pid), "--watch", "1s"]
-    done = subprocess.run([*watch, "--yes"], capture_output=True, text=True, check=False)
+    done = morning.gpuops("kill-hung", "--pid", job.pid, "--watch", "1s", "--yes")
 
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "unclear" in done.stdout

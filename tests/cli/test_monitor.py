@@ -14,6 +14,7 @@ import sys
 import time
 
 import pytest
+from gpuops_runner import COMMAND
 from prometheus_client.parser import text_string_to_metric_families
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090 util=97 power=290 temp=60"]
@@ -45,18 +46,15 @@ def _supervised(run):
 
 
 def command(run, *words):
-    return [sys.executable, "-m", "gpuops", "monitor", "--run", str(run.root), *words]
+    return [*COMMAND, "monitor", "--run", str(run.root), *words]
 
 
-def monitor(inventory, run, *words):
-    return subprocess.run(
-        command(run, *words),
-        env={**os.environ, **inventory.env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture(name="monitor")
+def _monitor(gpuops):
+    def monitor(inventory, run, *words):
+        return gpuops("monitor", "--run", run.root, *words, **inventory.env)
+
+    return monitor
 
 
 def silent_since(run, seconds):
@@ -70,7 +68,7 @@ def silent_since(run, seconds):
 
 
 @pytest.mark.usefixtures("supervised")
-def test_once_is_an_answer_with_a_code(inventory, run):
+def test_once_is_an_answer_with_a_code(monitor, inventory, run):
     """0 while all is well, 5 once a GPU is ill, 6 once a job hangs, 3 without a driver."""
     fine = monitor(inventory, run, "--once", "--json")
     inventory.set([*inventory.held, "lost 1"])
@@ -89,12 +87,12 @@ def test_once_is_an_answer_with_a_code(inventory, run):
     assert "step 1 unchanged for 90" in hung.stdout
 
 
-def test_an_unsupervised_run_is_not_all_well(inventory, run):
+def test_an_unsupervised_run_is_not_all_well(monitor, inventory, run):
     """Nobody would start it again."""
     assert 5 == monitor(inventory, run, "--once", "--json").returncode
 
 
-def test_a_run_that_does_not_run_is_as_it_ended(inventory, run):
+def test_a_run_that_does_not_run_is_as_it_ended(monitor, inventory, run):
     """Asked for by name, it is no empty board that looks well; a link to its folder is as good."""
     link = run.root.parent / "newest"
     link.symlink_to(run.root)
@@ -106,7 +104,7 @@ def test_a_run_that_does_not_run_is_as_it_ended(inventory, run):
     assert (1, True) == (lost.returncode, "does not run: it is lost" in lost.stderr), lost.stderr
 
 
-def test_looks_one_by_one_as_lines_of_json(inventory, run):
+def test_looks_one_by_one_as_lines_of_json(monitor, inventory, run):
     """An object a line, so many as were asked for."""
     answer = monitor(inventory, run, "--count", "3", "--interval", "0.2", "--json")
     boards = [json.loads(line) for line in answer.stdout.splitlines()]
@@ -116,7 +114,7 @@ def test_looks_one_by_one_as_lines_of_json(inventory, run):
     assert boards[0]["jobs"][0]["ranks"][1]["step"] == 1
 
 
-def test_figures_for_prometheus(inventory, run, tmp_path):
+def test_figures_for_prometheus(monitor, inventory, run, tmp_path):
     """In a file of its own, whole; a folder that is not there is said to be none."""
     path = tmp_path / "gpuops.prom"
     answer = monitor(inventory, run, "--once", "--export-textfile", str(path))
@@ -152,7 +150,7 @@ def test_a_pipe_that_closes_ends_it_quietly(inventory, run):
         (["--count", "0"], "greater than or equal to 1"),
     ],
 )
-def test_what_cannot_be_is_said_to_be_so(inventory, run, words, sentence):
+def test_what_cannot_be_is_said_to_be_so(monitor, inventory, run, words, sentence):
     """A sentence and exit code 2."""
     answer = monitor(inventory, run, *words)
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 
 @pytest.fixture(name="preflight")
-def _preflight(tmp_path):
+def _preflight(tmp_path, gpuops):
     """What it says of a job of eight GPUs on a machine where one is lost and one is used."""
     claims = tmp_path / "claims"
     (tmp_path / "host.yaml").write_text("gpus: 8x4090\nbut: {3: lost}\n")
@@ -19,12 +16,8 @@ def _preflight(tmp_path):
     (tmp_path / "train.py").touch()
 
     def run(*words, inventory="host.yaml"):
-        said = subprocess.run(
-            [sys.executable, "-m", "gpuops", "preflight", "./train.py", "--profile", "8x4090",
-             "--simulate", inventory, *words],
-            cwd=tmp_path, env={**os.environ, "GPUOPS_LEASE_DIR": str(claims)},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        host = ("--profile", "8x4090", "--simulate", inventory)
+        said = gpuops("preflight", "./train.py", *host, *words)
         assert not claims.exists(), "a look makes nothing"
         return said
 

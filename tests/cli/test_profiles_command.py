@@ -16,22 +16,9 @@ from gpuops.system.resources import shipped
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
 
 
-@pytest.fixture(name="gpuops")
-def _gpuops(tmp_path):
-    """Run gpuops in a folder of its own; give back the finished process."""
-
-    def run(*words, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "gpuops", *map(str, words)],
-            cwd=tmp_path,
-            env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config"), **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
+@pytest.fixture(autouse=True)
+def _own_config(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture(name="driver")

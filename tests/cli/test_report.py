@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
+import browser
 import pytest
 from typer.testing import CliRunner
 
@@ -16,11 +16,6 @@ from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
 from gpuops.core.run.telemetry import GpuSample, Recording, Sample
 from gpuops.errors import GpuopsError
 from gpuops.system.runs import telemetry
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import browser
-
-sys.path.pop(0)
 
 BEGAN = 1_795_633_400.0
 EVIL = "<script>alert(1)</script>"

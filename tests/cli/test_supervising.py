@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,28 +18,16 @@ from gpuops.system.runs import supervisor_lock, telemetry
 class Night:
     """Launches of a worker on whose way things happen."""
 
-    def __init__(self, folder, python, workers):
+    def __init__(self, folder, python, workers, gpuops):
         self.folder, self.python, self.workers = folder, python, workers
         self.marks = folder / "marks"
         self.marks.mkdir()
-
-    def environment(self, **more):
-        return {
-            **os.environ,
-            "MARKS": str(self.marks),
-            "GPUOPS_LEASE_DIR": str(self.folder / "claims"),
-            **more,
-        }
+        self._gpuops = gpuops
+        gpuops.environment["MARKS"] = str(self.marks)
 
     def start(self, *words, **environment):
-        return subprocess.Popen(
-            [sys.executable, "-m", "gpuops", *map(str, words)],
-            cwd=self.folder,
-            env=self.environment(**environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return self._gpuops.start(*words, environment=environment, **pipes)
 
     def launch(self, *words, **environment):
         script = self.workers / "faults.py"
@@ -49,9 +35,8 @@ class Night:
         return self.start("launch", script, *own, *words, **environment)
 
     def gpuops(self, *words, **environment):
-        job = self.start(*words, **environment)
-        said, _ = job.communicate(timeout=60)
-        return job.returncode, said
+        done = self._gpuops(*words, **environment)
+        return done.returncode, done.stderr + done.stdout
 
     @property
     def run(self):
@@ -84,8 +69,8 @@ class Night:
 
 
 @pytest.fixture(name="night")
-def _night(tmp_path, quick_python, workers, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
-    night = Night(tmp_path, quick_python, workers)
+def _night(tmp_path, quick_python, workers, gpuops, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
+    night = Night(tmp_path, quick_python, workers, gpuops)
     yield night
     for process in night.left():
         process.kill()

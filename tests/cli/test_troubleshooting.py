@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import pytest
@@ -20,7 +18,7 @@ os.execv("{python}", ["{python}", *words])
 
 
 @pytest.fixture(name="small_gpu")
-def _small_gpu(tmp_path, workers, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
+def _small_gpu(tmp_path, workers, gpuops, own_port):  # noqa: ARG001 - ./profiles/cpu.yaml
     """Launch rvq on GPUs that hold so many samples a pass."""
     python = tmp_path / "python-of-a-small-GPU"
     python.write_text(
@@ -31,16 +29,8 @@ def _small_gpu(tmp_path, workers, own_port):  # noqa: ARG001 - ./profiles/cpu.ya
     python.chmod(0o755)
 
     def launch(fits, *words):
-        command = ["launch", "rvq", "--profile", "cpu", "--python", str(python), *words]
-        return subprocess.run(
-            [sys.executable, "-m", "gpuops", *command],
-            cwd=tmp_path,
-            env={**os.environ, "FITS": str(fits)},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        own = ("--profile", "cpu", "--python", python)
+        return gpuops("launch", "rvq", *own, *words, FITS=str(fits))
 
     return launch
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 from safetensors.numpy import load_file
@@ -18,18 +17,7 @@ TINY = """
 """.split()  # noqa: SIM905 - as a person types it
 
 
-@pytest.fixture(name="gpuops")
-def _gpuops(tmp_path, own_port):  # noqa: ARG001 - it is found as ./profiles/cpu.yaml
-    def command(*words):
-        return [sys.executable, "-m", "gpuops", *map(str, words)]
-
-    def run(*words):
-        return subprocess.run(
-            command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
-        )
-
-    run.command = command
-    return run
+pytestmark = pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
 
 
 def weights(run):
@@ -43,9 +31,9 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped(gpuops, tmp_path):
     assert "finished" in whole.stdout
     assert "loss" in whole.stdout
 
-    launch = subprocess.Popen(
-        gpuops.command("launch", "rvq", "-p", "cpu", *TINY),
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    launch = gpuops.start(
+        "launch", "rvq", "-p", "cpu", *TINY,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for line in launch.stderr:
         if line.startswith("training"):

@@ -1,7 +1,7 @@
 """Test helper for the mock NVML library (stdlib only).
 
 with MockNvml(["gpu 0-7 model=rtx4090"]) as m:
-    subprocess.run([...], env=m.env)
+    subprocess.run([...], env={**os.environ, **m.env})
     m.set(m.lines + ["lost 3"])          # live change, atomic
     m.calls()                            # [(t, pid, tid, function, gpu, rc), ...]
 """
@@ -36,8 +36,8 @@ class MockNvml:
     @property
     def env(self):
         before = os.environ.get("LD_LIBRARY_PATH", "")
+        """What a process needs beside its environment to see the mock."""
         return {
-            **os.environ,
             "LD_LIBRARY_PATH": f"{self.lib}:{before}",
             "MOCK_NVML_STATE": str(self.state),
             "MOCK_NVML_LOG": str(self.log),

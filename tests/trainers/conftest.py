@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 # Before torch looks for GPUs; the processes that act as ranks inherit it.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

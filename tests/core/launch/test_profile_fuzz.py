@@ -1,10 +1,11 @@
-"""Ten thousand files that somebody broke: each is a profile, or refused where it is wrong."""
+"""Broken profiles: each is a profile all the same, or refused where it is wrong."""
 
 from __future__ import annotations
 
 import json
 import re
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -106,16 +107,28 @@ def outcome(text):
         return error.message
 
 
-@settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=10_000,
-    suppress_health_check=list(HealthCheck),
+# Other examples in each run; one that fails is printed, and how to have it again.
+fuzz = settings(
+    database=None, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
 )
+
+
+@settings(fuzz, max_examples=500)
 @given(documents)
 def test_any_text_is_a_profile_or_refused_where_it_is_wrong(text):
     """A profile that can be used, or one short line with the dotted path or the file's line."""
+    check(text)
+
+
+@pytest.mark.long
+@settings(fuzz, max_examples=10_000)
+@given(documents)
+def test_ten_thousand_texts_are_profiles_or_refused_where_they_are_wrong(text):
+    """The same with twenty times as many examples."""
+    check(text)
+
+
+def check(text):
     found = outcome(text)
 
     if isinstance(found, str):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -227,10 +225,9 @@ def test_a_window_that_is_none_is_refused(root, words):
         check_data.main([str(root), *words])
 
 
-def test_gpuops_hands_over(root):
+def test_gpuops_hands_over(root, gpuops):
     """`gpuops data check` is the trainer's own command, with its exit code."""
     spoil(root / "train" / "clip01" / "pose.npy", "NaN")
-    words = [sys.executable, "-m", "gpuops", "data", "check", str(root), "--split", "train"]
-    ran = subprocess.run(words, check=False, capture_output=True, text=True)
+    ran = gpuops("data", "check", root, "--split", "train")
     assert (1, "") == (ran.returncode, ran.stderr)
     assert "clip01: 3 of 40 frames hold a value that is not finite, first frame 30" in ran.stdout

@@ -158,17 +158,12 @@ def test_the_commands_need_no_torch(root, tmp_path):
     assert (0, b"") == (ran.returncode, ran.stderr)
 
 
-def test_gpuops_hands_over(root, tmp_path):
+def test_gpuops_hands_over(root, tmp_path, gpuops):
     """`gpuops cache` is the trainer's own command, with its words and its exit code."""
-
-    def run(*words):
-        command = [sys.executable, "-m", "gpuops", "cache", *map(str, words)]
-        return subprocess.run(command, check=False, capture_output=True, text=True)
-
     path = tmp_path / "t.npz"
-    built = run("build", "--data", root, *GUIDE, "--save-path", path)
+    built = gpuops("cache", "build", "--data", root, *GUIDE, "--save-path", path)
     assert (built.returncode, "63 windows" in built.stdout) == (0, True)
-    gone = run("inspect", tmp_path / "gone.npz")
+    gone = gpuops("cache", "inspect", tmp_path / "gone.npz")
     assert (gone.returncode, gone.stderr) == (
         1, f"error: there is no window cache {tmp_path}/gone.npz\n"
     )  # fmt: skip
