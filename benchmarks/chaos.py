@@ -1,11 +1,11 @@
-"""A hundred faults, by chance, over a few long jobs: is a run ever lost, or a bit of its weights?
+"""A hundred random faults over a few long jobs: is a run ever lost, or a bit of its weights?
 
     python benchmarks/chaos.py [--runs 5] [--faults 20] [--seed 0] [--only FAULT]...
                                [--dry-run] [--json] [--keep FOLDER] [--report docs/chaos.md]
 
-The job and the faults are those of `gpuops drill`; here they come one after the other on the same
-run, at random moments: while it trains, starts, is started again, or is stopped, and two at once.
-Exits with 1 where anything is not as it has to be.
+The job and the faults are those of `gpuops drill`. Here many happen to the same run, at random
+moments: while it trains, starts, restarts or is stopped, and two at once. The exit code is 1 if
+anything is not as it must be.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,19 +24,19 @@ from chaos_page import page
 from chaos_run import Person
 from chaos_schedule import Strike, schedule, steps_for
 
-from gpuops.core.drill import FAULTS, known
-from gpuops.drill.drill import Scene, Yard, undisturbed
+from gpuops.core.drill import FAULTS, select_faults
+from gpuops.drill.drill import Scene, Site, run_undisturbed, temporary_folder
 from gpuops.system.runs import events, records
 
 
-def disturbed(yard: Yard, name: str, strikes: Sequence[Strike], weights: Sequence[str]) -> Account:
+def disturbed(site: Site, name: str, strikes: Sequence[Strike], weights: Sequence[str]) -> Account:
     """One run, from its launch to its end."""
     begun_s = time.time()
-    with Scene(yard, name) as scene:
+    with Scene(site, name) as scene:
         person = Person(scene, strikes)
         person.see_through()
         root = scene.root
-        marks = {strike.word: scene.happened(strike.word) for strike in strikes}
+        marks = {strike.word: scene.mark(strike.word) for strike in strikes}
         left = Left(
             marks={word: mark for word, mark in marks.items() if mark is not None},
             begun=[
@@ -65,7 +62,7 @@ def disturbed(yard: Yard, name: str, strikes: Sequence[Strike], weights: Sequenc
 
 def main() -> int:
     options = _options()
-    names = [fault.name for fault in known(options.only)]
+    names = [fault.name for fault in select_faults(options.only)]
     seeds = [f"{options.seed} {number}" for number in range(1, options.runs + 1)]
     schedules = [schedule(seed, options.faults, names) for seed in seeds]
     if options.dry_run:
@@ -75,18 +72,18 @@ def main() -> int:
         return 0
     begun_s = time.time()
     with _folder(options.keep) as folder:
-        yard = Yard(
+        site = Site(
             folder=folder, python=sys.executable, seed=options.seed, steps=steps_for(schedules)
         )
-        reference = undisturbed(yard)
+        reference = run_undisturbed(site)
         accounts = []
         for number, strikes in enumerate(schedules, start=1):
-            accounts.append(disturbed(yard, f"run-{number}", strikes, reference.weights))
+            accounts.append(disturbed(site, f"run-{number}", strikes, reference.weights))
             print(_line(number, accounts[-1]), file=sys.stderr, flush=True)
             for wrong in accounts[-1].wrong:
                 print(f"  {wrong}", file=sys.stderr, flush=True)
     if options.report is not None:
-        said = page(accounts, options.seed, yard.steps, reference.cold_start_s, begun_s)
+        said = page(accounts, options.seed, site.steps, reference.cold_start_s, begun_s)
         options.report.write_text(said)
     if options.json:
         print(json.dumps([dataclasses.asdict(one) for one in accounts], indent=2))
@@ -94,7 +91,7 @@ def main() -> int:
 
 
 def _line(number: int, found: Account) -> str:
-    wrong = f"{len(found.wrong)} wrong" if found.wrong else "all as it has to be"
+    wrong = f"{len(found.wrong)} wrong" if found.wrong else "all as it must be"
     return (
         f"run {number}: {len(found.fates)} faults, {found.attempts} attempts, "
         f"{len(found.typed)} commands, {found.took_s:.0f} s: {wrong}"
@@ -103,22 +100,13 @@ def _line(number: int, found: Account) -> str:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """Where the runs lie: gone at the end, however it comes, unless they are to be kept."""
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, leave)
+    """The folder of the runs: removed at the end unless it is to be kept."""
     if keep is not None:
         keep.mkdir(parents=True)
         yield keep.absolute()
         return
-    folder = Path(tempfile.mkdtemp(prefix="gpuops-chaos-"))
-    try:
+    with temporary_folder("gpuops-chaos-") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _options() -> argparse.Namespace:

@@ -8,7 +8,7 @@ from typing import Any
 
 from chaos_schedule import Strike
 
-from gpuops.core.drill import Culprit, Step, culprit
+from gpuops.core.drill import Culprit, Step, judge_culprit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def _fate(strike: Strike, struck: Mapping[int, Sequence[Strike]], left: Left) ->
     elif kind is not None and kind not in kinds:
         wrong.append(f"{strike.word} is taken for {kind!r}: {_why(number, left)}")
     ranks = {other.rank for other in blows if other.fault.blames}
-    blamed = culprit(ranks, found) if found and strike.fault.blames else None
+    blamed = judge_culprit(ranks, found) if found and strike.fault.blames else None
     if blamed == "wrong":
         wrong.append(f"{strike.word}: it is sure of rank {found and found.get('rank')}")
     alone = len(here) == 1

@@ -20,7 +20,7 @@ from chaos_schedule import Strike
 
 from gpuops.core.drill import RANKS
 from gpuops.core.run import paths
-from gpuops.drill.drill import POLL_S, Scene, end, steal
+from gpuops.drill.drill import POLL_S, Scene, take_port, wait_or_kill
 from gpuops.errors import ExitCode
 from gpuops.system.processes.process import Job
 from gpuops.system.runs import events, records, supervisor_lock
@@ -84,7 +84,7 @@ class Person:
 
     def _advance(self) -> None:
         """Commit the next strike, if its moment has come."""
-        while self._todo and self._scene.happened(self._todo[0].word):
+        while self._todo and self._scene.mark(self._todo[0].word):
             self._last, self._due_s = self._todo.popleft(), None
         plan = self._scene.plan
         if plan is None or not self._todo or not self._todo[0].outside:
@@ -96,7 +96,7 @@ class Person:
             self._commit(strike, plan["attempt"], plan["master_port"])
 
     def _has_come(self, strike: Strike, attempt: int) -> bool:
-        mark = self._scene.happened(self._last.word) if self._last is not None else None
+        mark = self._scene.mark(self._last.word) if self._last is not None else None
         match strike.moment:
             case "training":
                 return self._step >= strike.step
@@ -122,17 +122,17 @@ class Person:
         name, job = strike.fault.name, Job(self._root / paths.state(attempt))
         if name == "supervisor":
             if self._child is not None and supervisor_lock.of(self._root) is not None:
-                self._scene.happens(strike.word, attempt)
+                self._scene.set_mark(strike.word, attempt)
                 self._child.kill()
                 self._killed = True
         elif name == "port":
-            if (taken := steal(port)) is not None:
-                self._scene.happens(strike.word, attempt)
+            if (taken := take_port(port)) is not None:
+                self._scene.set_mark(strike.word, attempt)
                 self._port = (taken, self._step)
         else:
             struck = job.agent if name == "agent" else job.ranks().get(strike.rank)
             if struck is not None and struck.alive:
-                self._scene.happens(strike.word, attempt)
+                self._scene.set_mark(strike.word, attempt)
                 struck.send(SIGNALS.get(name, signal.SIGKILL))
 
     # -------------------------------------------------------------------------------------- words
@@ -145,7 +145,7 @@ class Person:
         """What is to be typed now that a command has ended; whether nothing is."""
         said, stopped = self.typed[-1], self._stop is not None
         if self._stop is not None:
-            end(self._stop)
+            wait_or_kill(self._stop)
             self._stop = None
             if self._lives and code != -signal.SIGKILL:
                 said.wrong = "it was stopped, and still runs"
@@ -190,7 +190,7 @@ class Person:
         """Whether something has struck the newest attempt that no restart mends."""
         attempt = f"{paths.ATTEMPT}{records.attempts(self._root)[-1].number}"
         marks = [
-            self._scene.happened(strike.word)
+            self._scene.mark(strike.word)
             for strike in self._strikes
             if strike.fault.then == "given up"
         ]

@@ -12,7 +12,7 @@ from typing import Any
 from jobs import Job, tried
 from launchers import SETTLE_S, Launcher, Said
 
-from gpuops.core.drill import FAULTS, culprit, injection
+from gpuops.core.drill import FAULTS, judge_culprit, place_fault
 
 HANGS = ("stop", "skip", "spin", "loader")
 LIMIT_S = 60.0
@@ -36,7 +36,7 @@ class Hang:
 
 def hang(launcher: Launcher, fault: str, seed: int) -> Hang:
     """Let a job hang, and end it as soon as somebody is blamed."""
-    done = injection(FAULTS[fault], seed)
+    done = place_fault(FAULTS[fault], seed)
     with Job(launcher, "drilled.py", "--steps=60", f"--fault={done.words[0]}") as job:
         job.must(lambda: job.fault(done), 120, "the fault")
         before = len(job.screen)  # whoever was blamed before is not blamed for this
@@ -52,7 +52,7 @@ def hang(launcher: Launcher, fault: str, seed: int) -> Hang:
         found_s = blamed[0] if blamed else found_s
         progress_s = job.steps[-1].at_s
     only = said.ranks[0] if said is not None and len(said.ranks) == 1 else None
-    blame = culprit({done.rank}, {"rank": only, "sure": said.sure}) if said else "silent"
+    blame = judge_culprit({done.rank}, {"rank": only, "sure": said.sure}) if said else "silent"
     return Hang(
         launcher=launcher.name,
         fault=fault,

@@ -15,7 +15,7 @@ from typing import Any
 from jobs import POLL_S, Job, tried
 from launchers import Launcher
 
-from gpuops.core.drill import FAULTS, RANKS, Seen, Step, injection, verdict
+from gpuops.core.drill import FAULTS, RANKS, Observed, Step, place_fault, verdict
 
 SUFFERED = ("kill", "exception", "agent", "stop", "skip", "spin")
 LIMIT_S = 180.0
@@ -50,7 +50,7 @@ def undisturbed(launcher: Launcher) -> tuple[tuple[str, ...], float]:
 
 def recovery(launcher: Launcher, fault: str, seed: int, weights: tuple[str, ...]) -> Recovery:
     """Harm a job, and let whoever started it do what it does."""
-    done = injection(FAULTS[fault], seed)
+    done = place_fault(FAULTS[fault], seed)
     with Job(launcher, "drilled.py", "--steps=60", f"--fault={done.words[0]}") as job:
         job.must(lambda: job.fault(done), 120, "the fault")
         fault_s = (job.fault(done) or {})["time"]
@@ -58,7 +58,7 @@ def recovery(launcher: Launcher, fault: str, seed: int, weights: tuple[str, ...]
         # An end is enough: ft_launcher lingers for seconds after the last step.
         job.until(lambda: len(_weights(job)) == RANKS, LIMIT_S)
         time.sleep(POLL_S)
-        seen = Seen(
+        seen = Observed(
             exit_code=job.child.poll() or 0,
             fault_s=fault_s,
             steps=job.steps,

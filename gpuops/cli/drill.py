@@ -1,10 +1,8 @@
-"""``gpuops drill``: harm a small job, to see that this host recovers."""
+"""``gpuops drill``: let faults happen to a small job, to see that this host recovers."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,11 +12,18 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import options, output
-from gpuops.core.drill import FAULTS, Row, injection, known, verdict
-from gpuops.drill.drill import HANG_TIMEOUT_S, Yard, struck, undisturbed
+from gpuops.core.drill import FAULTS, Row, place_fault, select_faults, verdict
+from gpuops.drill.drill import (
+    HANG_TIMEOUT_S,
+    Site,
+    run_undisturbed,
+    run_with_fault,
+    temporary_folder,
+)
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
 from gpuops.ui import drills
 
+PREFIX = "gpuops-drill-"
 app = typer.Typer(add_completion=False)
 Faults = Annotated[
     list[str] | None,
@@ -36,21 +41,22 @@ Faults = Annotated[
 def drill(
     fault: Faults = None,
     python: options.Python = None,
-    seed: Annotated[int, typer.Option(help="Chance: where each fault strikes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for the rank and step of each fault.")] = 0,
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the runs' folder there.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the runs' folder.")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Run a small job, harm it, and see that it recovers: some three minutes for all faults."""
-    faults = known(fault or ())
+    """Let faults happen to a small job, and see that it recovers. All take about four minutes."""
+    faults = select_faults(fault or ())
     rows: list[Row] = []
-    with _yard(python or sys.executable, seed, keep=keep) as yard:
-        reference = undisturbed(yard)
+    with _folder(keep=keep) as folder:
+        site = Site(folder=folder, python=python or sys.executable, seed=seed)
+        reference = run_undisturbed(site)
         if not as_json:
             output.stdout().print(drills.header(HANG_TIMEOUT_S, reference.cold_start_s))
         for one in faults:
-            done = injection(one, seed)
-            rows.append(verdict(done, struck(yard, done), reference.weights))
+            done = place_fault(one, seed)
+            rows.append(verdict(done, run_with_fault(site, done), reference.weights))
             if not as_json:
                 output.stdout().print(drills.row(rows[-1]))
     passed = all(row.passed for row in rows)
@@ -67,20 +73,13 @@ def drill(
 
 
 @contextlib.contextmanager
-def _yard(python: str, seed: int, *, keep: bool) -> Iterator[Yard]:
-    """A folder that goes when the drill is over, however it ends."""
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    folder = Path(tempfile.mkdtemp(prefix="gpuops-drill-"))
+def _folder(*, keep: bool) -> Iterator[Path]:
+    if not keep:
+        with temporary_folder(PREFIX) as folder:
+            yield folder
+        return
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
-        yield Yard(folder=folder, python=python, seed=seed)
+        yield folder
     finally:
-        if keep:
-            output.note(f"the runs are in {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        output.note(f"the runs are in {folder}")

@@ -1,6 +1,6 @@
-"""What a drill does to a job, and what has to come of it.
+"""The faults of a drill, and the outcome that each must have.
 
-A fault is a word; ``verdict`` compares what was seen after it with what is right.
+``verdict`` compares what was seen of a run with a fault with what is right.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Culprit = Literal["right", "unsure", "wrong"]
 class Fault:
     """One thing that can happen to a job.
 
-    ``kinds`` are the diagnoses that are right. ``blames``: whether they have to name the rank.
-    ``then``: what gpuops has to do about it; what is given up has to be there to go on with.
-    ``rank`` is whose fault it is where only one can be; ``saving``: it happens at a checkpoint.
+    ``kinds`` are the diagnoses that are right. ``blames``: whether they must name the rank.
+    ``then``: what gpuops must do; a run that it gives up must be resumable.
+    ``rank`` is set if only one rank can have the fault; ``saving``: it happens at a checkpoint.
     """
 
     name: str
@@ -53,20 +53,20 @@ FAULTS: Mapping[str, Fault] = {
         ),
         Fault(
             name="spin",
-            about="a rank computes for ever, and never lets go of the interpreter's lock",
+            about="a rank computes forever and never releases the interpreter's lock",
             kinds=("python spin",),
             hangs=True,
         ),
         Fault(
             name="loader",
-            about="a rank's data set sleeps for ever",
+            about="a rank's data set sleeps forever",
             kinds=("data loader starved",),
             hangs=True,
         ),
         Fault(
             name="oom",
             about="a rank asks for more memory than its address space may have: MemoryError "
-            "(the kernel's OOM killer is not called upon)",
+            "(the kernel's OOM killer takes no part)",
             kinds=("out of memory (host)",),
             then="given up",
         ),
@@ -92,7 +92,7 @@ FAULTS: Mapping[str, Fault] = {
         ),
         Fault(
             name="port",
-            about="somebody takes the rendezvous port between plan and start",
+            about="another process takes the rendezvous port between plan and start",
             kinds=("port taken",),
             blames=False,
         ),
@@ -102,9 +102,9 @@ FAULTS: Mapping[str, Fault] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Injection:
-    """A fault, the rank that commits it, and the step before (or after) which it happens.
+    """A fault, the rank that has it, and the step before (or after) which it happens.
 
-    ``orphan_step``: where the rank is killed after somebody has adopted the job.
+    ``orphan_step`` is the step at which the rank is killed after the job has been adopted.
     """
 
     fault: Fault
@@ -114,14 +114,14 @@ class Injection:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """As the job takes them: ``1:23:kill``."""
+        """The words of the job's ``--fault``: ``1:23:kill``."""
         word = f"{self.rank}:{self.step}:{self.fault.name}"
         return (word, *([f"{self.rank}:{self.orphan_step}:orphan"] if self.orphan_step else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step that was trained: when (``time.time()``), and in which attempt."""
+    """A step that was trained: its time (seconds of ``time.time()``) and attempt."""
 
     at_s: float
     attempt: str
@@ -129,12 +129,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a drilled run left behind.
+class Observed:
+    """What was seen of a run with a fault.
 
-    ``exit_code`` is that of the supervision; ``resumed`` that of the launch that went on with what
-    had been given up. ``fault_s``, and the events' times, are seconds of ``time.time()``.
-    ``weights`` are the ranks' checksums, ``left`` what should have gone and has not.
+    ``exit_code`` is that of the supervision; ``resumed`` that of the launch that resumed a run that
+    was given up. ``fault_s``, and the events' times, are seconds of ``time.time()``.
+    ``weights`` are the ranks' checksums, ``left`` names what should be gone and is not.
     """
 
     exit_code: int
@@ -149,16 +149,16 @@ class Seen:
 
     @property
     def cold_start_s(self) -> float | None:
-        """From the command to the first step."""
+        """Seconds from the command to the first step."""
         return self.steps[0].at_s - self.begun_s if self.steps else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """How one fault went; ``None`` stands for what does not apply or could not be seen.
+    """The result of one fault; ``None`` for what does not apply or could not be seen.
 
-    ``detected_s``: last progress to the first diagnosis; ``recovered_s``: fault to first new step.
-    ``wrong``: what was not as it has to be, a sentence each.
+    ``detected_s``: from the last progress to the first diagnosis; ``recovered_s``: from the fault
+    to the first new step. ``wrong`` has a sentence for each thing that is not as it must be.
     """
 
     fault: str
@@ -180,12 +180,12 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether all is as it has to be."""
+        """Whether all is as it must be."""
         return not self.wrong
 
 
-def known(names: Sequence[str]) -> tuple[Fault, ...]:
-    """The faults of these names, each once; all of them where none is named.
+def select_faults(names: Sequence[str]) -> tuple[Fault, ...]:
+    """The faults of these names, each once; all of them if none is named.
 
     Raises:
         UsageError: there is no such fault.
@@ -196,8 +196,8 @@ def known(names: Sequence[str]) -> tuple[Fault, ...]:
     return tuple(FAULTS[name] for name in dict.fromkeys(names or FAULTS))
 
 
-def injection(fault: Fault, seed: int) -> Injection:
-    """Where a fault strikes: by chance, and at the same place for the same seed."""
+def place_fault(fault: Fault, seed: int) -> Injection:
+    """Draw the rank and the step of a fault; the same seed gives the same place."""
     chance = random.Random(f"{seed} {fault.name}")  # noqa: S311 - no secret
     rank = fault.rank if fault.rank is not None else chance.randrange(RANKS)
     first, last = STEPS // 4, STEPS // 2
@@ -207,29 +207,29 @@ def injection(fault: Fault, seed: int) -> Injection:
     step = chance.randint(first, last)
     step -= step % SAVE_EVERY
     if not fault.saving:
-        step += chance.randrange(2, SAVE_EVERY)  # something is to be lost
+        step += chance.randrange(2, SAVE_EVERY)  # so that steps are lost
     return Injection(fault=fault, rank=rank, step=step)
 
 
-def verdict(done: Injection, seen: Seen, undisturbed: tuple[str, ...]) -> Row:
-    """What was seen of a drilled run, and what of it is not right."""
+def verdict(done: Injection, seen: Observed, undisturbed: tuple[str, ...]) -> Row:
+    """Compare what was seen of a run with what is right."""
     fault = done.fault
     diagnoses = [event for event in seen.events if event.get("event") == "diagnosis"]
     first = next(iter(diagnoses), None) if fault.kinds else None
-    # The first attempt's last word: what was only suspected at first may have been confirmed.
+    # The first attempt's last diagnosis: a suspicion may have been confirmed by then.
     same = [one for one in diagnoses if first and one.get("attempt") == first.get("attempt")]
     final = same[-1] if same else None
-    before, after = _parted(seen)
+    before, after = _split_at_restart(seen)
     same_weights = bool(undisturbed) and seen.weights == undisturbed
     row = Row(
         fault=fault.name,
         rank=done.rank,
         step=done.step,
-        detected_s=_since(first, before[-1].at_s if before else seen.fault_s),
+        detected_s=_seconds_after(first, before[-1].at_s if before else seen.fault_s),
         kind=final.get("kind") if final else None,
         named=final.get("rank") if final else None,
         sure=final.get("sure") is True if final else None,
-        culprit=culprit({done.rank}, final) if final and fault.blames else None,
+        culprit=judge_culprit({done.rank}, final) if final and fault.blames else None,
         recovered_s=after[0].at_s - seen.fault_s if after and seen.fault_s is not None else None,
         steps_lost=_lost(before, after),
         same_weights=same_weights,
@@ -242,7 +242,7 @@ def verdict(done: Injection, seen: Seen, undisturbed: tuple[str, ...]) -> Row:
     return replace(row, wrong=tuple(_wrong(done, row, seen, before)))
 
 
-def _wrong(done: Injection, row: Row, seen: Seen, before: Sequence[Step]) -> list[str]:
+def _wrong(done: Injection, row: Row, seen: Observed, before: Sequence[Step]) -> list[str]:
     fault = done.fault
     due = ExitCode.GAVE_UP if fault.then == "given up" else ExitCode.OK
     wrong = []
@@ -253,14 +253,14 @@ def _wrong(done: Injection, row: Row, seen: Seen, before: Sequence[Step]) -> lis
     if due and seen.resumed:
         wrong.append(f"`launch --resume` ended with exit code {seen.resumed}")
     if fault.kinds and row.kind is None:
-        wrong.append("nobody said what had happened")
+        wrong.append("there is no diagnosis")
     elif fault.kinds and row.kind not in fault.kinds:
         wrong.append(f"the diagnosis is {row.kind!r}, and {' or '.join(fault.kinds)!r} is right")
     if row.culprit == "wrong":
         named = "no rank" if row.named is None else f"rank {row.named}"
-        wrong.append(f"it is sure of {named}, and rank {row.rank} did it")
+        wrong.append(f"it is sure of {named}, and rank {row.rank} had the fault")
     if done.orphan_step is not None and (not before or before[-1].number < done.orphan_step - 1):
-        wrong.append("the job was started again, though only its supervisor had gone")
+        wrong.append("the job was started again, though only its supervisor was killed")
     if row.steps_lost is not None and row.steps_lost > _may_lose(fault):
         wrong.append(f"{row.steps_lost} steps were lost, {_may_lose(fault)} can be")
     if not row.same_weights:
@@ -269,27 +269,28 @@ def _wrong(done: Injection, row: Row, seen: Seen, before: Sequence[Step]) -> lis
 
 
 def _may_lose(fault: Fault) -> int:
-    """Since the last checkpoint; where that one is broken, since the one before."""
+    """Steps since the last checkpoint; since the one before if that one is broken."""
     return SAVE_EVERY * (2 if fault.name == "checkpoint" else 1)
 
 
-def culprit(ranks: Collection[int], said: Mapping[str, Any]) -> Culprit:
-    """Whether one of those is named; a wrong name that is given as a guess is ``unsure``."""
-    if said.get("rank") in ranks:
+def judge_culprit(ranks: Collection[int], diagnosis: Mapping[str, Any]) -> Culprit:
+    """Whether one of the ranks is named; a wrong name that is only a guess is ``unsure``."""
+    if diagnosis.get("rank") in ranks:
         return "right"
-    return "wrong" if said.get("sure") is True and said.get("rank") is not None else "unsure"
+    named = diagnosis.get("rank") is not None
+    return "wrong" if named and diagnosis.get("sure") is True else "unsure"
 
 
-def _parted(seen: Seen) -> tuple[list[Step], list[Step]]:
-    """The steps of the attempt that was struck, and those of the ones after it."""
+def _split_at_restart(seen: Observed) -> tuple[list[Step], list[Step]]:
+    """The steps of the attempt with the fault, and those of later attempts."""
     first = seen.steps[0].attempt if seen.steps else ""
     if seen.fault_s is not None and seen.steps and seen.steps[0].at_s > seen.fault_s:
-        return [], list(seen.steps)  # it was struck before it trained
-    struck = [step for step in seen.steps if step.attempt == first]
-    return struck, [step for step in seen.steps if step.attempt != first]
+        return [], list(seen.steps)  # the fault came before the first step
+    before = [step for step in seen.steps if step.attempt == first]
+    return before, [step for step in seen.steps if step.attempt != first]
 
 
-def _since(event: Mapping[str, Any] | None, moment_s: float | None) -> float | None:
+def _seconds_after(event: Mapping[str, Any] | None, moment_s: float | None) -> float | None:
     return None if event is None or moment_s is None else float(event["time"]) - moment_s
 
 

@@ -1,14 +1,16 @@
-"""A drill: launch a small job as a person would, harm it, and see what becomes of it."""
+"""A drill: launch a small job as a user would, let a fault happen, and record the outcome."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from gpuops.core.drill import RANKS, STEPS, Injection, Seen, Step
+from gpuops.core.drill import RANKS, STEPS, Injection, Observed, Step
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files, leases
@@ -25,13 +27,30 @@ from gpuops.system.runs import events, run_dir, supervisor_lock
 
 WORKER = Path(__file__).with_name("worker.py")
 HANG_TIMEOUT_S = 4.0
-"""Standing still so long counts as a hang. Steps take 0.05 s; a person's job gets more time."""
+"""A job without progress for so long counts as hung: steps take 0.05 s. Real jobs get more time."""
 TOO_LONG_S = 240.0
 POLL_S = 0.02
 
 
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder that is removed at the end, also after SIGTERM or SIGHUP."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yard:
+class Site:
     """Where a drill takes place: everything is written below ``folder``."""
 
     folder: Path
@@ -43,9 +62,9 @@ class Yard:
 class Scene:
     """One run of the drill's job, in a folder of its own."""
 
-    def __init__(self, yard: Yard, name: str) -> None:
-        self._yard = yard
-        self._folder = yard.folder / name
+    def __init__(self, site: Site, name: str) -> None:
+        self._site = site
+        self._folder = site.folder / name
         self.runs, self.notes = self._folder / "runs", self._folder / "notes"
         self.screen, self.temporary = self._folder / "screen.log", self._folder / "tmp"
         self._children: list[subprocess.Popen[bytes]] = []
@@ -57,7 +76,7 @@ class Scene:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """End whatever is left: a drill that is broken off leaves nothing behind."""
+        """Kill what is left: a drill that is interrupted leaves nothing behind."""
         for child in self._children:
             if child.poll() is None:
                 child.kill()
@@ -67,17 +86,17 @@ class Scene:
                 process.kill()
 
     def launch(self, faults: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        """Start the job; ``faults`` are those that it commits on itself: ``1:23:kill``."""
+        """Start the job; ``faults`` are those that it causes itself, as ``1:23:kill``."""
         words = (word for fault in faults for word in ("--fault", fault))
         return self.gpuops(
             "launch", str(WORKER), "--profile", "cpu", "--nproc-per-node", str(RANKS),
-            "--python", self._yard.python, "--hang-timeout", f"{HANG_TIMEOUT_S:g}s",
-            "--", "--notes", str(self.notes), "--steps", str(self._yard.steps),
-            "--seed", str(self._yard.seed), *words,
+            "--python", self._site.python, "--hang-timeout", f"{HANG_TIMEOUT_S:g}s",
+            "--", "--notes", str(self.notes), "--steps", str(self._site.steps),
+            "--seed", str(self._site.seed), *words,
         )  # fmt: skip
 
     def gpuops(self, *words: str) -> subprocess.Popen[bytes]:
-        """Type a command. What it says goes to a file, like every run's."""
+        """Start a command. Its output goes to ``screen``."""
         places = {run_dir.RUNS_VARIABLE: str(self.runs), "TMPDIR": str(self.temporary)}
         with self.screen.open("ab") as screen:
             child = subprocess.Popen(
@@ -86,7 +105,7 @@ class Scene:
                 stdin=subprocess.DEVNULL,
                 stdout=screen,
                 stderr=screen,
-                start_new_session=True,  # Ctrl-C is for the drill: it ends them in order
+                start_new_session=True,  # Ctrl-C reaches only the drill, which ends them in order
             )
         self._children.append(child)
         return child
@@ -101,12 +120,12 @@ class Scene:
         """The plan of its newest attempt."""
         return files.read_json(self.root / paths.PLAN) if self.root is not None else None
 
-    def happened(self, fault: str) -> dict[str, Any] | None:
-        """When, and in which attempt, a fault happened, if it has."""
+    def mark(self, fault: str) -> dict[str, Any] | None:
+        """When (``time``) and in which ``attempt`` a fault happened, if it has."""
         return files.read_json(self._mark(fault))
 
-    def happens(self, fault: str, attempt: int) -> None:
-        """Note a fault that is committed from outside."""
+    def set_mark(self, fault: str, attempt: int) -> None:
+        """Record a fault that is caused from outside."""
         files.write_json(
             self._mark(fault), {"time": time.time(), "attempt": f"{paths.ATTEMPT}{attempt}"}
         )
@@ -127,7 +146,7 @@ class Scene:
         return tuple(json.dumps(one, sort_keys=True) for one in found if one)
 
     def processes(self) -> list[psutil.Process]:
-        """All that descend from what was typed: they have its folder for temporary files."""
+        """All descendants of the commands: they have this run's ``TMPDIR``."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -137,7 +156,7 @@ class Scene:
         return found
 
     def left(self) -> Iterator[str]:
-        """What should have gone with the run, and has not."""
+        """Name what should be gone with the run and is not."""
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 yield f"process {process.pid} ({process.name()})"
@@ -148,20 +167,24 @@ class Scene:
             if not path.name.startswith(".broken-"):
                 yield f"the file {path.relative_to(self.runs)}"
         for path in sorted(self.temporary.iterdir()):
-            if not path.name.startswith("torchinductor_"):  # torch's cache, which is meant to stay
+            if not path.name.startswith("torchinductor_"):  # torch's cache is meant to stay
                 yield f"the temporary file {path.name}"
 
     def seen(
         self, exit_code: int, resumed: int | None, fault_s: float | None, begun_s: float
-    ) -> Seen:
-        """What the run left behind."""
+    ) -> Observed:
+        """What is seen of the run.
+
+        Raises:
+            GpuopsError: the job did not start.
+        """
         if self.root is None:
             said = self.screen.read_text(errors="replace").strip().splitlines()
             raise GpuopsError(
-                f"the drill's job did not start: {said[-1] if said else 'nothing was said'}",
+                f"the drill's job did not start: {said[-1] if said else 'it printed nothing'}",
                 "`gpuops preflight --profile cpu` looks at the machine.",
             )
-        return Seen(
+        return Observed(
             exit_code=exit_code,
             resumed=resumed,
             fault_s=fault_s,
@@ -174,15 +197,15 @@ class Scene:
         )
 
 
-def undisturbed(yard: Yard) -> Seen:
-    """The run that all others are compared with.
+def run_undisturbed(site: Site) -> Observed:
+    """Run the job without a fault: all other runs are compared with this one.
 
     Raises:
-        GpuopsError: not even that one comes to its end.
+        GpuopsError: it does not finish.
     """
     begun_s = time.time()
-    with Scene(yard, "undisturbed") as scene:
-        code = end(scene.launch())
+    with Scene(site, "undisturbed") as scene:
+        code = wait_or_kill(scene.launch())
         seen = scene.seen(code, None, None, begun_s)
         if code or len(seen.weights) != RANKS:
             raise GpuopsError(
@@ -192,19 +215,19 @@ def undisturbed(yard: Yard) -> Seen:
     return seen
 
 
-def struck(yard: Yard, injection: Injection) -> Seen:
-    """Run the job, let the fault happen, and do what a person would who is asked to."""
+def run_with_fault(site: Site, injection: Injection) -> Observed:
+    """Run the job, let the fault happen, and type what gpuops then asks a user to type."""
     name, begun_s = injection.fault.name, time.time()
-    with Scene(yard, name) as scene:
+    with Scene(site, name) as scene:
         child = scene.launch(injection.words)
-        with _thief(scene, child, injection) if name == "port" else contextlib.nullcontext():
+        with _port_taken(scene, child, injection) if name == "port" else contextlib.nullcontext():
             if name == "supervisor":
                 child = _adopted(scene, child, injection)
-            code = end(child)
+            code = wait_or_kill(child)
         resumed = None
         if injection.fault.then == "given up" and scene.root is not None:
-            resumed = end(scene.gpuops("launch", "--resume", str(scene.root)))
-        marks = [scene.happened(word) for word in injection.words]
+            resumed = wait_or_kill(scene.gpuops("launch", "--resume", str(scene.root)))
+        marks = [scene.mark(word) for word in injection.words]
         fault_s = marks[-1]["time"] if marks[-1] is not None else None
         return scene.seen(code, resumed, fault_s, begun_s)
 
@@ -212,8 +235,8 @@ def struck(yard: Yard, injection: Injection) -> Seen:
 def _adopted(
     scene: Scene, child: subprocess.Popen[bytes], injection: Injection
 ) -> subprocess.Popen[bytes]:
-    """Kill the supervisor once the job trains; somebody else takes its place."""
-    while child.poll() is None and not scene.happened(injection.words[0]):
+    """Kill the supervisor once the job trains, and start another one."""
+    while child.poll() is None and not scene.mark(injection.words[0]):
         time.sleep(POLL_S)
     child.kill()
     child.wait()
@@ -225,22 +248,24 @@ def _adopted(
 
 
 @contextlib.contextmanager
-def _thief(scene: Scene, child: subprocess.Popen[bytes], injection: Injection) -> Iterator[None]:
-    """Take the port that was planned, before torchrun gets to it."""
+def _port_taken(
+    scene: Scene, child: subprocess.Popen[bytes], injection: Injection
+) -> Iterator[None]:
+    """Take the planned port before torchrun does, and hold it inside the context."""
     while child.poll() is None and scene.root is None:
         time.sleep(POLL_S / 10)
     plan = scene.plan
     with contextlib.ExitStack() as until_the_end:
-        if plan is not None and (taken := steal(plan["master_port"])) is not None:
+        if plan is not None and (taken := take_port(plan["master_port"])) is not None:
             until_the_end.enter_context(taken)
-            scene.happens(injection.words[0], plan["attempt"])
+            scene.set_mark(injection.words[0], plan["attempt"])
         yield
 
 
-def steal(port: int) -> socket.socket | None:
-    """Listen at a port; ``None`` where somebody was faster."""
+def take_port(port: int) -> socket.socket | None:
+    """Listen at a port; ``None`` if another process already does."""
     taken = socket.socket()
-    # Connections of the run before may still be closing.
+    # Connections of the previous run may still be closing.
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind(("127.0.0.1", port))
@@ -251,8 +276,8 @@ def steal(port: int) -> socket.socket | None:
     return taken
 
 
-def end(child: subprocess.Popen[bytes]) -> int:
-    """How it ends; what does not end is killed."""
+def wait_or_kill(child: subprocess.Popen[bytes]) -> int:
+    """The exit code of a process; one that does not end is killed."""
     try:
         return child.wait(TOO_LONG_S)
     except subprocess.TimeoutExpired:

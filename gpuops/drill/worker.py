@@ -1,12 +1,12 @@
-"""The job of ``gpuops drill``: a tiny model on two ranks, and faults that it commits on itself.
+"""The job of ``gpuops drill``: a tiny model on two ranks, and faults that it causes itself.
 
-Run by path under torchrun, by the interpreter that trains; gpuops itself never imports it. Data,
-weights and sums are the same every time, so a run that was disturbed must end with the very bits
-of one that was not.
+torchrun runs it by path, in the interpreter that trains; gpuops itself never imports it. Data and
+weights are the same in every run, so a run with a fault must end with weights that are equal, bit
+for bit, to those of a run without.
 
-The checkpoints lie in the run's folder, each a file with its own SHA-256, whole or not there.
-``--notes`` is a folder for the drill: which steps were trained when, the faults that have happened
-(each word once), and the final weights' checksum of each rank.
+The checkpoints are in the run's folder, each an atomically written file with its own SHA-256.
+``--notes`` is a folder for the drill: the time of each step, the faults that have happened (each
+only once), and the checksum of each rank's final weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH, WIDTH = 16, 32
 
 
 class Faults:
-    """The faults of this rank that have not happened yet: ``RANK:STEP:NAME`` words."""
+    """The faults of this rank, as ``RANK:STEP:NAME`` words."""
 
     def __init__(self, words: list[str], rank: int, notes: Path, attempt: str) -> None:
         self._notes, self._attempt = notes, attempt
@@ -44,7 +44,7 @@ class Faults:
         self._rank = rank
 
     def due(self, name: str, step: int) -> bool:
-        """Whether a fault is to happen now; it is noted, and not due again."""
+        """Whether a fault must happen now; it is recorded, and not due again."""
         word = f"{self._rank}:{step}:{name}"
         mark = self._notes / f"fault-{word.replace(':', '-')}.json"
         if word not in self._due or mark.exists():
@@ -56,7 +56,7 @@ class Faults:
 
 
 class Samples(Dataset[torch.Tensor]):
-    """One batch a step, made from its number: the same whoever asks, and when."""
+    """One batch a step, (BATCH, WIDTH), drawn from the step's number."""
 
     def __init__(self, steps: range, rank: int, seed: int, faults: Faults) -> None:
         self._steps, self._rank, self._seed, self._faults = steps, rank, seed, faults
@@ -73,14 +73,14 @@ class Samples(Dataset[torch.Tensor]):
 
 
 def note(path: Path, value: object) -> None:
-    """Write a small JSON file, whole or not at all."""
+    """Write a small JSON file atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(value))
     temporary.replace(path)
 
 
 def main() -> None:
-    """Train to the end, from the newest checkpoint that is whole."""
+    """Train to the end, from the newest intact checkpoint."""
     options = _options()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash on purpose leaves no core file
     rank = int(os.environ["RANK"])
@@ -147,13 +147,13 @@ def _average(model: nn.Module) -> None:
 def _save(
     kept: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, *, full: bool
 ) -> None:
-    """Under its name only once it is whole and on the disk."""
+    """Write a checkpoint atomically; ``full``: as if the disk were full."""
     state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
     payload = _bytes(state)
     kept.mkdir(exist_ok=True)
     temporary = kept / f".step-{step:08d}"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if full:  # a limit of the file's size, which fails as a quota does: Python ignores SIGXFSZ
+    if full:  # a limit of the file's size fails like a quota: Python ignores SIGXFSZ
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
     try:
         with temporary.open("wb") as file:
@@ -167,7 +167,7 @@ def _save(
 
 
 def _resume(kept: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> int:
-    """Load the newest checkpoint that is whole, the same on all ranks; give its step."""
+    """Load the newest intact checkpoint, the same on all ranks; return its step."""
     found = torch.tensor(_newest(kept) if rank == 0 else 0)
     dist.broadcast(found, src=0)
     step = int(found.item())
@@ -182,13 +182,13 @@ def _resume(kept: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rank
 
 
 def _newest(kept: Path) -> int:
-    """The step of the newest checkpoint that is whole; those that are not are set aside."""
+    """The step of the newest intact checkpoint; broken ones are renamed."""
     for left in kept.glob(".step-*"):
-        left.unlink()  # whoever wrote it was ended
+        left.unlink()  # its writer was killed
     for path in sorted(kept.glob("step-*"), reverse=True):
         if _load(path) is not None:
             return int(path.name.rpartition("-")[2])
-        print(f"{path.name} is broken: set aside", flush=True)
+        print(f"{path.name} is broken: renamed", flush=True)
         path.replace(path.with_name(f".broken-{path.name}"))
     return 0
 
@@ -203,7 +203,7 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 
 def _checksum(model: nn.Module) -> str:
-    """Of every bit of the weights."""
+    """The SHA-256 of all weights."""
     digest = hashlib.sha256()
     for tensor in model.state_dict().values():
         digest.update(bytes(tensor.contiguous().flatten().view(torch.uint8).tolist()))
@@ -220,7 +220,7 @@ def _bytes(state: object) -> bytes:
 
 
 def _commit(faults: Faults, step: int, kept: Path) -> None:
-    """Whatever is to happen to this rank before it trains a step."""
+    """The faults that happen to this rank before it trains a step."""
     if faults.due("kill", step) or faults.due("orphan", step):
         _kill(os.getpid())
     if faults.due("stop", step):
@@ -230,7 +230,7 @@ def _commit(faults: Faults, step: int, kept: Path) -> None:
     if faults.due("exception", step):
         raise ValueError("a fault of the drill: this happens once")
     if faults.due("spin", step):
-        sum(iter(int, 1))  # never ends, and never lets go of the interpreter
+        sum(iter(int, 1))  # never ends, and never releases the interpreter's lock
     if faults.due("oom", step):
         _exhaust_memory()
     if faults.due("agent", step):
@@ -239,7 +239,7 @@ def _commit(faults: Faults, step: int, kept: Path) -> None:
         newest = max(kept.glob("step-*"))
         os.truncate(newest, newest.stat().st_size // 2)
         _kill(os.getpid())
-    faults.due("supervisor", step)  # noted: the drill does it
+    faults.due("supervisor", step)  # only recorded: the drill kills the supervisor
 
 
 def _kill(pid: int) -> None:
@@ -247,7 +247,7 @@ def _kill(pid: int) -> None:
 
 
 def _exhaust_memory() -> NoReturn:
-    """Ask for more than a limit of the address space lets this process have."""
+    """Ask for more memory than the limit of this process's address space."""
     resource.setrlimit(resource.RLIMIT_AS, (1 << 40, resource.getrlimit(resource.RLIMIT_AS)[1]))
     bytearray(1 << 42)
     raise SystemExit("the limit of the address space did not hold")

@@ -86,7 +86,7 @@ def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(night):
     code, said = ended(night.launch(FAULTS="1:15:kill"))
 
     assert code == 0, said
-    assert "Rank 1 was ended by SIGKILL" in said
+    assert "Rank 1 was killed from outside (SIGKILL)" in said
     assert [event["outcome"] for event in night.events("attempt_ended")] == ["failed", "finished"]
     assert night.left() == []
 
