@@ -56,7 +56,7 @@ def examine(
 
     GPU errors count from shortly before it fell silent, ``idle_s`` seconds ago.
     """
-    ranks, gpus = job.ranks(), dict(enumerate(plan.gpu_indices))
+    ranks, gpus = job.ranks(), plan.gpu_of_rank
     pids = {rank: one.pid for rank, one in ranks.items()}
     logs = _stderr_logs(plan) if plan.target.kind == "trainer" else {}
     since_s = time.time() - (LATELY_S if idle_s is None else idle_s + FORE_S)
@@ -106,7 +106,7 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
         rank: files.tail(root / paths.rank_log(plan.attempt, rank, "stderr"))
         for rank in rank_logs.ranks(root, plan.attempt)
     }
-    ended = parse_rank_ends(agent, said, dict(enumerate(plan.gpu_indices)))
+    ended = parse_rank_ends(agent, said, plan.gpu_of_rank)
     torchrun = agent_identity(Path(plan.state_dir))
     ended_s = _ended_s(plan)
     with closing(KernelLog(kernel_log)) as log:
@@ -190,8 +190,7 @@ def _xids(
 ) -> dict[int, tuple[Xid, ...]]:
     """The errors of the run's GPUs since then, but not those of earlier attempts."""
     found, since_s = log.xids() or {}, max(since_s, _began_s(plan))
-    places = zip(plan.gpu_indices, plan.gpu_bus_ids, strict=False)  # old plans lack them
-    theirs = {index: found.get(slot(bus_id or "") or "", ()) for index, bus_id in places}
+    theirs = {gpu.index: found.get(slot(gpu.bus_id or "") or "", ()) for gpu in plan.devices}
     return {
         index: tuple(x for x in xids if since_s <= x.at_s <= until_s)
         for index, xids in theirs.items()
@@ -230,5 +229,5 @@ def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:
 
 def _stderr_logs(plan: LaunchPlan) -> dict[int, Path]:
     root = Path(plan.run_dir)
-    ranks = range(plan.nproc_per_node)
+    ranks = range(plan.world_size)
     return {rank: root / paths.rank_log(plan.attempt, rank, "stderr") for rank in ranks}

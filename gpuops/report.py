@@ -49,9 +49,19 @@ def _configuration(root: Path) -> dict[str, str]:
     plan = files.read_json(root / paths.PLAN)
     shown = {paths.CONFIGURATION: _text(root / paths.CONFIGURATION)}
     if plan is not None:
-        public = {name: HIDDEN if name in SECRET and plan[name] else plan[name] for name in plan}
-        shown[paths.PLAN] = json.dumps(public, indent=2, ensure_ascii=False)
+        shown[paths.PLAN] = json.dumps(_without_secrets(plan), indent=2, ensure_ascii=False)
     return {name: text for name, text in shown.items() if text is not None}
+
+
+def _without_secrets(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: HIDDEN
+        if name in SECRET and value
+        else _without_secrets(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in plan.items()
+    }
 
 
 def _command(plan: Mapping[str, Any]) -> str:

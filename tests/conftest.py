@@ -107,12 +107,14 @@ class _Run:
         self.beats = self.root / "state" / "attempt-1" / "beats"
         self.beats.mkdir(parents=True)
         plan = {
-            "gpu_indices": [0, 1],
+            "nodes": [{"devices": [{"index": 0}, {"index": 1}], "ranks": [0, 1]}],
             "run_id": self.name,
             "profile": "2x4090",
             "target": {"kind": "trainer", "name": "rvq"},
         }
-        (self.root / "plan.json").write_text(json.dumps({**plan, "exclude_gpus": ["7"]}))
+        (self.root / "plan.json").write_text(
+            json.dumps({**plan, "options": {"exclude_gpus": ["7"]}})
+        )
         self.ranks = [
             subprocess.Popen(
                 [sys.executable, str(workers / "watched.py")],

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from gpuops import reaper
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.plan import DeviceRef, LaunchRequest, NodePlan, Target
+from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.run.telemetry import GpuSample, Sample
 from gpuops.diagnose import crashed, examine
@@ -37,6 +37,16 @@ Root Cause (first observed failure):
 """
 
 
+def node(uuids=(None, None)):
+    """The one node of a job on the GPUs 2 and 3."""
+    places = ((2, "00000000:41:00.0"), (3, "00000000:61:00.0"))
+    devices = tuple(
+        DeviceRef(index=index, uuid=uuid, bus_id=bus_id)
+        for (index, bus_id), uuid in zip(places, uuids, strict=True)
+    )
+    return (NodePlan(host="here", devices=devices, ranks=(0, 1)),)
+
+
 @pytest.fixture(name="launch")
 def _launch(tmp_path):
     """An attempt on two GPUs that has begun, as its folder tells it."""
@@ -47,8 +57,7 @@ def _launch(tmp_path):
         python="python",
     )
     made = plan(Profile(name="two", device="cpu", workers=2), None, asked)
-    gpus = {"gpu_indices": (2, 3), "gpu_bus_ids": ("00000000:41:00.0", "00000000:61:00.0")}
-    launch = replace(made, **gpus)
+    launch = replace(made, nodes=node())
     run_dir.create(launch)
     return launch
 
@@ -141,7 +150,7 @@ def _on_gpus(launch, mock_driver, monkeypatch):
     monkeypatch.setenv("MOCK_NVML_STATE", str(mock_driver.state))
     mock_driver.set(BOX)
     uuids = tuple(device.uuid for device in nvml.read().devices[2:4])
-    yield replace(launch, device="cuda", gpu_uuids=uuids)
+    yield replace(launch, device="cuda", nodes=node(uuids))
     mock_driver.set([])
 
 

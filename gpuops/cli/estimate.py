@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +15,14 @@ from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.memory import Estimate, beside, gpu, judge, parse, ranks
 from gpuops.core.launch.memory import room_bytes as room
-from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.options import LaunchOptions
+from gpuops.core.launch.plan import LaunchRequest
+from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine.device import Device
-from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
+from gpuops.errors import ExitCode, GpuopsError, UsageError
 from gpuops.launch.inventory import read_gpus
-from gpuops.launch.request import LaunchOptions, request
+from gpuops.launch.request import request
 from gpuops.system import profiles
 from gpuops.system.trainers import manifests, settings
 from gpuops.ui import estimates
@@ -41,37 +44,29 @@ Trainer = Annotated[
 ANY = Profile(name="any", gpus=Gpus(count=1))  # it wishes nothing for any trainer
 
 
+# The options of a launch that say something of memory; only a trainer can be asked.
+OPTIONS = {
+    "name": Trainer,
+    **{
+        name: options.PLANNING[name]
+        for name in ("profile", "nproc_per_node", "python", "data", "configs", "simulate")
+    },
+}
+
+
 @app.command(
-    cls=options.Dashed,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog=EXIT_CODES_HELP,
+    **options.COMMAND,
     help="Say what a training step takes of a GPU's memory, and what fits. No GPU is needed.\n\n"
     "`gpuops estimate rvq --profile 7x4090 --batch-size 512` · the flags of training just follow",
     rich_help_panel="Jobs",
 )
-def estimate(
-    ctx: typer.Context,
-    name: Trainer = None,
-    profile: options.ProfileName = None,
-    nproc_per_node: options.Workers = None,
-    python: options.Python = None,
-    data: options.Data = None,
-    config: options.Config = None,
-    simulate: options.Simulate = None,
-    *,
-    as_json: output.Json = False,
-) -> None:
+@options.takes(OPTIONS)
+def estimate(ctx: typer.Context, typed: LaunchOptions, *, as_json: output.Json = False) -> None:
     """Say what a training step takes of a GPU's memory, and what fits."""
-    if name is None or name.startswith("-"):
+    if typed.name is None or typed.name.startswith("-"):
         raise UsageError("say which trainer.", f"The trainers: {', '.join(manifests.names())}.")
-    order = LaunchOptions(
-        name=name,
-        python=python,
-        data=data,
-        configs=tuple(config or ()),
-        arguments=tuple(ctx.args),
-    )
-    manifest, asked = request(order)
+    profile, simulate = typed.profile, typed.simulate
+    manifest, asked = request(replace(typed, profile=None, nproc_per_node=None, simulate=None))
     module = _module(manifest, asked)
     hardware = profiles.load(profile) if profile else None
     known = hardware and (hardware.gpus is None or hardware.gpus.memory_gib is not None)
@@ -80,7 +75,7 @@ def estimate(
         _compare(hardware, devices, simulate)
     on_gpu = hardware is None or hardware.device == "cuda"
     planned = gpu(hardware, devices)
-    workers = ranks(hardware, devices, nproc_per_node)
+    workers = ranks(hardware, devices, typed.nproc_per_node)
     margin = beside(on_gpu=on_gpu, ranks=workers)
     question = ["--ranks", str(workers), "--device", "cuda" if on_gpu else "cpu"]
     if planned is not None:

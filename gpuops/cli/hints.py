@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import typer
 
+from gpuops.cli import options
 from gpuops.errors import UsageError
 
 
@@ -22,7 +23,7 @@ def hint_launch_flags(ctx: typer.Context) -> Iterator[None]:
     except UsageError as problem:
         from gpuops.cli.launch import app  # noqa: PLC0415 - only who erred pays for it
 
-        own = {flag for option in ctx.command.params for flag in option.opts}
+        own = set(options.spelled(ctx))
         launch = {flag for option in typer.main.get_command(app).params for flag in option.opts}
         refused = {word for word in problem.message.split() if word in ctx.args}
         for flag in sorted(refused & (launch - own)):

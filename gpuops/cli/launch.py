@@ -11,15 +11,13 @@ import typer
 
 from gpuops.cli import exit_summary, options, output
 from gpuops.core.launch import torchrun
-from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
+from gpuops.core.launch.options import LaunchOptions
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, insist, misspelled, prepare
-from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.run import RunOutcome, run_attempts
-from gpuops.system import hooks
 from gpuops.system.processes.detach import Child, fork_away
 from gpuops.system.runs import run_dir
-from gpuops.system.trainers import manifests
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -40,35 +38,15 @@ EXAMPLES = """
 
 
 @app.command(
-    cls=options.Dashed,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog=EXIT_CODES_HELP,
+    **options.COMMAND,
     help="Start a trainer, a script or a module under torchrun, and watch over it.\n" + EXAMPLES,
     rich_help_panel="Jobs",
 )
+@options.takes(options.PLANNING | options.SUPERVISION)
 def launch(
     ctx: typer.Context,
-    name: options.Target = None,
-    module: options.Module = None,
-    profile: options.ProfileName = None,
-    gpu: options.Gpu = None,
-    exclude_gpu: options.ExcludeGpu = None,
-    nproc_per_node: options.Workers = None,
-    master_port: options.Port = None,
-    python: options.Python = None,
-    data: options.Data = None,
-    config: options.Config = None,
-    resume: options.Resume = None,
-    runs_dir: output.RunsDir = None,
-    wait: options.Wait = None,
-    simulate: options.Simulate = None,
+    asked: LaunchOptions,
     *,
-    shrink: options.Shrink = False,
-    hang_timeout: options.HangTimeout = None,
-    observe: options.Observe = False,
-    max_restarts: options.MaxRestarts = None,
-    on_hang: options.OnHang = None,
-    on_exit: options.OnExit = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Go on without the terminal; `attach` shows it.")
     ] = False,
@@ -76,78 +54,37 @@ def launch(
         bool,
         typer.Option("--dry-run", help="Print the command and the findings; start nothing."),
     ] = False,
-    force: options.Force = None,
     as_json: output.Json = False,
 ) -> None:
     """Start a job and watch over it."""
-    name, arguments = _target(name, ctx.args, module, resume)
-    own = [flag for option in ctx.command.params for flag in option.opts]
-    near_misses = misspelled(arguments, own)
-    order = LaunchOptions(
-        name=name,
-        module=module,
-        profile=profile,
-        simulate=simulate,
-        gpus=tuple(gpu or ()),
-        exclude_gpus=tuple(exclude_gpu or ()),
-        nproc_per_node=nproc_per_node,
-        master_port=master_port,
-        python=python,
-        runs_dir=runs_dir,
-        data=data,
-        configs=tuple(config or ()),
-        resume=resume,
-        arguments=tuple(arguments),
-        force=tuple(force or ()),
-        shrink=shrink,
-        wait_s=options.seconds(wait),
-        hang_timeout_s=options.seconds(hang_timeout),
-        observe=observe,
-        max_restarts=max_restarts,
-        on_hang=on_hang,
-        on_exit=on_exit,
-    )
-    for command in filter(None, (on_hang, on_exit)):
-        hooks.words(command)  # refused now rather than at three in the morning
+    near_misses = misspelled(asked.arguments, options.spelled(ctx))
     only_plan = dry_run or ctx.info_name == "plan"
-    if simulate is not None and not only_plan:
+    if asked.simulate is not None and not only_plan:
         raise UsageError(
             "a simulated machine can be planned for, not run on.",
-            f"Add --dry-run, or leave --simulate {simulate} out.",
+            f"Add --dry-run, or leave --simulate {asked.simulate} out.",
         )
     try:
-        prepared = prepare(order)
+        prepared = prepare(asked)
     except UsageError as problem:
         for flag, near in near_misses:
             problem.hint += f"\ngpuops itself has {near}: did you mean that by {flag}?"
         raise
     for flag, near in near_misses if prepared.launch.manifest is None else []:
         output.note(f"{flag} goes to the script; gpuops has {near}.")
-    output.comment(findings.brief(prepared.findings, prepared.inventory.simulated))
+    output.comment(findings.brief(prepared.findings, prepared.selection.inventory.simulated))
     if not prepared.short:
         _show_plan(prepared.launch)
     if only_plan:
         _print_plan(prepared, as_json=as_json)
-    insist(prepared.findings, order.force)
+    insist(prepared.findings, asked.force)
     if not only_plan:
-        _run(order, prepared, detach=detach, as_json=as_json)
+        _run(prepared, detach=detach, as_json=as_json)
     elif prepared.short:
         raise GpuopsError(
             "there is no command yet: it is known when the GPUs are.",
             "Without --dry-run it queues; `--shrink` plans for the GPUs there are.",
         )
-
-
-def _target(
-    name: str | None, words: list[str], module: str | None, resume: str | None
-) -> tuple[str | None, list[str]]:
-    """What is to run, and the words that are its own."""
-    of_module = module is not None and name not in manifests.names()
-    # `launch --resume last --total-iter 200`: the first word is a flag, and no target
-    of_resumed = resume is not None and name is not None and name.startswith("-")
-    if name is not None and (of_module or of_resumed):
-        return None, [name, *words]
-    return name, list(words)
 
 
 def _show_plan(launch: Launch) -> None:
@@ -167,19 +104,19 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
         "shell": plan and torchrun.as_shell(plan),
         "plan": plan,
         "findings": prepared.findings,
-        "simulated": prepared.inventory.simulated,
+        "simulated": prepared.selection.inventory.simulated,
     }
     output.answer(value, str, as_json=True)
 
 
-def _run(order: LaunchOptions, prepared: Prepared, *, detach: bool, as_json: bool) -> None:
+def _run(prepared: Prepared, *, detach: bool, as_json: bool) -> None:
     gc.enable()
     say = fork_away() if detach else None
     if isinstance(say, Child):
         _show_detached(say)
         return
     try:
-        kept = _kept(order, prepared, say)
+        kept = _kept(prepared, say)
     except GpuopsError as problem:
         if say is None:
             raise
@@ -188,16 +125,14 @@ def _run(order: LaunchOptions, prepared: Prepared, *, detach: bool, as_json: boo
     exit_summary.show_end(kept, as_json=as_json)
 
 
-def _kept(
-    order: LaunchOptions, prepared: Prepared, say: Callable[[str], None] | None
-) -> RunOutcome:
+def _kept(prepared: Prepared, say: Callable[[str], None] | None) -> RunOutcome:
     begun = say or (lambda _run_id: None)
     with launches.Screen(output.stderr(), brief=prepared.launch.manifest is not None) as screen:
         while True:
             try:
-                return run_attempts(order, prepared, screen, begun=begun)
+                return run_attempts(prepared, screen, begun=begun)
             except run_dir.RunTakenError:
-                prepared = prepare(order)  # under the next name
+                prepared = prepare(prepared.launch.plan.options)  # under the next name
                 _show_plan(prepared.launch)
 
 

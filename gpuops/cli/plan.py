@@ -6,14 +6,11 @@ import typer
 
 from gpuops.cli import options
 from gpuops.cli.launch import launch
-from gpuops.errors import EXIT_CODES_HELP
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 app.command(
     name="plan",
-    cls=options.Dashed,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog=EXIT_CODES_HELP,
+    **options.COMMAND,
     help="Show what a launch would run: `launch --dry-run`.\n\n"
     "`gpuops plan rvq --profile 7x4090 --simulate 8x4090` works on a laptop too.",
 )(launch)

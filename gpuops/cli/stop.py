@@ -12,7 +12,6 @@ import typer
 from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.launch.launch import recall
-from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.run import Adopted, run_attempts
 from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
@@ -45,7 +44,6 @@ def stop(
     gc.enable()
     with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
         kept = run_attempts(
-            LaunchOptions(resume=str(root)),
             Adopted(launch=launch, job=process.Job(Path(launch.plan.state_dir))),
             screen,
             begun=lambda _run_id: _raise(times=2 if now else 1),

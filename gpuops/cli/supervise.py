@@ -11,7 +11,6 @@ import typer
 from gpuops.cli import exit_summary, output
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.launch.launch import recall
-from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.run import Adopted, run_attempts
 from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
@@ -37,8 +36,7 @@ def supervise(
         )
     launch = recall(plan_file.load(root))
     adopted = Adopted(launch=launch, job=process.Job(Path(launch.plan.state_dir)))
-    options = LaunchOptions(resume=str(root), force=launch.plan.force)
     gc.enable()
     with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
-        kept = run_attempts(options, adopted, screen)
+        kept = run_attempts(adopted, screen)
     exit_summary.show_end(kept, as_json=as_json)

@@ -1,21 +1,19 @@
-"""From a plan to GPUs that nobody else takes: claim them, and wait for them where asked to."""
+"""Claim the GPUs of a plan, so that no other job takes them, and wait for them if asked to."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from signal import SIG_IGN, SIGHUP, SIGTERM, getsignal, signal
 
 from gpuops.core.finding import Finding
-from gpuops.core.launch.choice import Choice, reasons
-from gpuops.core.launch.queue import Ticket, Waiting
+from gpuops.core.launch.choice import Choice, choose, reasons
+from gpuops.core.launch.queue import Ticket, Waiting, awaited
 from gpuops.core.machine.device import Claim
-from gpuops.errors import GpuopsError, MachineError
+from gpuops.errors import GpuopsError
 from gpuops.launch.inventory import with_claims
-from gpuops.launch.prepare import Prepared, chosen, insist, prepare
-from gpuops.launch.request import LaunchOptions
+from gpuops.launch.prepare import Prepared, insist, prepare
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
 from gpuops.system.leases import Held, TakenError
@@ -27,42 +25,41 @@ PATIENCE_S = 60.0
 
 @contextmanager
 def secured(
-    options: LaunchOptions,
     prepared: Prepared,
     show: Callable[[Waiting], None],
     tell: Callable[[Sequence[Finding]], None],
 ) -> Iterator[tuple[Prepared, Held]]:
-    """Claim the GPUs of a plan; where others were faster, plan anew.
+    """Claim the GPUs of a plan; if others were faster, plan again.
 
     Yields the plan that was claimed, and the locks to hand to the job. ``show`` is called while it
-    waits, ``tell`` with what preflight found where a plan made anew cannot be run.
+    waits, ``tell`` with what preflight found if the second plan cannot be run.
 
     Raises:
         GpuopsError: there are not enough GPUs, or not in the time that was given.
     """
-    with ExitStack() as line, ExitStack() as claims:
+    with ExitStack() as queue, ExitStack() as claims:
         ticket: Ticket | None = None
-        begin = time.monotonic()
+        begin_s = time.monotonic()
         while True:
             while prepared.short:
                 if ticket is None:
-                    line.enter_context(_leaving_in_order())
-                    ticket = line.enter_context(_join(options, prepared))
-                _wait(options, ticket, begin, show)
-                prepared = _again(options, ticket, tell)
+                    queue.enter_context(_leaving_in_order())
+                    ticket = queue.enter_context(_join(prepared))
+                _wait(prepared, ticket, begin_s, show)
+                prepared = _prepare_again(prepared, ticket, tell)
             try:
-                things = _things(options, prepared)
-                held = claims.enter_context(leases.hold(things, _claim(prepared)))
+                held = claims.enter_context(leases.hold(_things(prepared), _claim(prepared)))
                 break
             except TakenError:
-                prepared = _again(options, ticket, tell)
-        line.close()  # those behind us move up
+                prepared = _prepare_again(prepared, ticket, tell)
+        queue.close()  # those behind us move up
         yield prepared, held
 
 
-def _again(
-    options: LaunchOptions, ticket: Ticket | None, tell: Callable[[Sequence[Finding]], None]
+def _prepare_again(
+    before: Prepared, ticket: Ticket | None, tell: Callable[[Sequence[Finding]], None]
 ) -> Prepared:
+    options = before.launch.plan.options
     prepared = prepare(options, ticket)
     try:
         insist(prepared.findings, options.force)
@@ -74,7 +71,7 @@ def _again(
 
 @contextmanager
 def _leaving_in_order() -> Iterator[None]:
-    """Who is ended while it waits leaves the line, and the terminal as it was."""
+    """A launch that is ended while it waits leaves the queue, and the terminal as it was."""
 
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
@@ -89,9 +86,9 @@ def _leaving_in_order() -> Iterator[None]:
 
 
 @contextmanager
-def _join(options: LaunchOptions, prepared: Prepared) -> Iterator[Ticket]:
-    choice = prepared.choice
-    if options.wait_s is None or choice is None:
+def _join(prepared: Prepared) -> Iterator[Ticket]:
+    choice = prepared.selection.choice
+    if prepared.launch.plan.options.wait_s is None or choice is None:
         missing = choice.short if choice else 0
         raise GpuopsError(
             f"{missing} of the GPUs wanted are missing: "
@@ -105,41 +102,41 @@ def _join(options: LaunchOptions, prepared: Prepared) -> Iterator[Ticket]:
 
 
 def _wait(
-    options: LaunchOptions, ticket: Ticket, begin: float, show: Callable[[Waiting], None]
+    prepared: Prepared, ticket: Ticket, begin_s: float, show: Callable[[Waiting], None]
 ) -> None:
     """Look until there are enough GPUs for us.
 
-    A GPU that cannot be read now, or a driver that does not answer, may be busy with somebody's
-    start: the place in the line is kept for a while.
+    A GPU that cannot be read now, or a driver that does not answer, may be busy because another
+    job starts: the place in the queue is kept for a while.
     """
-    limit = options.wait_s if options.wait_s is not None else 0.0
+    options, wish = prepared.launch.plan.options, prepared.selection.wish
+    if wish is None:  # a CPU host is never short of GPUs
+        return
+    limit_s = options.wait_s or 0.0
     hopeful_s = time.monotonic()
     with nvml.Reader() as reader:
         while True:
-            now = time.monotonic()
-            waited = now - begin
-            problem = ""
-            try:
-                choice = chosen(options, with_claims(reader.read()), ticket)
-            except MachineError as error:
-                choice, problem = None, error.message.rstrip(".")
-            else:
-                if choice is None or not choice.short or (options.shrink and choice.devices):
+            now_s = time.monotonic()
+            inventory, queue = with_claims(reader.read()), leases.line()
+            problem = inventory.gaps.get("gpus", "").rstrip(".")
+            if not problem:
+                choice = choose(wish, inventory.devices, awaited=awaited(queue, ticket))
+                if not choice.short or (options.shrink and choice.devices):
                     return
+                if now_s - begin_s >= limit_s:
+                    raise _too_late(choice, now_s - begin_s)
                 if not choice.waiting_helps:
                     problem = reasons([one for one in choice.refused if not one.passes])
-            hopeful_s = hopeful_s if problem else now
-            if now - hopeful_s > PATIENCE_S:
+                ahead = tuple(one for one in queue if one.number < ticket.number)
+                show(Waiting(choice=choice, ahead=ahead, waited_s=now_s - begin_s))
+            hopeful_s = hopeful_s if problem else now_s
+            if now_s - hopeful_s > PATIENCE_S:
                 raise GpuopsError(
                     f"waiting no longer helps: {problem}.",
                     "`gpuops gpus` shows the GPUs; `--shrink` takes fewer.",
                 )
-            if choice is not None:
-                if waited >= limit:
-                    raise _too_late(choice, waited)
-                ahead = tuple(one for one in leases.line() if one.number < ticket.number)
-                show(Waiting(choice=choice, ahead=ahead, waited_s=waited))
-            time.sleep(min(POLL_S, max(0.0, limit - waited)) if math.isfinite(limit) else POLL_S)
+            left_s = begin_s + limit_s - now_s
+            time.sleep(min(POLL_S, left_s) if left_s > 0 else POLL_S)
 
 
 def _too_late(choice: Choice, waited_s: float) -> GpuopsError:
@@ -151,14 +148,15 @@ def _too_late(choice: Choice, waited_s: float) -> GpuopsError:
     )
 
 
-def _things(options: LaunchOptions, prepared: Prepared) -> list[str]:
-    """What to claim: the port and the GPUs, but for what is shared by force."""
+def _things(prepared: Prepared) -> list[str]:
+    """What to claim: the port and the GPUs, except those that are shared by force."""
     if leases.why_none() is not None:
         return []
-    devices = prepared.choice.devices if prepared.choice is not None else ()
+    plan, choice = prepared.launch.plan, prepared.selection.choice
+    devices = choice.devices if choice is not None else ()
     free = [device.uuid for device in devices if device.claim is None]
     gpus = [leases.gpu(uuid) for uuid in free if uuid is not None]
-    ports = [] if "port" in options.force else [leases.port(prepared.launch.plan.master_port)]
+    ports = [] if "port" in plan.options.force else [leases.port(plan.master_port)]
     return [*ports, *gpus]
 
 

@@ -50,8 +50,7 @@ class AttemptObserver:
         streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
         root = Path(plan.run_dir)
         self._output = [Tail(root / paths.rank_log(plan.attempt, 0, name)) for name in streams]
-        gpus = plan.gpu_indices if record and plan.device == "cuda" else ()
-        self._gpus = GpuPoller(gpus)
+        self._gpus = GpuPoller([gpu.index for gpu in plan.devices] if record else [])
         self._recorder = Recorder(root) if record else None
         self._recorded: Observation | None = None
         self._hang = HangState()
@@ -77,7 +76,7 @@ class AttemptObserver:
         if now < self._due_s:
             return
         self._due_s = now + VITALS_EVERY_S
-        if len(self._ranks) < self._plan.nproc_per_node:  # torchrun starts each of them once
+        if len(self._ranks) < self._plan.world_size:  # torchrun starts each of them once
             self._ranks |= job.ranks()
         self.observation = Observation(
             now_s=now,
@@ -104,7 +103,7 @@ class AttemptObserver:
         if not self._linked:
             rank_logs.link(self._plan)
             linked = rank_logs.ranks(Path(self._plan.run_dir), self._plan.attempt)
-            self._linked = len(linked) == self._plan.nproc_per_node
+            self._linked = len(linked) == self._plan.world_size
         flush = state.phase is Phase.DONE
         suspected = state.suspected is not None or state.hung
         return Look(

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.finding import Finding
+from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
 from gpuops.core.machine.environment import Environment
@@ -30,7 +31,6 @@ from gpuops.errors import GpuopsError
 from gpuops.launch.claim import secured
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, insist, prepare
-from gpuops.launch.request import LaunchOptions
 from gpuops.supervise.supervisor import begin, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes import process
@@ -76,7 +76,6 @@ class Adopted:
 
 
 def run_attempts(
-    options: LaunchOptions,
     first: Prepared | Adopted,
     screen: Screen,
     *,
@@ -97,9 +96,7 @@ def run_attempts(
         if isinstance(first, Adopted):
             job = first.job
         else:
-            prepared, held = claims.enter_context(
-                secured(options, first, screen.wait, screen.show_findings)
-            )
+            prepared, held = claims.enter_context(secured(first, screen.wait, screen.show_findings))
             launch, descriptors = prepared.launch, held.descriptors
             if prepared is not first:  # it waited, or others were faster
                 screen.show_plan(launch.plan, launch.settings)
@@ -123,17 +120,16 @@ def run_attempts(
                 stopped = replace(outcome, ending="stopped", stop_signal=number)
                 return _told(replace(kept, outcome=stopped))
             try:
-                follows = _next(options, launch.plan, decision, ended)
-                before, prepared = launch.plan, prepare(follows)
+                before, prepared = launch.plan, prepare(_next(launch.plan, decision, ended))
                 if not descriptors or _to_claim(prepared.launch.plan) != _to_claim(before):
                     claims.close()
                     prepared, held = claims.enter_context(
-                        secured(follows, prepared, screen.wait, screen.show_findings)
+                        secured(prepared, screen.wait, screen.show_findings)
                     )
                     descriptors = held.descriptors
                     screen.show_plan(prepared.launch.plan, prepared.launch.settings)
                 launch = prepared.launch
-                insist(prepared.findings, follows.force)
+                insist(prepared.findings, launch.plan.options.force)
             except GpuopsError as problem:
                 given_up = GiveUp(why=problem.message.rstrip("."), advice=problem.hint)
                 return _told(replace(kept, given_up=given_up))
@@ -163,49 +159,41 @@ def _what_follows(
 
 
 def _next(
-    options: LaunchOptions,
-    plan: LaunchPlan,
-    decision: Restart | Replan,
-    ended: Sequence[FailedAttempt],
+    plan: LaunchPlan, decision: Restart | Replan, ended: Sequence[FailedAttempt]
 ) -> LaunchOptions:
-    """The same run again, on its own GPUs where they are there; on others, or fewer, if not.
+    """The same run again, on its own GPUs if they are there; if not, on others or on fewer.
 
     What a person said of GPUs and port still holds.
     """
-    lost = decision.without_gpus if isinstance(decision, Replan) and not plan.gpus else ()
-    return replace(
-        options,
-        name=None,
-        module=None,
-        profile=None,
-        data=None,
-        configs=(),
-        arguments=(),
+    options = plan.options
+    lost = decision.without_gpus if isinstance(decision, Replan) and not options.gpus else ()
+    full = ended[-1].diagnosis.kind == "out of memory (gpu)"
+    return LaunchOptions(
         resume=plan.run_dir,
-        wait_s=None,
+        nproc_per_node=plan.ranks_wanted,
+        gpus=options.gpus,
+        exclude_gpus=(*options.exclude_gpus, *lost),
+        prefer_gpus=_uuids(plan),
         shrink=True,
-        gpus=plan.gpus,
-        exclude_gpus=(*plan.exclude_gpus, *lost),
-        prefer_gpus=plan.gpu_uuids,
-        master_port=plan.port_asked,
-        batch_divisor=options.batch_divisor * 2 ** _halvings(ended),
+        force=options.force,
+        batch_divisor=options.batch_divisor * (2 if full else 1),
     )
 
 
 def _to_claim(plan: LaunchPlan) -> tuple[int, tuple[str, ...]]:
-    return plan.master_port, plan.gpu_uuids
+    return plan.master_port, _uuids(plan)
 
 
-def _halvings(ended: Sequence[FailedAttempt]) -> int:
-    return sum(one.diagnosis.kind == "out of memory (gpu)" for one in ended)
+def _uuids(plan: LaunchPlan) -> tuple[str, ...]:
+    return tuple(gpu.uuid for gpu in plan.devices if gpu.uuid is not None)
 
 
 def _told(kept: RunOutcome) -> RunOutcome:
     """Tell whoever wanted to be told of the end."""
     plan, outcome = kept.launch.plan, kept.outcome
-    if plan.on_exit is not None:
+    if plan.options.on_exit is not None:
         hooks.run(
-            plan.on_exit,
+            plan.options.on_exit,
             {
                 "event": "exit",
                 "run_id": plan.run_id,

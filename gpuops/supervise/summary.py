@@ -112,7 +112,7 @@ def _why(launch: Launch, said: str, *, there: bool) -> str:
     """What torchrun's end is known to mean."""
     if not there:
         return "The run's folder is gone: somebody removed it while the job ran."
-    if any(words in said for words in PORT_TAKEN) and "port" not in launch.plan.force:
+    if any(words in said for words in PORT_TAKEN) and "port" not in launch.plan.options.force:
         return (
             f"Port {launch.plan.master_port} was taken after preflight had looked: launch again, "
             "or choose another with --master-port."

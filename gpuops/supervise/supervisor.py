@@ -182,9 +182,10 @@ def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
 def _inspected(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis:
     """The evidence; of a hang whoever wants to be told is told."""
     found = inspect(plan, job, assessment)
-    if plan.on_hang is not None and isinstance(assessment, Hung):
+    command = plan.options.on_hang
+    if command is not None and isinstance(assessment, Hung):
         about = {"event": "hang", "run_id": plan.run_id, "run_dir": plan.run_dir}
-        hooks.run(plan.on_hang, {**about, "attempt": plan.attempt, "diagnosis": to_json(found)})
+        hooks.run(command, {**about, "attempt": plan.attempt, "diagnosis": to_json(found)})
     return found
 
 

@@ -51,12 +51,12 @@ def plan(
     if data is not None and (root := settings.get(data.setting)) is not None:
         table.add_row("data", f"{root} (built in)" if root in data.built_in else str(root))
     where = (
-        f"GPU {', '.join(map(str, launch.gpu_indices))} over nccl"
+        f"GPU {', '.join(str(gpu.index) for gpu in launch.devices)} over nccl"
         if launch.device == "cuda"
         else "CPU over gloo"
     )
-    shrunk = launch.nproc_per_node < launch.ranks_wanted
-    workers = many(launch.nproc_per_node, "worker")
+    shrunk = launch.world_size < launch.ranks_wanted
+    workers = many(launch.world_size, "worker")
     table.add_row(
         "where",
         f"{workers}{f' of {launch.ranks_wanted}' if shrunk else ''}"
@@ -72,10 +72,10 @@ def plan(
 def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None:
     size, frames = settings.get("batch_size"), settings.get("frames_per_batch")
     if isinstance(frames, int):
-        return f"as many windows as make up {frames} frames per worker x {launch.nproc_per_node}"
+        return f"as many windows as make up {frames} frames per worker x {launch.world_size}"
     if not isinstance(size, int):
         return None
-    total, world = settings.get("global_batch"), launch.nproc_per_node
+    total, world = settings.get("global_batch"), launch.world_size
     accumulate = settings.get("accumulate") or 1
     if isinstance(total, int):
         passes = -(-total // (size * world))

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from plan_json import gpus_of, world_size
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
 
@@ -227,9 +228,9 @@ def test_a_trainer_that_is_shrunk_keeps_its_global_batch(inventory):
     )
     value = json.loads(plan.stdout)["plan"]
 
-    assert value["gpu_indices"] == [1, 2, 4, 5, 6, 7]
+    assert gpus_of(value) == [1, 2, 4, 5, 6, 7]
     assert value["fit_arguments"] == ["--accumulate", "1", "--global-batch", "560"]
-    assert (value["nproc_per_node"], value["ranks_wanted"]) == (6, 7)
+    assert (world_size(value), value["ranks_wanted"]) == (6, 7)
 
 
 def test_waiting_for_a_gpu_that_is_lost_is_refused(inventory):
@@ -306,8 +307,8 @@ def test_a_run_goes_on_with_other_gpus_than_it_began_with(inventory):
         "plan", "--resume", "last", "--exclude-gpu", "1", "--force", "torch", "--json"
     )
 
-    assert json.loads(named.stdout)["plan"]["gpu_indices"] == [5, 6]
-    assert json.loads(spared.stdout)["plan"]["gpu_indices"] == [0, 2, 3]
+    assert gpus_of(json.loads(named.stdout)["plan"]) == [5, 6]
+    assert gpus_of(json.loads(spared.stdout)["plan"]) == [0, 2, 3]
 
 
 def test_shrinking_says_so_where_the_batch_cannot_be_kept(inventory):
@@ -343,8 +344,11 @@ def test_a_restart_holds_what_a_person_said_of_gpus(inventory, words, lost, gpus
     code, said = ended(job)
     (run,) = (inventory.folder / "runs").glob("*-faults")
     plan = json.loads((run / "plan.json").read_text())
+    options = plan["options"]
 
     assert code == 0, said
-    assert (plan["attempt"], plan["gpu_indices"], plan["ranks_wanted"]) == (2, gpus, wanted)
-    assert {"--exclude-gpu": plan["exclude_gpus"], "--gpu": plan["gpus"]}[words[0]] == [words[1]]
-    assert plan["port_asked"] is None
+    assert (plan["attempt"], gpus_of(plan), plan["ranks_wanted"]) == (2, gpus, wanted)
+    assert {"--exclude-gpu": options["exclude_gpus"], "--gpu": options["gpus"]}[words[0]] == [
+        words[1]
+    ]
+    assert options["master_port"] is None

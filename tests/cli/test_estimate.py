@@ -9,8 +9,7 @@ import pytest
 
 from gpuops.cli.estimate import _module
 from gpuops.core.launch.manifest import Manifest
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest
+from gpuops.core.launch.plan import LaunchRequest, Target
 from gpuops.errors import UsageError
 
 MIB, GIB = 1 << 20, 1 << 30

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from plan_json import gpus_of
 
 EIGHT = ["driver 580.95.05", "cuda 13.0", "gpu 0-7 model=rtx4090"]
 
@@ -42,8 +43,8 @@ def test_a_profile_takes_its_gpus_by_uuid(dry_run):
     value = plan_of(dry_run("--profile", "7x4090", "--exclude-gpu", "0"))
     uuids = value["environment"]["CUDA_VISIBLE_DEVICES"].split(",")
 
-    assert value["plan"]["gpu_indices"] == [1, 2, 3, 4, 5, 6, 7]
-    assert value["plan"]["gpu_uuids"] == uuids
+    assert gpus_of(value["plan"]) == [1, 2, 3, 4, 5, 6, 7]
+    assert gpus_of(value["plan"], "uuid") == uuids
     assert len(set(uuids)) == 7
     assert all(uuid.startswith("GPU-") for uuid in uuids)
     assert value["environment"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
@@ -52,17 +53,17 @@ def test_a_profile_takes_its_gpus_by_uuid(dry_run):
 
 def test_a_gpu_is_excluded_by_the_beginning_of_its_uuid(dry_run):
     """What `nvidia-smi -L` shows can be typed as far as it is unique."""
-    uuids = plan_of(dry_run("--profile", "8x4090"))["plan"]["gpu_uuids"]
+    uuids = gpus_of(plan_of(dry_run("--profile", "8x4090"))["plan"], "uuid")
     value = plan_of(dry_run("--profile", "4x4090", "--exclude-gpu", uuids[2]))
 
-    assert value["plan"]["gpu_indices"] == [0, 1, 3, 4]
+    assert gpus_of(value["plan"]) == [0, 1, 3, 4]
 
 
 def test_a_lost_gpu_is_passed_over_and_the_others_keep_their_numbers(dry_run):
     """GPU 3 fell off the bus: four others are taken, under the numbers they had."""
     answer = dry_run("--profile", "4x4090", inventory=[*EIGHT, "lost 3"])
 
-    assert plan_of(answer)["plan"]["gpu_indices"] == [0, 1, 2, 4]
+    assert gpus_of(plan_of(answer)["plan"]) == [0, 1, 2, 4]
     assert finding(answer, "gpus")["severity"] == "ok"
 
 
@@ -86,10 +87,10 @@ def test_a_busy_gpu_is_left_to_its_holder_who_is_named(dry_run):
     short = dry_run("--profile", "8x4090", inventory=[*EIGHT, holder])
     shared = dry_run("--profile", "8x4090", "--force", "gpus", inventory=[*EIGHT, holder])
 
-    assert plan_of(spared)["plan"]["gpu_indices"] == [0, 1, 3, 4]
+    assert gpus_of(plan_of(spared)["plan"]) == [0, 1, 3, 4]
     assert f"pid {os.getpid()}, 18.0 GiB" in finding(short, "gpus")["summary"]
     assert "`--wait` queues until they are free" in finding(short, "gpus")["hint"]
-    assert len(plan_of(shared)["plan"]["gpu_indices"]) == 8
+    assert len(gpus_of(plan_of(shared)["plan"])) == 8
     assert "shared: GPU 2 is used by" in finding(shared, "gpus")["summary"]
 
 
@@ -97,7 +98,7 @@ def test_gpus_are_asked_for_by_name(dry_run):
     """`--gpu` says which, and how many."""
     value = plan_of(dry_run("--profile", "8x4090", "--gpu", "6,1"))
 
-    assert value["plan"]["gpu_indices"] == [1, 6]
+    assert gpus_of(value["plan"]) == [1, 6]
     assert "--nproc-per-node=2" in value["command"]
 
 
@@ -105,7 +106,7 @@ def test_without_a_profile_what_is_free_is_taken(dry_run):
     """No profile: every free GPU of the host, and not one more."""
     busy = [*EIGHT, f"proc gpu=0 pid={os.getpid()} mem=18432 type=C"]
 
-    assert plan_of(dry_run(inventory=busy))["plan"]["gpu_indices"] == [1, 2, 3, 4, 5, 6, 7]
+    assert gpus_of(plan_of(dry_run(inventory=busy))["plan"]) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_driver_that_does_not_load_is_told(dry_run):
@@ -130,7 +131,7 @@ def test_without_a_profile_a_job_is_of_one_model(dry_run):
     """The slowest GPU sets the pace, and the smallest the batch: the larger group is taken."""
     inventory = ["driver 580.95.05", "cuda 13.0", "gpu 0-2 model=rtx4090", "gpu 3-7 model=a100"]
 
-    assert plan_of(dry_run(inventory=inventory))["plan"]["gpu_indices"] == [3, 4, 5, 6, 7]
+    assert gpus_of(plan_of(dry_run(inventory=inventory))["plan"]) == [3, 4, 5, 6, 7]
 
 
 def test_a_plan_that_waits_says_that_there_is_no_command_yet(dry_run):

@@ -53,8 +53,8 @@ def test_a_gpu_in_use_can_be_waited_for_or_shared(preflight):
     ("words", "sentence"),
     [
         (("--force", "prot"), "did you mean port?"),
-        (("--wait", "30min"), "30min is no time to wait"),
-        (("--wait=soon",), "soon is no time to wait"),
+        (("--wait", "30min"), "30min is not a time"),
+        (("--wait=soon",), "soon is not a time"),
         (("--gpu", "0,1", "--nproc-per-node", "4"), "wants more GPUs than --gpu names"),
     ],
 )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from plan_json import gpus_of
 
 from gpuops.core.launch.profile import schema
 from gpuops.system.resources import shipped
@@ -161,8 +162,8 @@ def test_detect_writes_what_a_launch_takes(gpuops, driver):
     assert "- 0  # drives a display (" in printed.stdout
     assert "- 5  # cannot be used: " in printed.stdout
     assert {"count": 6, "model": "RTX 4090", "memory_gib": 24.0, "exclude": [0, 5]} == told["gpus"]
-    assert [1, 2, 3, 4, 6, 7] == plan["gpu_indices"]
-    assert 6 == len(set(plan["gpu_uuids"]))
+    assert [1, 2, 3, 4, 6, 7] == gpus_of(plan)
+    assert 6 == len(set(gpus_of(plan, "uuid")))
 
 
 @pytest.fixture(name="samples")

@@ -44,7 +44,7 @@ def make(runs, name=ODD):
     """A run of two attempts on two GPUs, the first of which hung; with odd characters."""
     root = runs / name
     target = {"kind": "script", "name": EVIL, "entry": "train.py"}
-    write(root / "plan.json", {"run_id": name, "target": target, "nproc_per_node": 2})
+    write(root / "plan.json", {"run_id": name, "target": target, "nodes": [{"ranks": [0, 1]}]})
     for number, (begin, end, code) in enumerate([(0, 100, -9), (110, 300, 0)], 1):
         state = root / "state" / f"attempt-{number}"
         write(state / "process.json", {"started_at": BEGAN + begin})
@@ -133,6 +133,19 @@ def test_a_run_without_anything_has_a_report(runs):
 
     assert "lost" in run("last").stdout
     assert 0 == run("last", "--html", "page.html").exit_code
+
+
+def test_a_page_holds_no_secrets_of_the_plan(runs):
+    """A page is sent to others: commands and variables of the launch may hold a password."""
+    root = runs / "20261125-000000-open"
+    secret = {"on_exit": "curl -H key=s3cret", "on_hang": None, "force": ["disk"]}
+    plan = {"run_id": root.name, "options": secret, "profile_environment": {"KEY": "s3cret"}}
+    write(root / "plan.json", plan)
+    run("last", "--html", "page.html")
+    page = Path("page.html").read_text()
+
+    assert "s3cret" not in page
+    assert 2 == page.count("it may hold secrets")
 
 
 @pytest.mark.parametrize("place", ["missing/page.html", ".", "/dev/null"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
+from gpuops.core.launch.options import LaunchOptions
 from gpuops.launch import claim
 from gpuops.launch.prepare import prepare
-from gpuops.launch.request import LaunchOptions
 from gpuops.system import leases
 from gpuops.system.processes.process import SignalQueue
 
@@ -18,7 +18,7 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
     """Who does not wait for GPUs is not ended by it: a run between two attempts is stopped."""
     assert own_port
     monkeypatch.chdir(tmp_path)
-    order = LaunchOptions(name=str(workers / "beats.py"), profile="cpu")
+    options = LaunchOptions(name=str(workers / "beats.py"), profile="cpu")
     hold = leases.hold
 
     def hold_and_be_asked(*things):
@@ -26,5 +26,5 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
         return hold(*things)
 
     monkeypatch.setattr(leases, "hold", hold_and_be_asked)
-    with SignalQueue() as signals, claim.secured(order, prepare(order), print, print):
+    with SignalQueue() as signals, claim.secured(prepare(options), print, print):
         assert list(signals.wait(None, 1)) == [signal.SIGTERM]

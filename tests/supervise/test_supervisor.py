@@ -11,8 +11,8 @@ import pytest
 
 from gpuops import heartbeat
 from gpuops.core.hang.detector import HangPolicy
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.plan import LaunchRequest, Target
+from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile, Stop
 from gpuops.core.run import paths
 from gpuops.core.supervision.state_machine import Phase

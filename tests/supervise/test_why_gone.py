@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.plan import LaunchRequest, Target
+from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.run import paths
 from gpuops.diagnose import why_gone

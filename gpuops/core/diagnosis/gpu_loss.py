@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis
-from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.plan import DeviceRef, LaunchPlan
 from gpuops.core.machine.device import Device, GpuInventory, Xid
 from gpuops.core.machine.xids import MEANINGS, UNKNOWN
 
@@ -42,12 +42,9 @@ def gpus_of_ranks(
 
     A lost GPU no longer reports its UUID, and may not be listed at all.
     """
-    named = dict(zip(plan.gpu_indices, plan.gpu_uuids, strict=False))
-    if len(plan.gpu_uuids) != len(plan.gpu_indices):
-        named = {}
     return {
-        rank: replace(_find(inventory, index, named.get(index)), xids=tuple(xids.get(index, ())))
-        for rank, index in enumerate(plan.gpu_indices)
+        rank: replace(_find(inventory, gpu), xids=tuple(xids.get(gpu.index, ())))
+        for rank, gpu in plan.device_of_rank.items()
     }
 
 
@@ -87,7 +84,8 @@ def apply_gpu_faults(
     )
 
 
-def _find(inventory: GpuInventory, index: int, uuid: str | None) -> Device:
+def _find(inventory: GpuInventory, gpu: DeviceRef) -> Device:
+    index, uuid = gpu.index, gpu.uuid
     if "gpus" in inventory.gaps:
         fault = inventory.gaps["gpus"]
         return Device(index=index, state="unreadable" if inventory.absent else "stuck", fault=fault)

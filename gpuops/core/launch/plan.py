@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.run import paths
 
 RAS_AFTER, LAST_PORT = 1000, 65_535
@@ -30,44 +31,98 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchPlan:
-    """All that is needed to start the job; ``gpuops.core.launch.torchrun`` turns it into a command.
+class DeviceRef:
+    """A GPU of a plan, by all the names that it has."""
 
-    ``import_path`` lets an interpreter without gpuops find the trainers. ``ranks_wanted`` is more
-    than ``nproc_per_node`` where the job was shrunk to the GPUs there were.
+    index: int
+    uuid: str | None = None
+    bus_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """A node of a job: its host, its GPUs, and the ranks that run there, one on each GPU.
+
+    On a CPU host there are ranks and no GPUs.
+    """
+
+    host: str
+    devices: tuple[DeviceRef, ...] = ()
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """What is asked for: a program, and the run and attempt that it is started in.
+
+    ``arguments`` go to the training program as they are; ``defaults`` are settings weaker than
+    anything that the user wrote; ``resume_arguments`` make this attempt go on from a checkpoint.
+    ``import_path`` lets an interpreter without gpuops find the trainers.
     """
 
     run_id: str
     run_dir: str
-    attempt: int
+    attempt: int = 1
     target: Target
+    options: LaunchOptions = field(default_factory=LaunchOptions)
+    python: str
+    import_path: str | None = None
+    working_dir: str = "."
+    defaults: Mapping[str, Setting] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    resume_arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan(LaunchRequest):
+    """A request, and all that was decided to start it: the options and the profile together.
+
+    ``gpuops.core.launch.torchrun`` turns it into a command. ``ranks_wanted`` is more than
+    ``world_size`` if the job was shrunk to the GPUs there were. ``fit_arguments`` fit the batch
+    to the GPUs there are.
+    """
+
     profile: str
     device: Literal["cuda", "cpu"]
-    nproc_per_node: int
-    gpu_indices: tuple[int, ...]
-    gpu_uuids: tuple[str, ...]
+    nodes: tuple[NodePlan, ...]
+    ranks_wanted: int
     master_port: int
-    exclude_gpus: tuple[str, ...]
-    python: str
-    import_path: str | None
-    working_dir: str
-    defaults: Mapping[str, Setting]
-    arguments: tuple[str, ...]
-    resume_arguments: tuple[str, ...]
-    profile_environment: Mapping[str, str]
-    stop_save_s: float
-    stop_terminate_s: float
-    ranks_wanted: int = 0
     hang_timeout_s: float | None = None
     observe: bool = False
     max_restarts: int = 5
-    on_hang: str | None = None
-    on_exit: str | None = None
-    force: tuple[str, ...] = ()
-    port_asked: int | None = None
-    gpus: tuple[str, ...] = ()
     fit_arguments: tuple[str, ...] = ()
-    gpu_bus_ids: tuple[str | None, ...] = ()
+    profile_environment: Mapping[str, str]
+    stop_save_s: float
+    stop_terminate_s: float
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks there are, on all nodes."""
+        return sum(len(node.ranks) for node in self.nodes)
+
+    @property
+    def devices(self) -> tuple[DeviceRef, ...]:
+        """The GPUs of all nodes."""
+        return tuple(device for node in self.nodes for device in node.devices)
+
+    @property
+    def device_of_rank(self) -> dict[int, DeviceRef]:
+        """Each rank's GPU; empty on CPU hosts."""
+        return {
+            rank: device
+            for node in self.nodes
+            for rank, device in zip(node.ranks, node.devices, strict=False)
+        }
+
+    @property
+    def gpu_of_rank(self) -> dict[int, int]:
+        """The index of each rank's GPU, on the rank's own host."""
+        return {rank: device.index for rank, device in self.device_of_rank.items()}
+
+    @property
+    def master_address(self) -> str:
+        """Where the ranks meet: the first node, under a name that the others can reach."""
+        return "127.0.0.1" if len(self.nodes) == 1 else self.nodes[0].host
 
     @property
     def program_arguments(self) -> tuple[str, ...]:

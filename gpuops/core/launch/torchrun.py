@@ -21,10 +21,10 @@ def argv(plan: LaunchPlan) -> list[str]:
         plan.python,
         "-m",
         "torch.distributed.run",
-        "--nnodes=1",
-        f"--nproc-per-node={plan.nproc_per_node}",
+        f"--nnodes={len(plan.nodes)}",
+        f"--nproc-per-node={len(plan.nodes[0].ranks)}",
         "--max-restarts=0",
-        "--master-addr=127.0.0.1",
+        f"--master-addr={plan.master_address}",
         f"--master-port={plan.master_port}",
         f"--rdzv-id={plan.run_id}",
         f"--log-dir={plan.log_dir}",
@@ -62,8 +62,8 @@ def one_gpu(plan: LaunchPlan) -> dict[str, str]:
 def _gpus(plan: LaunchPlan) -> list[str]:
     if plan.device == "cpu":
         return []
-    named = len(plan.gpu_uuids) == len(plan.gpu_indices)
-    return list(plan.gpu_uuids) if named else [str(index) for index in plan.gpu_indices]
+    uuids = [device.uuid for device in plan.devices if device.uuid is not None]
+    return uuids if len(uuids) == len(plan.devices) else [str(d.index) for d in plan.devices]
 
 
 def _visible(gpus: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from gpuops.core.run.record import Attempt, RunRecord, status
 from gpuops.errors import MachineError, UsageError
 from gpuops.system import files
 from gpuops.system.processes import identity
-from gpuops.system.runs import events, supervisor_lock
+from gpuops.system.runs import events, run_facts, supervisor_lock
 
 
 def next_attempt(root: Path) -> int:
@@ -81,13 +81,14 @@ def load(root: Path) -> RunRecord | None:
     beats = heartbeat.read_all(root / paths.beats(known[-1].number)) if known else []
     steps = [beat.step for beat in beats if beat.step is not None]
     totals = [beat.total_steps for beat in beats if beat.total_steps is not None]
-    target, workers = plan.get("target"), plan.get("nproc_per_node")
+    target = plan.get("target")
+    ranks = [node.get("ranks") for node in run_facts.nodes(plan)]
     return RunRecord(
         run_id=plan["run_id"],
         path=str(root),
         target=str(target.get("name", "?")) if isinstance(target, dict) else "?",
         profile=str(plan.get("profile", "?")),
-        workers=workers if isinstance(workers, int) else 0,
+        workers=sum(len(some) for some in ranks if isinstance(some, list)),
         status=status(events.read(root), known),
         started_at=known[0].started_at if known else None,
         ended_at=known[-1].ended_at if known else None,

@@ -8,8 +8,8 @@ import pytest
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.diagnosis.gpu_loss import apply_gpu_faults, gpus_of_ranks
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.plan import DeviceRef, LaunchRequest, NodePlan, Target
+from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.device import Device, GpuInventory, Xid
 
@@ -99,7 +99,16 @@ def test_a_runs_gpus_are_found_again(inventory, states):
         target=Target(kind="script", name="x", entry="x.py"), run_id="x", run_dir="/x", python="py"
     )
     made = plan(Profile(name="two", device="cpu", workers=2), None, asked)
-    launch = replace(made, gpu_indices=(2, 3), gpu_uuids=("GPU-a", "GPU-b"))
+    launch = replace(
+        made,
+        nodes=(
+            NodePlan(
+                host="here",
+                devices=(DeviceRef(index=2, uuid="GPU-a"), DeviceRef(index=3, uuid="GPU-b")),
+                ranks=(0, 1),
+            ),
+        ),
+    )
     found = gpus_of_ranks(launch, inventory, {3: (PROGRAMS_OWN,)})
 
     assert states.split() == [found[rank].state for rank in (0, 1)]

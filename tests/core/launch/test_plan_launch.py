@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import pytest
 
 from gpuops.core.launch.choice import choose
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest, plan, wish
+from gpuops.core.launch.options import LaunchOptions
+from gpuops.core.launch.plan import DeviceRef, LaunchRequest, NodePlan, Target
+from gpuops.core.launch.plan_launch import plan, wish
 from gpuops.core.launch.profile import Gpus, Profile, Torchrun
 from gpuops.core.launch.torchrun import environment
 from gpuops.core.machine.device import Device
@@ -37,13 +40,22 @@ def request(**changes):
         "run_dir": "/runs/run-1",
         "python": "/usr/bin/python3",
     }
-    return LaunchRequest(**{**facts, **changes})
+    typed = {one.name for one in fields(LaunchOptions)} - {
+        one.name for one in fields(LaunchRequest)
+    }
+    options = LaunchOptions(**{name: changes.pop(name) for name in typed & set(changes)})
+    return LaunchRequest(**{**facts, "options": options, **changes})
+
+
+def indices(launch):
+    """The GPUs of a plan."""
+    return tuple(gpu.index for gpu in launch.devices)
 
 
 def planned(profile, devices, **changes):
     """The plan of a launch."""
     asked = request(**changes)
-    wanted = wish(profile, asked)
+    wanted = wish(profile, asked.options)
     return plan(profile, choose(wanted, devices) if wanted else None, asked)
 
 
@@ -51,14 +63,14 @@ def test_the_number_asked_for_overrules_the_profiles():
     """``--nproc-per-node`` is how many GPUs are taken."""
     launch = planned(gpus(4), inventory(4), nproc_per_node=2)
 
-    assert (2, (0, 1)) == (launch.nproc_per_node, launch.gpu_indices)
+    assert (2, (0, 1)) == (launch.world_size, indices(launch))
 
 
 def test_a_cpu_plan_takes_no_gpus():
     """A CPU profile leaves the GPUs of the machine alone."""
     launch = planned(Profile(name="cpu", device="cpu", workers=2), inventory(4))
 
-    assert (2, (), ()) == (launch.nproc_per_node, launch.gpu_indices, launch.gpu_uuids)
+    assert (2, ()) == (launch.world_size, launch.devices)
     assert not environment(launch)["CUDA_VISIBLE_DEVICES"]
 
 
@@ -139,30 +151,28 @@ def test_a_script_gets_its_own_arguments_and_no_more(kind):
 
 def test_the_plan_remembers_what_was_excluded():
     """A resumed run can leave the same GPUs alone."""
-    assert ("1",) == planned(gpus(1), inventory(2), exclude_gpus=("1",)).exclude_gpus
+    assert ("1",) == planned(gpus(1), inventory(2), exclude_gpus=("1",)).options.exclude_gpus
 
 
 def test_a_job_with_too_few_gpus_is_planned_for_as_many_as_were_wanted():
     """What it lacks is the choice's to say; the rest of preflight looks at the whole job."""
     launch = planned(gpus(4), inventory(2))
 
-    assert (4, 4, (0, 1)) == (launch.nproc_per_node, launch.ranks_wanted, launch.gpu_indices)
+    assert (4, 4, (0, 1)) == (launch.world_size, launch.ranks_wanted, indices(launch))
 
 
 def test_a_shrunk_job_takes_what_is_there_and_remembers_what_it_wanted():
     """Going on with it tomorrow wants all four again."""
     launch = planned(gpus(4), inventory(3), shrink=True)
 
-    assert (3, 4, (0, 1, 2)) == (launch.nproc_per_node, launch.ranks_wanted, launch.gpu_indices)
+    assert (3, 4, (0, 1, 2)) == (launch.world_size, launch.ranks_wanted, indices(launch))
 
 
 def test_what_fits_the_batch_is_stronger_than_what_was_typed():
     """The last word on a flag counts."""
-    launch = plan(
-        Profile(name="cpu", device="cpu", workers=1),
-        None,
-        request(arguments=("--accumulate", "2"), fit_arguments=("--accumulate", "1")),
-    )
+    asked = request(arguments=("--accumulate", "2"))
+    made = plan(Profile(name="cpu", device="cpu", workers=1), None, asked)
+    launch = replace(made, fit_arguments=("--accumulate", "1"))
 
     assert ("--accumulate", "2", "--accumulate", "1") == launch.program_arguments
 
@@ -170,4 +180,39 @@ def test_what_fits_the_batch_is_stronger_than_what_was_typed():
 def test_gpus_named_for_a_job_on_the_cpu_are_refused():
     """Silence would let somebody believe that they are used."""
     with pytest.raises(UsageError, match="runs on the CPU"):
-        wish(Profile(name="cpu", device="cpu", workers=1), request(gpus=("0",)))
+        wish(Profile(name="cpu", device="cpu", workers=1), request(gpus=("0",)).options)
+
+
+def test_each_rank_has_a_gpu_of_its_node():
+    """Ranks are counted over all nodes, GPUs on each node."""
+    alone = planned(gpus(2), inventory(3, at0={"fault": "it is lost"}))
+    far = NodePlan(host="b", devices=(DeviceRef(index=0), DeviceRef(index=1)), ranks=(2, 3))
+    both = replace(alone, nodes=(*alone.nodes, far))
+
+    assert ({0: 1, 1: 2}, "127.0.0.1") == (alone.gpu_of_rank, alone.master_address)
+    assert ({0: 1, 1: 2, 2: 0, 3: 1}, 4) == (both.gpu_of_rank, both.world_size)
+    assert both.nodes[0].host == both.master_address
+
+
+def test_a_next_attempt_keeps_what_lasts_and_takes_what_is_typed():
+    """What was for one attempt is not kept; GPUs that are named now replace all those before."""
+    first = LaunchOptions(
+        name="rvq", profile="7x4090", hang_timeout_s=60.0, force=("disk",), exclude_gpus=("0",)
+    )
+    again = first.next_attempt(LaunchOptions(resume="last", hang_timeout_s=90.0, nproc_per_node=2))
+    named = again.next_attempt(LaunchOptions(resume="last", gpus=("3", "4", "5")))
+
+    assert (
+        LaunchOptions(
+            resume="last",
+            profile="7x4090",
+            hang_timeout_s=90.0,
+            exclude_gpus=("0",),
+            nproc_per_node=2,
+        )
+        == again
+    )
+    assert (
+        LaunchOptions(resume="last", profile="7x4090", hang_timeout_s=90.0, gpus=("3", "4", "5"))
+        == named
+    )

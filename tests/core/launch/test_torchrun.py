@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gpuops.core.launch.plan import LaunchPlan, Target
+from gpuops.core.launch.plan import DeviceRef, LaunchPlan, NodePlan, Target
 from gpuops.core.launch.torchrun import argv, as_shell, environment
 
+ONE_GPU = (NodePlan(host="here", devices=(DeviceRef(index=0, uuid="GPU-1"),), ranks=(0,)),)
 SCRIPT = Target(kind="script", name="train", entry="./train.py")
 
 
@@ -17,11 +18,9 @@ def a_plan(**changes):
         "target": SCRIPT,
         "profile": "cpu",
         "device": "cpu",
-        "nproc_per_node": 2,
-        "gpu_indices": (),
-        "gpu_uuids": (),
+        "nodes": (NodePlan(host="here", ranks=(0, 1)),),
+        "ranks_wanted": 2,
         "master_port": 29501,
-        "exclude_gpus": (),
         "python": "/venv/bin/python",
         "import_path": None,
         "working_dir": "/home/me",
@@ -77,8 +76,7 @@ def test_a_profile_cannot_take_away_the_heartbeats_or_the_gpus():
     added = environment(
         a_plan(
             device="cuda",
-            gpu_indices=(0,),
-            gpu_uuids=("GPU-1",),
+            nodes=ONE_GPU,
             profile_environment={"CUDA_VISIBLE_DEVICES": "7", "GPUOPS_BEAT_DIR": "/x"},
         )
     )
@@ -89,7 +87,7 @@ def test_a_profile_cannot_take_away_the_heartbeats_or_the_gpus():
 
 def test_nccl_answers_at_an_address_of_the_runs_own():
     """Beside the rendezvous port, which no other run has; unless somebody gave another."""
-    gpus = {"device": "cuda", "gpu_indices": (0,), "gpu_uuids": ("GPU-1",)}
+    gpus = {"device": "cuda", "nodes": ONE_GPU}
     theirs = a_plan(**gpus, profile_environment={"NCCL_RAS_ADDR": "localhost:1"})
 
     assert "127.0.0.1:30501" == environment(a_plan(**gpus))["NCCL_RAS_ADDR"]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.plan import LaunchRequest, Target
+from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.launch.torchrun import argv, as_shell, environment
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.launch.plan import LaunchPlan, Target
+from gpuops.core.launch.options import FOR_EVER_S, LaunchOptions
+from gpuops.core.launch.plan import DeviceRef, LaunchPlan, NodePlan, Target
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import plan_file
@@ -20,11 +21,19 @@ FULL = LaunchPlan(
     target=Target(kind="trainer", name="rvq", entry="trainers.rvq.train"),
     profile="7x4090",
     device="cuda",
-    nproc_per_node=2,
-    gpu_indices=(1, 2),
-    gpu_uuids=("GPU-1", "GPU-2"),
+    options=LaunchOptions(exclude_gpus=("0",), wait_s=FOR_EVER_S, hang_timeout_s=0.5),
+    nodes=(
+        NodePlan(
+            host="here",
+            devices=(
+                DeviceRef(index=1, uuid="GPU-1", bus_id="00000000:41:00.0"),
+                DeviceRef(index=2, uuid=None),
+            ),
+            ranks=(0, 1),
+        ),
+    ),
+    ranks_wanted=4,
     master_port=29501,
-    exclude_gpus=("0",),
     python="/venv/bin/python",
     import_path="/src",
     working_dir="/home/me",
@@ -113,7 +122,7 @@ def test_a_broken_plan_is_a_sentence(tmp_path, content, sentence):
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"nproc_per_node": "many"}, "nproc_per_node"),
+        ({"ranks_wanted": "many"}, "ranks_wanted"),
         ({"target": {"kind": "spell", "name": "x", "entry": "x"}}, "target.kind"),
         ({"arguments": "--lr"}, "arguments"),
         ({"defaults": {"lr": None}}, "defaults.lr"),

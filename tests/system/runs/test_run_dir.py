@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gpuops import heartbeat, reaper
-from gpuops.core.launch.plan import Target
-from gpuops.core.launch.plan_launch import LaunchRequest, plan
+from gpuops.core.launch.plan import LaunchRequest, Target
+from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError, MachineError, UsageError
@@ -274,7 +274,7 @@ def test_a_zombie_is_no_running_run(tmp_path):
 
 ODD = {
     "text": '{"run_id": "x", "target": "s"}',
-    "types": '{"run_id": "x", "nproc_per_node": "many", "profile": 3, "target": {"name": 5}}',
+    "types": '{"run_id": "x", "nodes": [{"ranks": 2}, 7], "profile": 3, "target": {"name": 5}}',
     "bare": '{"run_id": "x"}',
 }
 NO_RUNS = {
