@@ -25,7 +25,7 @@ def gpus(simulate: options.Simulate = None, *, as_json: output.Json = False) -> 
         raise MachineError(
             f"the GPUs cannot be read: {inventory.gaps['gpus']}.", "Check that `nvidia-smi` works."
         )
-    line = leases.line() if simulate is None else []
+    line = leases.queue() if simulate is None else []
     output.answer(
         {"simulated": simulate, "inventory": inventory, "waiting": line},
         lambda: Group(*not_here(simulate), screen.gpus(inventory, line, time.time())),

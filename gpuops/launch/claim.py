@@ -48,7 +48,7 @@ def secured(
                 _wait(prepared, ticket, begin_s, show)
                 prepared = _prepare_again(prepared, ticket, tell)
             try:
-                held = claims.enter_context(leases.hold(_things(prepared), _claim(prepared)))
+                held = claims.enter_context(leases.acquire(_things(prepared), _claim(prepared)))
                 break
             except TakenError:
                 prepared = _prepare_again(prepared, ticket, tell)
@@ -117,7 +117,7 @@ def _wait(
     with nvml.Reader() as reader:
         while True:
             now_s = time.monotonic()
-            inventory, queue = with_claims(reader.read()), leases.line()
+            inventory, queue = with_claims(reader.read()), leases.queue()
             problem = inventory.gaps.get("gpus", "").rstrip(".")
             if not problem:
                 choice = choose(wish, inventory.devices, awaited=awaited(queue, ticket))
@@ -161,4 +161,4 @@ def _things(prepared: Prepared) -> list[str]:
 
 
 def _claim(prepared: Prepared) -> Claim:
-    return leases.me(prepared.launch.plan.run_id, prepared.launch.plan.run_dir)
+    return leases.own_claim(prepared.launch.plan.run_id, prepared.launch.plan.run_dir)

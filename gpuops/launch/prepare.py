@@ -139,7 +139,7 @@ def _select_gpus(asked: LaunchRequest, ticket: Ticket | None) -> Selection:
     options = asked.options
     inventory = read_gpus(options.simulate, own=asked.run_dir)
     real = inventory.devices and options.simulate is None
-    kept = awaited(leases.line(), ticket) if real else frozenset[str]()
+    kept = awaited(leases.queue(), ticket) if real else frozenset[str]()
     chosen = options.profile
     profile = (
         _what_is_free(inventory, kept) if chosen in {None, WHAT_IS_FREE} else profiles.load(chosen)

@@ -1,4 +1,4 @@
-"""Files that matter are written whole or not at all."""
+"""Atomic writes, and reads that tolerate missing or broken files."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text likewise.
+    """Write text atomically.
 
     Raises:
         GpuopsError: the folder cannot be written.
     """
-    # An argument that is no UTF-8 becomes \udcXX, which is also how JSON spells it.
+    # An argument that is not UTF-8 becomes \udcXX, which is also how JSON spells it.
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def sweep(folder: Path) -> None:
-    """Remove what was half written when its writer was killed: for who alone writes there."""
+    """Remove half-written files of killed writers, in a folder that only the caller writes."""
     for left in folder.glob(f".*.{'[0-9a-f]' * 8}"):
         with contextlib.suppress(OSError):
             left.unlink()
@@ -59,7 +59,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; ``None`` where there is none (yet), or half of one."""
+    """A JSON object from a file; ``None`` if it is missing or broken."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -68,7 +68,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file of lines; a half-written last line is not there yet."""
+    """The JSON objects of a file of lines, without a half-written last line."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -90,7 +90,7 @@ def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def numbered(folder: Path, prefix: str) -> list[int]:
-    """The numbers of the entries of a folder that are named ``<prefix><number>``."""
+    """The numbers of the entries ``<prefix><number>`` of a folder."""
     try:
         names = [name.removeprefix(prefix) for name in os.listdir(folder)]  # noqa: PTH208 - names are all it takes
     except OSError:
@@ -99,13 +99,13 @@ def numbered(folder: Path, prefix: str) -> list[int]:
 
 
 def link(path: Path, target: str) -> None:
-    """Make ``path`` a symbolic link to ``target``, unless something lies there already."""
+    """Make ``path`` a symbolic link to ``target``, unless it already exists."""
     if not os.path.lexists(path):
         path.symlink_to(target)
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; names too long and folders out of reach are none.
+    """Whether there is a file; no for names too long and unreadable folders.
 
     ``Path.is_file`` raises for those before Python 3.12.
     """
@@ -113,12 +113,12 @@ def is_file(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything, likewise."""
+    """Whether the path exists; no for names too long and unreadable folders."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def tail(path: Path, most_bytes: int = 64_000) -> str:
-    """The end of a text file; nothing where it cannot be read."""
+    """The end of a text file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))

@@ -1,4 +1,4 @@
-"""Commands that a person wants run when something happens to a job: told by JSON on stdin."""
+"""The user's commands that run when something happens to a job; they get JSON on stdin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT_S = 60.0
 
 
 def words(command: str) -> list[str]:
-    """The command as a list: never a shell.
+    """The command as a list of words; it never runs in a shell.
 
     Raises:
         UsageError: its quotes do not close, or it is empty.
@@ -30,7 +30,7 @@ def words(command: str) -> list[str]:
 
 
 def run(command: str, happened: Mapping[str, Any]) -> threading.Thread:
-    """Start a hook; it may take a minute. What it prints goes nowhere, what it does is its own."""
+    """Start a hook, for at most a minute; its output and exit code are ignored."""
     thread = threading.Thread(target=_run, args=(words(command), dict(happened)), daemon=True)
     thread.start()
     return thread
@@ -48,4 +48,4 @@ def _run(command: list[str], happened: dict[str, Any]) -> None:
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
-        return  # the job matters more than who is told of it
+        return  # the job matters more than its hooks

@@ -1,11 +1,11 @@
-"""One lock a GPU and a port, seen by all gpuops users of the machine, freed by the kernel.
+"""A lock per GPU and port, visible to all gpuops users of the host, released by the kernel.
 
-The locks are open file description locks (``F_OFD_SETLK``, fcntl(2)) on one file a thing in a
-folder that all may write. Whoever inherits the descriptor holds the lock with us: a launch hands
-it to the reaper, so it lasts as long as the job, whatever becomes of the rest of gpuops. Looking
-who holds a lock takes none (``F_OFD_GETLK``), so looking never stands in anybody's way.
+The locks are open file description locks (``F_OFD_SETLK``, fcntl(2)), a file each, in a folder
+that all users can write. A process that inherits the descriptor holds the lock too: a launch passes
+it to the reaper, so the lock lasts as long as the job, even if the rest of gpuops ends. Reading who
+holds a lock takes none (``F_OFD_GETLK``), so it never blocks a claim.
 
-What a file says of its holder is only shown; that it is held, the kernel says.
+The content of a lock file is only shown; whether it is held, the kernel knows.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from gpuops.core.text import printable
 from gpuops.errors import GpuopsError, UsageError
 
 VARIABLE = "GPUOPS_LEASE_DIR"
-# Where every user may write and no cleaner comes by; /tmp where the first is root's alone.
+# Every user can write there, and it is not cleaned up; /tmp if only root can write the first.
 SHARED = ("/run/lock/gpuops", "/tmp/gpuops-leases")  # noqa: S108 - checked before it is used
 EVERYBODY = 0o1777
-# A ticket of 64 GPUs and the longest path that Linux knows, as JSON.
+# A ticket of 64 GPUs and the longest path of Linux, as JSON.
 LARGEST = 65536
-# What a holder may say of himself, and how much of it is shown.
+# The text fields of a holder's record, and how many letters of each are shown.
 LENGTHS = {"run_id": 100, "user": 100, "run_dir": 1000}
 LARGEST_PID = 2**22  # that Linux gives
 DAY_S = 86400
@@ -43,37 +43,37 @@ _FLOCK = "hhqqi"  # struct flock of 64-bit Linux
 
 
 class TakenError(GpuopsError):
-    """Somebody claimed it between the look and the claim: look again."""
+    """Another launch claimed it after it was seen free: choose again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Locks that this process holds, as descriptors to hand on."""
+    """Locks that this process holds, as descriptors to pass on."""
 
     descriptors: tuple[int, ...] = ()
 
 
 def gpu(uuid: str) -> str:
-    """How the claim on a GPU is called."""
+    """The name of the claim on a GPU."""
     return f"gpu-{uuid}"
 
 
 def port(number: int) -> str:
-    """How the claim on a port is called."""
+    """The name of the claim on a port."""
     return f"port-{number}"
 
 
 @contextlib.contextmanager
-def hold(things: Iterable[str], claim: Claim) -> Iterator[Held]:
-    """Claim GPUs and ports, all or none; let go of them at the end, unless somebody inherited.
+def acquire(things: Iterable[str], claim: Claim) -> Iterator[Held]:
+    """Claim GPUs and ports, all or none; release them at the end unless a process inherited them.
 
     Raises:
-        TakenError: one of them is claimed by somebody else.
+        TakenError: one of them is claimed by another launch.
         GpuopsError: the claims cannot be made here.
     """
     with contextlib.ExitStack() as stack:
         descriptors: list[int] = []
-        for thing in sorted(things):  # in one order: of two launches, one gets through
+        for thing in sorted(things):  # in a fixed order: of two launches, one succeeds
             path = folder() / f"{thing}.lock"
             descriptor = _open(path)
             stack.callback(os.close, descriptor)
@@ -81,10 +81,12 @@ def hold(things: Iterable[str], claim: Claim) -> Iterator[Held]:
                 raise TakenError(
                     f"{thing} was claimed a moment ago.", "`gpuops gpus` shows by whom."
                 )
-            with contextlib.suppress(OSError):  # a full disk: held it is, whoever by
+            with contextlib.suppress(
+                OSError
+            ):  # full disk: the lock is held even without its record
                 _write(descriptor, asdict(claim))
             descriptors.append(descriptor)
-        if descriptors:  # cleaners of /tmp leave a folder alone that somebody has locked
+        if descriptors:  # cleaners of /tmp skip a locked folder
             descriptors.append(os.open(folder(), os.O_RDONLY | os.O_CLOEXEC))
             stack.callback(os.close, descriptors[-1])
             with contextlib.suppress(OSError):
@@ -93,7 +95,7 @@ def hold(things: Iterable[str], claim: Claim) -> Iterator[Held]:
 
 
 def holders() -> dict[str, Claim]:
-    """What is claimed at this moment, and by whom."""
+    """The current claims, by name."""
     found: dict[str, Claim] = {}
     for place in _places():
         for path in (*_listed(place, "gpu-"), *_listed(place, "port-")):
@@ -104,19 +106,19 @@ def holders() -> dict[str, Claim]:
 
 
 def why_none() -> str | None:
-    """Why no claims can be made here; ``None`` where they can. It looks, and makes nothing."""
+    """Why no claims can be made here; ``None`` if they can. It changes nothing."""
     problems = [_why_unfit(place) for place in _places()]
     return f"{UNCLAIMED}: {problems[0]}" if all(problems) else None
 
 
 def why_not_shared() -> str | None:
-    """Why claims made here would not be seen by all others; ``None`` where all is well."""
+    """Why other users would not see claims made here; ``None`` if they would."""
     fit = [place for place in _places() if not _why_unfit(place)]
     if not fit:
         return why_none()
     try:
         mode = stat.S_IMODE(fit[0].stat().st_mode)
-    except OSError:  # it will be made, for everybody
+    except OSError:  # it will be made, open to all
         return None
     open_to_all = mode & EVERYBODY == EVERYBODY
     return None if open_to_all else f"{UNCLAIMED}: {fit[0]} is not open to all (mode {mode:04o})"
@@ -124,10 +126,10 @@ def why_not_shared() -> str | None:
 
 @contextlib.contextmanager
 def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Ticket]:
-    """Stand in line for GPUs: visible to all, and gone with this process, however it ends.
+    """Queue for GPUs: the ticket is visible to all users, and is gone when this process ends.
 
     Raises:
-        GpuopsError: the line cannot be joined here.
+        GpuopsError: the ticket cannot be written.
     """
     place = folder()
     _sweep(place)
@@ -138,7 +140,7 @@ def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Tic
         _lock(descriptor, path)
         try:
             _write(descriptor, {**asdict(claim), "uuids": ticket.uuids, "count": count})
-        except OSError as error:  # a ticket that names no GPUs keeps nobody off
+        except OSError as error:  # a ticket without GPUs reserves nothing
             raise _impossible(path, error) from error
         yield ticket
     finally:
@@ -147,8 +149,8 @@ def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Tic
         os.close(descriptor)
 
 
-def line() -> list[Ticket]:
-    """Who waits, first come first."""
+def queue() -> list[Ticket]:
+    """The waiting launches, first come first."""
     found: list[Ticket] = []
     for place in _places():
         for path in _listed(place, "wait-"):
@@ -170,7 +172,7 @@ def line() -> list[Ticket]:
     return sorted(found, key=lambda ticket: ticket.number)
 
 
-def me(run_id: str, run_dir: str) -> Claim:
+def own_claim(run_id: str, run_dir: str) -> Claim:
     """A claim of this process, for a run."""
     return Claim(
         run_id=run_id, run_dir=run_dir, user=user(), pid=os.getpid(), since_s=round(time.time(), 1)
@@ -178,7 +180,7 @@ def me(run_id: str, run_dir: str) -> Claim:
 
 
 def user() -> str:
-    """Who runs this: the machine's word, not the environment's."""
+    """The user's name, from the system and not from the environment."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container without a name for the number
@@ -186,11 +188,11 @@ def user() -> str:
 
 
 def folder() -> Path:
-    """The folder of the locks, made where it is missing: for those who claim, not who look.
+    """The folder of the locks, made if it is missing: for claims, not for reading.
 
     Raises:
-        GpuopsError: there is none that can be used.
-        UsageError: the environment names one that means another in every folder.
+        GpuopsError: no folder can be used.
+        UsageError: the environment names a relative path.
     """
     problems: list[str] = []
     for place in _places():
@@ -201,23 +203,23 @@ def folder() -> Path:
     raise GpuopsError(
         f"{UNCLAIMED}: {problems[0]}.",
         f"`sudo install -d -m 1777 {_places()[0]}` makes the folder; or name one that all users "
-        f"of the machine can write in {VARIABLE}.",
+        f"of the host can write in {VARIABLE}.",
     )
 
 
 def _make(place: Path) -> str:
-    """Make a folder for everybody; why it is of no use then, or nothing."""
+    """Make a folder that all can write; return why it cannot be used, or an empty text."""
     try:
         with contextlib.suppress(FileExistsError), _for_everybody():
             place.mkdir(EVERYBODY)
     except OSError as error:
         return f"{place} cannot be made: {error.strerror}"
-    return _why_unfit(place)  # somebody may have been faster, with something else
+    return _why_unfit(place)  # another process may have made something else there
 
 
 @contextlib.contextmanager
 def _for_everybody() -> Iterator[None]:
-    """What is made in here may be written by all from its first moment on."""
+    """Files made inside can be written by all users from the beginning."""
     before = os.umask(0)
     try:
         yield
@@ -229,14 +231,14 @@ def _places() -> tuple[Path, ...]:
     given = os.environ.get(VARIABLE)
     if given and not os.path.isabs(given):  # noqa: PTH117 - a word of the environment
         raise UsageError(
-            f"{VARIABLE}={given} means another folder wherever one stands.",
-            "Write the whole path, the same for all users: it begins with a slash.",
+            f"{VARIABLE}={given} is a relative path: it depends on the current folder.",
+            "Write the absolute path, the same for all users.",
         )
     return (Path(given),) if given else tuple(map(Path, SHARED))
 
 
 def _why_unfit(place: Path) -> str:
-    """Why a folder is of no use for claims; nothing where it is, or where it can be made."""
+    """Why a folder cannot be used for claims; empty if it can be used or made."""
     try:
         seen = place.lstat()
     except FileNotFoundError:
@@ -245,11 +247,11 @@ def _why_unfit(place: Path) -> str:
     except OSError as error:
         return f"{place} cannot be read: {error.strerror}"
     if not stat.S_ISDIR(seen.st_mode):
-        return f"{place} is no folder"
+        return f"{place} is not a folder"
     if not os.access(place, os.W_OK | os.X_OK):
         return f"{place} cannot be written"
     if seen.st_mode & stat.S_IWOTH and not seen.st_mode & stat.S_ISVTX:
-        return f"in {place} anybody may delete anybody's files (its sticky bit is missing)"
+        return f"in {place} all users can delete all files (its sticky bit is missing)"
     return ""
 
 
@@ -262,9 +264,9 @@ def _listed(place: Path, begin: str) -> list[Path]:
 
 
 def _open(path: Path) -> int:
-    """Open a lock file, made where it is missing; a link in its place is refused.
+    """Open a lock file, made if it is missing; a link in its place is refused.
 
-    Not ``O_CREAT`` on what is there: the kernel forbids that on other users' files in a sticky
+    Not ``O_CREAT`` on an existing file: the kernel forbids that on other users' files in a sticky
     folder (fs.protected_regular).
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -278,7 +280,7 @@ def _open(path: Path) -> int:
     seen = os.fstat(descriptor)
     if not stat.S_ISREG(seen.st_mode) or seen.st_nlink > 1:
         os.close(descriptor)
-        raise _refused(path, "is no plain file of its own")
+        raise _refused(path, "is not a plain file")
     return descriptor
 
 
@@ -293,15 +295,15 @@ def _open_there(path: Path, flags: int) -> int:
 def _impossible(path: Path, error: OSError) -> GpuopsError:
     return GpuopsError(
         f"the claim {path} cannot be made: {error.strerror}: nothing was started.",
-        f"Look at its folder: `df {path.parent}`; or name another one, of this machine's own, "
-        f"that all users can write in {VARIABLE}.",
+        f"Look at its folder: `df {path.parent}`; or set {VARIABLE} to a folder on this host "
+        "that all users can write.",
     )
 
 
 def _refused(path: Path, what: str) -> GpuopsError:
     return GpuopsError(
         f"the claim {path} {what}: nothing was started.",
-        f"gpuops did not make that. Look at it and remove it: `rm {path}`.",
+        f"gpuops did not make it. Look at it and remove it: `rm {path}`.",
     )
 
 
@@ -325,7 +327,7 @@ def _request(kind: int) -> bytes:
 
 
 def _still_there(descriptor: int, path: Path) -> bool:
-    """Whether the file that is locked is the one that the others will find."""
+    """Whether the locked file is still the one at its path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except OSError:
@@ -355,7 +357,7 @@ def _said_if_held(path: Path) -> dict[str, object] | None:
 
 
 def _claim(said: dict[str, object]) -> Claim:
-    """What a file says of its holder, as far as it makes sense; anybody could write it."""
+    """The holder in a file's record, as far as it is valid; any user could have written it."""
     words = {
         name: printable(word, most)
         for name, most in LENGTHS.items()
@@ -372,12 +374,12 @@ def _claim(said: dict[str, object]) -> Claim:
 
 
 def _is_past(moment_s: float) -> bool:
-    """Whether a moment can be one at which somebody began, were a clock a day ahead."""
+    """Whether a moment can be in the past, allowing for a clock that is a day ahead."""
     return 0 <= moment_s <= time.time() + DAY_S
 
 
 def _sweep(place: Path) -> None:
-    """Remove what waiters left that were killed; others' files the sticky bit protects."""
+    """Remove the tickets of killed launches; the sticky bit protects other users' files."""
     for path in _listed(place, "wait-"):
         with contextlib.suppress(OSError):
             old = time.time() - path.lstat().st_mtime > 60

@@ -26,15 +26,15 @@ def search_path() -> list[Path]:
 
 
 def available() -> dict[str, Path]:
-    """Every profile that a name reaches."""
+    """Every profile by its name."""
     return {name: paths[0] for name, paths in everywhere().items()}
 
 
 def everywhere() -> dict[str, list[Path]]:
-    """By name all files of that name: the first is the one that counts, it hides the others."""
+    """All files of each name: the first is used and hides the others."""
     found: dict[str, list[Path]] = {}
     folders: dict[str, Path] = {}
-    for folder in search_path():  # who stands in a checkout is in two of them at once
+    for folder in search_path():  # in a checkout two of them are the same folder
         folders.setdefault(os.path.realpath(folder), folder)
     for folder in folders.values():
         for path in sorted(folder.glob("*.yaml")):
@@ -53,17 +53,17 @@ def load(name_or_path: str) -> Profile:
 
 
 def write(path: Path, text: str, *, overwrite: bool = False) -> None:
-    """Write a profile's text as a file, whole or not at all.
+    """Write a profile's text to a file atomically.
 
     Raises:
-        UsageError: the text is no profile, or something lies at the path already.
+        UsageError: the text is not a profile, or the path already exists.
         GpuopsError: it cannot be written.
     """
     parse(parse_yaml(text, str(path)), str(path))
     if path.suffix not in SUFFIXES:
-        raise UsageError(f"{path} does not end in .yaml, as a profile does.")
+        raise UsageError(f"{path} is not a profile: its name must end in .yaml.")
     if os.path.lexists(path) and not overwrite:
-        raise UsageError(f"{path} is there already.", "`--overwrite` replaces it.")
+        raise UsageError(f"{path} already exists.", "`--overwrite` replaces it.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where shipped files lie: inside an installed wheel, or in a checkout."""
+"""Where shipped files are: inside an installed wheel, or in a checkout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shipped(kind: str) -> Path:
-    """The folder of shipped files of a kind (``profiles``)."""
+    """The folder of the shipped files of a kind (``profiles``)."""
     installed = PACKAGE / "_data" / kind
     return installed if installed.is_dir() else PACKAGE.parent / kind

@@ -10,7 +10,7 @@ MAX_PARTIAL = 65536
 
 
 class Tail:
-    """Whole new lines of a file, each look; the file may not be there yet."""
+    """The new whole lines of a file at each call; the file may not exist yet."""
 
     def __init__(self, path: Callable[[], Path] | Path, *, from_end: bool = False) -> None:
         self._path = path
@@ -20,7 +20,7 @@ class Tail:
             self._offset = path.stat().st_size
 
     def lines(self, *, flush: bool = False) -> list[str]:
-        """The lines written since the last look; with ``flush`` an unfinished last one too.
+        """The lines written since the last call; with ``flush`` an unfinished last one too.
 
         A progress bar's line keeps only what a terminal would show: the text after its last CR.
         """
@@ -43,7 +43,7 @@ class Tail:
 
     @property
     def partial(self) -> str:
-        """The unfinished line as a terminal shows it: what stands after the last CR."""
+        """The unfinished line as a terminal shows it: the text after the last CR."""
         return _shown(self._partial)
 
 

@@ -1,4 +1,4 @@
-"""A board as Prometheus reads it: the node exporter's textfile collector takes it from here."""
+"""A frame of the monitor for Prometheus, as a file of the node exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANK = (*RUN, "rank")
 
 
 def write(path: Path, frame: Frame) -> None:
-    """Write all figures of a board, whole or not at all.
+    """Write all figures of a frame atomically.
 
     Raises:
         GpuopsError: the file cannot be written.
@@ -31,20 +31,20 @@ def write(path: Path, frame: Frame) -> None:
     except OSError as error:
         raise GpuopsError(
             f"{path} cannot be written: {error.strerror}.",
-            "Name a file in a folder that this user can write, as the textfile collector reads it.",
+            "Name a file in the textfile collector's folder that this user can write.",
         ) from error
 
 
 class _Figures(Collector):
-    """What could not be read is left out: absent is not zero."""
+    """The figures of a frame; what could not be read is left out: absent is not zero."""
 
     def __init__(self, frame: Frame) -> None:
         self._board = frame
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         frame = self._board
-        yield _gauge("look_timestamp_seconds", "When this look was taken.", (), [((), frame.at_s)])
-        yield _states("health", "The worst that is known.", (), [((), frame.health)], Health)
+        yield _gauge("look_timestamp_seconds", "Time of this sample.", (), [((), frame.at_s)])
+        yield _states("health", "Health of the host.", (), [((), frame.health)], Health)
         gpus = [(_gpu(gpu), gpu) for gpu in frame.gpus]
         states = [(labels, gpu.state) for labels, gpu in gpus]
         yield _states("gpu_state", "What a GPU is.", GPU, states, GpuState)
@@ -52,7 +52,7 @@ class _Figures(Collector):
             yield _gauge(name, words, GPU, [(labels, of(gpu)) for labels, gpu in gpus])
         jobs = frame.jobs
         healths = [(_run(job), job.health) for job in jobs]
-        yield _states("run_state", "What a job is thought to be.", RUN, healths, JobHealth)
+        yield _states("run_state", "Health of a job.", RUN, healths, JobHealth)
         ranks = [(labels, rank) for job in jobs for labels, rank in _ranks(job)]
         for name, words, of_rank in RANK_FIGURES:
             yield _gauge(name, words, RANK, [(labels, of_rank(rank)) for labels, rank in ranks])
@@ -62,7 +62,7 @@ GPU_FIGURES: tuple[tuple[str, str, Callable[[GpuRow], float | None]], ...] = (
     ("gpu_utilization_ratio", "Share of the time at work.", lambda c: _share(c.utilization_pct)),
     ("gpu_memory_used_bytes", "Memory in use.", lambda c: c.memory_used_bytes),
     ("gpu_memory_total_bytes", "Memory of the GPU.", lambda c: c.memory_total_bytes),
-    ("gpu_temperature_celsius", "Temperature of the chip.", lambda c: c.temperature_c),
+    ("gpu_temperature_celsius", "Temperature of the GPU.", lambda c: c.temperature_c),
     ("gpu_power_watts", "Power it takes.", lambda c: c.power_w),
     ("gpu_power_limit_watts", "Power it may take.", lambda c: c.power_limit_w),
     ("gpu_clock_hertz", "Clock of its processors.", lambda c: _hertz(c.clock_mhz)),
@@ -111,7 +111,7 @@ def _states(
     values: Iterable[tuple[tuple[str, ...], str]],
     kinds: object,
 ) -> GaugeMetricFamily:
-    """One series for each state, 1 for the one that it is in: alerts are then a plain query."""
+    """One series per state, 1 for the current one, so that alerts are simple queries."""
     family = GaugeMetricFamily(f"gpuops_{name}", words, labels=(*labels, "state"))
     for names, value in values:
         for kind in get_args(kinds):

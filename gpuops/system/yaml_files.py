@@ -1,4 +1,4 @@
-"""YAML that a person wrote: read safely, and refused by file and line."""
+"""YAML written by users: read safely, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import yaml
 
 from gpuops.errors import UsageError
 
-try:  # ten times as fast; a PyYAML built without libyaml has only the other one
+try:  # ten times as fast; missing in a PyYAML built without libyaml
     from yaml import CSafeLoader as SafeLoader
 except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment]
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 32
-MAX_INTEGER = 2**63  # beyond it some part or other of Python, JSON or C stumbles
+MAX_INTEGER = 2**63  # larger ones fail in some part of Python, JSON or C
 
-# What PyYAML's own constructors let through for values such as `!!timestamp foo`.
+# Errors that PyYAML's own constructors raise for values such as `!!timestamp foo`.
 _ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 
 
 class _Loader(SafeLoader):
-    """Plain data; what a value cannot be is told by its line, integers are those of a machine."""
+    """Plain data; errors name the line of the value, and integers have 64 bits."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         """The value of a node."""
@@ -32,7 +32,7 @@ class _Loader(SafeLoader):
         except _ODD:
             kind = node.tag.rpartition(":")[2]
             shown = f"{node.value!r:.60}" if isinstance(node, yaml.ScalarNode) else "what stands"
-            raise _bad(node, f"{shown} is no {kind}") from None
+            raise _bad(node, f"{shown} is not a {kind}") from None
 
     def integer(self, node: yaml.ScalarNode) -> int:
         """An integer of 64 bits."""
@@ -59,7 +59,7 @@ def read_yaml(path: Path) -> object:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise UsageError(f"{path} is larger than 100 kB: that is no profile or manifest.")
+            raise UsageError(f"{path} is larger than 100 kB: that is not a profile or manifest.")
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> object:
 
 
 def parse_yaml(text: str, source: str) -> object:
-    """The same of a text that is at hand; ``source`` names it in errors.
+    """Parse the text of a YAML file; ``source`` names it in errors.
 
     Raises:
         UsageError: it does not parse; names the source and line.
@@ -83,11 +83,11 @@ def parse_yaml(text: str, source: str) -> object:
     except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
         place = error.start if isinstance(error, UnicodeEncodeError) else error.position
         line = text.encode(errors="replace")[:place].count(b"\n") + 1
-        raise _refusal(source, line, "it holds a character that no text has", "") from error
+        raise _refusal(source, line, "it has a character that is not text", "") from error
 
 
 def _refuse_bombs(text: str, source: str) -> None:
-    """Look at the flat stream of events, before anything is built of it."""
+    """Check the flat stream of events, before any object is built."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
@@ -109,7 +109,7 @@ def _load(text: str, source: str) -> object:
 
 
 def _refuse_twice(node: yaml.Node | None, source: str) -> None:
-    """PyYAML lets the last of two equal keys win, without a word."""
+    """Refuse a repeated key: PyYAML silently takes the last one."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

@@ -133,7 +133,7 @@ def test_detect_never_writes_over_a_file(gpuops, tmp_path):
     replaced = gpuops("profiles", "detect", "--out", "mine.yaml", "--overwrite", "--name", "other")
 
     assert (2, "mine") == (refused.returncode, kept)
-    assert "mine.yaml is there already" in refused.stderr
+    assert "mine.yaml already exists" in refused.stderr
     assert 0 == replaced.returncode
     assert "name: other\n" in (tmp_path / "mine.yaml").read_text()
 

@@ -19,7 +19,7 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
     assert own_port
     monkeypatch.chdir(tmp_path)
     options = LaunchOptions(name=str(workers / "beats.py"), profile="cpu")
-    hold = leases.hold
+    hold = leases.acquire
 
     def hold_and_be_asked(*things):
         os.kill(os.getpid(), signal.SIGTERM)

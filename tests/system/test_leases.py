@@ -22,12 +22,12 @@ from gpuops.system import leases
 from gpuops.system.leases import TakenError
 
 A, B, C = (leases.gpu(f"GPU-{letter * 8}-0000") for letter in "abc")
-ME = leases.me("rvq-1", "/runs/rvq-1")
+ME = leases.own_claim("rvq-1", "/runs/rvq-1")
 
 HOLDER = """
 import sys, time
 from gpuops.system import leases
-with leases.hold(sys.argv[1:], leases.me("theirs", "/runs/theirs")):
+with leases.acquire(sys.argv[1:], leases.own_claim("theirs", "/runs/theirs")):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -41,7 +41,7 @@ while True:
 WAITER = """
 import time
 from gpuops.system import leases
-with leases.wait_in_line(["x"], 1, leases.me("r", "/r")):
+with leases.wait_in_line(["x"], 1, leases.own_claim("r", "/r")):
     print("waits", flush=True)
     time.sleep(60)
 """
@@ -73,10 +73,10 @@ def end(process):
 
 def test_a_gpu_is_held_once():
     """Who comes second is told, and holds nothing of what was asked for."""
-    with leases.hold([A, B], ME):
-        with pytest.raises(TakenError, match=f"{B} was claimed"), leases.hold([B, C], ME):
+    with leases.acquire([A, B], ME):
+        with pytest.raises(TakenError, match=f"{B} was claimed"), leases.acquire([B, C], ME):
             pytest.fail("it was held")
-        with leases.hold([C], ME):
+        with leases.acquire([C], ME):
             assert set(leases.holders()) == {A, B, C}
 
     assert leases.holders() == {}
@@ -84,8 +84,8 @@ def test_a_gpu_is_held_once():
 
 def test_a_port_is_held_like_a_gpu():
     """Two launches at the same instant do not meet at one rendezvous."""
-    with leases.hold([leases.port(29501), A], ME):
-        with pytest.raises(TakenError), leases.hold([leases.port(29501)], ME):
+    with leases.acquire([leases.port(29501), A], ME):
+        with pytest.raises(TakenError), leases.acquire([leases.port(29501)], ME):
             pytest.fail("it was held")
 
         assert set(leases.holders()) == {A, "port-29501"}
@@ -93,8 +93,8 @@ def test_a_port_is_held_like_a_gpu():
 
 def test_all_or_none():
     """A claim that fails half-way leaves nothing behind."""
-    with leases.hold([B], ME):
-        with pytest.raises(TakenError), leases.hold([A, B], ME):
+    with leases.acquire([B], ME):
+        with pytest.raises(TakenError), leases.acquire([A, B], ME):
             pytest.fail("it was held")
 
         assert set(leases.holders()) == {B}
@@ -102,10 +102,10 @@ def test_all_or_none():
 
 def test_a_claim_says_who_since_when_and_for_which_run():
     """What `gpuops gpus` shows."""
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         assert leases.holders() == {A: ME}
     assert (ME.user, ME.pid) == (leases.user(), os.getpid())
-    assert leases.me("r", "/r").since_s == pytest.approx(time.time(), abs=60)
+    assert leases.own_claim("r", "/r").since_s == pytest.approx(time.time(), abs=60)
 
 
 def test_the_kernel_frees_what_a_killed_holder_held():
@@ -116,18 +116,18 @@ def test_the_kernel_frees_what_a_killed_holder_held():
             A: "theirs",
             B: "theirs",
         }
-        with pytest.raises(TakenError), leases.hold([B], ME):
+        with pytest.raises(TakenError), leases.acquire([B], ME):
             pytest.fail("it was held")
     finally:
         end(holder)
 
-    with leases.hold([A, B], ME):
+    with leases.acquire([A, B], ME):
         assert leases.holders()[A].run_id == "rvq-1"
 
 
 def test_who_inherits_the_descriptors_holds_the_claim():
     """A launch may die: the job's reaper keeps the GPUs."""
-    with leases.hold([A], ME) as held:
+    with leases.acquire([A], ME) as held:
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"],
             stdin=subprocess.PIPE,
@@ -144,7 +144,7 @@ def test_others_may_use_the_folder_and_its_files(place):
     """Whatever the umask of who comes first."""
     before = os.umask(0o077)
     try:
-        with leases.hold([A], ME):
+        with leases.acquire([A], ME):
             pass
     finally:
         os.umask(before)
@@ -167,7 +167,7 @@ def test_looking_never_stands_in_the_way():
     try:
         assert watcher.stdout.readline() == "looks\n"
         for _ in range(300):
-            with leases.hold([A], ME):
+            with leases.acquire([A], ME):
                 pass
     finally:
         end(watcher)
@@ -188,7 +188,10 @@ def test_what_is_no_plain_file_is_refused(place, tmp_path, kind):
     else:
         lock.symlink_to(target if kind == "link" else tmp_path / "nothing")
 
-    with pytest.raises(GpuopsError, match="nothing was started") as refused, leases.hold([A], ME):
+    with (
+        pytest.raises(GpuopsError, match="nothing was started") as refused,
+        leases.acquire([A], ME),
+    ):
         pytest.fail("it was held")
 
     assert f"rm {lock}" in refused.value.hint
@@ -200,9 +203,9 @@ def test_what_is_no_plain_file_is_refused(place, tmp_path, kind):
 def test_a_file_that_was_replaced_while_it_was_locked_counts_no_more(place):
     """A lock on what nobody finds any more keeps nobody out: so it is no claim."""
     lock = place / f"{A}.lock"
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         lock.unlink()
-        with leases.hold([A], ME):
+        with leases.acquire([A], ME):
             assert set(leases.holders()) == {A}
 
 
@@ -225,7 +228,7 @@ def test_a_file_that_was_replaced_while_it_was_locked_counts_no_more(place):
 )
 def test_what_a_file_says_of_its_holder_is_not_believed_blindly(place, said):
     """Anybody can write it: held is held, and what makes no sense is not shown."""
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         (place / f"{A}.lock").write_bytes(said.encode("utf-8", "surrogateescape"))
 
         assert leases.holders() == {A: Claim()}
@@ -234,13 +237,13 @@ def test_what_a_file_says_of_its_holder_is_not_believed_blindly(place, said):
 def test_what_a_holder_says_cannot_play_with_the_terminal(place):
     """Another user wrote it: no escapes, no second line, and not without end."""
     said = {"user": "\x1b[31mroot\x1b[0m\nx", "run_id": "\u202er" + "x" * 5000, "run_dir": "\x9b2J"}
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         (place / f"{A}.lock").write_text(json.dumps(said))
         claim = leases.holders()[A]
     with leases.wait_in_line([A], 1, ME) as ticket:
         (path,) = place.glob("wait-*")
         path.write_text(json.dumps({**said, "uuids": ["\x1b[2J", [7]], "count": 10**300}))
-        (seen,) = leases.line()
+        (seen,) = leases.queue()
 
     assert (claim.user, claim.run_dir) == ("?[31mroot?[0m?x", "?2J")
     assert (claim.run_id[:2], len(claim.run_id)) == ("?r", 100)
@@ -251,9 +254,9 @@ def test_what_a_holder_says_cannot_play_with_the_terminal(place):
 def test_a_long_ticket_is_read_whole():
     """Sixty-four GPUs, and a run in the deepest of folders."""
     uuids = [f"GPU-{number:036}" for number in range(64)]
-    deep = leases.me("rvq-1", "/é" * 2000)
+    deep = leases.own_claim("rvq-1", "/é" * 2000)
     with leases.wait_in_line(uuids, 64, deep):
-        (ticket,) = leases.line()
+        (ticket,) = leases.queue()
 
     assert (ticket.uuids, ticket.count) == (tuple(uuids), 64)
 
@@ -265,13 +268,13 @@ def test_a_claim_holds_where_there_is_no_room_for_words(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         assert leases.holders() == {A: Claim()}
     with pytest.raises(GpuopsError, match="No space left") as refused:
         leases.wait_in_line([A], 1, ME).__enter__()
 
     assert "df " in refused.value.hint
-    assert leases.line() == []
+    assert leases.queue() == []
 
 
 @pytest.mark.parametrize(("module", "call"), [(fcntl, "fcntl"), (os, "open")])
@@ -284,16 +287,16 @@ def test_a_folder_that_takes_no_locks_is_told(monkeypatch, module, call):
 
     monkeypatch.setattr(module, call, fails)
     with pytest.raises(GpuopsError, match="No locks available: nothing was started"):
-        leases.hold([A], ME).__enter__()
+        leases.acquire([A], ME).__enter__()
 
 
 def test_looking_makes_nothing(place):
     """The folder is made by the first who claims."""
-    assert (leases.holders(), leases.line(), leases.why_not_shared()) == ({}, [], None)
+    assert (leases.holders(), leases.queue(), leases.why_not_shared()) == ({}, [], None)
     assert not place.exists()
-    with leases.hold([], ME):
+    with leases.acquire([], ME):
         assert not place.exists()
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         assert place.exists()
 
 
@@ -303,14 +306,14 @@ def test_a_private_folder_holds_claims_that_others_do_not_see(place):
 
     assert f"{place} is not open to all (mode 0700)" in leases.why_not_shared()
     assert leases.why_none() is None
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         assert set(leases.holders()) == {A}
 
 
 def test_a_folder_that_is_another_one_wherever_one_stands_is_refused(monkeypatch):
     """Two launches from two folders would not see each other."""
     monkeypatch.setenv(leases.VARIABLE, "rel")
-    for look in (leases.holders, leases.line, leases.why_not_shared, leases.folder):
+    for look in (leases.holders, leases.queue, leases.why_not_shared, leases.folder):
         with pytest.raises(UsageError, match="GPUOPS_LEASE_DIR=rel"):
             look()
 
@@ -350,17 +353,17 @@ def test_another_user_sees_and_respects_a_claim(open_place):
     """And may claim what is free, in the files that the first has made."""
 
     def takes(uuid):
-        with leases.hold([uuid], leases.me("theirs", "/theirs")):
+        with leases.acquire([uuid], leases.own_claim("theirs", "/theirs")):
             return sorted(leases.holders())
 
-    with leases.hold([A], ME):
+    with leases.acquire([A], ME):
         pass
-    with leases.hold([B], ME):
+    with leases.acquire([B], ME):
         assert as_nobody(lambda: takes(B)) == f"{B} was claimed a moment ago."
         assert as_nobody(lambda: leases.holders()[B].run_id) == "rvq-1"
         assert as_nobody(lambda: takes(A)) == str([A, B])
         assert as_nobody(lambda: takes(C)) == str([B, C])
-    with leases.hold([C], ME):
+    with leases.acquire([C], ME):
         assert (open_place / f"{C}.lock").stat().st_uid == NOBODY
 
 
@@ -388,8 +391,8 @@ def test_a_place_that_is_no_safe_folder_is_said(tmp_path, monkeypatch):
         monkeypatch.setenv(leases.VARIABLE, str(path))
         said[path.name] = leases.why_not_shared()
 
-    assert "is no folder" in said["link"]
-    assert "is no folder" in said["file"]
+    assert "is not a folder" in said["link"]
+    assert "is not a folder" in said["file"]
     assert "sticky bit" in said["unsticky"]
     assert "cannot be made" in said["such"]
 
@@ -398,11 +401,11 @@ def test_the_line_is_seen_by_all_and_first_comes_first():
     """Each with what it waits for; who leaves is gone."""
     with leases.wait_in_line([A, B], 2, ME) as first:
         with leases.wait_in_line([B], 1, ME) as second:
-            assert leases.line() == [first, second]
+            assert leases.queue() == [first, second]
             assert (first.uuids, first.count, first.claim) == ((A, B), 2, ME)
-        assert leases.line() == [first]
+        assert leases.queue() == [first]
 
-    assert leases.line() == []
+    assert leases.queue() == []
 
 
 def test_who_is_killed_while_waiting_waits_no_more(place):
@@ -417,12 +420,12 @@ def test_who_is_killed_while_waiting_waits_no_more(place):
         text=True,
     )
     assert waiter.stdout.readline() == "waits\n"
-    assert [ticket.count for ticket in leases.line()] == [1]
+    assert [ticket.count for ticket in leases.queue()] == [1]
     end(waiter)
     (left,) = place.glob("wait-*")
     os.utime(left, (0, 0))
 
-    assert leases.line() == []
+    assert leases.queue() == []
     with leases.wait_in_line([A], 1, ME):
         assert not left.exists()
 
@@ -433,4 +436,4 @@ def test_odd_files_in_the_folder_are_nothing(place, name):
     leases.folder()
     (place / name).write_text(json.dumps({"uuids": 3, "count": "many"}))
 
-    assert (leases.line(), leases.holders()) == ([], {})
+    assert (leases.queue(), leases.holders()) == ([], {})

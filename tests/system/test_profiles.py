@@ -177,7 +177,7 @@ def test_what_is_there_is_not_overwritten(places):
     (places[0] / "link.yaml").symlink_to("nowhere")
 
     for taken in (path, places[0] / "link.yaml"):
-        with pytest.raises(UsageError, match="is there already") as caught:
+        with pytest.raises(UsageError, match="already exists") as caught:
             profiles.write(taken, GOOD)
         assert "--overwrite" in caught.value.hint
     assert 5 == profiles.load("mine").workers
@@ -191,7 +191,7 @@ def test_what_is_there_is_not_overwritten(places):
     ("name", "text", "words"),
     [
         ("mine.yaml", "name: mine\n", "gpus is missing"),
-        ("mine.txt", GOOD, "does not end in .yaml"),
+        ("mine.txt", GOOD, "its name must end in .yaml"),
         ("file/mine.yaml", GOOD, "cannot be made"),
     ],
 )

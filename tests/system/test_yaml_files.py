@@ -204,7 +204,7 @@ def test_a_text_at_hand_is_read_likewise():
     assert {"a": 1} == parse_yaml("a: 1", "here")
     with pytest.raises(UsageError, match="here, line 2: aliases"):
         parse_yaml("a: &x 1\nb: *x", "here")
-    with pytest.raises(UsageError, match="here, line 2: it holds a character that no text has"):
+    with pytest.raises(UsageError, match="here, line 2: it has a character that is not text"):
         parse_yaml("a: 1\nb: \ud800", "here")
 
 

@@ -1,4 +1,4 @@
-"""Who a process on a GPU is, as far as can be seen from here."""
+"""Details of a process on a GPU, as far as they are visible."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gpuops.system.processes.identity import settled_before, stat
 
 COMMAND_LENGTH = 60
 MOST_KNOWN, GOOD_S = 4096, 10.0
-# The number that the kernel gives the machine's own PID namespace (PROC_PID_INIT_INO).
+# The inode of the host's own PID namespace (PROC_PID_INIT_INO).
 MACHINES_OWN = 0xEFFFFFFC
 
 
 class Acquaintances:
-    """Processes as ``identify`` tells them; who is known is looked at again now and then."""
+    """A cache of identified processes, which are identified again now and then."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
@@ -29,7 +29,7 @@ class Acquaintances:
     def identify(
         self, pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool
     ) -> GpuProcess:
-        """Who it is, with what it holds now."""
+        """Identify a process, with the memory that it holds now."""
         now, known = time.monotonic(), self._known.pop(pid, None)
         if known is None or now >= known.good_until_s:
             seen = stat(pid)
@@ -42,13 +42,13 @@ class Acquaintances:
                 known = _Known(who, found, 0.0)
             known = known._replace(good_until_s=now + GOOD_S)
         self._known[pid] = known
-        if len(self._known) > MOST_KNOWN:  # who was asked for longest ago
+        if len(self._known) > MOST_KNOWN:  # the least recently used
             del self._known[next(iter(self._known))]
         return replace(known.found, kind=kind, memory_bytes=memory_bytes)
 
 
 class _Known(NamedTuple):
-    """A process by its start and its program's name, and what was found out of it."""
+    """A process by its start and its program's name, with its details."""
 
     who: tuple[int, str]
     found: GpuProcess
@@ -62,7 +62,7 @@ def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool)
     try:
         process = psutil.Process(pid)
         with process.oneshot():
-            # One that has ended, and that nobody waits for, can still hold memory.
+            # A zombie can still hold memory.
             ended = process.status() == psutil.STATUS_ZOMBIE
             user, started_at_s = process.username(), process.create_time()
             command = _command(process, [process.name()] if ended else process.cmdline())
@@ -83,7 +83,7 @@ def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool)
 
 
 def in_container() -> bool:
-    """Whether we see the PIDs of a container only, not those of the machine."""
+    """Whether only the PIDs of a container are visible, not those of the host."""
     try:
         return Path("/proc/self/ns/pid").stat().st_ino != MACHINES_OWN
     except OSError:
@@ -91,8 +91,8 @@ def in_container() -> bool:
 
 
 def _exists(pid: int) -> bool:
-    """Whether the kernel knows it, although /proc may hide it (mounted with ``hidepid``)."""
-    if not pid:  # to kill, it would be we ourselves
+    """Whether the process exists, even if /proc hides it (mounted with ``hidepid``)."""
+    if not pid:  # for kill(), pid 0 means our own group
         return False
     try:
         os.kill(pid, 0)
@@ -104,8 +104,8 @@ def _exists(pid: int) -> bool:
 
 
 def _command(process: psutil.Process, words: list[str]) -> str:
-    """Its command line, to be recognised by; without its interpreter's folder."""
+    """Its command line, without its interpreter's folder."""
     words = words or [process.name()]
-    if " " not in words[0]:  # one that renamed itself has its title there
+    if " " not in words[0]:  # a process that renamed itself has its title there
         words[0] = words[0].rpartition("/")[2]
     return printable(" ".join(" ".join(words).split()), COMMAND_LENGTH)

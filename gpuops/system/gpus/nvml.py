@@ -1,4 +1,4 @@
-"""The GPUs of this machine, through NVIDIA's library. What cannot be read is ``None``."""
+"""The GPUs of this host, read through NVML. What cannot be read is ``None``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from gpuops.system.gpus import gpu_processes
 from gpuops.system.gpus.nvml_child import Child, EndedError, Gpu, NoDriverError
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
 
-# A driver without persistence mode wakes the GPUs when it is asked, one after the other.
+# Without persistence mode the driver wakes the GPUs on the first request, one after the other.
 START_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 3.0
-# More than the driver needs for itself; the smallest program that computes takes more.
+# The driver itself needs less, and the smallest program that computes needs more.
 UNREMARKABLE_BYTES = 256 * MIB
 DRIVERS_GPUS = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
@@ -34,25 +34,25 @@ NVIDIA, DISPLAYS = "0x10de", "0x03"
 
 NO_PERMISSION, LOST, RESET_REQUIRED = 4, 15, 16
 STATES: dict[int, State] = {LOST: "lost", NO_PERMISSION: "no permission"}
-WAYS_OUT = "`sudo dmesg | grep NVRM` may say why; a restart of the machine frees it"
+WAYS_OUT = "`sudo dmesg | grep NVRM` may say why; a restart of the host frees it"
 NOT_READ = {
-    LOST: "it has fallen off the bus (GPU is lost; a restart of the machine may bring it back)",
+    LOST: "it has fallen off the bus (GPU is lost; a restart of the host may bring it back)",
     RESET_REQUIRED: "it needs a reset (`sudo nvidia-smi --gpu-reset -i INDEX`)",
     NO_PERMISSION: "this user may not open it (`ls -l /dev/nvidia*` shows who may)",
 }
 
 
 def read(timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
-    """One look at every GPU, in PCI bus order; one that does not answer is there, and says so."""
+    """Read every GPU once, in PCI bus order, including GPUs that do not answer."""
     with Reader() as reader:
         return reader.read(timeout_s)
 
 
 class Reader:
-    """Looks at the GPUs as often as it is asked, through one child process.
+    """Reads the GPUs repeatedly, through one child process.
 
-    A child that has ended is replaced at the next look. The kernel ends it together with the
-    thread that started it, so let one thread do the reading.
+    A child that has ended is replaced at the next reading. The kernel ends it together with the
+    thread that started it, so a single thread must do the reading.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Reader:
         self.close()
 
     def read(self, timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
-        """Look at every GPU; one that has not answered by then is ``stuck``.
+        """Read every GPU; one that has not answered after ``timeout_s`` is ``stuck``.
 
-        A driver that is starting, and a GPU that it has to wake, get the time for a start. A
-        GPU found stuck is not waited for again.
+        A driver that is starting, and a GPU that it has to wake, get more time. A GPU found stuck
+        is not waited for again.
         """
         inherited = self._child is not None
         try:
@@ -82,7 +82,7 @@ class Reader:
             child.look(timeout_s, self._start_timeout_s)
         except EndedError as error:
             self._end()
-            # One that was killed since the last look says nothing of the driver.
+            # A child that was killed since the last reading says nothing about the driver.
             if inherited:
                 return self.read(timeout_s)
             return GpuInventory(absent=isinstance(error, NoDriverError), gaps={"gpus": str(error)})
@@ -103,7 +103,7 @@ class Reader:
         )
 
     def close(self) -> None:
-        """End the child and let go of everything; nothing stuck is waited for."""
+        """End the child without waiting for stuck GPUs."""
         self._end()
         self._log.close()
 
@@ -120,7 +120,7 @@ class Reader:
         xids: Mapping[str, tuple[Xid, ...]] | None,
         now: float,
     ) -> Device:
-        """A GPU, with what was read of it earlier where it does not answer now."""
+        """A GPU; if it does not answer now, with its last known facts."""
         facts = {"bus_id": address, **gpu.facts}
         place = slot(facts["bus_id"] or "")
         if facts.get("numa_node") is None and place is not None:
@@ -163,16 +163,16 @@ class Reader:
         if denied == NO_PERMISSION:
             return DENIED
         if device.processes is None:
-            return "the driver lists no processes of this GPU"
+            return "the driver does not list processes of this GPU"
         if self._contained and (device.unowned_bytes or 0) > UNREMARKABLE_BYTES:
             return "processes of other containers are not shown here"
         return None
 
 
 def bus_ids(count: int, folder: Path = DRIVERS_GPUS) -> list[str | None]:
-    """The GPUs' PCI addresses as the kernel's side of the driver lists them.
+    """The GPUs' PCI addresses, from the driver's files in /proc.
 
-    A lost GPU no longer tells its own, and the kernel's log knows it by nothing else.
+    A lost GPU no longer reports its address, and the kernel's log has no other name for it.
     """
     try:
         found = sorted(entry.name for entry in folder.iterdir())
@@ -182,7 +182,7 @@ def bus_ids(count: int, folder: Path = DRIVERS_GPUS) -> list[str | None]:
 
 
 def on_the_bus(folder: Path = PCI_DEVICES) -> bool:
-    """Whether there are GPUs of NVIDIA's here, be there a driver for them or not."""
+    """Whether there are NVIDIA GPUs, with or without a driver."""
     try:
         devices = [*folder.iterdir()]
     except OSError:
@@ -201,13 +201,13 @@ def _word(path: Path) -> str:
 
 
 def failure(index: int, code: int | None, words: str = "") -> str:
-    """What is the matter with a GPU that answers with an error of NVML's."""
+    """The fault of a GPU that answers with an NVML error."""
     fault = NOT_READ.get(code or 0, f"the driver cannot read it ({words}; {WAYS_OUT})")
     return fault.replace("INDEX", str(index))
 
 
 def silence(seconds: float) -> str:
-    """What is the matter with a GPU, or the driver, that has not answered for so long."""
+    """The fault of a GPU, or the driver, that has not answered for so long."""
     return f"the driver has not answered for {max(1, round(seconds))} s ({WAYS_OUT})"
 
 

@@ -1,6 +1,6 @@
-"""The process that asks NVIDIA's library (``nvml_reader.py``), seen from its parent.
+"""The child process that calls NVML (``nvml_reader.py``), seen from its parent.
 
-Where the driver is stuck the child is too; its parent looks at the clock and goes on.
+If the driver is stuck, the child is stuck too; its parent has a timeout and goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_LIBRARY = 12
 NOT_STARTED = {
     4: "this user may not open the driver's files: become a member of the group that "
     "`ls -l /dev/nvidia*` shows",
-    9: "the NVIDIA driver is not loaded: load it with `sudo modprobe nvidia`, or install it anew",
+    9: "the NVIDIA driver is not loaded: load it with `sudo modprobe nvidia`, or reinstall it",
     12: "no NVIDIA driver is installed (libnvidia-ml.so.1 is missing): install one, or give the "
     "container its GPUs with `--gpus all`",
     18: "the driver was updated while the old one is loaded: reboot, or reload its modules",
@@ -38,14 +38,14 @@ class EndedError(Exception):
 
 
 class NoDriverError(EndedError):
-    """There is no NVIDIA library on this machine: it is none with GPUs, or has never been one."""
+    """There is no NVML on this host: it has no GPUs, or no driver."""
 
 
 @dataclass(slots=True)
 class Gpu:
-    """What the child has said of one GPU: once for good, and to the last request.
+    """The child's answers about one GPU: its constant facts, and its last readings.
 
-    ``asked_at`` is when the first request went out that it owes the answer to (monotonic seconds).
+    ``asked_at`` is the time (monotonic seconds) of the first request without an answer.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Child:
         self.gpus: list[Gpu] = []
 
     def look(self, timeout_s: float, start_timeout_s: float) -> None:
-        """Ask all GPUs, and wait for those that can be expected to answer.
+        """Ask all GPUs, and wait for those that are not stuck.
 
         Raises:
             EndedError: the child has ended.
@@ -110,7 +110,7 @@ class Child:
             self._take(line)
 
     def close(self) -> None:
-        """End it. One in the D state ends when the driver lets it; nobody waits for that.
+        """End the child without waiting: one in state D ends when the driver lets it.
 
         ``subprocess`` collects it when it starts another process.
         """
@@ -132,7 +132,7 @@ class Child:
             raise self._ended() from None
 
     def _until(self, timeout_s: float, start_until: float) -> float | None:
-        """Until when to wait for the next line; ``None`` where no GPU is waited for.
+        """Until when to wait for the next line; ``None`` to stop waiting.
 
         The driver may have to wake its GPUs, seconds each: the first has the time of a start,
         and each that wakes gives the others time.
@@ -159,15 +159,15 @@ class Child:
         gpu = self.gpus[line["gpu"]]
         if not gpu.heard:
             gpu.heard, self._news_at = True, time.monotonic()
-        if "facts" in line:  # it is awake: now it can be expected to answer
+        if "facts" in line:  # it is awake: from now on it should answer
             gpu.facts, gpu.asked_at = line["facts"], time.monotonic()
         elif line["request"] == self._request:
             gpu.answer = line
-        else:  # it was stuck, and turns to the last request only now
+        else:  # it was stuck, and answers the last request only now
             gpu.asked_at = self._asked_at
 
     def _next(self, until: float) -> dict[str, Any] | None:
-        """The next line; ``None`` where none comes in time."""
+        """The next line; ``None`` if none comes in time."""
         while not self._lines:
             left_s = max(0.0, until - time.monotonic())
             if not self._poller.poll(left_s * 1000):
@@ -194,8 +194,8 @@ def _version(cuda: int | None) -> tuple[int, int] | None:
 
 
 def _folder_of_pynvml() -> str:
-    """Where it lies; looked up only, for nobody but the child loads it."""
+    """The folder of pynvml, which is only located here: only the child imports it."""
     found = importlib.util.find_spec("pynvml")
     if found is None or found.origin is None:
-        raise EndedError("the Python package nvidia-ml-py is missing: install gpuops anew")
+        raise EndedError("the Python package nvidia-ml-py is missing: reinstall gpuops")
     return str(Path(found.origin).parents[1 if found.submodule_search_locations else 0])

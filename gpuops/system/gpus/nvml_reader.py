@@ -1,7 +1,7 @@
-"""Asks NVIDIA's library for the GPUs: a process of its own, for a stuck driver never returns.
+"""Calls NVML in a separate process, because a call into a stuck driver never returns.
 
-Run as ``python -I -S nvml_reader.py FOLDER_OF_PYNVML``; the standard library and pynvml alone, so
-that it starts in a blink. Requests are numbers, one a line of stdin. stdout carries JSON lines:
+Run as ``python -I -S nvml_reader.py FOLDER_OF_PYNVML``; only the standard library and pynvml, so
+that it starts quickly. Requests are numbers, one per line of stdin. stdout carries JSON lines:
 
     {"driver": "580.95.05", "cuda": 13000, "GPUs": 8}                  once, before any request
     {"failed": 9, "words": "Driver Not Loaded"}                         instead of it
@@ -9,8 +9,8 @@ that it starts in a blink. Requests are numbers, one a line of stdin. stdout car
     {"GPU": 0, "request": 1, "readings": {...}}                        for each request
     {"GPU": 3, "request": 1, "failed": 15, "words": "GPU is lost"}     instead of it
 
-Facts and readings are named as the fields of ``core.device.Device``. Each GPU has a thread: one
-that is stuck in the driver holds up no other, and is asked nothing more before it is back.
+Facts and readings have the names of the fields of ``core.machine.device.Device``. Each GPU has a
+thread: one that is stuck in the driver does not delay the others, and gets no request meanwhile.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PR_SET_PDEATHSIG = 1
 SLOW_S = 0.05
 SM_CLOCK, GPU_SENSOR, NODE_SCOPE, NVLINK_COUNT = 1, 0, 0, 91
 UNCORRECTED, SINCE_LOAD = 1, 0
-# What slows a GPU. One that idles, or has its clocks set by hand, is not slowed.
+# Why a GPU runs below its clocks. Idling, or clocks set by hand, do not count.
 REASONS = {
     0x04: "the power limit",
     0x20: "heat",
@@ -63,8 +63,8 @@ def main(folder: str) -> None:
     for line in sys.stdin.buffer:
         for index, inbox in enumerate(inboxes):
             inbox.put(int(line))
-            # One after the other while they are quick: threads that fight for the interpreter
-            # cost several times the work.
+            # One after the other while they are quick: threads that compete for the GIL cost
+            # several times the work.
             with contextlib.suppress(Empty):
                 while answered.get(timeout=SLOW_S) != index:
                     pass  # one that was slow
@@ -122,7 +122,7 @@ class Library:
             return self.must(f"{name[:-1]}2", *arguments)
 
     def ask(self, name: str, *arguments: Any, vital: bool = False) -> Any:
-        """Likewise; ``None`` where the driver does not tell.
+        """What a function returns; ``None`` if the driver does not report it.
 
         Raises:
             NVMLError: the GPU is lost; or, of a vital reading, it failed.
@@ -150,7 +150,7 @@ class Gpu:
         self._links = 0
 
     def facts(self) -> dict[str, Any]:
-        """What does not change while the driver is loaded."""
+        """The facts that do not change while the driver is loaded."""
         links = self._ask("nvmlDeviceGetFieldValues", [NVLINK_COUNT])
         self._links = links[0].value.uiVal if links and not links[0].nvmlReturn else 0
         nodes = [
@@ -175,7 +175,7 @@ class Gpu:
         }
 
     def readings(self) -> dict[str, Any]:
-        """What changes."""
+        """The readings that change."""
         space = self._space()
         persistence = self._ask("nvmlDeviceGetPersistenceMode")
         mig = self._ask("nvmlDeviceGetMigMode")
@@ -202,7 +202,7 @@ class Gpu:
         return self._library.ask(name, self._handle, *arguments, vital=vital)
 
     def _space(self) -> Any:
-        """The second version tells what the driver keeps for itself from what is used."""
+        """The memory; version 2 separates what the driver reserves from what is used."""
         version = self._library.pynvml.nvmlMemory_v2
         return self._ask("nvmlDeviceGetMemoryInfo", version, vital=True) or self._ask(
             "nvmlDeviceGetMemoryInfo", vital=True
@@ -259,9 +259,9 @@ def _slowed_by(reasons: int | None) -> list[str] | None:
 
 
 def _teller() -> Callable[..., None]:
-    """What writes a line, whole, from any thread."""
+    """A function that writes a whole line, from any thread."""
     stdout, turn = os.dup(1), threading.Lock()
-    os.dup2(2, 1)  # whatever the library prints is no answer
+    os.dup2(2, 1)  # the library's own output must not mix with the answers
 
     def tell(**line: Any) -> None:
         with turn:
@@ -271,15 +271,15 @@ def _teller() -> Callable[..., None]:
 
 
 def _load_pynvml(folder: str) -> Any:
-    """Import it, and have the kernel end us with our parent."""
+    """Import pynvml, and ask the kernel to end this process with its parent."""
     stand_in = types.ModuleType("ctypes.util")
     # It imports this one and never calls it; with all that comes along, a third of our start.
     vars(stand_in)["find_library"] = _find_library
     sys.modules["ctypes.util"] = stand_in
     sys.path.append(folder)
-    import ctypes  # noqa: PLC0415 - whoever imports this module for its name need not pay
+    import ctypes  # noqa: PLC0415 - importers that only need its path do not pay
 
-    import pynvml  # noqa: PLC0415 - likewise; it lies in the folder
+    import pynvml  # noqa: PLC0415 - found in the given folder only
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if _orphaned():  # it has ended before the kernel was told
@@ -288,7 +288,7 @@ def _load_pynvml(folder: str) -> Any:
 
 
 def _orphaned() -> bool:
-    """Whether nobody holds the other end of stdin any more."""
+    """Whether the other end of stdin is closed."""
     poller = select.poll()
     poller.register(0, 0)
     return any(happened & select.POLLHUP for _, happened in poller.poll(0))

@@ -1,4 +1,4 @@
-"""The GPUs of a job, looked at again and again without anybody waiting for them."""
+"""Polls the GPUs of a job in a thread, so that the job's supervisor never waits for them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OVERDUE_S = 20.0  # a driver that wakes its GPUs, or is stuck, takes as long
 
 
 class GpuPoller:
-    """The newest reading of some GPUs, by a thread of its own.
+    """The newest reading of some GPUs, from a thread.
 
-    A thread, because a driver may take its time, and because the process that asks it ends with
-    the thread that started it. Without GPUs nothing is started.
+    A thread, because a driver may be slow, and because the reading process ends with the thread
+    that started it. Without GPUs nothing is started.
     """
 
     def __init__(self, indices: Collection[int], every_s: float = EVERY_S) -> None:
@@ -38,7 +38,7 @@ class GpuPoller:
 
     @property
     def newest(self) -> tuple[Device, ...]:
-        """The GPUs as they were last read; none before that, or where the next is overdue."""
+        """The last reading of the GPUs; empty before the first, or if the next is overdue."""
         return self._newest if time.monotonic() < self._good_until_s else ()
 
     def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""GPUs that are not here, as somebody describes them: to learn, to plan, to test."""
+"""Simulated GPUs from a description: for learning, planning and tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCUMENT = "docs/simulate.md explains the keys."
 
 
 class Model(NamedTuple):
-    """A kind of GPU: its name and memory as the driver gives them, its limit, its links."""
+    """A GPU model: name and memory (MiB) as the driver gives them, power limit, NVLinks."""
 
     name: str
     memory_mib: int
@@ -49,7 +49,7 @@ MODELS = {
     "h200": Model("NVIDIA H200", 143771, 700, 18),
     "b200": Model("NVIDIA B200", 183359, 1000, 18),
 }
-SOME = "`8x4090` and `4xh100+4xa100` are machines; a scenario file says more"
+SOME = "`8x4090` and `4xh100+4xa100` are hosts; a scenario file can describe more"
 
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 Gib = Annotated[float, Field(gt=0, le=1024)]
@@ -63,7 +63,7 @@ class _Section(BaseModel):
 
 
 class Busy(_Section):
-    """Somebody who computes on a GPU."""
+    """A process of another user that computes on a GPU."""
 
     user: Word
     command: Word = "python train.py"
@@ -78,7 +78,7 @@ class Claimed(_Section):
 
 
 class Matter(_Section):
-    """What is the matter with a GPU; nothing, unless said."""
+    """The problems of a GPU; none by default."""
 
     state: Literal["ok", "lost", "stuck", "unreadable"] = "ok"
     busy: Busy | None = None
@@ -103,7 +103,7 @@ class Matter(_Section):
 
 
 class Scenario(_Section):
-    """A machine: its GPUs, and what is the matter with some of them."""
+    """A host: its GPUs, and the problems of some of them."""
 
     gpus: str
     but: dict[int, Matter] = {}
@@ -115,16 +115,16 @@ SECTIONS = (Scenario, Matter, Busy, Claimed)
 
 
 def read(spec: str) -> GpuInventory:
-    """The machine that ``8x4090``, ``4xh100+4xa100`` or the path of a scenario file describes.
+    """The host that ``8x4090``, ``4xh100+4xa100`` or the path of a scenario file describes.
 
     Raises:
-        UsageError: it describes none.
+        UsageError: it does not describe a host.
     """
     if "/" not in spec and Path(spec).suffix not in {".yaml", ".yml"}:
-        return replace(_box(Scenario(gpus=spec), "--simulate"), simulated=spec)
+        return replace(_host(Scenario(gpus=spec), "--simulate"), simulated=spec)
     if not files.exists(Path(spec)):
         raise UsageError(f"{spec} cannot be read: there is no such file.", f"{SOME}.")
-    return replace(_box(_parse(read_yaml(Path(spec)), spec), f"{spec}, GPUs:"), simulated=spec)
+    return replace(_host(_parse(read_yaml(Path(spec)), spec), f"{spec}, GPUs:"), simulated=spec)
 
 
 def _parse(document: object, source: str) -> Scenario:
@@ -154,19 +154,19 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         return f"{path} is missing"
     if where[:1] == ["but"] and error["loc"][-1] == "[key]":
-        return f"{path} is no GPU: an index is wanted"
+        return f"{path} is not a GPU: an index is wanted"
     return f"{path} is {error['input']!r:.60}: {wanted(error)}"
 
 
-def _box(scenario: Scenario, source: str) -> GpuInventory:
+def _host(scenario: Scenario, source: str) -> GpuInventory:
     models = _models(scenario.gpus, source)
     strangers = [index for index in scenario.but if not 0 <= index < len(models)]
     if strangers:
         raise UsageError(
-            f"{source} {scenario.gpus} has no GPU {strangers[0]}, of which `but` speaks.",
-            f"There are the GPUs 0 to {len(models) - 1}.",
+            f"{source} {scenario.gpus} has no GPU {strangers[0]}, which `but` names.",
+            f"Its GPUs are 0 to {len(models) - 1}.",
         )
-    # Up to four GPUs hang on one socket, more on two.
+    # Up to four GPUs are on one socket, more on two.
     sockets = 1 if len(models) <= 4 else 2
     devices = (
         _device(index, model, scenario.but.get(index, Matter()), index * sockets // len(models))
@@ -184,19 +184,19 @@ def _models(gpus: str, source: str) -> list[Model]:
         match = re.fullmatch(r"\s*([0-9]{1,3})\s*x\s*(?:rtx)?\s*([a-z0-9]+)\s*", part)
         if match is None:
             raise UsageError(
-                f"{source} {gpus!r:.60} describes no machine.",
+                f"{source} {gpus!r:.60} does not describe a host.",
                 f"{SOME}. Models: {', '.join(MODELS)}.",
             )
         count, name = int(match[1]), match[2]
         if name not in MODELS:
             near = difflib.get_close_matches(name, MODELS, n=1)
             raise UsageError(
-                f"{source} {gpus}: {name} is no model that can be simulated"
+                f"{source} {gpus}: {name} is not a model that can be simulated"
                 + (f"; did you mean {near[0]}?" if near else "."),
                 f"Models: {', '.join(MODELS)}.",
             )
         if not count or len(found) + count > MOST_GPUS:
-            raise UsageError(f"{source} {gpus}: a machine has 1 to {MOST_GPUS} GPUs.", f"{SOME}.")
+            raise UsageError(f"{source} {gpus}: a host has 1 to {MOST_GPUS} GPUs.", f"{SOME}.")
         found += [MODELS[name]] * count
     return found
 

@@ -1,4 +1,4 @@
-"""What a container or a job scheduler lets this process have (cgroup v2)."""
+"""The limits that a container or a job scheduler sets for this process (cgroup v2)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ OWN = Path("/proc/self/cgroup")
 
 
 def memory_limit_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
-    """The narrowest limit; ``None`` where there is none, or none can be read."""
+    """The lowest limit; ``None`` if there is none, or none can be read."""
     limits = [_number(group / "memory.max") for group in _groups(root, own)]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def memory_left_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
-    """What may still be taken; caches that can be dropped count as free."""
+    """The memory that is left; reclaimable caches count as free."""
     left: list[int] = []
     for group in _groups(root, own):
         limit, used = _number(group / "memory.max"), _number(group / "memory.current")
@@ -26,7 +26,7 @@ def memory_left_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
 
 
 def cores(root: Path = ROOT, own: Path = OWN) -> int | None:
-    """The cores that the narrowest quota comes to, at least one; ``None`` without a quota."""
+    """The cores of the lowest quota, at least one; ``None`` without a quota."""
     shares: list[float] = []
     for group in _groups(root, own):
         quota, _, period = _text(group / "cpu.max").partition(" ")
@@ -36,14 +36,14 @@ def cores(root: Path = ROOT, own: Path = OWN) -> int | None:
 
 
 def own(root: Path = ROOT, own: Path = OWN) -> Path | None:
-    """The group that this process is in, and what it starts will be."""
+    """The control group of this process and its children."""
     return next(_groups(root, own), None)
 
 
 def oom_kills(group: Path) -> int | None:
-    """The processes of a group, and of those below it, that were ended for want of memory so far.
+    """How many processes of a group and those below it the kernel killed when memory ran out.
 
-    ``None`` where nobody counts them; nor are they counted for the machine as a whole.
+    ``None`` if there is no counter; there is none for the host as a whole either.
     """
     for line in _text(group / "memory.events").splitlines():
         name, _, value = line.partition(" ")
@@ -53,7 +53,7 @@ def oom_kills(group: Path) -> int | None:
 
 
 def _groups(root: Path, own: Path) -> Iterator[Path]:
-    """Our own group and those above it: each of them limits us."""
+    """Our own group and those above it, each with its limits."""
     for line in _text(own).splitlines():
         if line.startswith("0::"):
             group = root / line.removeprefix("0::").strip("/")

@@ -1,4 +1,4 @@
-"""The machine around the GPUs: memory, disk, limits, clock, ports."""
+"""The host around the GPUs: memory, disk, limits, clock, ports."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def snapshot(
     trainer_findings: Sequence[Finding] = (),
     claimed_ports: Collection[int] = (),
 ) -> HostSnapshot:
-    """One look at the machine, as far as the job needs it.
+    """A snapshot of the host, as far as the job needs it.
 
-    ``claimed_ports`` are those that other launches have claimed, and perhaps do not use yet.
+    ``claimed_ports``: those that other launches have claimed, but may not use yet.
     """
     unread: dict[str, str] = {}
     total, available = _memory()
@@ -104,13 +104,13 @@ def is_port_free(port: int) -> bool:
 
 
 def next_free_port(port: int, claimed: Collection[int] = ()) -> int | None:
-    """The first port above one that is free, and that nobody is about to use."""
+    """The first port above one that is free and not claimed."""
     above = range(port + 1, min(port + 1000, 65536))
     return next((p for p in above if p not in claimed and is_port_free(p)), None)
 
 
 def _memory() -> tuple[int, int]:
-    """Total and available bytes, of the machine or of the container."""
+    """Total and available bytes, of the host or of the container."""
     memory = psutil.virtual_memory()
     limit, left = cgroups.memory_limit_bytes(), cgroups.memory_left_bytes()
     total = memory.total if limit is None else min(memory.total, limit)
@@ -128,7 +128,7 @@ def _limit(which: int) -> float:
 
 
 def _clock_synchronised() -> bool | None:
-    """Whether a time server keeps the clock, as the kernel sees it."""
+    """Whether the clock is synchronised, according to the kernel."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # asks, sets nothing
     except (OSError, AttributeError):
@@ -156,7 +156,7 @@ def _try_to_write(path: Path) -> tuple[str | None, float | None]:
     if not place.is_dir():
         return f"{place} is a file", None
     probe = place / f".gpuops-probe-{os.getpid()}"
-    try:  # os.access lies on network file systems and to root
+    try:  # os.access is wrong on network file systems and for root
         probe.touch(exist_ok=False)
         skew_s = probe.stat().st_mtime - time.time()
         probe.unlink()

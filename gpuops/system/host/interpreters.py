@@ -1,4 +1,4 @@
-"""Which Python, torch, CUDA and NCCL an interpreter has; asked once, and again when they change."""
+"""Which Python, torch, CUDA and NCCL an interpreter has; cached until one of them changes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from gpuops.errors import GpuopsError
 from gpuops.system import files
 
 PROBE_TIMEOUT_S = 30.0
-KEPT = 32  # interpreters in the cache; the one asked last stays longest
-# What else decides which packages an interpreter finds.
+KEPT = 32  # interpreters in the cache; the least recently used one is dropped
+# The variables that decide which packages an interpreter finds.
 VARIABLES = ("HOME", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "PYTHONUSERBASE")
 
-# Runs in the other Python, which may be an old one. It tells the versions, and the files on which
-# the answer rests: a package that comes, goes or changes leaves a trace in one of them.
+# Runs in the other Python, which may be an old one. It prints the versions, and the files on which
+# they depend: a package that is added, removed or changed changes one of these files.
 _PROBE = """
 import importlib.util, json, os, platform, re, sys
 if sys.path[0] == "":
-    del sys.path[0]  # where somebody stands says nothing of the interpreter
+    del sys.path[0]  # the current folder is not part of the interpreter
 found = importlib.util.find_spec("torch")
 torch = cuda = nccl = None
 rests_on = [os.path.join(sys.prefix, "pyvenv.cfg")]
 for folder in sys.path:
     rests_on.append(folder)
     if found and found.origin and os.path.dirname(os.path.dirname(found.origin)) == folder:
-        break  # what comes later on the path cannot stand before it
+        break  # what comes later on the path cannot hide it
 if found and found.origin:
     package = os.path.dirname(found.origin)
     version = os.path.join(package, "version.py")
@@ -40,7 +40,7 @@ if found and found.origin:
         with open(version) as file:
             text = file.read()
     except OSError:
-        text = ""  # half of a torch is none
+        text = ""  # a broken torch counts as none
     torch = re.search(r"^__version__[^=]*= *['\\"]([^'\\"]+)", text, re.M)
     cuda = re.search(r"^cuda[^=]*= *['\\"]([^'\\"]+)", text, re.M)
     torch, cuda = torch and torch.group(1), cuda and cuda.group(1)
@@ -90,7 +90,7 @@ def _probe(path: str) -> tuple[dict[str, str | None], list[str]] | None:
 
 
 def _kept(entry: Any) -> dict[str, str | None] | None:
-    """A kept answer, if all that it rests on is as it was."""
+    """A cached answer, if none of its files has changed."""
     if not isinstance(entry, dict) or not isinstance(entry.get("stamps"), dict):
         return None
     stamps = entry["stamps"]
@@ -106,7 +106,7 @@ def _versions(answer: Any) -> dict[str, str | None] | None:
 
 
 def _stamps(names: Iterable[str]) -> dict[str, Any]:
-    """A stamp for each file, by which a change of it shows, and the variables' values."""
+    """A stamp for each file, which changes with the file, and the variables' values."""
     stamps: dict[str, Any] = {name: os.environ.get(name) for name in VARIABLES}
     for name in names:
         if name not in VARIABLES:
@@ -115,7 +115,7 @@ def _stamps(names: Iterable[str]) -> dict[str, Any]:
 
 
 def _stamp(name: str) -> list[int] | None:
-    """The time of the change itself counts as well: conda and rsync set back the other one."""
+    """Size and times of a file; ctime too, since conda and rsync set back mtime."""
     try:
         status = os.stat(name)  # noqa: PTH116 - a name may hold what no path can
     except (OSError, ValueError):
@@ -124,7 +124,7 @@ def _stamp(name: str) -> list[int] | None:
 
 
 def _cache() -> Path | None:
-    """The file of answers; ``None`` where the user has no folder of his own."""
+    """The cache file; ``None`` if the user has no home folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     with contextlib.suppress(RuntimeError):
         folder = Path(base) if base.startswith("/") else Path.home() / ".cache"

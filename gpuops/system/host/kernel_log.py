@@ -1,4 +1,4 @@
-"""The kernel's log: the Xid errors of each GPU, and whom the kernel ended for want of memory."""
+"""The kernel's log: the Xid errors of each GPU, and the processes killed when memory ran out."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gpuops.core.machine.oom_kills import OomKill
 KMSG = Path("/dev/kmsg")
 RECORD_BYTES = 8192  # no record is longer
 TEXT_LENGTH = 200
-MOST_XIDS = 200  # of a GPU, the newest: one that is dying logs without an end
+MOST_XIDS = 200  # per GPU, the newest: a dying GPU logs without end
 
 _RECORD = re.compile(r"\d+,\d+,(?P<microseconds>\d+),[^;]*;(?P<text>.*)")
 _XID = re.compile(
     r"NVRM: Xid \((?:PCI:)?(?P<bus_id>[0-9A-Fa-f:.]+)[^)]*\): (?P<code>\d+),? *(?P<text>.*)"
 )
-# Of one kill there are several lines; a process may choose its name, but not what stands around it.
+# A kill has several lines; a process can choose its name, but not the text around it.
 _OOM_KILL = re.compile(
     r"(?:(?:Memory cgroup out|Out) of memory[^:]*: )?Kill(?:ed)? process (?P<pid>\d+) "
     r"|oom-kill:.*,pid=(?P<victim>\d+),uid=\d+$"
@@ -30,9 +30,9 @@ _BUS_ID = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})(?:\.[0-7
 
 
 class KernelLog:
-    """The kernel's log since boot, as far as it is still kept; each look takes up what is new.
+    """The kernel's log since boot, as far as it is still kept; each call reads the new records.
 
-    ``gap`` says why it cannot be read, where that is so.
+    ``gap``: why it cannot be read, if it cannot.
     """
 
     def __init__(self, path: Path = KMSG) -> None:
@@ -50,33 +50,33 @@ class KernelLog:
             self.gap = f"the kernel's log cannot be read here: {error.strerror}"
 
     def xids(self) -> Mapping[str, tuple[Xid, ...]] | None:
-        """The Xids of each GPU by its ``slot``, oldest first; ``None`` where there is a gap."""
+        """The Xids of each GPU by its ``slot``, oldest first; ``None`` if there is a gap."""
         if self._file is None:
             return None
         self._take_up(self._file)
         return {gpu: tuple(found) for gpu, found in self._xids.items()}
 
     def oom_kills(self) -> tuple[OomKill, ...]:
-        """The processes that the kernel ended for want of memory, by the machine's own pids."""
+        """The processes that the kernel killed when memory ran out, with the host's pids."""
         if self._file is not None:
             self._take_up(self._file)
         return tuple(self._oom_kills.values())
 
     def reaches(self, since_s: float) -> bool:
-        """Whether what was written since then is all there: the log is a ring."""
+        """Whether all records since then are still kept: the log is a ring."""
         if self._file is not None:
             self._take_up(self._file)
         return self._begins_s is not None and self._begins_s <= since_s
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def _take_up(self, file: int) -> None:
-        """Sort what is new."""
-        # The records' clock is no more adjusted than this one, and counts from boot too.
+        """Read and sort the new records."""
+        # Like the records' clock, this one is not adjusted and counts from boot.
         booted_at_s = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
         for line in self._new_records(file):
             record = _RECORD.match(line.decode(errors="replace"))
@@ -96,11 +96,11 @@ class KernelLog:
             self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])
 
     def _new_records(self, file: int) -> Iterator[bytes]:
-        """Each read of the device is one record; of a file, as much as fits."""
+        """Each read of the device is one record; a read of a file takes as much as fits."""
         while True:
             try:
                 piece = os.read(file, RECORD_BYTES)
-            except BrokenPipeError:  # overwritten before it was read: the next one is there
+            except BrokenPipeError:  # overwritten before it was read: go on with the next
                 continue
             except OSError:  # none left for now
                 return
@@ -111,7 +111,7 @@ class KernelLog:
 
 
 def slot(bus_id: str) -> str | None:
-    """A PCI address as /sys spells it, ``0000:c1:00.0``; ``None`` where it is none.
+    """A PCI address as /sys spells it, ``0000:c1:00.0``; ``None`` if it is not one.
 
     NVML writes ``00000000:C1:00.0``, the kernel's log ``0000:c1:00``.
     """

@@ -1,4 +1,4 @@
-"""The network interfaces of this machine, and what NCCL and gloo are told about them."""
+"""The network interfaces of this host, and the settings of NCCL and gloo for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NCCL_CONF = Path("/etc/nccl.conf")
 
 
 def interfaces() -> tuple[Interface, ...] | None:
-    """Those that are up and running and have an address; ``None`` where they cannot be listed."""
+    """Those that are up and running with an address; ``None`` if they cannot be listed."""
     try:
         running = {name for name, state in psutil.net_if_stats().items() if state.isup}
         addresses = psutil.net_if_addrs()
@@ -37,7 +37,7 @@ def interfaces() -> tuple[Interface, ...] | None:
 
 
 def infiniband(root: Path = INFINIBAND) -> tuple[str, ...]:
-    """The InfiniBand GPUs, RoCE ones among them."""
+    """The InfiniBand adapters, including RoCE."""
     try:
         return tuple(sorted(entry.name for entry in root.iterdir()))
     except OSError:

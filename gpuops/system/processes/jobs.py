@@ -1,4 +1,4 @@
-"""The training jobs that run on this machine: found by what they are, ended by identity."""
+"""The training jobs on this host: found among all processes, ended by their identity."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gpuops.core.monitor.hung_jobs import ProcessNow
 from gpuops.core.monitor.jobs import VARIABLES, GpuUse, Process, TrainingJob, find_jobs, gpu_uses
 from gpuops.system.processes.identity import Identity, settled_before, stat
 
-EVERYBODY_EVERY = 16  # looks
+ALL_EVERY = 16  # calls
 
 
 def find(inventory: GpuInventory | None = None) -> tuple[TrainingJob, ...]:
-    """Every user's training jobs, the oldest first; ``inventory`` says what they hold on its GPUs.
+    """Every user's training jobs, the oldest first; ``inventory`` tells which GPUs they use.
 
     The job that this process itself belongs to is left out.
     """
@@ -38,10 +38,10 @@ class _Known(NamedTuple):
 
 
 class Census:
-    """The processes of the machine, again and again; who was read once is asked only for its state.
+    """The processes of the host, over many calls; a known one is asked only for its state.
 
-    A process keeps its command, its user and its environment once it has settled: until then it
-    may be a fork that is about to become another program. Another start time is another process.
+    A process keeps its command, user and environment once it has settled: until then it may be a
+    fork that is about to exec. Another start time is another process.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Census:
     def jobs(self, inventory: GpuInventory | None = None) -> tuple[TrainingJob, ...]:
         """The training jobs now; those that this process itself belongs to are left out."""
         young = settled_before()
-        # Of all others it does not matter now how they do; but a pid may be given anew.
-        everybody = self._looks % EVERYBODY_EVERY == 0
+        # The state of all others does not matter now; but a pid may be reused.
+        every = self._looks % ALL_EVERY == 0
         self._looks += 1
         seen = {
             pid: self._look(pid, young)
-            if everybody or pid in self._lively or pid not in self._known
+            if every or pid in self._lively or pid not in self._known
             else self._known[pid]
             for pid in psutil.pids()
         }
@@ -76,7 +76,7 @@ class Census:
         )
 
     def _look(self, pid: int, young: float) -> _Known | None:
-        """Who it is, and what it is, unless it is none that could be of a job."""
+        """The process, as far as it could belong to a job."""
         seen = stat(pid)
         if seen is None:
             return None
@@ -92,12 +92,12 @@ class Census:
 
 
 def identity(process: Process) -> Identity:
-    """Who a process is, so that it can be signalled and nobody else in its place."""
+    """The identity of a process, so that a signal can only reach this one."""
     return Identity(process.pid, process.start_ticks)
 
 
 def look_again(jobs: Iterable[TrainingJob]) -> dict[int, ProcessNow]:
-    """Who has the jobs' pids now, and in which state; a pid that nobody has is not in it."""
+    """The processes that have the jobs' pids now; free pids are left out."""
     found: dict[int, ProcessNow] = {}
     for job in jobs:
         for process in job.processes:
@@ -108,9 +108,9 @@ def look_again(jobs: Iterable[TrainingJob]) -> dict[int, ProcessNow]:
 
 
 def end(processes: Sequence[Process], *, terminate_s: float, kill_s: float) -> tuple[Process, ...]:
-    """SIGTERM, and to those that are left after ``terminate_s`` SIGKILL; return who outlasts both.
+    """Send SIGTERM, and SIGKILL to those left after ``terminate_s``; return those still alive.
 
-    Takes no longer than the two times together, and as long as it must.
+    It returns as soon as all have ended.
     """
     left = tuple(processes)
     for number, timeout_s in ((signal.SIGTERM, terminate_s), (signal.SIGKILL, kill_s)):
@@ -165,12 +165,12 @@ def _read(pid: int) -> Process | None:
         environment=_environment(process),
         started_at_s=started_at_s,
     )
-    again = stat(pid)  # a pid that was given anew in between would be a mixture of two
+    again = stat(pid)  # with a pid reused in between, it would be a mixture of two
     return found if again is not None and again.start_ticks == start_ticks else None
 
 
 def _placed(process: Process, place: GpuUse) -> Process:
-    """With the GPUs that list it, and what it holds there."""
+    """The process with the GPUs that list it, and the memory it holds there."""
     gpus, memory_bytes = place
     if (process.gpus, process.gpu_memory_bytes) == place:
         return process
@@ -178,7 +178,7 @@ def _placed(process: Process, place: GpuUse) -> Process:
 
 
 def _is_python(process: psutil.Process, argv: Sequence[str]) -> bool:
-    """By the program that the kernel runs, as far as it says; a process can rename itself."""
+    """Whether its executable is a Python, if that is readable: a process can rename itself."""
     try:
         path = process.exe()
     except psutil.Error:

@@ -1,6 +1,6 @@
-"""Asks NCCL itself about a job: its RAS subsystem, which listens for clients from NCCL 2.24 on.
+"""Asks NCCL's RAS subsystem about a job; it listens for clients since NCCL 2.24.
 
-The protocol is lines of text over TCP, as the ``ncclras`` client that comes with NCCL speaks it.
+The protocol is lines of text over TCP, as in NCCL's own client ``ncclras``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GREETED = b"SERVER PROTOCOL "
 
 
 def address(rank: Identity) -> tuple[str, int] | None:
-    """Where a rank's NCCL listens, as its environment says; ``None`` where it says nothing."""
+    """Where a rank's NCCL listens, by its environment; ``None`` if that is not readable."""
     try:
         value = psutil.Process(rank.pid).environ().get(RAS_VARIABLE, "") if rank.alive else ""
     except psutil.Error:
@@ -31,10 +31,10 @@ def address(rank: Identity) -> tuple[str, int] | None:
 
 
 def ask(where: tuple[str, int], within_s: float = ASK_S) -> str | None:
-    """NCCL's report, as far as it came in time; ``None`` where nobody answers as NCCL does.
+    """NCCL's report, as far as it came in time; ``None`` if no rank answers.
 
-    All ranks listen at one address, and the kernel picks one: who does not greet may be the one
-    that is stopped, and another is tried.
+    All ranks listen at one address, and the kernel picks one: one that does not greet may be
+    stopped, and another is tried.
     """
     until_s = time.monotonic() + within_s
     while time.monotonic() < until_s:
@@ -47,13 +47,13 @@ def ask(where: tuple[str, int], within_s: float = ASK_S) -> str | None:
                 return _read(server, until_s)
         except TimeoutError:
             continue
-        except OSError:  # nobody is there
+        except OSError:  # nothing listens there
             return None
     return None
 
 
 def _greeted(server: socket.socket) -> bool:
-    """Whether both lines were answered as NCCL answers them."""
+    """Whether both lines got NCCL's answers."""
     said = b""
     while said.count(b"\n") < 2 and len(said) < 100 and (piece := server.recv(100)):
         said += piece

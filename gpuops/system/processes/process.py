@@ -66,7 +66,7 @@ class Job:
     def poll(self) -> int | None:
         """How torchrun ended (negative: by which signal), or ``None`` while it runs.
 
-        Where the reaper itself was killed nobody knows: as if torchrun had been.
+        If the reaper itself was killed, that is unknown: as if torchrun had been killed.
         """
         if self.child is not None:
             code = self.child.poll()
@@ -90,8 +90,8 @@ def start(
 ) -> Job:
     """Start a command under a reaper, in sessions of their own.
 
-    The reaper inherits the descriptors of ``claims``, and nobody below it: the locks last as long
-    as the job does, and not as long as a process that a worker left behind.
+    The reaper inherits the descriptors of ``claims``, and no process below it: the locks last as
+    long as the job does, and not as long as a process that a worker left behind.
 
     Raises:
         GpuopsError: it cannot be started.
@@ -121,13 +121,13 @@ def start(
         what = error.filename or argv[0]
         raise GpuopsError(
             f"the job cannot be started: {what}: {error.strerror}.",
-            "Launch it anew where its files are now.",
+            "Launch it again where its files are now.",
         ) from error
     return Job(state_dir, child)
 
 
 def adopt(state_dir: Path) -> Job | None:
-    """A job that somebody else started, if it runs or has left how it ended."""
+    """A job that another supervisor started, if it runs or has left its exit record."""
     return Job(state_dir) if reaper_identity(state_dir) else None
 
 

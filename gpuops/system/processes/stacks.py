@@ -1,8 +1,8 @@
-"""The Python stacks of running ranks: as py-spy reads them, else as the rank itself writes them.
+"""The Python stacks of running ranks: from py-spy, else from the ranks themselves.
 
-py-spy reads a process's memory without stopping it, and so also one that is stopped or stuck. Where
-it may not, a rank that has given SIGUSR2 to ``faulthandler`` is asked. Where neither works, what
-the kernel says of its threads goes into the ``gap``.
+py-spy reads a process's memory without stopping it, even if the process is stopped or stuck. If it
+lacks the permission, a rank that has registered ``faulthandler`` for SIGUSR2 is asked. If neither
+works, the kernel's state of its threads goes into the ``gap``.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def dump(
     timeout_s: float = 5.0,
     stderr_logs: Mapping[int, Path] | None = None,
 ) -> tuple[Stack, ...]:
-    """The stacks of (rank, process), all at once, within ``timeout_s`` and a little.
+    """Dump the stacks of (rank, process), all at once, within about ``timeout_s``.
 
-    ``stderr_logs``: where the ranks write that are known to have given SIGUSR2 to faulthandler
-    (all trainers of the engine do); nobody else is ever sent that signal.
+    ``stderr_logs``: the logs of the ranks that have registered faulthandler for SIGUSR2 (all
+    trainers of the engine do); no other process is sent that signal.
     """
     begin = time.monotonic()
     found = _spied(targets, begin + SPY_SHARE * timeout_s)
@@ -60,7 +60,7 @@ def dump(
 
 
 def _stack(rank: int, process: Identity, found: Found, host: str) -> Stack:
-    if not process.alive:  # and what was read may be somebody else's
+    if not process.alive:  # what was read may be another process's
         return Stack(rank=rank, pid=process.pid, host=host, gap="its process has ended")
     if isinstance(found, str):
         gap = "; ".join(filter(None, (found, _in_kernel(process.pid))))
@@ -73,7 +73,7 @@ def _stack(rank: int, process: Identity, found: Found, host: str) -> Stack:
 
 @dataclass(frozen=True, slots=True)
 class _Spy:
-    """A py-spy at work on one process. It writes to memory: the disk may be what hangs."""
+    """A py-spy that reads one process. It writes to memory, since the disk may hang."""
 
     child: subprocess.Popen[bytes]
     said: int
@@ -146,10 +146,10 @@ def _wait(children: Iterable[subprocess.Popen[bytes]], until_s: float) -> None:
 
 
 def _continue(process: Identity, *, was_stopped: bool) -> None:
-    """Let a rank go on that a py-spy has left stopped; never one that somebody else had stopped.
+    """Continue a rank that a killed py-spy has left stopped; never one stopped by others.
 
-    Only after one that was killed: in this mode it does not stop anybody, so that a rank found
-    stopped after one that ended in order was stopped by somebody, just now.
+    Only after a killed py-spy: one that ended normally never stops a rank, so a rank found stopped
+    after it was stopped by another process.
     """
     if not was_stopped and _state(process.pid) == "T":
         process.send(signal.SIGCONT)
@@ -161,7 +161,7 @@ def _result(spy: _Spy, pid: int) -> Found:
     try:
         threads = tuple(_thread(thread, pid) for thread in json.loads(_all_of(spy.said)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return "py-spy said what cannot be understood"
+        return "py-spy's output cannot be parsed"
     return threads or "py-spy found no Python threads"
 
 
@@ -187,9 +187,9 @@ def _thread(said: Mapping[str, object], pid: int) -> ThreadStack:
 
 
 def _complaint(text: str) -> str:
-    """Its sentence, of all that it says."""
+    """The error sentence in py-spy's output."""
     if "permission denied" in text.lower() or "not permitted" in text.lower():
-        return "py-spy may not look into it: permission denied"
+        return "py-spy may not read it: permission denied"
     first = text.strip().partition("\n")[0].removeprefix("Error: ").rstrip(".")
     return f"py-spy: {first}" if first else "py-spy failed and did not say why"
 
@@ -200,7 +200,7 @@ def _complaint(text: str) -> str:
 def _asked(
     targets: Sequence[tuple[int, Identity]], logs: Mapping[int, Path], until_s: float
 ) -> dict[int, Found]:
-    """What those ranks write who can be asked; nothing of the others."""
+    """The stacks that ranks with faulthandler write when asked."""
     waiting: dict[int, tuple[Path, int]] = {}
     for rank, process in targets:
         log = logs.get(rank)
@@ -243,7 +243,7 @@ def _read_from(path: Path, offset: int) -> bytes:
 
 
 def parse(text: str) -> tuple[ThreadStack, ...]:
-    """The threads of what faulthandler wrote. The one that took the signal is the main one."""
+    """Parse faulthandler's output. The thread that took the signal is the main one."""
     threads: list[ThreadStack] = []
     for line in text.splitlines():
         if header := _THREAD.fullmatch(line.rstrip()):
@@ -260,11 +260,11 @@ def parse(text: str) -> tuple[ThreadStack, ...]:
 
 
 def _in_kernel(pid: int) -> str:
-    """``in the kernel: S in futex_wait_queue (3 threads), R``; empty where nothing can be read."""
+    """``in the kernel: S in futex_wait_queue (3 threads), R``; empty if unreadable."""
     seen: Counter[str] = Counter()
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            seen[_doing(thread)] += 1
+            seen[_describe_wait(thread)] += 1
     parts = [
         words if count == 1 else f"{words} ({count} threads)"
         for words, count in seen.most_common()
@@ -273,8 +273,8 @@ def _in_kernel(pid: int) -> str:
     return f"in the kernel: {', '.join(parts)}" if parts else ""
 
 
-def _doing(thread: Path) -> str:
-    """A thread's state, and what it waits in: the kernel's function, or the number of the call."""
+def _describe_wait(thread: Path) -> str:
+    """A thread's state, and the kernel function or system call that it waits in."""
     try:
         state = (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
@@ -288,7 +288,7 @@ def _doing(thread: Path) -> str:
 
 
 def _state(pid: int) -> str | None:
-    """R, S, D, T, t or Z; ``None`` where it has gone."""
+    """R, S, D, T, t or Z; ``None`` if it has ended."""
     with contextlib.suppress(OSError, IndexError):
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         return stat.rpartition(")")[2].split()[0]
@@ -296,9 +296,9 @@ def _state(pid: int) -> str | None:
 
 
 def _with_source(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
-    """The same with the text of the lines, of what is not Python's or torch's own.
+    """The stacks with the source lines of all frames that are not Python's or torch's.
 
-    In a thread that is left behind after a while: the program may lie on the very disk that hangs.
+    In a thread that is abandoned after a while: the program may be on the disk that hangs.
     """
     wanted = {
         (frame.file, frame.line)
@@ -320,8 +320,8 @@ def _with_source(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
     reader.join(SOURCE_S)
     known = dict(texts)
 
-    def told(thread: ThreadStack) -> ThreadStack:
+    def with_source(thread: ThreadStack) -> ThreadStack:
         frames = (replace(f, text=known.get((f.file, f.line), "")) for f in thread.frames)
         return replace(thread, frames=tuple(frames))
 
-    return tuple(replace(stack, threads=tuple(map(told, stack.threads))) for stack in stacks)
+    return tuple(replace(stack, threads=tuple(map(with_source, stack.threads))) for stack in stacks)

@@ -69,7 +69,7 @@ def _text(path: str) -> bytes:
 class FolderSize:
     """The bytes in a folder, measured again and again in a thread of its own.
 
-    A thread, because a file system that hangs would hang whoever asks it. However many files
+    A thread, because a file system that hangs would block its caller. However many files
     there are, measuring takes a thousandth of the time at most.
     """
 

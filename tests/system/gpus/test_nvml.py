@@ -281,7 +281,7 @@ def test_three_ways_not_to_know_whose_memory_it_is(driver, reader):
 
     assert [process.whose for process in ghost.processes] == ["gone"]
     assert (denied.processes, denied.busy) == (None, None)
-    assert denied.processes_gap == "the driver lets this user see no processes"
+    assert denied.processes_gap == "the driver does not show processes to this user"
     assert [process.whose for process in elsewhere.processes] == ["elsewhere"]
     assert (hidden.processes, hidden.unowned_bytes) == ((), 9000 * MIB)
     assert hidden.processes_gap == "processes of other containers are not shown here"
@@ -343,7 +343,7 @@ def test_a_machine_has_as_many_gpus_as_it_has(driver, count):
         (["gpu 0 used=100", "fault 0 nvmlDeviceGetMemoryInfo_v2 FUNCTION_NOT_FOUND"],
          "memory_used_bytes", 670 * MIB),
         (["fault 0 *RunningProcesses NOT_SUPPORTED", "fault 0 *Processes_v* NOT_SUPPORTED"],
-         "processes_gap", "the driver lists no processes of this GPU"),
+         "processes_gap", "the driver does not list processes of this GPU"),
     ],
 )  # fmt: skip
 def test_what_the_driver_tells_of_a_gpu(driver, reader, lines, field, value):

@@ -244,7 +244,7 @@ def test_who_did_not_offer_to_answer_is_not_asked(start, spy, manners):
 
     (found,) = stacks.dump([(0, process)], 5.0, {0: log} if manners == "plain" else {})
 
-    assert found.gap.startswith("py-spy may not look into it: permission denied; in the kernel: ")
+    assert found.gap.startswith("py-spy may not read it: permission denied; in the kernel: ")
     assert "R" in found.gap
     assert process.alive
     assert "" == log.read_text()
@@ -287,7 +287,7 @@ def test_what_cannot_be_understood_is_said(start, spy):
 
     (found,) = stacks.dump([(0, process)], 5.0)
 
-    assert found.gap.startswith("py-spy said what cannot be understood; in the kernel: S in futex")
+    assert found.gap.startswith("py-spy's output cannot be parsed; in the kernel: S in futex")
 
 
 def test_nobody_is_looked_into():

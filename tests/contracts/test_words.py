@@ -1,0 +1,119 @@
+"""The project's texts are plain technical English: phrases that readers stumbled over stay out.
+
+Folders that have not been revised are listed under ``NOT_YET``, each with the phrases that it may
+still contain: revise a folder, and remove its entry.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXTS = ("gpuops", "trainers", "docs", "README.md", "shell", "profiles")
+SUFFIXES = {".py", ".md", ".sh", ".yaml", ".css", ".js"}
+
+# What stands there, and what to write instead.
+PHRASES = {
+    "anew": (r"\banew\b", "again"),
+    "somebody": (r"\bsomebody\b", "another user, another process"),
+    "nobody": (r"\bnobody\b", "no user, no process, nothing"),
+    "whoever": (r"\bwhoever\b", "the user who, the process that"),
+    "for want of": (r"\bwant of\b", "out of memory, because there is no"),
+    "is to be": (r"\b(?:is|are) to be\b", "must be"),
+    "likewise": (r"\blikewise\b", "what it does"),
+    "is no": (r"(?<!there )\bis no (?!longer\b|more\b|other\b|single\b)", "is not a"),
+    "accused": (r"\baccus|\bguilty\b|\bblamed?\b", "culprit, suspect"),
+    "verdict": (r"\bverdicts?\b|\bcrimes?\b", "assessment, finding"),
+    "to be thought": (r"\bto be thought\b|\bis thought of\b", "assessment, health"),
+    "mend": (r"\bmend(?:s|ed|ing)?\b", "fix, correct, repair"),
+    "card": (r"(?<![-\w])cards?\b(?!`|:)", "GPU"),
+    "in words": (r"\bin_words\b|\bdef (?:told|said|noted|who|doing)\b", "format_*, describe_*"),
+}
+
+NOT_YET = {
+    "docs/architecture.md": ["mend", "nobody", "whoever"],
+    "docs/chaos.md": ["is to be", "mend", "nobody", "somebody"],
+    "docs/drill.md": ["likewise", "somebody"],
+    "gpuops/cli": [
+        "is no",
+        "is to be",
+        "likewise",
+        "mend",
+        "nobody",
+        "somebody",
+        "to be thought",
+        "verdict",
+        "whoever",
+    ],
+    "gpuops/core": ["verdict"],
+    "gpuops/core/launch": ["is no", "is to be", "likewise", "nobody", "somebody", "verdict"],
+    "gpuops/core/run": ["nobody"],
+    "gpuops/core/supervision": ["anew", "for want of", "is to be", "mend", "somebody"],
+    "gpuops/launch": ["accused", "mend"],
+    "gpuops/supervise": ["anew", "for want of", "nobody", "somebody", "whoever"],
+    "gpuops/system/runs": ["anew", "is no", "nobody", "somebody"],
+    "gpuops/system/trainers": ["is no", "is to be", "somebody"],
+    "gpuops/ui": ["verdict"],
+    "trainers/engine": ["anew", "is no", "likewise", "mend", "whoever"],
+    "trainers/motion": ["is no", "likewise", "nobody"],
+    "trainers/rvq": ["anew", "is no", "is to be", "likewise", "nobody"],
+}
+
+
+def texts() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--", *TEXTS], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    paths = (Path(line) for line in listed.stdout.splitlines())
+    return [path for path in paths if path.suffix in SUFFIXES and (ROOT / path).is_file()]
+
+
+def place(path: Path) -> str:
+    """The longest entry of ``NOT_YET`` that the file belongs to, or nothing."""
+    names = [path.as_posix(), *(folder.as_posix() for folder in path.parents)]
+    return next((name for name in names if name in NOT_YET), "")
+
+
+def found(path: Path) -> list[tuple[str, int, str]]:
+    """Each phrase in a file, with its line."""
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    return [
+        (name, number, line.strip())
+        for number, line in enumerate(lines, 1)
+        for name, (pattern, _) in PHRASES.items()
+        if re.search(pattern, line, re.IGNORECASE)
+    ]
+
+
+def test_texts_keep_to_plain_words():
+    """A phrase of the list is reported with its place, and with what to write instead."""
+    wrong = [
+        f"{path}:{number}: {name!r}, write {PHRASES[name][1]}: {line}"
+        for path in texts()
+        for name, number, line in found(path)
+        if name not in NOT_YET.get(place(path), ())
+    ]
+
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("it starts anew", "anew"),
+        ("90x is no time to wait", "is no"),
+        ("the accused rank", "accused"),
+        ("all 8 cards", "card"),
+    ],
+)
+def test_the_phrases_are_found(text, name):
+    """The patterns above can fail."""
+    assert re.search(PHRASES[name][0], text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("text", ["there is no GPU", "it is no longer there", "on an SD-card"])
+def test_plain_sentences_pass(text):
+    """What is fine is not reported."""
+    assert not [name for name, (p, _) in PHRASES.items() if re.search(p, text, re.IGNORECASE)]
