@@ -25,6 +25,6 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
         os.kill(os.getpid(), signal.SIGTERM)
         return hold(*things)
 
-    monkeypatch.setattr(leases, "hold", hold_and_be_asked)
+    monkeypatch.setattr(leases, "acquire", hold_and_be_asked)
     with SignalQueue() as signals, claim.secured(prepare(options), print, print):
         assert list(signals.wait(None, 1)) == [signal.SIGTERM]
