@@ -110,7 +110,7 @@ def estimate(ctx: typer.Context, typed: LaunchOptions, *, as_json: output.Json =
 
 
 def _compare(hardware: Profile, devices: Sequence[Device], simulate: str) -> None:
-    """Say where a simulated machine is not the one that the profile is for."""
+    """Say how a simulated machine differs from the one that the profile is for."""
     if hardware.gpus is None:
         output.note(f"profile {hardware.name} runs on the CPU: {simulate} changes nothing.")
         return

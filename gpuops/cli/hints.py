@@ -1,4 +1,4 @@
-"""Flags that are known elsewhere: of a launch, where the command at hand has no use for them."""
+"""Hints for flags that belong to another command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpuops.errors import UsageError
 
 @contextmanager
 def hint_launch_flags(ctx: typer.Context) -> Iterator[None]:
-    """Where a trainer refuses a flag that is a launch's: say so, for it looks like a mistake.
+    """Explain a flag that a trainer refuses because it is a flag of `gpuops launch`.
 
     Raises:
         UsageError: the same, with that hint.

@@ -14,14 +14,14 @@ from gpuops.core.launch import torchrun
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.launch.launch import Launch
-from gpuops.launch.prepare import Prepared, insist, misspelled, prepare
+from gpuops.launch.prepare import Prepared, misspelled, prepare, refuse_errors
 from gpuops.supervise.run import RunOutcome, run_attempts
 from gpuops.system.processes.detach import Child, fork_away
 from gpuops.system.runs import run_dir
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-FAILED = "error: "  # how a detached launch begins to say what was in its way
+FAILED = "error: "  # how a detached launch begins to tell why it failed
 EXAMPLES = """
 **Examples**
 
@@ -77,7 +77,7 @@ def launch(
         _show_plan(prepared.launch)
     if only_plan:
         _print_plan(prepared, as_json=as_json)
-    insist(prepared.findings, asked.force)
+    refuse_errors(prepared.findings, asked.force)
     if not only_plan:
         _run(prepared, detach=detach, as_json=as_json)
     elif prepared.short:
@@ -92,7 +92,7 @@ def _show_plan(launch: Launch) -> None:
 
 
 def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
-    """The command that would run; none where GPUs are missing."""
+    """The command that would run; none if GPUs are missing."""
     plan = None if prepared.short else prepared.launch.plan
     if not as_json:
         if plan is not None:
@@ -137,7 +137,11 @@ def _kept(prepared: Prepared, say: Callable[[str], None] | None) -> RunOutcome:
 
 
 def _show_detached(child: Child) -> None:
-    """The run's name, as it came to be called; or what was in its way."""
+    """Print the name of the run.
+
+    Raises:
+        GpuopsError: the launch failed; in its own words.
+    """
     run = child.began()
     if not run or run.startswith(FAILED):
         message, _, hint = run.removeprefix(FAILED).partition("\n")

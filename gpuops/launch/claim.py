@@ -13,18 +13,18 @@ from gpuops.core.launch.queue import Ticket, Waiting, awaited
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
 from gpuops.launch.inventory import with_claims
-from gpuops.launch.prepare import Prepared, insist, prepare
+from gpuops.launch.prepare import Prepared, prepare, refuse_errors
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
 from gpuops.system.leases import Held, TakenError
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
-"""How long a GPU may be unreadable, or a driver silent, before a wait is given up."""
+"""How long a GPU may be unreadable, or a driver silent, before a wait ends."""
 
 
 @contextmanager
-def secured(
+def claim_gpus(
     prepared: Prepared,
     show: Callable[[Waiting], None],
     tell: Callable[[Sequence[Finding]], None],
@@ -48,7 +48,7 @@ def secured(
                 _wait(prepared, ticket, begin_s, show)
                 prepared = _prepare_again(prepared, ticket, tell)
             try:
-                held = claims.enter_context(leases.acquire(_things(prepared), _claim(prepared)))
+                held = claims.enter_context(leases.acquire(_resources(prepared), _claim(prepared)))
                 break
             except TakenError:
                 prepared = _prepare_again(prepared, ticket, tell)
@@ -62,7 +62,7 @@ def _prepare_again(
     options = before.launch.plan.options
     prepared = prepare(options, ticket)
     try:
-        insist(prepared.findings, options.force)
+        refuse_errors(prepared.findings, options.force)
     except GpuopsError:
         tell(prepared.findings)  # it is not what was found before
         raise
@@ -148,7 +148,7 @@ def _too_late(choice: Choice, waited_s: float) -> GpuopsError:
     )
 
 
-def _things(prepared: Prepared) -> list[str]:
+def _resources(prepared: Prepared) -> list[str]:
     """What to claim: the port and the GPUs, except those that are shared by force."""
     if leases.why_none() is not None:
         return []

@@ -1,4 +1,4 @@
-"""One look at the GPUs of this machine, or of a simulated one, and who claimed them."""
+"""The GPUs of this machine, or of a simulated one, and the runs that claimed them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from gpuops.system.gpus import nvml
 
 
 def read_gpus(simulate: str | None = None, *, own: str = "") -> GpuInventory:
-    """The GPUs of this machine, or of a simulated one, and who holds them.
+    """The GPUs of this machine, or of a simulated one, and the runs that hold them.
 
-    What the run in the folder ``own`` holds is not held against it.
+    What the run in the folder ``own`` holds counts as free.
 
     Raises:
         UsageError: the simulated machine cannot be read.
     """
     if simulate is None:
         return with_claims(nvml.read(), own=own)
-    from gpuops.system.gpus import simulated  # noqa: PLC0415 - models of its own, and rarely asked for
+    from gpuops.system.gpus import simulated  # noqa: PLC0415 - it loads models, and is rarely asked for
 
     return simulated.read(simulate)
 
 
 def with_claims(inventory: GpuInventory, *, own: str = "") -> GpuInventory:
-    """The same GPUs, with who claimed them through gpuops."""
+    """The same GPUs, with the runs that claimed them."""
     claims = others_claims(own) if inventory.devices else {}
     problem = leases.why_not_shared()
     devices = tuple(
@@ -37,5 +37,5 @@ def with_claims(inventory: GpuInventory, *, own: str = "") -> GpuInventory:
 
 
 def others_claims(own: str) -> dict[str, Claim]:
-    """Everybody's claims but those of the run in the folder ``own``."""
+    """All claims, except those of the run in the folder ``own``."""
     return {name: one for name, one in leases.holders().items() if one.run_dir != (own or None)}

@@ -106,7 +106,7 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
     )
 
 
-def insist(findings: Sequence[Finding], force: Sequence[str]) -> None:
+def refuse_errors(findings: Sequence[Finding], force: Sequence[str]) -> None:
     """Stop at the errors that were not overruled by name.
 
     ``--force gpus`` shares GPUs that are in use; it cannot bring GPUs that are missing.
@@ -124,7 +124,7 @@ def insist(findings: Sequence[Finding], force: Sequence[str]) -> None:
         raise GpuopsError(
             f"preflight found {count}, nothing was started: "
             f"{', '.join(found.check for found in left)}.",
-            f"Mend what it says above{way}.",
+            f"Fix what is reported above{way}.",
         )
 
 
@@ -282,7 +282,7 @@ def _checkpoint(launch: Launch) -> str | None:
     if launch.plan.options.resume is None:
         return None
     if launch.manifest is None:
-        return "where the script itself goes on"
+        return "what the script itself kept"
     if launch.plan.attempt == 1:
         return launch.plan.options.resume
     kept = checkpoints.list_checkpoints(launch.places.checkpoints)

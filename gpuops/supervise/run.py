@@ -28,9 +28,9 @@ from gpuops.core.supervision.restart import (
     decide,
 )
 from gpuops.errors import GpuopsError
-from gpuops.launch.claim import secured
+from gpuops.launch.claim import claim_gpus
 from gpuops.launch.launch import Launch
-from gpuops.launch.prepare import Prepared, insist, prepare
+from gpuops.launch.prepare import Prepared, prepare, refuse_errors
 from gpuops.supervise.supervisor import begin, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes import process
@@ -96,7 +96,9 @@ def run_attempts(
         if isinstance(first, Adopted):
             job = first.job
         else:
-            prepared, held = claims.enter_context(secured(first, screen.wait, screen.show_findings))
+            prepared, held = claims.enter_context(
+                claim_gpus(first, screen.wait, screen.show_findings)
+            )
             launch, descriptors = prepared.launch, held.descriptors
             if prepared is not first:  # it waited, or others were faster
                 screen.show_plan(launch.plan, launch.settings)
@@ -124,12 +126,12 @@ def run_attempts(
                 if not descriptors or _to_claim(prepared.launch.plan) != _to_claim(before):
                     claims.close()
                     prepared, held = claims.enter_context(
-                        secured(prepared, screen.wait, screen.show_findings)
+                        claim_gpus(prepared, screen.wait, screen.show_findings)
                     )
                     descriptors = held.descriptors
                     screen.show_plan(prepared.launch.plan, prepared.launch.settings)
                 launch = prepared.launch
-                insist(prepared.findings, launch.plan.options.force)
+                refuse_errors(prepared.findings, launch.plan.options.force)
             except GpuopsError as problem:
                 given_up = GiveUp(why=problem.message.rstrip("."), advice=problem.hint)
                 return _told(replace(kept, given_up=given_up))

@@ -26,5 +26,5 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
         return hold(*things)
 
     monkeypatch.setattr(leases, "acquire", hold_and_be_asked)
-    with SignalQueue() as signals, claim.secured(prepare(options), print, print):
+    with SignalQueue() as signals, claim.claim_gpus(prepare(options), print, print):
         assert list(signals.wait(None, 1)) == [signal.SIGTERM]

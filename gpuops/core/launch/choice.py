@@ -25,11 +25,11 @@ TAKEN: tuple[Reason, ...] = ("claimed", "awaited", "busy", "unowned memory")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """The GPUs that somebody wants: how many, which, of what kind.
+    """The GPUs that a launch wants: how many, which, of what kind.
 
-    ``only`` and ``exclude`` are the command line's selectors, ``spared`` the profile's.
-    ``prefer`` are the UUIDs of GPUs that are ours already; ``share`` takes those too that somebody
-    uses. GPUs from ``hot_c`` on are taken last.
+    ``only`` and ``exclude`` are selectors of the command line, ``spared`` of the profile.
+    ``prefer`` holds the UUIDs of GPUs that the run had before; with ``share``, GPUs in use are
+    taken too. GPUs at ``hot_c`` degrees Celsius or more are taken last.
     """
 
     count: int
@@ -45,7 +45,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A GPU that the job does not take. ``words`` go on from "GPU 3 ..."."""
+    """A GPU that the job does not take. ``words`` continue the sentence "GPU 3 ..."."""
 
     device: Device
     reason: Reason
@@ -53,7 +53,7 @@ class Refusal:
 
     @property
     def passes(self) -> bool:
-        """Whether the reason may go away by itself: waiting helps."""
+        """Whether the reason may pass, so that waiting helps."""
         return self.reason in TAKEN
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The GPUs taken, in bus order, and those refused. ``shared`` are taken though in use."""
+    """The GPUs taken, in bus order, and those refused. Those in ``shared`` are also in use."""
 
     wanted: int
     devices: tuple[Device, ...] = ()
@@ -76,16 +76,16 @@ class Choice:
 
     @property
     def waiting_helps(self) -> bool:
-        """Whether there would be enough if those who hold GPUs let go of them."""
+        """Whether there would be enough GPUs if those in use became free."""
         return 0 < self.short <= sum(refusal.passes for refusal in self.refused)
 
 
 def choose(
     wish: Wish, devices: Sequence[Device], *, awaited: Collection[str] = frozenset()
 ) -> Choice:
-    """Take free GPUs: well ones, on one NUMA node where one has enough, else the first ones.
+    """Take free and healthy GPUs: on one NUMA node if one has enough, otherwise the first ones.
 
-    ``awaited`` are the UUIDs that somebody waits for who came before.
+    ``awaited`` holds the UUIDs that earlier launches wait for.
 
     Raises:
         UsageError: a selector matches no GPU, or more than one, or contradicts another.
@@ -146,13 +146,13 @@ def _plural(words: str) -> str:
 
 
 def why_not_free(device: Device, awaited: Collection[str] = ()) -> str | None:
-    """Why no launch takes a GPU, to go on from "GPU 3 ..."; ``None`` where it is free."""
+    """Why no launch takes a GPU, to continue "GPU 3 ..."; ``None`` if it is free."""
     refusal = _unsuited(device, Wish(count=1)) or _taken(device, awaited)
     return refusal.words if refusal else None
 
 
 def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ()) -> Wish:
-    """What a profile wants; the GPUs named on the command line say how many, unless told.
+    """What a profile wants. GPUs named on the command line also give the count, unless it is given.
 
     Raises:
         UsageError: more are wanted than are named.
@@ -168,7 +168,7 @@ def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ())
         model=gpus.model,
         memory_gib=gpus.memory_gib,
         only=named,
-        # Who names GPUs himself has looked: the profile's word is the weaker one.
+        # Who names GPUs has looked at them, so the exclusions of the profile do not count.
         spared=() if named else tuple(str(selector) for selector in gpus.exclude),
     )
 
@@ -231,7 +231,7 @@ def _users(device: Device) -> str:
 
 
 def _best(free: Sequence[Device], wish: Wish) -> list[Device]:
-    """The well GPUs, in bus order; where they are not enough, the next best after them."""
+    """The healthy GPUs, in bus order; if there are too few, the next best after them."""
     weights = [max((w for w, _ in gpu_problems(device, wish.hot_c)), default=0) for device in free]
     ranked = sorted(zip(weights, free, strict=True), key=lambda one: (one[0], one[1].index))
     worst = ranked[: wish.count][-1][0] if ranked else 0
@@ -253,7 +253,7 @@ def _selected(devices: tuple[Device, ...], selectors: Sequence[str], flag: str) 
         matches = select(devices, selector)
         nameless = [device for device in devices if device.uuid is None]
         if flag == "--exclude-gpu" and not matches and nameless and _is_uuid(selector):
-            continue  # a lost GPU tells no UUID: who left it alone may go on doing so
+            continue  # a lost GPU has no UUID: it may still be excluded by it
         if len(matches) != 1 and devices:
             raise _mismatch(flag, selector, matches, devices)
         chosen += [device.index for device in matches]
@@ -272,7 +272,7 @@ def _mismatch(
             "Write more of the UUID, or the index; `gpuops gpus` lists them.",
         )
     nameless = [
-        f" {device.label} does not tell its UUID: {device.fault or 'nobody knows why'}."
+        f" {device.label} does not tell its UUID: {device.fault or 'the reason is not known'}."
         for device in devices
         if device.uuid is None and _is_uuid(selector)
     ]
@@ -293,5 +293,5 @@ def _split(selectors: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_model(name: str, model: str) -> bool:
-    """Whether a GPU is of a model: whole words, for an H200 is no H20."""
+    """Whether a GPU is of a model, by whole words: an H200 is not an H20."""
     return re.search(rf"(?<!\w){re.escape(model)}(?!\w)", name, re.IGNORECASE) is not None

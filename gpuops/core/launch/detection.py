@@ -35,7 +35,7 @@ def model_of(name: str) -> str:
 
 
 def detect(inventory: GpuInventory, *, hostname: str, cores: int, name: str | None = None) -> str:
-    """The text of a profile for a host: its GPUs, or its cores where it has no GPUs.
+    """The text of a profile for a host: its GPUs, or its cores if it has no GPUs.
 
     Of two models the one with more GPUs is taken. GPUs that cannot be used, and one that drives
     a display beside others, are left alone; comments say why.

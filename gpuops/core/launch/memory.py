@@ -99,7 +99,7 @@ class Beside:
 class Verdict:
     """Whether the configured size fits, and the largest that does; ``None`` without a GPU.
 
-    ``largest`` is 0 where no size fits. ``per_sample_bytes`` is what one more takes.
+    ``largest`` is 0 if no size fits. ``per_sample_bytes`` is what one more sample takes.
     """
 
     fits: bool | None
@@ -113,7 +113,7 @@ def parse(document: Mapping[str, object], module: str) -> Estimate:
     """Validate what a trainer's module printed.
 
     Raises:
-        GpuopsError: it is no estimate; the sentence names the dotted path.
+        GpuopsError: it is not an estimate; the sentence names the dotted path.
     """
     try:
         found = Estimate.model_validate(document)
@@ -223,7 +223,7 @@ def judge(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Verdict:
 
 
 def _per_sample(takes: Mapping[int, int]) -> float | None:
-    """What one more takes where batches are large, by the line through the two largest sizes."""
+    """What one more sample of a large batch takes, by the line through the two largest sizes."""
     if len(takes) < 2:
         return None
     low, high = sorted(takes)[-2:]
@@ -231,7 +231,7 @@ def _per_sample(takes: Mapping[int, int]) -> float | None:
 
 
 def _largest(takes: Mapping[int, int], room: int, per_sample: float | None) -> int:
-    """The largest size that is known to fit; or that the line says would, where none is near."""
+    """The largest size that is known to fit, or the size at which the line says that it is full."""
     fitting = [size for size, took in takes.items() if took <= room]
     best = max(fitting, default=0)
     if not best or not per_sample or takes[best] >= NEARLY_FULL * room:

@@ -58,7 +58,7 @@ class LaunchOptions:
     def next_attempt(self, typed: LaunchOptions) -> LaunchOptions:
         """What holds for the next attempt of a run: what is ``typed`` now, then what lasts.
 
-        Who names GPUs now knows this machine: GPUs named or excluded earlier no longer count.
+        Once GPUs are named or excluded now, those named or excluded earlier no longer count.
         """
         kept = {
             one.name: getattr(self, one.name)

@@ -1,4 +1,4 @@
-"""A launch as a value: what would be run is what is run."""
+"""A launch as a value: what is shown is what is run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Target:
 
     @property
     def entry_argv(self) -> tuple[str, ...]:
-        """How torchrun is told what to run: after ``--``, or it takes ``--n`` for its own flag."""
+        """What torchrun runs: after ``--``, or it would take ``--n`` for one of its own flags."""
         return ("--", self.entry) if self.kind == "script" else ("-m", "--", self.entry)
 
 
@@ -126,13 +126,13 @@ class LaunchPlan(LaunchRequest):
 
     @property
     def program_arguments(self) -> tuple[str, ...]:
-        """All that the training program is given: what is weakest first."""
+        """All arguments of the training program, the weakest first."""
         weakest = wished(self.defaults)
         return (*weakest, *self.arguments, *self.fit_arguments, *self.resume_arguments)
 
     @property
     def ras_port(self) -> int:
-        """Where its NCCL answers questions: no other run's, as its rendezvous port is claimed."""
+        """Where its NCCL answers questions: unique, as it follows from the rendezvous port."""
         above = self.master_port + RAS_AFTER
         return above if above <= LAST_PORT else self.master_port - RAS_AFTER
 
@@ -148,7 +148,7 @@ class LaunchPlan(LaunchRequest):
 
 
 def wished(settings: Mapping[str, Setting]) -> tuple[str, ...]:
-    """Settings that yield to whatever the user wrote, as a training program takes them."""
+    """Settings that are weaker than anything the user wrote, as arguments."""
     pairs = [f"{key}={_word(value)}" for key, value in settings.items()]
     return ("--defaults", *pairs) if pairs else ()
 

@@ -76,7 +76,7 @@ def wish(profile: Profile, options: LaunchOptions) -> Wish | None:
 
 
 def _defaults(profile: Profile, request: LaunchRequest) -> dict[str, Setting]:
-    """What the profile wishes for a trainer, and what gpuops itself decides for the run."""
+    """The profile's wishes for a trainer, and the settings that gpuops decides for the run."""
     if request.target.kind != "trainer":
         return {}
     return {**profile.trainers.get(request.target.name, {}), **request.defaults}

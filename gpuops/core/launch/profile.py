@@ -171,10 +171,10 @@ class Profile(_Section):
 def parse(document: object, source: str, *, shown: int | None = SHOWN) -> Profile:
     """Validate what a profile's file holds; every error names the dotted path of the key.
 
-    Of many mistakes so many are ``shown``, or all of them.
+    ``shown`` is how many mistakes the sentence lists; ``None`` lists all.
 
     Raises:
-        UsageError: the document is no profile.
+        UsageError: the document is not a profile.
     """
     if not isinstance(document, Mapping):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Who waits for GPUs, and what that means for those who come later."""
+"""The queue of launches that wait for GPUs, and which GPUs a later launch must leave to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpuops.core.machine.device import Claim
 
-if TYPE_CHECKING:  # with it come the profiles, which who only looks does without
+if TYPE_CHECKING:  # it loads the profiles, which are not needed to read the queue
     from gpuops.core.launch.choice import Choice
 
 
@@ -24,7 +24,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A look around while waiting: what is free, who stands before us, for how long now."""
+    """What is free while a launch waits, which launches are ahead of it, and how long it waits."""
 
     choice: Choice
     ahead: tuple[Ticket, ...]
@@ -32,10 +32,10 @@ class Waiting:
 
 
 def awaited(line: Sequence[Ticket], mine: Ticket | None = None) -> frozenset[str]:
-    """The GPUs that belong to those who came before: first come, first served.
+    """The GPUs that belong to launches that came before ``mine``: first come, first served.
 
-    All that they could take, not only as many as they want: which will be free first, nobody
-    knows, and who may slip in before a job of eight GPUs lets it wait for ever.
+    These are all that they could take, not only as many as they want: it is not known which will
+    be free first, and a job of eight GPUs would wait for ever if small jobs could overtake it.
     """
     earlier = [ticket for ticket in line if mine is None or ticket.number < mine.number]
     return frozenset(uuid for ticket in earlier for uuid in ticket.uuids)

@@ -35,16 +35,16 @@ def argv(plan: LaunchPlan) -> list[str]:
 
 
 def environment(plan: LaunchPlan, given: Collection[str] = ()) -> dict[str, str]:
-    """What the plan adds to the environment; ``given`` are the names that are there already.
+    """What the plan adds to the environment; ``given`` holds the names that are already set.
 
     GPUs are named by UUID, so that a GPU that falls off the bus can never shift the others. NCCL
-    gets an address of the run's own to answer at, where nobody gave it another: by default all
-    jobs of a machine share one.
+    gets an address of this run to answer at, unless another is given: by default all jobs of a
+    machine share one.
     """
     answers = {RAS_VARIABLE: f"127.0.0.1:{plan.ras_port}"} if plan.device == "cuda" else {}
     own = {} if RAS_VARIABLE in given else answers
     added = {**own, **plan.profile_environment, **_visible(_gpus(plan))}
-    if plan.target.kind == "trainer":  # a folder of that name where somebody stands is another one
+    if plan.target.kind == "trainer":  # never a folder of that name in the working folder
         added["PYTHONSAFEPATH"] = "1"
     if plan.import_path is not None:
         added["PYTHONPATH"] = plan.import_path
@@ -55,7 +55,7 @@ def environment(plan: LaunchPlan, given: Collection[str] = ()) -> dict[str, str]
 
 
 def one_gpu(plan: LaunchPlan) -> dict[str, str]:
-    """What makes a program that needs one device take one of the plan's, and nobody else's."""
+    """The variables that give a program which needs one device a GPU of the plan."""
     return _visible(_gpus(plan)[:1])
 
 

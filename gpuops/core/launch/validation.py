@@ -1,4 +1,4 @@
-"""What a value ought to be, where it is refused: in words for people, not in a validator's."""
+"""What a refused value should be, in words for people rather than for a validator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WANTED = {
 
 
 def wanted(error: Any) -> str:
-    """What pydantic's ``error`` comes down to; its own words where there are no better ones."""
+    """What pydantic's ``error`` asks for; in its own words if there are no better ones."""
     kind = error["type"]
     if kind == "string_type":
         quotes = isinstance(error["input"], (bool, int, float))
