@@ -1,8 +1,9 @@
-"""Ways to vary 6D windows: mirrored, turned, blended limb by limb (numpy, no torch).
+"""Augmentation of 6D windows: mirrored, turned, blended limb by limb (numpy, no torch).
 
-Blending moves each limb of a window towards the same limb of another, or away from it: poses
-that nobody struck, of limbs that move as limbs do. It is what keeps a small set of clips from being
-learnt by heart. Shapes: B windows, T frames, J joints, L limbs.
+Blending moves each limb of a window towards the same limb of another, or away from it. The poses
+are new, but each limb moves as limbs do. This keeps a small set of clips from being memorised.
+
+Shapes: B windows, T frames, J joints, L limbs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from trainers.motion.rotations import rotations_again
 from trainers.motion.skeleton import to_matrices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from trainers.motion.skeleton import Skeleton
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 HEADINGS = 8  # over which the statistics of turned data are taken
 STILL = 1e-4  # radians
-UPRIGHT = 0.7  # of the steadiest axis: y may be a little less steady where few clips turn
+UPRIGHT = 0.7  # of the steadiest axis: y may be a little less steady if few clips turn
 BLEND = (-1.0, 1.0)  # shares of the other window: from as far away from it to all of it
 
 
@@ -47,7 +50,7 @@ class Draws:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """What a config asks for, worked out for a skeleton."""
+    """The augmentation that a config asks for, prepared for a skeleton."""
 
     mirror: tuple[NDArray[np.int64], NDArray[np.float32]] | None
     """(J,) the joint that each joint's features come from in the mirrored pose, and (J, 6) their
@@ -57,6 +60,26 @@ class Augmentation:
     blend_chance: float
     limbs: NDArray[np.int64]
     """(J,) the limb of each joint."""
+
+    def augment(
+        self,
+        features: NDArray[np.float32],
+        seeds: NDArray[np.uint64],
+        *,
+        whole: NDArray[np.bool_],
+        peers: Callable[[NDArray[np.float64]], NDArray[np.float32]] | None,
+    ) -> NDArray[np.float32]:
+        """Augment windows (B, T, J*6), each by its own seed.
+
+        Only those that are `whole` (B,), not padded, are blended: with the windows (B, T, J*6)
+        that `peers` gives for chances (B,) in [0, 1).
+        """
+        draws = self.draw(seeds)
+        varied = self.reflect(features, draws.mirrored, draws.turn)
+        if peers is None or not draws.blends.any():
+            return varied
+        others = self.reflect(peers(draws.other), draws.other_mirrored, draws.turn)
+        return self.blend(varied, others, draws.share, draws.blends & whole)
 
     def draw(self, seeds: NDArray[np.uint64]) -> Draws:
         """Draw for each window from its own seed."""
@@ -76,7 +99,7 @@ class Augmentation:
     def reflect(
         self, features: NDArray[np.float32], mirrored: NDArray[np.bool_], turn: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Windows (B, T, J*6), each mirrored or not, then turned where that is asked for."""
+        """Windows (B, T, J*6), each mirrored or not, then turned if that is asked for."""
         varied: NDArray[np.float32] = features.reshape(*features.shape[:-1], -1, 6).copy()
         if self.mirror is not None:
             joints, factors = self.mirror
@@ -106,7 +129,7 @@ class Augmentation:
         return blended
 
     def every(self, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """(T, J*6) in each mirroring and in headings all around: what statistics are taken of."""
+        """(T, J*6) mirrored or not, in headings all around: statistics are taken of all of them."""
         turns = HEADINGS if self.turned_joint is not None else 1
         return [
             self.reflect(features[None], np.array([mirrored]), np.array([2 * np.pi * i / turns]))[0]
@@ -118,10 +141,10 @@ class Augmentation:
 def augmentation(
     config: DatasetConfig, rotation: str, skeleton: Skeleton | None
 ) -> Augmentation | None:
-    """Return the variation that a config asks for; None where it asks for none.
+    """Return the augmentation that a config asks for; None if it asks for none.
 
     Raises:
-        ConfigError: where the data set has not what it takes.
+        ConfigError: if the data set does not have what it takes.
     """
     if not (config.mirror or config.turn or config.blend):
         return None

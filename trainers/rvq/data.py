@@ -14,25 +14,21 @@ import torch
 from torch import Tensor
 
 from trainers.engine.masked import StepLengths, pad, step_lengths
-from trainers.engine.samples import check_finite, validation_split
+from trainers.engine.samples import validation_split
 from trainers.engine.statistics import Moments, Statistics, read_statistics
-from trainers.motion.rotations import choose_rotation, from_axis_angle
+from trainers.motion.rotations import choose_rotation
 from trainers.rvq.augment import augmentation, check_turn
 from trainers.rvq.clips.clips import Clips, open_clips
-from trainers.rvq.clips.listing import POSE
+from trainers.rvq.clips.features import ClipFeatures
 from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.windows.for_training import windows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from trainers.motion.skeleton import Skeleton
     from trainers.rvq.config import DatasetConfig
     from trainers.rvq.windows.windows import Windows
-
-PRELOAD_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +64,7 @@ class MotionBatch:
 class MotionData:
     """One split: its clips as features, cut into windows.
 
-    `load` makes training batches and varies them; `clips` makes whole clips and does not.
+    `load` makes training batches and augments them; `clips` makes whole clips and does not.
     """
 
     def __init__(self, clips: Clips, config: DatasetConfig, windows: Windows) -> None:
@@ -78,15 +74,11 @@ class MotionData:
         self.augmentation = augmentation(config, self.rotation, clips.skeleton)
         if config.turn and clips.skeleton is not None:
             check_turn(clips, clips.skeleton)
-        values = sum(pose.size for pose in clips.poses)
-        preload = config.preload == "yes" or (
-            config.preload == "auto" and 8 * values <= PRELOAD_BYTES
-        )
-        self._features = [self._read(i) for i in range(len(clips.names))] if preload else None
-        whole = self.windows.length == self.windows.padded
+        self.features = ClipFeatures(clips, self.rotation, config.preload)
+        self._is_whole = windows.length == windows.padded
         self._whole = {
-            int(padded): np.flatnonzero(whole & (self.windows.padded == padded))
-            for padded in np.unique(self.windows.padded[whole])
+            int(padded): np.flatnonzero(self._is_whole & (windows.padded == padded))
+            for padded in np.unique(windows.padded[self._is_whole])
         }
 
     @property
@@ -97,18 +89,7 @@ class MotionData:
     @property
     def width(self) -> int:
         """F."""
-        return int(self.features(0, 0, 1).shape[1])
-
-    def features(self, clip: int, start: int, stop: int) -> NDArray[np.float32]:
-        """(stop - start, F) of a clip."""
-        if self._features is not None:
-            return self._features[clip][start:stop]
-        return self._read(clip, start, stop)
-
-    def _read(self, clip: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        pose = np.array(self.source.poses[clip][start:stop])
-        check_finite(f"{self.source.source}/{self.source.names[clip]}/{POSE}", pose, start)
-        return from_axis_angle(pose, self.rotation)
+        return int(self.features.read(0, 0, 1).shape[1])
 
     def load(
         self,
@@ -116,43 +97,45 @@ class MotionData:
         seeds: NDArray[np.uint64],
         together: NDArray[np.int64] | None = None,
     ) -> MotionBatch:
-        """Return windows by number, varied by each one's seed; `together` are all ranks' ones."""
-        windows = self.windows
+        """Return windows by number, each augmented by its seed; `together` are those of the step.
+
+        All are of one padded length.
+        """
+        windows, padded = self.windows, int(self.windows.padded[rows[0]])
         lengths = step_lengths(windows.length, windows.padded, rows, together)
-        batch = replace(self._windows(rows), lengths=lengths)
+        batch = replace(_batch(self._read(rows), padded), lengths=lengths)
         if self.augmentation is None:
             return batch
-        draws = self.augmentation.draw(seeds)
-        features = self.augmentation.reflect(batch.features.numpy(), draws.mirrored, draws.turn)
-        peers = self._whole.get(int(self.windows.padded[rows[0]]))
-        if peers is not None and draws.blends.any():
-            others = self._windows(peers[(draws.other * len(peers)).astype(np.int64)])
-            others_features = self.augmentation.reflect(
-                others.features.numpy(), draws.other_mirrored, draws.turn
-            )
-            blends = draws.blends & (self.windows.length[rows] == self.windows.padded[rows])
-            features = self.augmentation.blend(features, others_features, draws.share, blends)
+        peers = self._whole.get(padded)
+        features = self.augmentation.augment(
+            batch.features.numpy(),
+            seeds,
+            whole=self._is_whole[rows],
+            peers=None if peers is None else lambda chance: self._pick(peers, chance),
+        )
         return replace(batch, features=torch.from_numpy(features))
 
-    def _windows(self, rows: NDArray[np.int64]) -> MotionBatch:
+    def _pick(self, rows: NDArray[np.int64], chance: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(B, T, F) whole windows among these, as chance (B,) in [0, 1) picks them."""
+        return np.stack(self._read(rows[(chance * len(rows)).astype(np.int64)]))
+
+    def _read(self, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         windows = self.windows
-        found = [
-            self.features(int(clip), int(start), int(start + length))
-            for clip, start, length in zip(
-                windows.sample[rows], windows.start[rows], windows.length[rows], strict=True
-            )
+        columns = (windows.sample[rows], windows.start[rows], windows.length[rows])
+        return [
+            self.features.read(int(clip), int(start), int(start + length))
+            for clip, start, length in zip(*columns, strict=True)
         ]
-        return _batch(found, int(windows.padded[rows[0]]))
 
     def clips(self, rows: NDArray[np.int64]) -> MotionBatch:
         """Return whole clips by number, the shorter ones padded, as they are."""
-        found = [self.features(int(row), 0, len(self.source.poses[row])) for row in rows]
+        found = [self.features.read(int(row)) for row in rows]
         return _batch(found, max(map(len, found)))
 
     def statistics(self, floor: float) -> Statistics:
-        """Mean and deviation over all frames, of the varied clips where `load` varies them."""
+        """Mean and deviation over all frames, of the clips as `load` augments them."""
         moments = Moments()
-        for clip in self._whole_clips():
+        for clip in self.features:
             for varied in [clip] if self.augmentation is None else self.augmentation.every(clip):
                 moments.add(varied)
         mean = moments.mean.astype(np.float32)
@@ -164,13 +147,8 @@ class MotionData:
 
     def mean_pose(self) -> NDArray[np.float32]:
         """Mean (F,) over all frames of the clips as they are."""
-        total = sum(clip.sum(axis=0, dtype=np.float64) for clip in self._whole_clips())
+        total = sum(clip.sum(axis=0, dtype=np.float64) for clip in self.features)
         return np.asarray(total / self.source.lengths.sum(), dtype=np.float32)
-
-    def _whole_clips(self) -> Iterator[NDArray[np.float32]]:
-        return (
-            self.features(row, 0, int(length)) for row, length in enumerate(self.source.lengths)
-        )
 
     def describe(self) -> dict[str, Any]:
         """Return what a run records of its data."""
@@ -181,7 +159,7 @@ def open_data(config: DatasetConfig, split: str) -> MotionData:
     """Open a split of `config.data`: "train", or "val" for the one to validate on.
 
     Raises:
-        TrainerError: for whatever of the data set cannot be used.
+        TrainerError: if the data set cannot be used.
     """
     root, name = Path(config.data), split
     if config.data == "synthetic":
@@ -196,7 +174,7 @@ def statistics_of(data: MotionData, config: DatasetConfig) -> Statistics:
     """Return what features are normalised by: as given, else over the clips; and their mean.
 
     Raises:
-        TrainerError: where those that are given are not of such features.
+        TrainerError: if those that are given are of other features.
     """
     if config.statistics is None:
         return data.statistics(config.std_floor)
@@ -210,5 +188,5 @@ def _batch(samples: list[NDArray[np.float32]], length: int) -> MotionBatch:
 
 
 def as_they_are(config: DatasetConfig) -> DatasetConfig:
-    """Return the settings for clips that are scored: nothing varied."""
+    """Return the settings for clips that are scored: nothing is augmented."""
     return replace(config, mirror=False, turn=False, blend=0.0)

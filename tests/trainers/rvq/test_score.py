@@ -74,7 +74,7 @@ def test_a_known_offset_gives_that_offset(data):
 
 def test_angle_and_position_of_a_known_turn(data):
     """A hand that does not turn but whose arm is off by a right angle is off by root two arms."""
-    for pose in data._features:
+    for pose in data.features.held:
         pose[:] = 0
 
     def change(x):
