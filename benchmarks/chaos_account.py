@@ -1,4 +1,4 @@
-"""What became of each strike, and what of it is not as it has to be."""
+"""The outcome of each strike, and what of it went wrong."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _fate(strike: Strike, struck: Mapping[int, Sequence[Strike]], left: Left) ->
     evaded = strike.fault.name == "port" and _ending(number, left) is None
     wrong = []
     if kind is None and not (unwatched or evaded):
-        wrong.append(f"nobody said what had happened after {strike.word}")
+        wrong.append(f"there is no diagnosis after {strike.word}")
     elif kind is not None and kind not in kinds:
         wrong.append(f"{strike.word} is taken for {kind!r}: {_why(number, left)}")
     ranks = {other.rank for other in blows if other.fault.blames}
@@ -147,4 +147,4 @@ def _ending(number: int, left: Left) -> str | None:
 
 def _why(number: int, left: Left) -> str:
     found = _diagnosis(number, left)
-    return str(found.get("why")) if found else "nobody said why"
+    return str(found.get("why")) if found else "without a diagnosis"

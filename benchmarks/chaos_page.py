@@ -1,4 +1,4 @@
-"""The page that tells what a campaign has found."""
+"""The page with the results of a campaign."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHEN: dict[Moment, str] = {
     "training": "while it trains",
     "starting": "while it starts, or is started again",
     "restarting": "between two attempts",
-    "stopping": "as somebody stops it",
+    "stopping": "as a user stops it",
     "together": "together with another fault",
 }
 
@@ -31,45 +31,44 @@ PAGE = """\
 
 The job and the faults are those of `gpuops drill` ([docs/drill.md](drill.md)): two ranks over gloo,
 steps of 0.05 s, a checkpoint every 5. There each fault has a run of its own. Here {runs} runs of
-{steps} steps are struck {each} times each, one fault after the other, by chance: the kind, the
-rank, the step and the moment. Some the job commits on itself, the others come from outside, at a
-moment of the clock.
+{steps} steps are struck {each} times each, one fault after the other: the kind, the rank,
+the step and the moment are random. The job causes some itself; the others come from outside.
 
 | it strikes | faults |
 |---|---|
 {moments}
 
-Whatever stops the run, nobody mends: typed is what gpuops itself says is to be typed, and no more.
-`gpuops supervise` where gpuops was killed, `gpuops launch --resume RUN` after 'given up' (`oom`,
-`disk`), after a stop, and where the job had gone before somebody could adopt it. All options are
-left as they are, but `--hang-timeout {hang:g}s`.
+When a command ends, the script types only what gpuops itself asks a user to type: `gpuops
+supervise` if gpuops was killed; `gpuops launch --resume RUN` after 'given up' (`oom`, `disk`),
+after a stop, and if the job had ended before it could be adopted. All options have their defaults,
+except `--hang-timeout {hang:g}s`.
 
 | fault | times | found as | culprit | to new step | steps lost |
 |---|---|---|---|---|---|
 {faults}
 
-- **found as**: the diagnosis of the attempt that was struck. *The other one*: of two that struck at
-  once. *Unseen*: gpuops had been killed as well, the run was being stopped, or a port was taken so
-  early that it was passed over.
-- **culprit**: whether it names a rank that did it. A wrong name that is called a guess is `unsure`.
-- **to new step**, **steps lost**: medians, and the most in brackets, of the faults that had an
-  attempt to themselves. A person's reaction, up to 2 s, is counted in.
+- **found as**: the diagnosis of the attempt with the fault. *The other one*: the diagnosis is of a
+  second fault at the same time. *Unseen*: gpuops was killed too, the run was being stopped, or a
+  port was taken so early that another one was chosen.
+- **culprit**: whether it names a rank with a fault. A wrong name that is only a guess is `unsure`.
+- **to new step**, **steps lost**: medians, and the maximum in brackets, of faults that were alone
+  in their attempt. They include a user's reaction time of up to 2 s.
 
-In all: {attempts} attempts, {took:.0f} min. Typed: {typed}.
+Total: {attempts} attempts, {took:.0f} min. Typed: {typed}.
 
 {wrong}
 
-The first campaigns found faults of gpuops itself, mended since. A job that hung right after some
-quick first steps, or before its new supervisor had seen it train, was taken for one that starts: it
-stood for half an hour, whatever `--hang-timeout` said. Where a rank failed while another was
-stopped, only that it had ended was told, and the job was started again though nothing could help.
+The first campaigns found two defects of gpuops, which are fixed. A job that hung right after a few
+quick steps, or before its new supervisor had seen it train, counted as starting: it hung for half
+an hour, whatever `--hang-timeout` was. If a rank failed while another was stopped, the diagnosis
+named no reason, and the job was started again though a restart could not help.
 
 ```bash
 python benchmarks/chaos.py --seed {seed} --report docs/chaos.md
 ```
 
-The same seed strikes at the same steps and delays. What it meets there differs a little from run to
-run, as clocks do; what comes of it must not.
+The same seed gives the same steps and delays. The state of the job at that moment varies a little
+between runs; the result must not.
 
 Measured on {date}: gpuops {gpuops}, Python {python}, torch {torch}, Linux {linux}, {cores} cores
 with other work on them; a cold start takes {cold:.1f} s.
@@ -79,7 +78,7 @@ with other work on them; a cold start takes {cold:.1f} s.
 def page(
     accounts: Sequence[Account], seed: int, steps: int, cold_s: float | None, begun_s: float
 ) -> str:
-    """All of it, as Markdown."""
+    """The page, as Markdown."""
     fates = [fate for one in accounts for fate in one.fates]
     wrong = [said for one in accounts for said in one.wrong]
     moments = Counter(fate.strike.moment for fate in fates)
@@ -98,8 +97,7 @@ def page(
         attempts=sum(one.attempts for one in accounts),
         took=sum(one.took_s for one in accounts) / 60,
         typed=", ".join(f"`{words}` {count}" for words, count in typed.most_common()),
-        wrong="\n".join(f"- {said}" for said in wrong)
-        or "Nothing was otherwise than it has to be.",
+        wrong="\n".join(f"- {said}" for said in wrong) or "Nothing went wrong.",
         seed=seed,
         date=time.strftime("%Y-%m-%d", time.localtime(begun_s)),
         gpuops=version("gpuops"),
@@ -113,11 +111,9 @@ def page(
 
 def _answer(faults: int, runs: int, wrong: Sequence[str]) -> str:
     if wrong:
-        return (
-            f"Of {faults} faults on {runs} runs, {len(wrong)} things were not as they have to be."
-        )
+        return f"Of {faults} faults on {runs} runs, {len(wrong)} things went wrong."
     return (
-        "They cost it time, and nothing else. "
+        "They cost time, and nothing else. "
         f"After {faults} faults on {runs} runs, every run had come to\nits end, with final weights "
         "equal bit for bit to those of the undisturbed run; no process, no\nclaim on a port and no "
         "temporary file was left behind."

@@ -1,7 +1,7 @@
-"""One long job that is struck again and again, and the person who gets it going each time.
+"""One long job with many faults, and the commands that keep it going.
 
-Nothing is typed but what gpuops itself says is to be typed: `supervise` where the supervisor was
-killed, `launch --resume` after 'given up', after a stop, and where `supervise` says so.
+Only what gpuops asks for is typed: `supervise` if the supervisor was killed, `launch --resume`
+after 'given up', after a stop, and if `supervise` says so.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from gpuops.system.runs import events, records, supervisor_lock
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "segv": signal.SIGSEGV}
 STUCK_S = 180.0
-"""Without a step, a strike or a word for so long, a run is lost."""
+"""A run without a step, a fault or a command for so long is lost."""
 MOST_REFUSALS = 6
 MOST_REACTION_S = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Typed:
-    """A command, how it ended, and what of that was not to be expected."""
+    """A command, how it ended, and what was unexpected about that."""
 
     words: str
     at_s: float
@@ -43,7 +43,7 @@ class Typed:
 
 
 class Person:
-    """Strikes a run as the schedule says, and types what gpuops says is to be typed."""
+    """Causes the faults of a schedule, and types what gpuops asks for."""
 
     def __init__(self, scene: Scene, strikes: Sequence[Strike]) -> None:
         self.typed: list[Typed] = []
@@ -63,7 +63,7 @@ class Person:
         self._moved_s = time.monotonic()
 
     def see_through(self) -> None:
-        """From the launch to the job's end, whatever happens."""
+        """Keep the job going from the launch to its end."""
         self._take(self._scene.launch(self._inside), "launch")
         while not self.lost:
             self._look()
@@ -83,7 +83,7 @@ class Person:
     # ------------------------------------------------------------------------------------ strikes
 
     def _advance(self) -> None:
-        """Commit the next strike, if its moment has come."""
+        """Cause the next fault, if its moment has come."""
         while self._todo and self._scene.mark(self._todo[0].word):
             self._last, self._due_s = self._todo.popleft(), None
         plan = self._scene.plan
@@ -118,7 +118,7 @@ class Person:
                 )
 
     def _commit(self, strike: Strike, attempt: int, port: int) -> None:
-        """Strike; where there is nobody to be struck yet, later."""
+        """Cause the fault; later if its target does not exist yet."""
         name, job = strike.fault.name, Job(self._root / paths.state(attempt))
         if name == "supervisor":
             if self._child is not None and supervisor_lock.of(self._root) is not None:
@@ -142,7 +142,7 @@ class Person:
         self.typed.append(Typed(words=words, at_s=time.time()))
 
     def _over(self, code: int) -> bool:
-        """What is to be typed now that a command has ended; whether nothing is."""
+        """Choose the next command after one has ended; return whether there is none."""
         said, stopped = self.typed[-1], self._stop is not None
         if self._stop is not None:
             wait_or_kill(self._stop)
@@ -187,7 +187,7 @@ class Person:
 
     @property
     def _may_give_up(self) -> bool:
-        """Whether something has struck the newest attempt that no restart mends."""
+        """Whether the newest attempt had a fault that no restart can fix."""
         attempt = f"{paths.ATTEMPT}{records.attempts(self._root)[-1].number}"
         marks = [
             self._scene.mark(strike.word)
@@ -197,7 +197,7 @@ class Person:
         return any(mark["attempt"] == attempt for mark in marks if mark)
 
     def _look(self) -> None:
-        """How far it is; where nothing moves any more, the run is lost."""
+        """Read the progress; a run that makes none for too long is lost."""
         journal = self._scene.notes / "steps.jsonl"
         size = journal.stat().st_size if journal.exists() else 0
         if size != self._size and (steps := self._scene.steps()):

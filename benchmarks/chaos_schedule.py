@@ -1,7 +1,7 @@
-"""Which faults strike a long job, and when: by chance, the same for the same seed.
+"""The random faults of a long job; the same seed gives the same.
 
-A strike either comes by itself, at a step, or follows the one before: together with it, as the job
-is being started again, or as somebody decides that it is to be.
+A strike comes at a step, or follows the one before: together with it, while the job restarts, or
+while gpuops decides to restart it.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def test_a_strike_is_judged_by_the_attempt_that_it_met():
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        ([], "nobody said what had happened after 0:12:kill"),
+        ([], "there is no diagnosis after 0:12:kill"),
         ([said(1, "exception")], "0:12:kill is taken for 'exception': None"),
         ([said(1, "signal", 1)], "0:12:kill: it is sure of rank 1"),
     ],
@@ -126,6 +126,6 @@ def test_an_end_that_nothing_has_brought_about_is_wrong():
 
     assert found.wrong == (
         "it was lost",
-        "attempt 1 came to an end, and nothing had struck it: nobody said why",
+        "attempt 1 came to an end, and nothing had struck it: without a diagnosis",
         "0:40:kill did not happen",
     )
