@@ -1,15 +1,14 @@
-"""A run from its first attempt to its last: watch over each, and do what is decided to follow."""
+"""A run from its first attempt to its last: act on the moves that ``core`` decides."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.finding import Finding
 from gpuops.core.launch.options import LaunchOptions
@@ -17,50 +16,58 @@ from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
 from gpuops.core.machine.environment import Environment
 from gpuops.core.run import paths
-from gpuops.core.supervision.attempts import Outcome
-from gpuops.core.supervision.progress import Look
-from gpuops.core.supervision.restart import (
-    FailedAttempt,
-    GiveUp,
-    Replan,
-    Restart,
-    RestartPolicy,
-    decide,
+from gpuops.core.supervision.attempts import (
+    Ended,
+    Finish,
+    Interrupted,
+    Outcome,
+    Prepare,
+    Ready,
+    RunEvent,
+    RunState,
+    Start,
+    Started,
+    Unprepared,
+    Wait,
+    Waited,
+    Watch,
+    next_move,
 )
+from gpuops.core.supervision.progress import Look
+from gpuops.core.supervision.restart import FailedAttempt, GiveUp, RestartPolicy
 from gpuops.errors import GpuopsError
-from gpuops.launch.claim import claim_gpus
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
+from gpuops.supervise.claims import RunClaims
 from gpuops.supervise.supervisor import begin, watch
 from gpuops.system import files, hooks
-from gpuops.system.processes import process
 from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import checkpoints, events
 from gpuops.system.runs.supervisor_lock import only_one
 
 
 class Screen(Protocol):
-    """Who is shown how it goes."""
+    """What shows a person how the run goes."""
 
     def show(self, look: Look) -> None:
-        """A look at an attempt."""
+        """Show an attempt at one moment."""
 
     def show_plan(self, launch: LaunchPlan, settings: Mapping[str, Any]) -> None:
-        """A plan that was made anew."""
+        """Show a plan that differs from the one shown before."""
 
     def show_findings(self, found: Sequence[Finding]) -> None:
-        """What preflight found of it."""
+        """Show what preflight found."""
 
     def wait(self, waiting: Waiting) -> None:
-        """What is waited for."""
+        """Show which GPUs the launch waits for."""
 
     def tell(self, words: str) -> None:
-        """What was decided."""
+        """Show what was decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """How a run ended: its last attempt, and why it was not started again, if it was not."""
+    """How a run ended: its last attempt, and why no other followed if one was wanted."""
 
     launch: Launch
     outcome: Outcome
@@ -88,53 +95,142 @@ def run_attempts(
     Raises:
         GpuopsError: the first attempt cannot be started, or the run has a supervisor already.
     """
-    ended: list[FailedAttempt] = []
-    with ExitStack() as claims, ExitStack() as alone:
-        launch, descriptors, job = first.launch, tuple[int, ...](), None
-        new = isinstance(first, Prepared) and launch.plan.attempt == 1
-        alone.enter_context(nullcontext() if new else only_one(Path(launch.plan.run_dir)))
-        if isinstance(first, Adopted):
-            job = first.job
-        else:
-            prepared, held = claims.enter_context(
-                claim_gpus(first, screen.wait, screen.show_findings)
-            )
-            launch, descriptors = prepared.launch, held.descriptors
-            if prepared is not first:  # it waited, or others were faster
-                screen.show_plan(launch.plan, launch.settings)
-        signals = alone.enter_context(process.SignalQueue())
+    state = RunState(policy=RestartPolicy(max_restarts=first.launch.plan.max_restarts))
+    with (
+        RunClaims(screen.wait, screen.show_findings) as claims,
+        _Run(first.launch, screen, claims) as run,
+    ):
+        event = run.adopt(first) if isinstance(first, Adopted) else run.claim(first)
         while True:
-            started_s = time.monotonic()
-            if job is None:
-                job = begin(launch, descriptors)
-                _keep_environment(launch.plan, prepared.environment)
-            if not ended:
-                alone.enter_context(only_one(Path(launch.plan.run_dir)) if new else nullcontext())
-                begun(launch.plan.run_id)
-            outcome = watch(launch, job, screen.show, signals)
-            job = None
-            kept, decision = _what_follows(launch, outcome, ended, started_s)
-            if decision is None:
-                return _told(kept)
-            screen.tell(f"{_why(outcome)} {decision.why[:1].upper()}{decision.why[1:]}.")
-            number = _pause(signals, decision.after_s)
-            if number is not None:
-                stopped = replace(outcome, ending="stopped", stop_signal=number)
-                return _told(replace(kept, outcome=stopped))
-            try:
-                before, prepared = launch.plan, prepare(_next(launch.plan, decision, ended))
-                if not descriptors or _to_claim(prepared.launch.plan) != _to_claim(before):
-                    claims.close()
-                    prepared, held = claims.enter_context(
-                        claim_gpus(prepared, screen.wait, screen.show_findings)
-                    )
-                    descriptors = held.descriptors
-                    screen.show_plan(prepared.launch.plan, prepared.launch.settings)
-                launch = prepared.launch
-                refuse_errors(prepared.findings, launch.plan.options.force)
-            except GpuopsError as problem:
-                given_up = GiveUp(why=problem.message.rstrip("."), advice=problem.hint)
-                return _told(replace(kept, given_up=given_up))
+            state, move = next_move(state, event)
+            if isinstance(event, Ended):
+                run.report(state)
+            match move:
+                case Start():
+                    event = run.start()
+                case Watch():
+                    if state.outcome is None:
+                        begun(run.launch.plan.run_id)
+                    event = run.watch()
+                case Wait():
+                    event = run.wait(move.seconds)
+                case Prepare():
+                    event = run.prepare(move)
+                case Finish():
+                    return run.finish(move)
+
+
+class _Run:
+    """Acts on the moves of a run, as its only supervisor; each act says what came of it."""
+
+    def __init__(self, launch: Launch, screen: Screen, claims: RunClaims) -> None:
+        self.launch = launch
+        self._screen, self._claims = screen, claims
+        self._signals = SignalQueue()
+        self._prepared: Prepared  # set by ``claim`` and ``prepare``
+        self._job: Job  # set by ``adopt`` and ``start``
+        self._locked = False
+        self._lock, self._handlers = ExitStack(), ExitStack()
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._lock.close()  # first: once nobody supervises the run, nobody sends a stop signal
+        self._handlers.close()
+
+    def adopt(self, first: Adopted) -> RunEvent:
+        """Take over an attempt that runs."""
+        self._be_the_only_one()
+        self._handlers.enter_context(self._signals)
+        self._job = first.job
+        return Started()
+
+    def claim(self, first: Prepared) -> RunEvent:
+        """Claim what the first attempt takes."""
+        if first.launch.plan.attempt > 1:  # else it has no folder yet
+            self._be_the_only_one()
+        prepared = self._claims.take(first)
+        if prepared is not first:  # it waited, or others were faster
+            self._screen.show_plan(prepared.launch.plan, prepared.launch.settings)
+        self._handlers.enter_context(self._signals)
+        self.launch, self._prepared = prepared.launch, prepared
+        return Ready()
+
+    def start(self) -> RunEvent:
+        """Start the attempt that was prepared."""
+        self._job = begin(self.launch, self._claims.descriptors)
+        _keep_environment(self.launch.plan, self._prepared.environment)
+        self._be_the_only_one()
+        return Started()
+
+    def watch(self) -> RunEvent:
+        """Watch the attempt to its end."""
+        outcome = watch(self.launch, self._job, self._screen.show, self._signals)
+        return Ended(outcome, _failed_attempt(self.launch, outcome), time.monotonic())
+
+    def report(self, state: RunState) -> None:
+        """Record what was decided after an attempt, and show it if another one follows."""
+        plan, decision = self.launch.plan, state.decision
+        if state.outcome is None or decision is None:
+            return
+        fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
+        name = type(decision).__name__.lower()
+        events.record(Path(plan.run_dir), name, attempt=plan.attempt, **fields)
+        if not isinstance(decision, GiveUp):
+            why = decision.why
+            self._screen.tell(f"{_describe_end(state.outcome)} {why[:1].upper()}{why[1:]}.")
+
+    def wait(self, seconds: float) -> RunEvent:
+        """Wait; a stop signal ends the pause."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            for number in self._signals.wait(None, left):
+                return Interrupted(number)
+        return Waited()
+
+    def prepare(self, move: Prepare) -> RunEvent:
+        """Plan the next attempt for the machine as it is now, and claim what it takes."""
+        try:
+            prepared = prepare(_next_options(self.launch.plan, move))
+            if not self._claims.cover(prepared.launch.plan):
+                prepared = self._claims.take(prepared)
+                self._screen.show_plan(prepared.launch.plan, prepared.launch.settings)
+            refuse_errors(prepared.findings, prepared.launch.plan.options.force)
+        except GpuopsError as problem:
+            return Unprepared(problem.message.rstrip("."), problem.hint)
+        self.launch, self._prepared = prepared.launch, prepared
+        return Ready()
+
+    def finish(self, move: Finish) -> RunOutcome:
+        """Run the hook for the end."""
+        ended = RunOutcome(launch=self.launch, outcome=move.outcome, given_up=move.given_up)
+        _run_exit_hook(ended)
+        return ended
+
+    def _be_the_only_one(self) -> None:
+        if not self._locked:
+            self._lock.enter_context(only_one(Path(self.launch.plan.run_dir)))
+            self._locked = True
+
+
+def _next_options(plan: LaunchPlan, move: Prepare) -> LaunchOptions:
+    """The same run again, on its own GPUs if they are there; if not, on others or on fewer.
+
+    What a person said of GPUs and port still holds.
+    """
+    options = plan.options
+    lost = () if options.gpus else move.without_gpus
+    return LaunchOptions(
+        resume=plan.run_dir,
+        nproc_per_node=plan.ranks_wanted,
+        gpus=options.gpus,
+        exclude_gpus=(*options.exclude_gpus, *lost),
+        prefer_gpus=tuple(gpu.uuid for gpu in plan.devices if gpu.uuid is not None),
+        shrink=True,
+        force=options.force,
+        batch_divisor=options.batch_divisor * (2 if move.halve_batch else 1),
+    )
 
 
 def _keep_environment(plan: LaunchPlan, environment: Environment) -> None:
@@ -143,56 +239,8 @@ def _keep_environment(plan: LaunchPlan, environment: Environment) -> None:
         files.write_json(Path(plan.run_dir, paths.ENVIRONMENT), asdict(environment))
 
 
-def _what_follows(
-    launch: Launch, outcome: Outcome, ended: list[FailedAttempt], started_s: float
-) -> tuple[RunOutcome, Restart | Replan | None]:
-    kept = RunOutcome(launch=launch, outcome=outcome)
-    if outcome.ending != "failed" or outcome.diagnosis is None:
-        return kept, None
-    ended.append(_ended(launch, outcome, outcome.diagnosis, started_s))
-    policy = RestartPolicy(max_restarts=launch.plan.max_restarts)
-    decision = decide(ended, policy, time.monotonic())
-    what = type(decision).__name__.lower()
-    fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
-    events.record(Path(launch.plan.run_dir), what, attempt=launch.plan.attempt, **fields)
-    if isinstance(decision, GiveUp):
-        return replace(kept, given_up=decision), None
-    return kept, decision
-
-
-def _next(
-    plan: LaunchPlan, decision: Restart | Replan, ended: Sequence[FailedAttempt]
-) -> LaunchOptions:
-    """The same run again, on its own GPUs if they are there; if not, on others or on fewer.
-
-    What a person said of GPUs and port still holds.
-    """
-    options = plan.options
-    lost = decision.without_gpus if isinstance(decision, Replan) and not options.gpus else ()
-    full = ended[-1].diagnosis.kind == "out of memory (gpu)"
-    return LaunchOptions(
-        resume=plan.run_dir,
-        nproc_per_node=plan.ranks_wanted,
-        gpus=options.gpus,
-        exclude_gpus=(*options.exclude_gpus, *lost),
-        prefer_gpus=_uuids(plan),
-        shrink=True,
-        force=options.force,
-        batch_divisor=options.batch_divisor * (2 if full else 1),
-    )
-
-
-def _to_claim(plan: LaunchPlan) -> tuple[int, tuple[str, ...]]:
-    return plan.master_port, _uuids(plan)
-
-
-def _uuids(plan: LaunchPlan) -> tuple[str, ...]:
-    return tuple(gpu.uuid for gpu in plan.devices if gpu.uuid is not None)
-
-
-def _told(kept: RunOutcome) -> RunOutcome:
-    """Tell whoever wanted to be told of the end."""
-    plan, outcome = kept.launch.plan, kept.outcome
+def _run_exit_hook(ended: RunOutcome) -> None:
+    plan, outcome = ended.launch.plan, ended.outcome
     if plan.options.on_exit is not None:
         hooks.run(
             plan.options.on_exit,
@@ -203,31 +251,22 @@ def _told(kept: RunOutcome) -> RunOutcome:
                 "ending": outcome.ending,
                 "attempts": plan.attempt,
                 "step": outcome.progress.step,
-                "given_up": kept.given_up.why if kept.given_up else None,
+                "given_up": ended.given_up.why if ended.given_up else None,
                 "diagnosis": outcome.diagnosis.why if outcome.diagnosis else None,
             },
         ).join(hooks.TIMEOUT_S)
-    return kept
 
 
-def _why(outcome: Outcome) -> str:
+def _describe_end(outcome: Outcome) -> str:
     why = outcome.diagnosis.why if outcome.diagnosis else "it ended"
     return f"{why[:1].upper()}{why[1:]}."
 
 
-def _pause(signals: SignalQueue, seconds: float) -> int | None:
-    """Wait; a stop signal that comes meanwhile ends the waiting, and the run."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        for number in signals.wait(None, left):
-            return number
-    return None
-
-
-def _ended(
-    launch: Launch, outcome: Outcome, diagnosis: Diagnosis, started_s: float
-) -> FailedAttempt:
-    plan = launch.plan
+def _failed_attempt(launch: Launch, outcome: Outcome) -> FailedAttempt | None:
+    """What there is to know of an attempt that failed; ``None`` if it did not, or has no cause."""
+    plan, diagnosis = launch.plan, outcome.diagnosis
+    if outcome.ending != "failed" or diagnosis is None:
+        return None
     rank = diagnosis.rank if diagnosis.rank is not None else 0
     log = Path(plan.run_dir) / paths.rank_log(plan.attempt, rank, "stderr")
     try:
@@ -243,7 +282,6 @@ def _ended(
     kept = [step for name in whole if (step := _step(name)) is not None]
     return FailedAttempt(
         number=plan.attempt,
-        started_s=started_s,
         ended_s=time.monotonic(),
         first_step=outcome.first_step,
         last_step=outcome.progress.step,
@@ -255,6 +293,6 @@ def _ended(
 
 
 def _step(name: str) -> int | None:
-    """The step in a checkpoint's name, where it ends in one."""
+    """The step in a checkpoint's name, if it ends in one."""
     digits = name.rpartition("-")[2]
     return int(digits) if digits.isascii() and digits.isdecimal() else None

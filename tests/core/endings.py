@@ -16,13 +16,12 @@ KINDS += ["out of memory (host)", "nan", "exception", "disk full", "port taken",
 
 
 def ended(kind="signal", *, at_s=0.0, gpu=1, **changes):
-    """An attempt that began a minute before its end, trained, and left no new checkpoint."""
+    """An attempt that trained and left no new checkpoint."""
     cause = Diagnosis(
         kind=kind, rank=1, gpu=gpu, why="rank 1 was killed", advice="Look at it.", sure=True
     )
     begun = FailedAttempt(
         number=1,
-        started_s=NOW_S + at_s - 60,
         ended_s=NOW_S + at_s,
         first_step=1,
         last_step=50,

@@ -39,7 +39,6 @@ class FailedAttempt:
     """
 
     number: int
-    started_s: float
     ended_s: float
     first_step: int | None
     last_step: int | None

@@ -47,7 +47,7 @@ def lived(several):
     now_s, story = NOW_S, []
     for end in several:
         now_s += end.ended_s - NOW_S
-        story.append(replace(end, started_s=now_s - 1, ended_s=now_s))
+        story.append(replace(end, ended_s=now_s))
     return numbered(*story)
 
 
