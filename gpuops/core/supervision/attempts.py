@@ -146,9 +146,8 @@ def next_move(state: RunState, event: RunEvent) -> tuple[RunState, Move]:
         raise ValueError(f"{event} before any attempt has failed")
     match event:
         case Waited():
-            if isinstance(decision, Replan):
-                return state, Prepare(decision.without_gpus, decision.halve_batch)
-            return state, Prepare(without_gpus=(), halve_batch=False)
+            replan = decision if isinstance(decision, Replan) else Replan(after_s=0.0, why="")
+            return state, Prepare(replan.without_gpus, replan.halve_batch)
         case Interrupted(signal=number):
             return state, Finish(replace(outcome, ending="stopped", stop_signal=number))
         case Unprepared(why=why, advice=advice):
