@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--folder", help="where to make the tree")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    layout = manifests.load("rvq").data
+    layout = manifests.load("rvq").data.layout
     whole = layout.model_copy(update={"sample_files": list(FILES)})
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         root = Path(folder)

@@ -36,47 +36,53 @@ COMMANDS = {
     "report": ("Jobs", "Show how a run went, or write a page of it."),
     "logs": ("Jobs", "Show what a rank of a run said."),
     "tensorboard": ("Jobs", "Open TensorBoard on a run, or on all."),
-    "evaluate": ("Models", "Measure what a run has learned."),
-    "describe": ("Models", "Say how large a model is, and what it costs."),
-    "encode": ("Models", "Write samples as the codes that a run has learned."),
-    "decode": ("Models", "Turn codes back into samples."),
-    "reconstruct": ("Models", "Draw samples, and what came back of them."),
-    "data": ("Data", "Import, check, count or make data sets."),
-    "cache": ("Data", "Build, inspect or verify window caches."),
-    "profiles": ("Set-up", "The hardware profiles there are."),
-    "trainers": ("Set-up", "The training systems there are."),
+    "data": ("Set-up", "Import, check, count or make data sets."),
+    "profiles": ("Set-up", "List, check or make hardware profiles."),
+    "trainers": ("Set-up", "List the trainers and their verbs, or show one."),
 }
 
 
 class _Commands(TyperGroup):
-    """Loads a command's file only when it is typed: ``gpuops --help`` answers at once."""
+    """Loads a command's file only when it is typed: ``gpuops --help`` answers at once.
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's own types are private
-        return list(COMMANDS)
+    The verbs of trainers are commands too. Manifests are read only if a word is not a command of
+    gpuops itself, or for shell completion.
+    """
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        panel, about = COMMANDS[cmd_name]
-        return TyperCommand(name=cmd_name, help=about, rich_help_panel=panel)
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS, *(_verbs().known() if ctx.resilient_parsing else ())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's signature
+        if cmd_name in COMMANDS:
+            panel, about = COMMANDS[cmd_name]
+            return TyperCommand(name=cmd_name, help=about, rich_help_panel=panel)
+        about = _verbs().known().get(cmd_name)
+        return about and TyperCommand(name=cmd_name, help=about)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ARG002
         name, *rest = args
         if name not in COMMANDS:
-            near = get_close_matches(name, COMMANDS, n=1)
+            verbs = _verbs().known()
+            if name in verbs:
+                return name, _verbs().command(name), rest
+            near = get_close_matches(name, [*COMMANDS, *verbs], n=1)
             raise UsageError(
                 f"there is no command {name!r}{f'; did you mean {near[0]}?' if near else '.'}",
-                f"The commands: {', '.join(COMMANDS)}.",
+                f"The commands: {', '.join(COMMANDS)}; verbs of trainers: {', '.join(verbs)}.",
             )
         found = typer.main.get_command(import_module(f"gpuops.cli.{name.replace('-', '_')}").app)
         found.name = name
         return name, found, rest
 
 
+def _verbs() -> Any:
+    return import_module("gpuops.cli.verbs")
+
+
 app = typer.Typer(
     cls=_Commands,
     help="An operator's toolkit for multi-GPU PyTorch jobs.",
-    epilog=EXIT_CODES_HELP,
+    epilog=f"Trainers add commands of their own: gpuops trainers list. {EXIT_CODES_HELP}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

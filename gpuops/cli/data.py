@@ -1,4 +1,4 @@
-"""``gpuops data``: data sets brought in, checked, counted, made up."""
+"""``gpuops data``: import, check, count or make data sets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.verbs import PASS_ON
-from gpuops.core.launch.manifest import Manifest
+from gpuops.cli.options import Python
+from gpuops.cli.verbs import PASS_ON, Trainer
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system.trainers import datasets, manifests, modules
 from gpuops.ui import tables
@@ -21,91 +21,83 @@ from gpuops.ui import tables
 app = typer.Typer(
     help="Import, check, count or make data sets.", no_args_is_help=True, add_completion=False
 )
-Trainer = Annotated[str, typer.Option(help="Whose data layout.")]
-QUIET_S = 1.0  # a count that is done by then needs no progress
-CHECK = "check_data"
+Root = Annotated[Path, typer.Argument(help="The folder of the data set.")]
+QUIET_S = 1.0  # a count that ends sooner shows no progress
+
+
+def _complete_kind(incomplete: str) -> list[str]:
+    kinds = {kind for manifest in manifests.load_all() for kind in manifest.importers}
+    return sorted(kind for kind in kinds if kind.startswith(incomplete))
 
 
 @app.command(
     "import",
     context_settings=PASS_ON,
-    epilog="All: --skip-bad, --force, --json. bvh: --val-share SHARE, --unit UNIT. "
-    "seamless: --min-frames N, --keypoints.",
+    epilog="Other flags go to the importer: `gpuops data import bvh SRC --out DIR --help`.",
 )
 def import_(
     ctx: typer.Context,
-    kind: Annotated[str, typer.Argument(help="What to read: bvh, seamless.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="The kind of files; `gpuops trainers list` shows all.",
+            autocompletion=_complete_kind,
+        ),
+    ],
     source: Annotated[Path, typer.Argument(help="The folder to read.")],
-    out: Annotated[Path, typer.Option(help="The data set's folder to make.")],
-    trainer: Trainer = "rvq",
+    out: Annotated[Path, typer.Option(help="The folder of the data set to make.")],
+    trainer: Trainer = None,
 ) -> None:
-    """Turn other people's files into a trainer's data layout."""
-    manifest = manifests.load(trainer)
+    """Convert the files of other tools into a trainer's data layout."""
     for word in (kind, str(source)):
         if word.startswith("-"):
             raise UsageError(
-                f"{word} is no folder to read.",
+                f"{word} is not a folder to read.",
                 "Name kind and folder first: `gpuops data import bvh SRC --out DIR`, then flags.",
             )
-    if kind not in manifest.importers:
-        raise UsageError(
-            f"{trainer} does not import {kind!r}.",
-            f"It imports: {', '.join(manifest.importers) or 'nothing'}.",
-        )
-    _run(manifest.importers[kind], [str(source), "--out", str(out), *ctx.args])
+    _, module = manifests.choose(trainer, f"import {kind!r}", lambda one: one.importers.get(kind))
+    _run(module, [str(source), "--out", str(out), *ctx.args])
 
 
-@app.command(context_settings=PASS_ON, epilog="--split NAME looks at one alone; --json.")
-def check(
-    ctx: typer.Context,
-    root: Annotated[Path, typer.Argument(help="The data set's folder.")],
-    trainer: Trainer = "rvq",
-) -> None:
-    """Read every sample: name those that cannot be used, draw lengths, describe features."""
-    manifest = manifests.load(trainer)
-    if CHECK not in manifest.verbs:
-        raise UsageError(f"trainer {trainer} does not check data sets.")
-    _run(manifest.verbs[CHECK], [str(root), *ctx.args])
+@app.command(context_settings=PASS_ON, epilog="Other flags go to the trainer, like --json.")
+def check(ctx: typer.Context, root: Root, trainer: Trainer = None) -> None:
+    """Read every sample: name the unusable ones, show lengths, describe the values."""
+    _, module = manifests.choose(trainer, "check data sets", lambda one: one.answers.check_data)
+    _run(module, [str(root), *ctx.args])
 
 
 @app.command()
 def count(
-    root: Annotated[Path, typer.Argument(help="The data set's folder.")],
-    trainer: Trainer = "rvq",
-    *,
-    as_json: output.Json = False,
+    root: Root, trainer: Trainer = None, python: Python = None, *, as_json: output.Json = False
 ) -> None:
     """Count the samples of each split, without reading them."""
-    manifest = manifests.load(trainer)
-    if manifest.data is None:
-        raise UsageError(f"{trainer} has no data layout to count by.")
+    manifest, data = manifests.choose(trainer, "count data sets", lambda one: one.data)
     with _progress() as tell:
-        found = datasets.count(root, manifest.data, tell=tell)
+        found = datasets.count_data(manifest, root, python=python or sys.executable, tell=tell)
     output.answer(found, lambda: tables.data_count(found), as_json=as_json)
-    missing = [split for split in manifest.data.splits if not found.samples.get(split)]
+    splits = data.layout.splits if data.layout else found.samples
+    missing = [split for split in splits if not found.samples.get(split)]
     if missing:
         raise GpuopsError(
             f"{root} has no samples in: {', '.join(missing)}.",
-            f"It holds: {', '.join(found.folders)}. The layout: {manifest.data.about}",
+            f"It holds: {', '.join(found.folders)}. The layout: {data.about}",
         )
 
 
-@app.command(context_settings=PASS_ON, epilog="--seed N makes others.")
+@app.command(context_settings=PASS_ON, epilog="Other flags go to the trainer, like --seed.")
 def synthetic(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option(help="The data set's folder to make.")],
-    trainer: Trainer = "rvq",
+    out: Annotated[Path, typer.Option(help="The folder of the data set to make.")],
+    trainer: Trainer = None,
 ) -> None:
     """Write a trainer's built-in data set as files, to try things on."""
-    manifest: Manifest = manifests.load(trainer)
-    if manifest.synthetic is None:
-        raise UsageError(f"{trainer} has no built-in data set.")
-    _run(manifest.synthetic, ["--out", str(out), *ctx.args])
+    _, module = manifests.choose(trainer, "make data sets", lambda one: one.synthetic)
+    _run(module, ["--out", str(out), *ctx.args])
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None] | None]:
-    """Say on a terminal how far a count is that takes its time, and take it back in the end."""
+    """Show the progress of a long count on a terminal, and remove it at the end."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -28,7 +28,6 @@ from gpuops.system.trainers import manifests, settings
 from gpuops.ui import estimates
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-VERB = "estimate"
 TIMEOUT_S = 180.0
 Trainer = Annotated[
     str | None,
@@ -128,12 +127,12 @@ def _module(manifest: Manifest | None, asked: LaunchRequest) -> str:
             f"{asked.target.entry} is a {asked.target.kind}: only a trainer can say what it needs.",
             "`gpuops trainers list` shows the trainers.",
         )
-    if VERB not in manifest.verbs:
+    if manifest.answers.estimate is None:
         raise UsageError(
             f"trainer {manifest.name} does not say what it needs.",
             "docs/estimate.md says how a trainer does.",
         )
-    return manifest.verbs[VERB]
+    return manifest.answers.estimate
 
 
 def _ask(asked: LaunchRequest, module: str, words: tuple[str, ...]) -> Estimate:

@@ -1,4 +1,4 @@
-"""``gpuops trainers``: the training systems there are."""
+"""``gpuops trainers``: list the trainers, or show one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
-from gpuops.errors import GpuopsError
 from gpuops.system.trainers import manifests as trainers
 from gpuops.system.trainers import settings
 from gpuops.ui import tables
 
 app = typer.Typer(
-    help="The training systems there are.", no_args_is_help=True, add_completion=False
+    help="List the trainers, or show one.", no_args_is_help=True, add_completion=False
 )
 
 
 @app.command("list")
 def list_(*, as_json: output.Json = False) -> None:
-    """List the trainers that are installed."""
-    manifests = []
-    for name in trainers.names():
-        try:
-            manifests.append(trainers.load(name))
-        except GpuopsError as problem:
-            output.note(f"trainer {name} is left out: {problem.message}")
+    """List the installed trainers, and their verbs."""
+    manifests = trainers.load_all(
+        lambda name, problem: output.note(f"trainer {name} is left out: {problem.message}")
+    )
     output.answer(manifests, lambda: tables.trainers(manifests), as_json=as_json)
 
 
@@ -36,10 +32,10 @@ def show(
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Show one trainer: what it is, and every setting it takes."""
+    """Show one trainer: what it is, its verbs, and every setting it takes."""
     manifest = trainers.load(name)
     if as_json:
         output.answer(manifest, str, as_json=True)
         return
     output.stdout().print(tables.trainers([manifest]))
-    print(settings.help_text(sys.executable, manifest.config))
+    print(settings.help_text(sys.executable, manifest.answers.config))

@@ -1,100 +1,162 @@
-"""What a trainer can do beside training: its verbs, handed over to its own modules."""
+"""Verbs: the commands of the installed trainers, run by their own modules."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from gpuops.cli import output
+from gpuops.cli.runs import complete_run
 from gpuops.core.launch import torchrun
-from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.manifest import Manifest, Verb, flag
 from gpuops.errors import UsageError
 from gpuops.system.runs import plan_file, records, run_dir
 from gpuops.system.trainers import manifests, modules
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
-Data = Annotated[
+HELP = {"-h", "--help"}
+FIRST_WORDS = {"run": "RUN", "data": "DATA"}
+
+
+def _complete_trainer(incomplete: str) -> list[str]:
+    return [name for name in manifests.names() if name.startswith(incomplete)]
+
+
+def _complete_first(ctx: typer.Context, incomplete: str) -> list[str]:
+    return [] if ctx.params.get("words") else complete_run(incomplete)
+
+
+Words = Annotated[list[str] | None, typer.Argument(autocompletion=_complete_first)]
+Trainer = Annotated[
     str | None,
     typer.Option(
-        *("--data", "--data-path", "--data_path"),
-        help="Another data set than the run's own.",
+        help="The trainer, if several are able to.",
+        autocompletion=_complete_trainer,
         show_default=False,
     ),
 ]
 Python = Annotated[str | None, typer.Option(help="The interpreter to use.  [default: the run's]")]
 
 
-def of_run(
-    run: str,
+def known() -> dict[str, str]:
+    """The verbs of all installed trainers, with what they do."""
+    return {
+        name: verb.does
+        for manifest in manifests.load_all()
+        for name, verb in manifest.verbs.items()
+    }
+
+
+def command(name: str) -> Any:
+    """The command of a verb: its own words go to the trainer's module as they were typed."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command(context_settings=PASS_ON, add_help_option=False)
+    def verb(
+        words: Words = None,
+        trainer: Trainer = None,
+        python: Python = None,
+        runs_dir: output.RunsDir = None,
+    ) -> None:
+        _perform(name, words or [], trainer=trainer, python=python, runs_dir=runs_dir)
+
+    return typer.main.get_command(app)
+
+
+def _perform(
     verb: str,
     words: Sequence[str],
     *,
-    data: str | None = None,
-    runs_dir: Path | None,
+    trainer: str | None,
     python: str | None,
+    runs_dir: Path | None,
 ) -> None:
-    """Do it with what a run has learned, by its interpreter and on one of its GPUs.
-
-    It runs where the run was launched, for the run's own data set was named from there; what was
-    named now was named from here. So paths in ``words`` are absolute.
+    """Hand the words over to the trainer that the run names, or to the only one with this verb.
 
     Raises:
-        UsageError: there is no such run, or its trainer cannot do that.
+        UsageError: the first word is not what the verb is of, or no trainer has the verb.
     """
-    if run.startswith("-"):
-        raise UsageError(f"{run} is no run.", "The run comes first, flags of the trainer follow.")
-    root = records.find(run_dir.runs_dir(runs_dir), run)
-    plan = plan_file.load(root)
-    if plan.target.kind != "trainer":
+    loaded = manifests.load_all() if trainer is None else [manifests.load(trainer)]
+    owners = {one.name: one for one in loaded if verb in one.verbs}
+    subjects = {subject for one in owners.values() for subject in one.verbs[verb].of}
+    first = words[0] if words and not words[0].startswith("-") else None
+    if first is None and len(owners) > 1 and HELP & set(words):
+        for owner in owners.values():
+            print(f"{_usage(owner, verb)} --trainer {owner.name} --help shows them.")
+        return
+    if first is None and subjects == {"run"} and not HELP & set(words):
         raise UsageError(
-            f"run {plan.run_id} is of the {plan.target.kind} {plan.target.name}, not of a trainer.",
-            f"Only trainers know how to {verb}; `gpuops trainers list` shows them.",
+            f"{words[0]} is not a run." if words else f"say which run to {verb}.",
+            "The run comes first, flags of the trainer follow.",
         )
-    manifest = manifests.load(plan.target.name)
-    named = ["--data", _data_set(data, manifest)] if data is not None else []
+    if first is not None and "run" in subjects:
+        try:
+            root = records.find(run_dir.runs_dir(runs_dir), first)
+        except UsageError:
+            if not subjects & {"data", "nothing"}:
+                raise
+        else:
+            _perform_of_run(verb, root, words[1:], owners, python)
+            return
+    manifest, found = manifests.choose(trainer, verb, lambda one: one.verbs.get(verb))
+    if first is not None and "data" in found.of:
+        words = [flag(manifest.data.setting if manifest.data else "data"), *words]
+    elif found.of == ("data",) and not HELP & set(words):
+        raise UsageError(f"say which data set to {verb}.", "Its folder comes first.")
+    _hand_over(manifest, verb, words, python or sys.executable)
+
+
+def _perform_of_run(
+    verb: str, root: Path, words: Sequence[str], owners: Mapping[str, Manifest], python: str | None
+) -> None:
+    """Use what a run has learned, by the run's interpreter and on one of its GPUs."""
+    plan = plan_file.load(root)
+    kind, name = plan.target.kind, plan.target.name
+    if kind != "trainer":
+        raise UsageError(
+            f"run {plan.run_id} is of the {kind} {name}, not of a trainer.",
+            f"Only trainers {verb}: {', '.join(owners)}.",
+        )
+    if name not in owners or "run" not in owners[name].verbs[verb].of:
+        raise UsageError(
+            f"run {plan.run_id} is of trainer {name}, which does not {verb} runs.",
+            f"`gpuops trainers show {name}` lists what it does.",
+        )
     _hand_over(
-        manifest,
+        owners[name],
         verb,
-        ["--checkpoint", str(root), *named, *words],
-        python=python or plan.python,
-        cwd=plan.working_dir,
-        added=torchrun.one_gpu(plan),
+        ["--checkpoint", str(root), *words],
+        python or plan.python,
+        torchrun.one_gpu(plan),
     )
-
-
-def of_trainer(name: str, verb: str, words: Sequence[str], *, python: str | None) -> None:
-    """Do it with a trainer's settings alone.
-
-    Raises:
-        UsageError: there is no such trainer, or it cannot do that.
-    """
-    _hand_over(manifests.load(name), verb, words, python=python or sys.executable)
-
-
-def _data_set(given: str, manifest: Manifest) -> str:
-    built_in = manifest.data.built_in if manifest.data else []
-    return given if given in built_in else str(Path(given).absolute())
 
 
 def _hand_over(
     manifest: Manifest,
     verb: str,
     words: Sequence[str],
-    *,
     python: str,
-    cwd: str | None = None,
     added: Mapping[str, str] | None = None,
 ) -> None:
-    if verb not in manifest.verbs:
-        raise UsageError(
-            f"trainer {manifest.name} does not {verb}.",
-            f"Beside training it can: {', '.join(manifest.verbs) or 'nothing'}.",
-        )
-    if "/" in python:
-        python = str(Path(python).absolute())
-    code = modules.hand_over(python, manifest.verbs[verb], words, cwd=cwd, added=added)
+    if HELP & set(words):
+        print(_usage(manifest, verb), flush=True)
+    code = modules.hand_over(python, manifest.verbs[verb].module, words, added=added)
     if code:
         raise typer.Exit(code)
+
+
+def _usage(manifest: Manifest, verb: str) -> str:
+    """The line above the help of a trainer's module."""
+    found: Verb = manifest.verbs[verb]
+    first = "|".join(FIRST_WORDS[subject] for subject in found.of if subject in FIRST_WORDS)
+    first = f"[{first}]" if first and {"settings", "nothing"} & set(found.of) else first
+    given = " (gpuops sets --checkpoint)" if "run" in found.of else ""
+    words = " ".join(filter(None, ["gpuops", verb, first]))
+    return (
+        f"Usage: {words} [--trainer NAME] [--python FILE] [--runs-dir DIR] [FLAGS]: {found.does}. "
+        f"The flags of {manifest.name}{given}:"
+    )

@@ -63,4 +63,4 @@ def resolve_settings(plan: LaunchPlan, manifest: Manifest | None) -> Mapping[str
     if manifest is None:
         return {}
     arguments = plan.program_arguments
-    return settings.resolve(plan.python, manifest.config, arguments, plan.working_dir) or {}
+    return settings.resolve(plan.python, manifest.answers.config, arguments, plan.working_dir) or {}

@@ -6,13 +6,14 @@ import difflib
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gpuops import __version__
 from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import Choice, Wish, choose
-from gpuops.core.launch.manifest import Batch, Manifest
+from gpuops.core.launch.manifest import Batch, Manifest, flag
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan, LaunchRequest
 from gpuops.core.launch.plan_launch import plan, wish
@@ -21,17 +22,18 @@ from gpuops.core.launch.queue import Ticket, awaited
 from gpuops.core.machine import environment
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.environment import Environment
+from gpuops.core.machine.snapshot import DataCount
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.units import GIB
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.launch.inventory import others_claims, read_gpus
 from gpuops.launch.launch import Launch, resolve_settings
-from gpuops.launch.request import flag, request
+from gpuops.launch.request import request
 from gpuops.system import leases, profiles
 from gpuops.system.host import host, interpreters
 from gpuops.system.runs import checkpoints
-from gpuops.system.trainers import check
+from gpuops.system.trainers import check, datasets
 from gpuops.system.trainers import settings as trainer_settings
 
 WHAT_IS_FREE = "what-is-free"
@@ -91,8 +93,8 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
     snapshot = host.snapshot(
         needs,
         interpreter=interpreter,
-        layout=manifest.data if manifest else None,
         inventory=selection.inventory,
+        count=partial(_count_data, planned, manifest) if manifest else None,
         trainer_findings=_trainer_findings(launch),
         # A port that we chose ourselves is claimed next, or another one chosen.
         claimed_ports=claimed if options.master_port else claimed - {planned.master_port},
@@ -235,18 +237,31 @@ def _with_global_batch(launch: Launch, batch: Batch, divisor: int) -> Launch | N
 def _trainer_findings(launch: Launch) -> tuple[Finding, ...]:
     """What the trainer's own check finds, if it has a check and there is something to look at."""
     manifest, plan_ = launch.manifest, launch.plan
-    if manifest is None or manifest.check is None or not manifest.worth_checking(launch.settings):
+    module = manifest.answers.check if manifest else None
+    if manifest is None or module is None or not manifest.has_to_check(launch.settings):
         return ()
-    return check.check(plan_.python, manifest.check, plan_.program_arguments, plan_.working_dir)
+    return check.check(plan_.python, module, plan_.program_arguments, plan_.working_dir)
+
+
+def _count_data(planned: LaunchPlan, manifest: Manifest, root: Path) -> DataCount:
+    return datasets.count_data(
+        manifest,
+        root,
+        python=planned.python,
+        flags=planned.program_arguments,
+        cwd=planned.working_dir,
+    )
 
 
 def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) -> Requirements:
     manifest, planned, options = launch.manifest, launch.plan, launch.plan.options
     data_root = built_in = None
     splits: tuple[str, ...] = ()
+    about = ""
     if manifest is not None and manifest.data is not None:
         value = launch.settings.get(manifest.data.setting)
-        splits = tuple(manifest.data.splits)
+        splits = tuple(manifest.data.layout.splits) if manifest.data.layout else ()
+        about = manifest.data.about
         if value in manifest.data.built_in:
             built_in = str(value)
         elif value:
@@ -267,6 +282,7 @@ def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) ->
         keeps_batch=keeps_batch,
         data_root=data_root,
         data_splits=splits,
+        data_about=about,
         data_built_in=built_in,
         resume=planned.run_id if planned.attempt > 1 else options.resume,
         resume_checkpoint=_checkpoint(launch),

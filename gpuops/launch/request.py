@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.manifest import Manifest, flag
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, Target
 from gpuops.core.run import paths
@@ -46,7 +46,7 @@ def _first_attempt(options: LaunchOptions, runs: Path) -> tuple[Manifest | None,
         run_id=run_id,
         run_dir=root,
         python=python,
-        import_path=modules.import_path(python),
+        import_path=modules.import_path(python, manifest.train if manifest else None),
         defaults={manifest.out_dir_setting: root} if manifest else {},
         arguments=(*_own_flags(options, manifest), *options.arguments),
         resume_arguments=(_resume_flag(manifest), options.resume or "") if resumed else (),
@@ -71,7 +71,7 @@ def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, La
         run_id=before.run_id,
         run_dir=str(root),
         python=python,
-        import_path=modules.import_path(python),
+        import_path=modules.import_path(python, manifest.train if manifest else None),
         attempt=records.next_attempt(root),
         defaults={key: value for key, value in before.defaults.items() if key in own},
         arguments=(*before.arguments, *_own_flags(typed, manifest), *typed.arguments),
@@ -107,11 +107,6 @@ def _refuse_running(before: LaunchPlan, root: Path) -> None:
 
 def _resume_flag(manifest: Manifest | None) -> str:
     return flag(manifest.resume_setting if manifest else "resume")
-
-
-def flag(setting: str) -> str:
-    """The flag of a setting on a command line."""
-    return "--" + setting.replace("_", "-")
 
 
 def _run_to_resume(options: LaunchOptions, runs: Path) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.finding import Finding
+from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
@@ -52,7 +53,9 @@ class Screen(Protocol):
     def show(self, look: Look) -> None:
         """Show an attempt at one moment."""
 
-    def show_plan(self, launch: LaunchPlan, settings: Mapping[str, Any]) -> None:
+    def show_plan(
+        self, launch: LaunchPlan, settings: Mapping[str, Any], manifest: Manifest | None = None
+    ) -> None:
         """Show a plan that differs from the one shown before."""
 
     def show_findings(self, found: Sequence[Finding]) -> None:
@@ -152,7 +155,9 @@ class _Run:
             self._be_the_only_one()
         prepared = self._claims.take(first)
         if prepared is not first:  # it waited, or others were faster
-            self._screen.show_plan(prepared.launch.plan, prepared.launch.settings)
+            self._screen.show_plan(
+                prepared.launch.plan, prepared.launch.settings, prepared.launch.manifest
+            )
         self._handlers.enter_context(self._signals)
         self.launch, self._prepared = prepared.launch, prepared
         return Ready()
@@ -195,7 +200,9 @@ class _Run:
             prepared = prepare(_next_options(self.launch.plan, move))
             if not self._claims.cover(prepared.launch.plan):
                 prepared = self._claims.take(prepared)
-                self._screen.show_plan(prepared.launch.plan, prepared.launch.settings)
+                self._screen.show_plan(
+                    prepared.launch.plan, prepared.launch.settings, prepared.launch.manifest
+                )
             refuse_errors(prepared.findings, prepared.launch.plan.options.force)
         except GpuopsError as problem:
             return Unprepared(problem.message.rstrip("."), problem.hint)

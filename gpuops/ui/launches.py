@@ -17,7 +17,7 @@ from rich.text import Text
 
 from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import reasons
-from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.manifest import Batch, Manifest
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
 from gpuops.core.supervision.progress import Look, Progress
@@ -62,21 +62,23 @@ def plan(
         f"{workers}{f' of {launch.ranks_wanted}' if shrunk else ''}"
         f" on {where}, port {launch.master_port} (profile {launch.profile})",
     )
-    batch = _global_batch(launch, settings)
-    if batch:
-        table.add_row("batch", batch)
+    if manifest is not None and manifest.batch is not None:
+        batch = _global_batch(launch, settings, manifest.batch)
+        if batch is not None:
+            table.add_row("batch", batch)
     table.add_row("folder", words.place(launch.run_dir, launch.working_dir))
     return Group(Text("\nplan", style="bold cyan"), table, "")
 
 
-def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any]) -> str | None:
-    size, frames = settings.get("batch_size"), settings.get("frames_per_batch")
-    if isinstance(frames, int):
-        return f"as many windows as make up {frames} frames per worker x {launch.world_size}"
+def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any], batch: Batch) -> str | None:
+    size, total = settings.get(batch.size), settings.get(batch.total)
+    fill = settings.get(batch.fill) if batch.fill else None
+    world = launch.world_size
+    if isinstance(fill, int):
+        return f"{batch.fill} {fill} on each of {many(world, 'worker')}"
     if not isinstance(size, int):
         return None
-    total, world = settings.get("global_batch"), launch.world_size
-    accumulate = settings.get("accumulate") or 1
+    accumulate = settings.get(batch.accumulate) or 1
     if isinstance(total, int):
         passes = -(-total // (size * world))
         each = -(-total // (passes * world))
@@ -142,9 +144,11 @@ class Screen:
             )
             self._console.print(_plain(phase, progress), soft_wrap=True)
 
-    def show_plan(self, launch: LaunchPlan, settings: Mapping[str, Any]) -> None:
+    def show_plan(
+        self, launch: LaunchPlan, settings: Mapping[str, Any], manifest: Manifest | None = None
+    ) -> None:
         """Show a plan that was made again."""
-        self._console.print(plan(launch, settings))
+        self._console.print(plan(launch, settings, manifest))
 
     def tell(self, words: str) -> None:
         """Print a decision."""

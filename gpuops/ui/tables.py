@@ -53,11 +53,14 @@ def text_file(text: str, kind: str) -> RenderableType:
 
 
 def trainers(manifests: Sequence[Manifest]) -> RenderableType:
-    """One row per trainer."""
+    """One row per trainer, and below one row per verb."""
     table = columns("trainer", "about", "module")
+    verbs = columns("verb", "of", "does", "trainer")
     for manifest in manifests:
         table.add_row(Text(manifest.name, style="bold"), manifest.summary, manifest.train)
-    return table
+        for name, verb in manifest.verbs.items():
+            verbs.add_row(Text(name, style="bold"), " or ".join(verb.of), verb.does, manifest.name)
+    return Group(table, "", verbs) if verbs.rows else table
 
 
 def data_count(count: DataCount) -> RenderableType:

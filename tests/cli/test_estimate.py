@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from gpuops.cli.estimate import _module
-from gpuops.core.launch.manifest import Manifest
+from gpuops.core.launch.manifest import Answers, Manifest
 from gpuops.core.launch.plan import LaunchRequest, Target
 from gpuops.errors import UsageError
 
@@ -206,9 +206,10 @@ def test_mistakes_become_a_sentence(estimate, tmp_path, words, code, sentence):
     assert answer.stdout == ""
 
 
-def test_a_trainer_without_the_verb_is_told_so():
+def test_a_trainer_without_that_answer_is_a_sentence():
     """Not every trainer knows what it needs."""
-    manifest = Manifest(name="mine", summary="", train="mine.train", config="mine.config")
+    answers = Answers(config="mine.config")
+    manifest = Manifest(name="mine", summary="", train="mine.train", answers=answers)
     target = Target(kind="trainer", name="mine", entry="mine.train")
     asked = LaunchRequest(target=target, run_id="", run_dir="", python="")
 

@@ -133,10 +133,9 @@ def test_every_flag_shown_for_a_trainer_is_one(command, monkeypatch, capsys):
     flags = [word for word in parse(words_of(command)).args if word != "--"]
     monkeypatch.setattr(sys, "argv", ["config", *flags])
     monkeypatch.chdir(ROOT)
+    module = importlib.util.find_spec(manifests.load("rvq").answers.config)
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(
-            importlib.util.find_spec(manifests.load("rvq").config).origin, None, "__main__"
-        )
+        runpy.run_path(module.origin, None, "__main__")
 
     assert not ended.value.code, capsys.readouterr().err
 

@@ -8,20 +8,22 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
+from gpuops.cli import COMMANDS
 from gpuops.core.launch import profile
-from gpuops.core.launch.manifest import Manifest
-from gpuops.core.launch.manifest import parse as parse_manifest
+from gpuops.core.launch.manifest import Manifest, flag
 from gpuops.core.launch.torchrun import environment
 from gpuops.system import profiles
-from gpuops.system.trainers import manifests
-from gpuops.system.yaml_files import parse_yaml
+from gpuops.system.trainers import datasets, manifests
 
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
 TRAINERS = sorted(path.parent.name for path in (ROOT / "trainers").glob("*/trainer.yaml"))
+VERBS = [(name, verb) for name in TRAINERS for verb in manifests.load(name).verbs]
 SCRIPTS = sorted([*(ROOT / "shell").iterdir(), *(ROOT / ".ci").iterdir()])
 
 
@@ -74,15 +76,43 @@ def test_every_key_of_a_profile_is_documented():
     assert list(profile.keys()) == re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)
 
 
-def test_every_key_of_a_manifest_is_documented():
-    """The example of docs/trainers.md shows all but those that nobody has needed to set."""
-    text = (ROOT / "docs" / "trainers.md").read_text()
-    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    rare = {"out_dir_setting", "resume_setting", "config_setting", "metrics_file", "checkpoints"}
+def keys(model, path=""):
+    """The dotted keys of a section of the manifest, in their order."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        below = f"{path}{name}.{'NAME.' if get_origin(field.annotation) is dict else ''}"
+        yield from keys(inner[0], below) if inner else [f"{path}{name}"]
 
-    shown = set(re.findall(r"^   (\w+):", example, re.MULTILINE))
-    assert set(Manifest.model_fields) - rare == shown
-    assert parse_manifest(parse_yaml(example, "docs"), "docs")
+
+def test_every_key_of_a_manifest_is_documented():
+    """The table of docs/trainers.md has a row for each, and none besides."""
+    text = (ROOT / "docs" / "trainers.md").read_text()
+    table = text.partition("## The manifest")[2].partition("\n## ")[0]
+
+    assert sorted(keys(Manifest)) == sorted(re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE))
+
+
+def test_every_verb_is_documented():
+    """The table of docs/trainers.md says of each what the manifest says, and none besides."""
+    text = (ROOT / "docs" / "trainers.md").read_text()
+    table = text.partition("Verbs of the trainers that are shipped:")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(.+)` \| (.+) \| (.+) \| (.+) \|$", table, re.MULTILINE)
+
+    assert rows == [
+        (verb, name, " or ".join(about.of), about.does)
+        for name in TRAINERS
+        for verb, about in manifests.load(name).verbs.items()
+    ]
+
+
+def test_what_a_count_prints_is_documented():
+    """The table of docs/trainers.md has a row for each key; the example is a count."""
+    text = (ROOT / "docs" / "trainers.md").read_text().partition("### The trainer counts")[2]
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+
+    assert list(datasets.Answer.model_fields) == re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert datasets.Answer.model_validate_json(example)
 
 
 def test_the_shipped_profiles_are_listed(tmp_path, monkeypatch):
@@ -105,7 +135,8 @@ def test_a_profiles_wishes_are_settings_of_a_trainer(path):
     """The trainer is there, and takes them."""
     for name, wishes in profiles.load(str(path)).trainers.items():
         manifest = manifests.load(name)
-        ran = run("-m", manifest.config, "--defaults", *[f"{k}={v}" for k, v in wishes.items()])
+        wished = [f"{key}={value}" for key, value in wishes.items()]
+        ran = run("-m", manifest.answers.config, "--defaults", *wished)
 
         assert 0 == ran.returncode, ran.stderr
 
@@ -120,8 +151,8 @@ def test_every_trainer_is_installed():
 def test_a_manifests_modules_are_there(name):
     """Each can be found, and finding it loads no torch."""
     manifest = manifests.load(name)
-    modules = [manifest.train, manifest.config, *manifest.verbs.values()]
-    modules += [manifest.check] if manifest.check else []
+    modules = [manifest.train, *filter(None, manifest.answers.model_dump().values())]
+    modules += [verb.module for verb in manifest.verbs.values()]
     modules += [*manifest.importers.values(), *([manifest.synthetic] if manifest.synthetic else [])]
     code = (
         "import importlib.util, sys; "
@@ -137,14 +168,15 @@ def test_a_manifests_modules_are_there(name):
 def test_a_manifests_settings_are_settings_of_the_trainer(name):
     """Data set, folder and resume can be set by the names that the manifest gives."""
     manifest = manifests.load(name)
-    ran = run("-m", manifest.config, f"--{manifest.out_dir_setting.replace('_', '-')}=somewhere")
+    ran = run("-m", manifest.answers.config, f"{flag(manifest.out_dir_setting)}=somewhere")
     leaves = re.findall(r'"(\w+)":', ran.stdout)
 
     assert 0 == ran.returncode, ran.stderr
     assert json.loads(ran.stdout)
     assert {manifest.out_dir_setting, manifest.resume_setting} <= set(leaves)
     assert manifest.data is None or manifest.data.setting in leaves
-    assert manifest.batch is None or set(manifest.batch.model_dump().values()) <= set(leaves)
+    batch = manifest.batch.model_dump().values() if manifest.batch else ()
+    assert set(filter(None, batch)) <= set(leaves)
     assert "somewhere" in ran.stdout
 
 
@@ -158,7 +190,19 @@ def test_a_trainers_check_runs_without_torch(name):
         "finally: print('torch' in sys.modules)"
     )
 
-    assert manifest.check is None or "[]\nFalse\n" == run("-c", code % manifest.check).stdout
+    check = manifest.answers.check
+    assert check is None or "[]\nFalse\n" == run("-c", code % check).stdout
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_a_verb_has_help(name, verb):
+    """Its own, below a line of gpuops; and no command of gpuops has its name."""
+    ran = run("-m", "gpuops", verb, "--trainer", name, "--help")
+
+    assert 0 == ran.returncode, ran.stderr
+    assert ran.stdout.startswith(f"Usage: gpuops {verb} ")
+    assert len(ran.stdout.splitlines()) > 3
+    assert verb not in COMMANDS
 
 
 @pytest.mark.parametrize("name", TRAINERS)

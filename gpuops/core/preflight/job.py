@@ -99,7 +99,7 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
             "`--data synthetic` trains without files; `gpuops data import --help` imports yours.",
         )
     whole = f"{sum(found.samples.values())} samples"
-    for split in needs.data_splits:
+    for split in needs.data_splits or found.samples:
         if not found.samples.get(split):
             there = f"it holds: {', '.join(found.folders) or 'nothing'}"
             faults = _faults(found, below=f"{found.places.get(split, split)}/")
@@ -108,9 +108,11 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
                 f"there is no folder {split}/ in {found.root} ({there})"
                 if split not in found.samples
                 else f"{found.root} has no samples in its {split} split ({faults or there})",
-                f"Samples belong in {found.root}/{split}/<sample>/.",
+                f"Samples belong in {found.root}/{split}/<sample>/."
+                if needs.data_splits
+                else f"The layout: {needs.data_about}",
                 measured=whole,
-                wanted=f"samples in {', '.join(needs.data_splits)}",
+                wanted=f"samples in {', '.join(needs.data_splits or found.samples)}",
             )
     counts = ", ".join(f"{count} {split}" for split, count in found.samples.items())
     if found.incomplete or found.unreadable:

@@ -12,7 +12,9 @@ class Requirements:
     """What the job needs of its host. ``data_root`` is ``None`` if it needs no files.
 
     ``loader_workers``: the processes that read data for each worker. ``usual_port``: the port of
-    the profile, if the job uses another.
+    the profile, if the job uses another. ``data_splits``: the splits that must have a folder with
+    samples; if there are none, the trainer counts and names its splits. ``data_about`` shows how
+    the files lie.
     """
 
     workers: int
@@ -28,6 +30,7 @@ class Requirements:
     keeps_batch: bool = False
     data_root: str | None = None
     data_splits: tuple[str, ...] = ()
+    data_about: str = ""
     data_built_in: str | None = None
     resume: str | None = None
     resume_checkpoint: str | None = None

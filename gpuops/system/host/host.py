@@ -9,20 +9,18 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import psutil
 
 from gpuops.core.finding import Finding
-from gpuops.core.launch.manifest import DataLayout
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.snapshot import DataCount, HostSnapshot, Interpreter
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.host import cgroups, network
-from gpuops.system.trainers import datasets
 
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
@@ -31,14 +29,15 @@ def snapshot(
     needs: Requirements,
     *,
     interpreter: Interpreter,
-    layout: DataLayout | None,
     inventory: GpuInventory,
+    count: Callable[[Path], DataCount] | None = None,
     trainer_findings: Sequence[Finding] = (),
     claimed_ports: Collection[int] = (),
 ) -> HostSnapshot:
     """A snapshot of the host, as far as the job needs it.
 
-    ``claimed_ports``: those that other launches have claimed, but may not use yet.
+    ``count`` counts the samples of the data set that the job needs. ``claimed_ports``: those that
+    other launches have claimed, but may not use yet.
     """
     unread: dict[str, str] = {}
     total, available = _memory()
@@ -51,9 +50,9 @@ def snapshot(
     if output_gap:
         unread["output"] = output_gap
     data: DataCount | None = None
-    if needs.data_root is not None and layout is not None:
+    if needs.data_root is not None and count is not None:
         try:
-            data = datasets.count(Path(needs.data_root), layout)
+            data = count(Path(needs.data_root))
         except GpuopsError as error:
             unread["data"] = error.message.rstrip(".")
     return HostSnapshot(

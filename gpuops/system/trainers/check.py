@@ -29,7 +29,7 @@ def check(python: str, module: str, arguments: Sequence[str], cwd: str) -> tuple
         answer = subprocess.run(
             [python, "-m", module, *arguments],
             cwd=cwd,
-            env=modules.environment(python),
+            env=modules.environment(python, module),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT_S,

@@ -1,22 +1,97 @@
-"""Data sets as they lie on disk: counted by a trainer's layout, without reading them."""
+"""The samples of a data set: counted as the files lie, or by the trainer's own module."""
 
 from __future__ import annotations
 
 import heapq
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from gpuops.core.launch.manifest import DataLayout
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from gpuops.core.launch.manifest import DataLayout, Manifest, flag
 from gpuops.core.machine.snapshot import DataCount
-from gpuops.errors import GpuopsError
-from gpuops.system.trainers import npy_files
+from gpuops.core.text import printable
+from gpuops.errors import GpuopsError, UsageError
+from gpuops.system.trainers import npy_files, settings
 
+COUNT_TIMEOUT_S = 180.0
+MOST_SPLITS = 100
+MOST_NAMES = 100_000
+LONGEST_NAME = 300
 TELL_EVERY = 1000
 MOST_OPENED = 256
 MISSING = "is missing"
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+
+
+Number = Annotated[int, Field(ge=0)]
+Name = Annotated[str, AfterValidator(lambda text: printable(text, LONGEST_NAME))]
+Names = Annotated[list[Name], Field(max_length=MOST_NAMES)]
+
+
+class Answer(BaseModel):
+    """What a trainer's ``count`` prints; docs/trainers.md describes it."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
+
+    samples: Annotated[dict[Name, Number], Field(min_length=1, max_length=MOST_SPLITS)]
+    folders: Names = []
+    incomplete: Names = []
+    unreadable: Names = []
+    places: Annotated[dict[Name, Name], Field(max_length=MOST_SPLITS)] = {}
+    opened: Number = 0
+
+
+def count_data(
+    manifest: Manifest,
+    root: Path,
+    *,
+    python: str,
+    flags: Sequence[str] = (),
+    cwd: str = ".",
+    tell: Callable[[int], None] | None = None,
+) -> DataCount:
+    """Count the samples of a trainer's data set, in every split that it needs.
+
+    If the manifest declares the layout, gpuops counts by itself. If not, ``python`` runs the
+    trainer's ``count`` in ``cwd``, with the ``flags`` of a training and the root at their end.
+
+    Raises:
+        UsageError: the trainer has no data set.
+        GpuopsError: the data set cannot be read, or the trainer's module fails.
+    """
+    data, module = manifest.data, manifest.answers.count
+    if data is None:
+        raise UsageError(f"trainer {manifest.name} has no data set to count.")
+    if data.layout is not None:
+        return count(root, data.layout, tell=tell)
+    words = [*flags, flag(data.setting), str(root)]
+    answer = settings.ask(
+        python, module or "", words, cwd, what="its samples", timeout_s=COUNT_TIMEOUT_S
+    )
+    if answer is None:
+        raise GpuopsError(f"{python} cannot be run.", "Give another --python.")
+    try:
+        found = Answer.model_validate(answer)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise GpuopsError(
+            printable(f"{module} did not print a count: {path}: {first['msg'].lower()}.", 1000),
+            "docs/trainers.md describes what it must print.",
+        ) from None
+    return DataCount(
+        root=str(root),
+        samples=found.samples,
+        folders=tuple(found.folders),
+        incomplete=tuple(found.incomplete),
+        unreadable=tuple(found.unreadable),
+        places=found.places,
+        opened=found.opened,
+    )
 
 
 def count(

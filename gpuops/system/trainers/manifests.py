@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TypeVar
 
 from gpuops.core.launch.manifest import Manifest, parse
 from gpuops.core.launch.plan import Target
-from gpuops.errors import UsageError
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files
+from gpuops.system.trainers.modules import package_folder
 from gpuops.system.yaml_files import read_yaml
 
+T = TypeVar("T")
 GROUP = "gpuops.trainers"
+LIST_HINT = "`gpuops trainers list` shows what each trainer can do."
 
 
 def names() -> list[str]:
@@ -29,22 +33,56 @@ def load(name: str) -> Manifest:
     """
     for entry in entry_points(group=GROUP):
         if entry.name == name:
-            path = _folder(entry.value) / "trainer.yaml"
-            return parse(read_yaml(path), str(path))
+            return _read(entry)
     raise _unknown(name)
 
 
-def _folder(package: str) -> Path:
-    """Where a package lies; only its topmost package is located, nothing is imported."""
-    top, *inner = package.split(".")
-    spec = importlib.util.find_spec(top)
-    locations = list(spec.submodule_search_locations or []) if spec else []
-    if not locations:
+def load_all(
+    on_problem: Callable[[str, GpuopsError], None] = lambda _name, _problem: None,
+) -> list[Manifest]:
+    """The manifests of all installed trainers; ``on_problem`` gets those that cannot be read."""
+    found = []
+    for name, entry in sorted({entry.name: entry for entry in entry_points(group=GROUP)}.items()):
+        try:
+            found.append(_read(entry))
+        except GpuopsError as problem:
+            on_problem(name, problem)
+    return found
+
+
+def choose(
+    name: str | None, task: str, ability: Callable[[Manifest], T | None]
+) -> tuple[Manifest, T]:
+    """The trainer for a task like ``count data sets``, and what its manifest says of that.
+
+    It is the trainer named, or the only one able to.
+
+    Raises:
+        UsageError: no trainer is able to, or several are and none is named.
+    """
+    asked = load_all() if name is None else [load(name)]
+    able = [(one, found) for one in asked if (found := ability(one)) is not None]
+    if len(able) == 1:
+        return able[0]
+    if able:
+        those = [one.name for one, _ in able]
         raise UsageError(
-            f"the trainer package {package} is not where its entry point says.",
+            f"several trainers {task}: {', '.join(those)}.", f"Say which one: --trainer {those[0]}"
+        )
+    if len(asked) == 1:
+        raise UsageError(f"trainer {asked[0].name} does not {task}.", LIST_HINT)
+    raise UsageError(f"none of the installed trainers can {task}.", LIST_HINT)
+
+
+def _read(entry: EntryPoint) -> Manifest:
+    folder = package_folder(entry.value)
+    if folder is None:
+        raise UsageError(
+            f"the trainer package {entry.value} is not where its entry point says.",
             "Install it again: `pip install -e .`.",
         )
-    return Path(locations[0], *inner)
+    path = folder / "trainer.yaml"
+    return parse(read_yaml(path), str(path))
 
 
 def _unknown(name: str) -> UsageError:

@@ -1,33 +1,49 @@
-"""A trainer's own modules, run by an interpreter as a person would run them."""
+"""The modules of a trainer, run by an interpreter as a person would run them."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gpuops.system.resources import PACKAGE
 
-# Python 3.11 on: a folder `trainers/` where somebody stands does not hide the installed one.
+# From Python 3.11 on, a folder `trainers/` where the user stands does not hide the installed one.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 
 
-def import_path(python: str) -> str | None:
-    """What lets another interpreter than ours find the trainers of this checkout.
+INSTALLED = {"site-packages", "dist-packages"}
 
-    Not of an installation: its folder holds all packages of ours, which are not built for others.
+
+def package_folder(package: str) -> Path | None:
+    """The folder of a package; only its topmost package is located, and nothing is imported."""
+    top, *inner = package.split(".")
+    spec = importlib.util.find_spec(top)
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    return Path(locations[0], *inner) if locations else None
+
+
+def import_path(python: str, module: str | None = None) -> str | None:
+    """The ``PYTHONPATH`` by which another interpreter finds gpuops and a trainer's module.
+
+    ``None`` if it needs none. A folder of installed packages is left out: it holds all packages of
+    our interpreter, which may not work in another one.
     """
-    root = PACKAGE.parent
-    if python == sys.executable or root.name in {"site-packages", "dist-packages"}:
+    if python == sys.executable:
         return None
+    package = package_folder(module.partition(".")[0]) if module else None
+    roots = [PACKAGE.parent, *([package.parent] if package else [])]
+    paths = dict.fromkeys(str(root) for root in roots if root.name not in INSTALLED)
     before = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([str(root), *([before] if before else [])])
+    return os.pathsep.join([*paths, *([before] if before else [])]) if paths else None
 
 
-def environment(python: str) -> dict[str, str]:
+def environment(python: str, module: str) -> dict[str, str]:
     """The environment that a trainer's module runs in."""
-    path = import_path(python)
+    path = import_path(python, module)
     return {**os.environ, **SAFE_PATH, **({"PYTHONPATH": path} if path else {})}
 
 
@@ -39,10 +55,11 @@ def hand_over(
     cwd: str | None = None,
     added: Mapping[str, str] | None = None,
 ) -> int:
-    """Run a module in our place: its words and its exit code are ours."""
+    """Run a module in our place: its output and its exit code are ours."""
     command = [python, "-m", module, *arguments]
+    variables = {**environment(python, module), **(added or {})}
     try:
-        child = subprocess.Popen(command, cwd=cwd, env={**environment(python), **(added or {})})
+        child = subprocess.Popen(command, cwd=cwd, env=variables)
     except OSError as error:
         what = error.filename or python
         print(f"error: {what} cannot be used: {error.strerror}", file=sys.stderr)

@@ -10,10 +10,12 @@ from typing import Any
 from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.plan import Setting, wished
 from gpuops.core.launch.profile import Profile
+from gpuops.core.text import printable
 from gpuops.errors import ExitCode, GpuopsError, UsageError
 from gpuops.system.trainers import modules
 
 TIMEOUT_S = 60.0
+LONGEST = 2000
 
 
 def resolve(python: str, module: str, arguments: Sequence[str], cwd: str) -> dict[str, Any] | None:
@@ -57,7 +59,7 @@ def ask(
         lines = answer.stderr.strip().splitlines()
         if any(line.startswith("error: ") for line in lines):
             raise GpuopsError(*_words(answer.stderr))
-        last = (lines or ["it said nothing"])[-1]
+        last = printable((lines or ["it said nothing"])[-1], LONGEST)
         raise GpuopsError(
             f"{module} could not tell {what} with {python}: {last}.",
             "Is gpuops installed with its dependencies in that interpreter?",
@@ -96,7 +98,7 @@ def refused_wishes(profile: Profile, manifest: Manifest, python: str, cwd: str) 
 
     def refusal(some: Mapping[str, Setting]) -> str | None:
         try:
-            ask(python, manifest.config, wished(some), cwd)
+            ask(python, manifest.answers.config, wished(some), cwd)
         except UsageError as problem:
             return problem.message
         return None
@@ -126,7 +128,7 @@ def _run(
     return subprocess.run(
         [python, "-m", module, *arguments],
         cwd=cwd,
-        env=modules.environment(python),
+        env=modules.environment(python, module),
         capture_output=True,
         text=True,
         errors="replace",
@@ -143,7 +145,7 @@ def _words(stderr: str) -> tuple[str, str]:
             message = text
         elif kind == "hint":
             hint = text
-    return message or stderr.strip(), hint
+    return printable(message or stderr.strip(), LONGEST), printable(hint, LONGEST)
 
 
 def _leaves(document: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -7,7 +7,12 @@ import pytest
 from gpuops.core.launch.manifest import parse
 from gpuops.errors import UsageError
 
-MANIFEST = {"name": "toy", "summary": "a toy", "train": "toy.train", "config": "toy.config"}
+ANSWERS = {"config": "toy.config"}
+MANIFEST = {"name": "toy", "summary": "a toy", "train": "toy.train", "answers": ANSWERS}
+VERB = {"module": "toy.sing", "of": "run", "does": "sing"}
+CHECKED = {**ANSWERS, "check": "toy.check"}
+LAYOUT = {"splits": {}, "sample_files": []}
+DATA = {"setting": "data", "about": "<root>/*", "built_in": ["made-up"], "layout": LAYOUT}
 
 
 def test_a_small_manifest_is_enough():
@@ -23,12 +28,21 @@ def test_a_small_manifest_is_enough():
     [
         ({"train": None}, "train"),
         ({"trian": "x"}, "trian"),
-        ({"data": {"setting": "data"}}, "data.splits"),
-        ({"data": {"setting": "data", "splits": {"train": "t"}}}, "data.splits.train"),
+        ({"data": {**DATA, "about": None}}, "data.about"),
+        ({"data": {**DATA, "layout": {"sample_files": []}}}, "data.layout.splits"),
+        ({"data": {**DATA, "layout": {**LAYOUT, "splits": {"a": "t"}}}}, "data.layout.splits.a"),
+        ({"data": {**DATA, "layout": None}}, "data"),
+        ({"data": DATA, "answers": {**ANSWERS, "count": "toy.count"}}, "data"),
         ({"memory_per_worker_gib": 0}, "memory_per_worker_gib"),
         ({"disk_gib": -1}, "disk_gib"),
         ({"verbs": ["evaluate"]}, "verbs"),
-        ({"check": ["toy.check"]}, "check"),
+        ({"verbs": {"sing": "toy.sing"}}, "verbs.sing"),
+        ({"verbs": {"sing": {**VERB, "of": "songs"}}}, "verbs.sing.of.0"),
+        ({"verbs": {"sing": {**VERB, "of": []}}}, "verbs.sing.of"),
+        ({"verbs": {"--sing": VERB}}, "verbs.--sing.[key]"),
+        ({"answers": {}}, "answers.config"),
+        ({"answers": {**ANSWERS, "check": ["toy.check"]}}, "answers.check"),
+        ({"config": "toy.config"}, "config"),
         ({"batch": {"size": "batch_size"}}, "batch.accumulate"),
         ({"batch": {"size": "b", "accumulate": "a", "total": "t", "step": "s"}}, "batch.step"),
         ({1: 2}, "1"),
@@ -53,11 +67,25 @@ def test_the_settings_of_the_batch_have_names():
     """What a launch on fewer GPUs changes, so that a step stays the same."""
     names = {"size": "batch_size", "accumulate": "passes", "total": "global_batch"}
 
-    assert names == parse({**MANIFEST, "batch": names}, "trainer.yaml").batch.model_dump()
+    batch = parse({**MANIFEST, "batch": names}, "trainer.yaml").batch
+    assert {**names, "fill": None} == batch.model_dump()
     assert parse(MANIFEST, "trainer.yaml").batch is None
 
 
-DATA = {"setting": "data", "built_in": ["made-up"], "splits": {}, "sample_files": []}
+def test_a_verb_may_be_of_several_things():
+    """One subject is a list of one."""
+    several = {**VERB, "of": ["run", "settings"]}
+    verbs = parse({**MANIFEST, "verbs": {"sing": VERB, "sing-2": several}}, "t").verbs
+
+    assert (("run",), ("run", "settings")) == (verbs["sing"].of, verbs["sing-2"].of)
+
+
+def test_data_is_counted_by_its_layout_or_by_the_trainer():
+    """Never by both."""
+    counted = {"answers": {**ANSWERS, "count": "toy.count"}, "data": {**DATA, "layout": None}}
+
+    assert parse({**MANIFEST, **counted}, "t").data.layout is None
+    assert parse({**MANIFEST, "data": DATA}, "t").data.layout is not None
 
 
 @pytest.mark.parametrize(
@@ -73,16 +101,16 @@ DATA = {"setting": "data", "built_in": ["made-up"], "splits": {}, "sample_files"
 )
 def test_the_trainers_check_runs_where_it_has_something_to_look_at(settings, worth):
     """A fifth of a second is saved where all is built in and nothing is resumed."""
-    manifest = parse({**MANIFEST, "check": "toy.check", "data": DATA}, "trainer.yaml")
+    manifest = parse({**MANIFEST, "answers": CHECKED, "data": DATA}, "trainer.yaml")
     unchecked = parse({**MANIFEST, "data": DATA}, "trainer.yaml")
 
-    assert worth == manifest.worth_checking(settings)
-    assert not unchecked.worth_checking(settings)
+    assert worth == manifest.has_to_check(settings)
+    assert not unchecked.has_to_check(settings)
 
 
 def test_a_trainer_without_data_is_checked_for_what_it_resumes():
     """Not every trainer has a data set."""
-    manifest = parse({**MANIFEST, "check": "toy.check"}, "trainer.yaml")
+    manifest = parse({**MANIFEST, "answers": CHECKED}, "trainer.yaml")
 
-    assert manifest.worth_checking({"resume": "auto", "data": "x"})
-    assert not manifest.worth_checking({"resume": "none", "data": "x"})
+    assert manifest.has_to_check({"resume": "auto", "data": "x"})
+    assert not manifest.has_to_check({"resume": "none", "data": "x"})

@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import time
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,7 @@ from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.snapshot import Interpreter
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.system.host import host
+from gpuops.system.trainers import datasets
 
 NO_PYTHON = Interpreter(path="/no/python", python=None, torch=None, cuda=None)
 
@@ -96,11 +98,11 @@ def _look():
             disk_bytes=1,
             **changes,
         )
-        layout = DataLayout(setting="data", splits={"train": ["train"]}, sample_files=["x"])
+        layout = DataLayout(splits={"train": ["train"]}, sample_files=["x"])
         return host.snapshot(
             needs,
             interpreter=NO_PYTHON,
-            layout=layout,
+            count=partial(datasets.count, layout=layout),
             inventory=GpuInventory(gaps={"gpus": "none"}),
             trainer_findings=own,
         )

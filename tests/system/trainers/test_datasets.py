@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpuops.core.launch.manifest import DataLayout
+from gpuops.core.launch.manifest import DataLayout, Manifest
 from gpuops.errors import GpuopsError
 from gpuops.system.trainers import datasets
 
 LAYOUT = DataLayout(
-    setting="data",
     splits={"train": ["train"], "val": ["val", "dev"]},
     sample_files=["pose.npy", "keypoints.npy"],
 )
@@ -137,9 +136,9 @@ def test_a_linked_file_counts(tmp_path, sample):
 COUNT = """
 import os, sys
 from pathlib import Path
-from gpuops.core.launch.manifest import DataLayout
+from gpuops.core.launch.manifest import DataLayout, Manifest
 from gpuops.system.trainers import datasets
-layout = DataLayout(setting="data", splits={"train": ["train"]}, sample_files=["pose.npy"])
+layout = DataLayout(splits={"train": ["train"]}, sample_files=["pose.npy"])
 if os.geteuid() == 0:
     os.setgid(65534), os.setuid(65534)
 found = datasets.count(Path(sys.argv[1]), layout)
@@ -279,3 +278,92 @@ def test_a_split_that_is_a_file_is_missing(tmp_path, sample):
     (tmp_path / "val").touch()
 
     assert {"train": 1} == datasets.count(tmp_path, LAYOUT).samples
+
+
+@pytest.fixture(name="counted")
+def _counted(tmp_path, monkeypatch):
+    """Count by a module of some lines."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    answers = {"config": "toy.config", "count": "toycount"}
+    words = {"name": "toy", "summary": "", "train": "toy.train", "answers": answers}
+    data = {"setting": "data_root", "about": "<root>"}
+    manifest = Manifest.model_validate({**words, "data": data})
+
+    def counted(lines, *flags, python=sys.executable):
+        (tmp_path / "toycount.py").write_text(f"import json, os, sys\n{lines}\n")
+        return datasets.count_data(
+            manifest, Path("texts"), python=python, flags=flags, cwd=str(tmp_path)
+        )
+
+    return counted
+
+
+def test_a_trainer_counts_by_itself(counted, tmp_path):
+    """It gets the flags of a training and the root, in the folder of the training."""
+    found = counted("print(json.dumps({'samples': {'all': 7}, 'folders': sys.argv[1:]}))", "--x")
+    assert ("texts", {"all": 7}, ("--x", "--data-root", "texts")) == (
+        found.root,
+        found.samples,
+        found.folders,
+    )
+    found = counted("print(json.dumps({'samples': {os.getcwd(): 1}, 'later': 'key'}))")
+    assert {str(tmp_path): 1} == found.samples
+
+
+def test_all_that_it_says_is_taken(counted):
+    """Printable, and no longer than a name is."""
+    names = "['a\\x1b[2Jb\\n', 'c' * 1000]"
+    found = counted(
+        f"print(json.dumps({{'samples': {{'a': 0, 'b\\x07': 2}}, 'incomplete': {names},"
+        f" 'unreadable': {names}, 'places': {{'a': '\\x00'}}, 'opened': 3}}))"
+    )
+    assert {"a": 0, "b?": 2} == found.samples
+    assert found.incomplete == found.unreadable == ("a?[2Jb?", "c" * 299 + "…")
+    assert ({"a": "?"}, 3) == (found.places, found.opened)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("print('error: no such folder', file=sys.stderr); sys.exit(1)", "no such folder"),
+        ("print('error: no flag', file=sys.stderr); sys.exit(2)", "no flag"),
+        ("raise KeyError('lost\\x1b')", "could not tell its samples with .*: KeyError: 'lost"),
+        ("print('3')", "did not print its samples as JSON"),
+        ("print('{}')", "did not print a count: samples: field required"),
+        ("print('{\"samples\": {}}')", "samples: dictionary should have at least 1 item"),
+        ('print(\'{"samples": {"a": -1}}\')', "samples.a: input should be greater than"),
+        ('print(\'{"samples": {"a": "1"}}\')', "samples.a: input should be a valid integer"),
+        ('print(\'{"samples": {"a\\\\u001b": true}}\')', r"samples.a\?: input should be"),
+        ("print(json.dumps({'samples': {str(n): 1 for n in range(101)}}))", "at most 100 items"),
+        (
+            "print(json.dumps({'samples': {'a': 1}, 'incomplete': ['x'] * 100001}))",
+            "incomplete: list should have at most 100000 items",
+        ),
+    ],
+)
+def test_a_count_that_is_none_is_a_sentence(counted, words, lines):
+    """Printable, whatever the module prints."""
+    with pytest.raises(GpuopsError, match=words) as caught:
+        counted(lines)
+    assert caught.value.message.isprintable()
+
+
+def test_a_count_that_does_not_end_is_a_sentence(counted, monkeypatch):
+    """Preflight does not wait for ever."""
+    monkeypatch.setattr(datasets, "COUNT_TIMEOUT_S", 0.3)
+    with pytest.raises(GpuopsError, match="did not tell its samples within 0 s"):
+        counted("import time\ntime.sleep(60)")
+    with pytest.raises(GpuopsError, match="/no/python cannot be run"):
+        counted("", python="/no/python")
+
+
+def test_a_declared_layout_is_counted_without_an_interpreter(tmp_path, sample):
+    """As quick as it can be."""
+    sample("train/a")
+    words = {"name": "toy", "summary": "", "train": "t", "answers": {"config": "c"}}
+    data = {"setting": "data", "about": "<root>", "layout": LAYOUT.model_dump()}
+    manifest = Manifest.model_validate({**words, "data": data})
+    assert {"train": 1} == datasets.count_data(manifest, tmp_path, python="/no/python").samples
+
+    with pytest.raises(GpuopsError, match="trainer toy has no data set to count"):
+        datasets.count_data(Manifest.model_validate(words), tmp_path, python="/no/python")

@@ -121,7 +121,7 @@ def _plug_in(tmp_path, monkeypatch):
     return plug_in
 
 
-TOY = "name: toy\nsummary: a toy\ntrain: toytrainer.train\nconfig: toytrainer.config\n"
+TOY = "name: toy\nsummary: a toy\ntrain: toytrainer.train\nanswers: {config: toytrainer.config}\n"
 
 
 def test_other_peoples_trainers_plug_in(plug_in):
