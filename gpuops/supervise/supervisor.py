@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from gpuops.core.diagnosis import torchrun_failure as failure
@@ -119,12 +120,15 @@ def _stop_policy(plan: LaunchPlan) -> StopPolicy:
 
 
 def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
-    """Decide on one event, and record what is decided."""
-    root, before = Path(plan.run_dir), state.phase
+    """Decide on one event; record what is decided, and the event if it changes anything."""
+    root, before = Path(plan.run_dir), state
     state, actions = step(state, event)
+    if state != before or actions:
+        happened = {"what": type(event).__name__, **asdict(event)}
+        events.record(root, "observed", attempt=plan.attempt, **happened)
     for action in actions:
         events.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
-    if state.phase is not before and state.phase is Phase.RUNNING:
+    if state.phase is not before.phase and state.phase is Phase.RUNNING:
         events.record(root, "training", attempt=plan.attempt)
     return state, actions
 

@@ -113,8 +113,8 @@ class Wait:
 class Prepare:
     """Plan the next attempt, without these GPUs and with half the batch; claim what it takes."""
 
-    without_gpus: tuple[str, ...]
-    halve_batch: bool
+    without_gpus: tuple[str, ...] = ()
+    halve_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +146,17 @@ def next_move(state: RunState, event: RunEvent) -> tuple[RunState, Move]:
         raise ValueError(f"{event} before any attempt has failed")
     match event:
         case Waited():
-            replan = decision if isinstance(decision, Replan) else Replan(after_s=0.0, why="")
-            return state, Prepare(replan.without_gpus, replan.halve_batch)
+            return state, _prepare(decision)
         case Interrupted(signal=number):
             return state, Finish(replace(outcome, ending="stopped", stop_signal=number))
         case Unprepared(why=why, advice=advice):
             return state, Finish(outcome, GiveUp(why=why, advice=advice))
+
+
+def _prepare(decision: Restart | Replan | GiveUp) -> Prepare:
+    if isinstance(decision, Replan):
+        return Prepare(decision.without_gpus, decision.halve_batch)
+    return Prepare()
 
 
 def _after(state: RunState, event: Ended) -> tuple[RunState, Move]:

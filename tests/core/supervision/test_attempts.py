@@ -80,7 +80,7 @@ def test_an_adopted_attempt_is_watched_at_once_and_followed_like_any_other():
 
     assert Watch() == run.happens(Started())
     assert Wait(1) == run.happens(failure())
-    assert Prepare(without_gpus=(), halve_batch=False) == run.happens(Waited())
+    assert Prepare() == run.happens(Waited())
     assert Start() == run.happens(Ready())
 
 
@@ -96,7 +96,7 @@ def test_a_crash_is_followed_by_the_same_plan_after_a_pause():
 
     assert Wait(1) == run.fails()
     assert isinstance(run.state.decision, Restart)
-    assert Prepare(without_gpus=(), halve_batch=False) == run.happens(Waited())
+    assert Prepare() == run.happens(Waited())
 
 
 def test_a_lost_gpu_is_left_out_from_then_on():
@@ -104,10 +104,10 @@ def test_a_lost_gpu_is_left_out_from_then_on():
     run.fails("gpu lost", gpu=3)
 
     assert isinstance(run.state.decision, Replan)
-    assert Prepare(without_gpus=("3",), halve_batch=False) == run.happens(Waited())
+    assert Prepare(without_gpus=("3",)) == run.happens(Waited())
 
     run.fails("gpu lost", gpu=5)
-    assert Prepare(without_gpus=("3", "5"), halve_batch=False) == run.happens(Waited())
+    assert Prepare(without_gpus=("3", "5")) == run.happens(Waited())
 
 
 def test_a_taken_port_is_planned_for_again():
@@ -115,7 +115,7 @@ def test_a_taken_port_is_planned_for_again():
     run.fails("port taken")
 
     assert isinstance(run.state.decision, Replan)
-    assert Prepare(without_gpus=(), halve_batch=False) == run.happens(Waited())
+    assert Prepare() == run.happens(Waited())
 
 
 def test_the_batch_is_halved_once_for_each_time_that_memory_ran_out():
