@@ -175,7 +175,7 @@ def report() -> None:
 def ranks(folder: str, count: int, step: int) -> list[int]:
     """The pids of a job's ranks, once all of them have come to a step."""
     command = [sys.executable, "-m", "gpuops", "monitor", "--once", "--json"]
-    end = time.monotonic() + 180
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         for job in json.loads(ran.stdout)["jobs"]:
