@@ -214,7 +214,7 @@ def test_nccl_is_asked_who_is_late(on_gpus, monkeypatch):
 
 
 def test_gpus_that_spin_draw_less_than_while_the_job_trained(on_gpus, mock_driver):
-    """As its supervisor recorded it before the silence; words for a person, no verdict."""
+    """As its supervisor recorded it before the silence; evidence for a person."""
     recorder = telemetry.Recorder(Path(on_gpus.run_dir))
     for step in range(9):
         watts = 290 if step < 7 else 70

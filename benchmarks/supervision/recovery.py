@@ -15,7 +15,7 @@ from typing import Any
 from jobs import POLL_S, Job, tried
 from launchers import Launcher
 
-from gpuops.core.drill import FAULTS, RANKS, Observed, Step, place_fault, verdict
+from gpuops.core.drill import FAULTS, RANKS, Observed, Step, assess, place_fault
 
 SUFFERED = ("kill", "exception", "agent", "stop", "skip", "spin")
 LIMIT_S = 180.0
@@ -68,7 +68,7 @@ def recovery(launcher: Launcher, fault: str, seed: int, weights: tuple[str, ...]
             begun_s=job.begun_s,
             took_s=time.time() - job.begun_s,
         )
-    row = verdict(done, seen, weights)
+    row = assess(done, seen, weights)
     restarted = row.recovered_s is not None
     begun = [event["time"] for event in seen.events if event["event"] == "attempt_started"]
     return Recovery(

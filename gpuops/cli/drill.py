@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import options, output
-from gpuops.core.drill import FAULTS, Row, place_fault, select_faults, verdict
+from gpuops.core.drill import FAULTS, Row, assess, place_fault, select_faults
 from gpuops.drill.drill import (
     HANG_TIMEOUT_S,
     Site,
@@ -56,7 +56,7 @@ def drill(
             output.stdout().print(drills.header(HANG_TIMEOUT_S, reference.cold_start_s))
         for one in faults:
             done = place_fault(one, seed)
-            rows.append(verdict(done, run_with_fault(site, done), reference.weights))
+            rows.append(assess(done, run_with_fault(site, done), reference.weights))
             if not as_json:
                 output.stdout().print(drills.row(rows[-1]))
     passed = all(row.passed for row in rows)

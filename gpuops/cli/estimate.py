@@ -13,7 +13,7 @@ from gpuops.cli import options, output
 from gpuops.cli.hints import hint_launch_flags
 from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.manifest import Manifest
-from gpuops.core.launch.memory import Estimate, beside, gpu, judge, parse, ranks
+from gpuops.core.launch.memory import Estimate, assess_fit, beside, gpu, parse, ranks
 from gpuops.core.launch.memory import room_bytes as room
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchRequest
@@ -92,19 +92,19 @@ def estimate(ctx: typer.Context, typed: LaunchOptions, *, as_json: output.Json =
                     profile or "", hardware, manifest, asked.python, asked.working_dir
                 )
             raise
-    verdict = judge(found, planned, margin)
+    fit = assess_fit(found, planned, margin)
     output.answer(
         {
             "simulated": simulate,
             "estimate": found,
             "gpu": planned,
             "beside": margin,
-            "verdict": verdict,
+            "fit": fit,
         },
-        lambda: estimates.estimate(asked.target.name, found, planned, margin, verdict, simulate),
+        lambda: estimates.estimate(asked.target.name, found, planned, margin, fit, simulate),
         as_json=as_json,
     )
-    if verdict.fits is False:
+    if fit.fits is False:
         raise typer.Exit(int(ExitCode.FAILED))
 
 

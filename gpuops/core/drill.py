@@ -1,6 +1,6 @@
 """The faults of a drill, and the outcome that each must have.
 
-``verdict`` compares what was seen of a run with a fault with what is right.
+``assess`` compares what was seen of a run with a fault with what is right.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def place_fault(fault: Fault, seed: int) -> Injection:
     return Injection(fault=fault, rank=rank, step=step)
 
 
-def verdict(done: Injection, seen: Observed, undisturbed: tuple[str, ...]) -> Row:
+def assess(done: Injection, seen: Observed, undisturbed: tuple[str, ...]) -> Row:
     """Compare what was seen of a run with what is right."""
     fault = done.fault
     diagnoses = [event for event in seen.events if event.get("event") == "diagnosis"]

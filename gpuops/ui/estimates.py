@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpuops.core.launch.memory import Beside, Estimate, Gpu, Verdict
+from gpuops.core.launch.memory import Beside, Estimate, Fit, Gpu
 from gpuops.core.units import GIB, MIB
 from gpuops.ui.findings import MARKS, not_here
 from gpuops.ui.runs import columns
@@ -27,7 +27,7 @@ def estimate(
     found: Estimate,
     gpu: Gpu | None,
     margin: Beside,
-    verdict: Verdict,
+    fit: Fit,
     simulated: str | None = None,
 ) -> RenderableType:
     """The parts, their sum compared with the GPU, and the batch sizes that fit."""
@@ -35,7 +35,7 @@ def estimate(
     rows += [_head(name, found, gpu), _parts(found, gpu, margin)]
     if found.assumed:
         rows.append(Text(f"assumed: {found.assumed}\n", style="yellow"))
-    rows.append(_words(verdict, on_gpu=found.device == "cuda"))
+    rows.append(_words(fit, on_gpu=found.device == "cuda"))
     if gpu is not None:
         rows += ["", _sizes(found, gpu, margin)]
     return Group(*rows)
@@ -86,12 +86,12 @@ def _margin(margin: Beside, rounding_bytes: int) -> str:
     return f"a margin, in MiB: {shown}"
 
 
-def _words(verdict: Verdict, *, on_gpu: bool) -> Text:
+def _words(fit: Fit, *, on_gpu: bool) -> Text:
     unknown = "warning" if on_gpu else "ok"
-    mark, colour = MARKS[{True: "ok", False: "error", None: unknown}[verdict.fits]]
-    words = Text.assemble((f"{mark} ", f"bold {colour}"), verdict.sentence)
-    if verdict.hint:
-        words.append(f"\n{verdict.hint}", style="dim")
+    mark, colour = MARKS[{True: "ok", False: "error", None: unknown}[fit.fits]]
+    words = Text.assemble((f"{mark} ", f"bold {colour}"), fit.sentence)
+    if fit.hint:
+        words.append(f"\n{fit.hint}", style="dim")
     return words
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gpuops.core.drill import FAULTS, Observed, Step, place_fault, verdict
+from gpuops.core.drill import FAULTS, Observed, Step, assess, place_fault
 
 
 @pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
@@ -46,7 +46,7 @@ def test_a_fault_that_there_is_not_is_refused(gpuops):
     assert "checkpoint" in refused.stderr
 
 
-# ------------------------------------------------------------------ verdicts, on values alone
+# ------------------------------------------------------------------ assessments, on values alone
 
 WEIGHTS = ("a", "a")
 
@@ -71,7 +71,7 @@ def seen(**changed):
 
 
 def judged(name="stop", **changed):
-    return verdict(place_fault(FAULTS[name], 0), seen(**changed), WEIGHTS)
+    return assess(place_fault(FAULTS[name], 0), seen(**changed), WEIGHTS)
 
 
 def test_figures_are_counted_from_the_last_progress_and_from_the_fault():

@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_exit_code_1_and_says_what_would(estimate, python):
 
 
 def test_without_a_gpu_and_a_profile_there_is_the_need_alone(estimate, python, asked):
-    """One rank of a GPU that nobody knows: no room is asked for, no verdict given."""
+    """One rank of a GPU that nobody knows: no room is asked for, no fit given."""
     answer = estimate("rvq", "--python", python(ranks=1))
 
     assert answer.returncode == 0
@@ -169,14 +169,14 @@ def test_a_profiles_mistake_is_not_the_users(estimate, tmp_path):
 
 
 def test_as_json_everything_is_there(estimate, python):
-    """What was estimated, the GPU, the margin and the verdict."""
+    """What was estimated, the GPU, the margin and the fit."""
     value = json.loads(estimate("rvq", "-p", "7x4090", "--python", python(), "--json").stdout)
 
     assert value["estimate"]["needs"][0]["peak_bytes"] == 2 * GIB
     assert value["gpu"]["memory_bytes"] == 24 * GIB
     assert value["beside"]["nccl_bytes"] > 0
-    assert value["verdict"]["fits"] is True
-    assert value["verdict"]["largest"] == 1700
+    assert value["fit"]["fits"] is True
+    assert value["fit"]["largest"] == 1700
 
 
 @pytest.mark.parametrize(
@@ -226,5 +226,5 @@ def test_the_trainer_itself_is_asked(estimate, tmp_path):
     assert value["estimate"]["batch"] == "8 windows of 64 frames, 156 features each"
     assert value["estimate"]["ranks"] == 2
     assert [need["size"] for need in value["estimate"]["needs"]] == [8, 16]
-    assert value["verdict"]["fits"] is None
+    assert value["fit"]["fits"] is None
     assert list(tmp_path.iterdir()) == []

@@ -96,7 +96,7 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Fit:
     """Whether the configured size fits, and the largest that does; ``None`` without a GPU.
 
     ``largest`` is 0 if no size fits. ``per_sample_bytes`` is what one more sample takes.
@@ -177,7 +177,7 @@ def room_bytes(gpu: Gpu | None, margin: Beside) -> int | None:
     return None if gpu is None else max(0, gpu.usable_bytes - margin.total_bytes)
 
 
-def judge(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Verdict:
+def assess_fit(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Fit:
     """Whether the configured size fits, and which would."""
     takes = {need.size: need.peak_bytes + need.rounding_bytes for need in estimate.needs}
     per_sample = _per_sample(takes)
@@ -185,7 +185,7 @@ def judge(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Verdict:
     if gpu is None or room is None:
         total = f"{takes[estimate.size] * estimate.ranks / MIB:,.0f} MiB"
         on_gpu = estimate.device == "cuda"
-        return Verdict(
+        return Fit(
             fits=None,
             largest=None,
             per_sample_bytes=per_sample,
@@ -203,7 +203,7 @@ def judge(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Verdict:
     usable = f"{gpu.usable_bytes / GIB:.1f} GiB"
     if takes[size] <= room:
         more = f"; up to about {largest:,} would" if largest > size else ""
-        return Verdict(
+        return Fit(
             fits=True,
             largest=largest,
             per_sample_bytes=per_sample,
@@ -212,7 +212,7 @@ def judge(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Verdict:
     flag = "--" + setting.replace("_", "-")
     less = " or ".join(f"`{saver}`" for saver in estimate.savers)
     other = f"{flag} {largest} would" if largest else f"no {setting} would"
-    return Verdict(
+    return Fit(
         fits=False,
         largest=largest,
         per_sample_bytes=per_sample,

@@ -345,7 +345,7 @@ def test_the_sentence_says_it_all():
         (CASES["nobody"][0], "no rank's stack could be read"),
     ],
 )
-def test_every_verdict_is_a_sentence(attribution, why):
+def test_every_attribution_is_a_sentence(attribution, why):
     """In plain words, with plurals."""
     assert attribution.culprit.why.startswith(why)
 

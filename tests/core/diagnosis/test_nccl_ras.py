@@ -179,7 +179,7 @@ def test_where_the_stacks_do_not_tell_nccl_names_the_rank(text, rank, why):
 @pytest.mark.parametrize(
     ("attribution", "text"),
     [
-        (attributed(0, sure=True), BEHIND),  # never against a verdict that is sure
+        (attributed(0, sure=True), BEHIND),  # never against a sure culprit
         (attributed(3), BEHIND),  # of one mind
         (attributed(moved=(0,)), BEHIND),  # counts of a job that moves differ all the time
         (attributed(), OLD_BEHIND),  # two are none

@@ -90,7 +90,7 @@ def test_what_ended_by_itself_may_take_three_times_as_long():
     assert Hung is job.silent(3).kind
 
 
-def test_a_verdict_says_who_where_how_long_and_why():
+def test_an_assessment_says_who_where_how_long_and_why():
     """What a screen needs, and when it will be acted upon."""
     job = Job().trains(10).silent(7)
     assert job.assessment == Suspect(

@@ -77,7 +77,7 @@ def test_nothing_is_hung_before_its_time(observations, phased):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(seen(), max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_ranks_does_not_matter(observations, chance):
-    """Verdicts name the same ranks, however they were listed."""
+    """Assessments name the same ranks, however they were listed."""
     watches = [HangState(), HangState()]
     for observation in observations:
         one = replace(

@@ -12,9 +12,9 @@ from gpuops.core.launch.memory import (
     WORKSPACE_BYTES,
     Beside,
     Gpu,
+    assess_fit,
     beside,
     gpu,
-    judge,
     parse,
     ranks,
     room_bytes,
@@ -54,56 +54,54 @@ def estimate(*needs, size=10, **changes):
 
 def test_what_fits_is_said_with_how_much_more_would():
     """The largest size that was rehearsed and fits, and what one more takes."""
-    verdict = judge(estimate((10, 2), (20, 3), (200, 21)), GPU, NOTHING)
+    fit = assess_fit(estimate((10, 2), (20, 3), (200, 21)), GPU, NOTHING)
 
-    assert verdict.fits is True
-    assert verdict.largest == 200
-    assert verdict.per_sample_bytes == pytest.approx(0.1 * GIB, rel=1e-6)
-    assert verdict.sentence == (
-        "It fits: 2.0 of 21.6 GiB with batch_size 10; up to about 200 would."
-    )
+    assert fit.fits is True
+    assert fit.largest == 200
+    assert fit.per_sample_bytes == pytest.approx(0.1 * GIB, rel=1e-6)
+    assert fit.sentence == ("It fits: 2.0 of 21.6 GiB with batch_size 10; up to about 200 would.")
 
 
 def test_what_does_not_fit_is_said_with_what_would():
     """And with the flags by which the same batch would be smaller."""
-    verdict = judge(estimate((5, 20), (10, 30), (20, 50), savers=["--half"]), GPU, NOTHING)
+    fit = assess_fit(estimate((5, 20), (10, 30), (20, 50), savers=["--half"]), GPU, NOTHING)
 
-    assert verdict.fits is False
-    assert verdict.largest == 5
-    assert verdict.sentence == (
+    assert fit.fits is False
+    assert fit.largest == 5
+    assert fit.sentence == (
         "It does not fit: batch_size 10 needs 30.0 GiB, 21.6 GiB may be taken; "
         "--batch-size 5 would."
     )
-    assert verdict.hint == "`--half` makes it smaller."
+    assert fit.hint == "`--half` makes it smaller."
 
 
 def test_where_no_size_fits_none_is_named():
     """The weights alone are too much."""
-    verdict = judge(estimate((10, 30), (20, 31)), GPU, NOTHING)
+    fit = assess_fit(estimate((10, 30), (20, 31)), GPU, NOTHING)
 
-    assert verdict.largest == 0
-    assert "no batch_size would" in verdict.sentence
-    assert verdict.hint == ""
+    assert fit.largest == 0
+    assert "no batch_size would" in fit.sentence
+    assert fit.hint == ""
 
 
 def test_where_none_near_the_room_was_rehearsed_the_line_tells():
     """A trainer that does not look for the largest size is still told it, to be careful with."""
-    verdict = judge(estimate((10, 2), (20, 3)), GPU, NOTHING)
+    fit = assess_fit(estimate((10, 2), (20, 3)), GPU, NOTHING)
 
-    assert verdict.largest == 205
-    assert judge(estimate((10, 2), (20, 3), (150, 22)), GPU, NOTHING).largest < 150
+    assert fit.largest == 205
+    assert assess_fit(estimate((10, 2), (20, 3), (150, 22)), GPU, NOTHING).largest < 150
 
 
 def test_a_single_size_is_judged_too():
     """Nothing is known of others."""
-    assert judge(estimate((10, 2)), GPU, NOTHING).largest == 10
-    assert judge(estimate((10, 2)), GPU, NOTHING).per_sample_bytes is None
+    assert assess_fit(estimate((10, 2)), GPU, NOTHING).largest == 10
+    assert assess_fit(estimate((10, 2)), GPU, NOTHING).per_sample_bytes is None
 
 
-def test_without_a_gpu_there_is_no_verdict():
+def test_without_a_gpu_there_is_no_assessment():
     """Neither yes nor no; on CPUs there is none to be named."""
-    unknown = judge(estimate((10, 2), (20, 3)), None, NOTHING)
-    on_cpu = judge(estimate((10, 2), (20, 3), device="cpu"), None, NOTHING)
+    unknown = assess_fit(estimate((10, 2), (20, 3)), None, NOTHING)
+    on_cpu = assess_fit(estimate((10, 2), (20, 3), device="cpu"), None, NOTHING)
 
     assert unknown.fits is on_cpu.fits is None
     assert unknown.largest is None
@@ -118,8 +116,8 @@ def test_context_and_workspace_count_against_the_gpu():
     assert one.total_bytes == CONTEXT_BYTES + WORKSPACE_BYTES
     assert two.total_bytes == one.total_bytes + NCCL_BYTES
     assert beside(on_gpu=False, ranks=2).total_bytes == 0
-    assert judge(estimate((10, 21.5), (20, 40)), GPU, NOTHING).fits is True
-    assert judge(estimate((10, 21.5), (20, 40)), GPU, one).fits is False
+    assert assess_fit(estimate((10, 21.5), (20, 40)), GPU, NOTHING).fits is True
+    assert assess_fit(estimate((10, 21.5), (20, 40)), GPU, one).fits is False
     assert room_bytes(GPU, two) == GPU.usable_bytes - two.total_bytes
     assert room_bytes(None, two) is None
     assert room_bytes(Gpu(name="small", memory_bytes=GIB, headroom=0.1), two) == 0
@@ -130,8 +128,8 @@ def test_rounding_counts_too():
     needs = [{"size": 10, "peak_bytes": 21 * GIB, "at": "forward", "parts": {}}]
     rounded = [{**needs[0], "rounding_bytes": GIB}]
 
-    assert judge(estimate(needs=needs), GPU, NOTHING).fits is True
-    assert judge(estimate(needs=rounded), GPU, NOTHING).fits is False
+    assert assess_fit(estimate(needs=needs), GPU, NOTHING).fits is True
+    assert assess_fit(estimate(needs=rounded), GPU, NOTHING).fits is False
 
 
 def test_the_gpu_is_the_profiles():
@@ -205,10 +203,10 @@ def test_what_is_said_to_fit_fits(fixed, each, size, gpu_gib):
     needs = [{"size": n, "peak_bytes": b, "at": "", "parts": {}} for n, b in takes.items()]
     small = Gpu(name="gpu", memory_bytes=gpu_gib * GIB, headroom=0.1)
 
-    verdict = judge(estimate(size=size, needs=needs), small, NOTHING)
+    fit = assess_fit(estimate(size=size, needs=needs), small, NOTHING)
 
-    assert verdict.fits is (takes[size] <= small.usable_bytes)
-    assert verdict.largest is not None
-    if verdict.fits:
-        assert verdict.largest >= size
-        assert fixed + each * verdict.largest <= small.usable_bytes + MIB
+    assert fit.fits is (takes[size] <= small.usable_bytes)
+    assert fit.largest is not None
+    if fit.fits:
+        assert fit.largest >= size
+        assert fixed + each * fit.largest <= small.usable_bytes + MIB
