@@ -34,19 +34,27 @@ PHRASES = {
 
 NOT_YET = {
     "docs/architecture.md": ["mend", "nobody", "whoever"],
-    "docs/chaos.md": ["is to be", "mend", "nobody", "somebody"],
-    "docs/drill.md": ["likewise", "somebody"],
-    "gpuops/cli": ["is no", "is to be", "likewise", "mend", "nobody", "somebody", "to be thought", "whoever"],
-    "gpuops/core/launch": ["is no", "is to be", "likewise", "nobody", "somebody"],
+    "docs/drill.md": ["likewise"],
+    "gpuops/cli": [
+        "is no",
+        "is to be",
+        "likewise",
+        "mend",
+        "nobody",
+        "somebody",
+        "to be thought",
+        "whoever",
+    ],
+    "gpuops/core/launch": ["is to be"],
     "gpuops/core/run": ["nobody"],
     "gpuops/core/supervision": ["anew", "for want of", "is to be", "mend", "somebody"],
-    "gpuops/launch": ["accused", "mend"],
-    "gpuops/supervise": ["anew", "for want of", "nobody", "somebody", "whoever"],
+    "gpuops/launch": ["accused"],
+    "gpuops/supervise": ["for want of", "nobody", "somebody", "whoever"],
     "gpuops/system/runs": ["anew", "is no", "nobody", "somebody"],
-    "gpuops/system/trainers": ["is no", "is to be", "somebody"],
+    "gpuops/system/trainers": ["is no", "is to be"],
     "trainers/engine": ["anew", "is no", "likewise", "mend", "whoever"],
     "trainers/motion": ["is no", "likewise", "nobody"],
-    "trainers/rvq": ["anew", "is no", "is to be", "likewise", "nobody"],
+    "trainers/rvq": ["anew", "is no", "is to be", "likewise"],
 }
 
 
