@@ -121,7 +121,7 @@ class Person:
         """Cause the fault; later if its target does not exist yet."""
         name, job = strike.fault.name, Job(self._root / paths.state(attempt))
         if name == "supervisor":
-            if self._child is not None and supervisor_lock.of(self._root) is not None:
+            if self._child is not None and supervisor_lock.holder(self._root) is not None:
                 self._scene.set_mark(strike.word, attempt)
                 self._child.kill()
                 self._killed = True

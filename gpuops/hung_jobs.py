@@ -166,7 +166,7 @@ def _case(
     job: TrainingJob, assessment: Assessment | None = None, found: Diagnosis | None = None
 ) -> Case:
     stacks = f"{format_title(found)}: {found.why}" if found is not None else None
-    keeper = supervisor_lock.of(Path(job.run_dir)) if job.ours and job.run_dir else None
+    keeper = supervisor_lock.holder(Path(job.run_dir)) if job.ours and job.run_dir else None
     return Case(
         decision=decide(job, assessment, jobs.look_again([job]), stacks),
         assessment=assessment,

@@ -31,7 +31,7 @@ def attach(
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
     attempts = records.attempts(root)
-    watched = supervisor_lock.of(root) is not None
+    watched = supervisor_lock.holder(root) is not None
     if not (attempts and attempts[-1].alive) and not watched:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops runs show {root.name}` tells how it went."
@@ -53,7 +53,7 @@ def _follow_attempt(root: Path) -> bool:
     plan = plan_file.load(root)
     launch = recall(plan)
     job = process.Job(Path(plan.state_dir))
-    while job.pid is None and supervisor_lock.of(root) is not None:
+    while job.pid is None and supervisor_lock.holder(root) is not None:
         time.sleep(POLL_S)  # it is just being started
     begin = time.monotonic()
     with (
@@ -67,7 +67,7 @@ def _follow_attempt(root: Path) -> bool:
             state = Supervision(policy=policy, phase=phase)
             screen.show(observer.shown(state, time.monotonic() - begin, None))
             time.sleep(POLL_S)
-    while supervisor_lock.of(root) is not None:
+    while supervisor_lock.holder(root) is not None:
         if records.next_attempt(root) > plan.attempt + 1:
             return True
         time.sleep(POLL_S)

@@ -30,7 +30,7 @@ def stop(
     """Let a run save and leave, and wait for its end."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
-    supervisor = supervisor_lock.of(root)
+    supervisor = supervisor_lock.holder(root)
     if supervisor is not None:
         supervisor_lock.retire([root], now=now)
     attempts = records.attempts(root)

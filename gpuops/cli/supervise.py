@@ -30,7 +30,7 @@ def supervise(
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
     attempts = records.attempts(root)
-    if not (attempts and attempts[-1].alive) and supervisor_lock.of(root) is None:
+    if not (attempts and attempts[-1].alive) and supervisor_lock.holder(root) is None:
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."
         )

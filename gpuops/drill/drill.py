@@ -241,7 +241,7 @@ def _adopted(
     child.kill()
     child.wait()
     adopter = scene.gpuops("supervise", str(scene.root))
-    while adopter.poll() is None and scene.root and supervisor_lock.of(scene.root) is None:
+    while adopter.poll() is None and scene.root and supervisor_lock.holder(scene.root) is None:
         time.sleep(POLL_S)
     files.write_json(scene.notes / "adopted.json", {"time": time.time()})
     return adopter

@@ -97,7 +97,7 @@ def _refuse_running(before: LaunchPlan, root: Path) -> None:
             f"run {before.run_id} is still running.",
             f"`gpuops logs {before.run_id} -f` follows it.",
         )
-    supervisor = supervisor_lock.of(root)
+    supervisor = supervisor_lock.holder(root)
     if supervisor is not None and supervisor.pid != os.getpid():
         raise UsageError(
             f"run {before.run_id} is between two attempts, and has a supervisor.",

@@ -119,7 +119,7 @@ class Sampler:
         between: set[str] = set()
         ended: dict[str, Status] = {}
         for path in [path for path in self._books if path not in living]:
-            if supervisor_lock.of(Path(path)) is not None:
+            if supervisor_lock.holder(Path(path)) is not None:
                 between.add(path)
                 continue
             del self._books[path]
@@ -162,7 +162,7 @@ class _Life:
 
     def supervised(self) -> bool | None:
         """Whether a supervisor watches it; ``None`` if its folder is not readable."""
-        return supervisor_lock.of(self._root) is not None if self._root.is_dir() else None
+        return supervisor_lock.holder(self._root) is not None if self._root.is_dir() else None
 
     def checkpoint_bytes(self) -> int | None:
         return self._checkpoints.bytes

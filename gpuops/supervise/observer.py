@@ -1,4 +1,4 @@
-"""What tells how an attempt goes: beats, figures, logs, and the vital signs of its processes."""
+"""Watch an attempt: its beats, figures, logs, and the vital signs of its processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VITALS_EVERY_S = 0.5
 
 
 class AttemptObserver:
-    """The eyes of a supervisor: what an attempt leaves behind, look by look."""
+    """What a supervisor sees of an attempt, poll by poll."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class AttemptObserver:
         self._gpus.__exit__()
 
     def poll(self, job: Job) -> None:
-        """Take in what there is to see now."""
+        """Read what there is to see now."""
         beats = heartbeat.read_all(self._beats)
         self.progress = observe(self.progress, beats, self._figures())
         if self.first_step is None:
@@ -93,7 +93,7 @@ class AttemptObserver:
 
     @property
     def begun(self) -> bool:
-        """Whether it trains; of a script that does not beat, whether its ranks are there."""
+        """Whether it trains; for a script without heartbeats, whether its ranks are there."""
         if self.progress.step is not None or self._plan.target.kind == "trainer":
             return self.progress.step is not None
         return bool(rank_logs.ranks(Path(self._plan.run_dir), self._plan.attempt))

@@ -1,4 +1,4 @@
-"""From what an attempt left behind to its closing summary."""
+"""Build the closing summary from what an attempt left behind."""
 
 from __future__ import annotations
 

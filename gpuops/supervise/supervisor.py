@@ -84,7 +84,7 @@ def watch(launch: Launch, job: Job, show: Callable[[Look], None], signals: Signa
     with AttemptObserver(launch, policy, record=True) as observer:
         try:
             state, evidence = _until_the_end(plan, job, observer, show, signals)
-        except BaseException:  # a defect of ours: the job is not to run on unwatched
+        except BaseException:  # a defect of ours: the job must not go on unwatched
             _act(plan, job, AskWorkers())
             raise
         observer.poll(job)
@@ -134,7 +134,7 @@ def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervisi
 
 
 def _shown(show: Callable[[Look], None], poll: Look) -> Callable[[Look], None]:
-    """Show a look; whose terminal has gone is shown nothing more, and the job goes on."""
+    """Show a look; if the terminal has gone, nothing more is shown and the job goes on."""
     try:
         show(poll)
     except (OSError, SystemExit):  # SystemExit: what rich makes of a broken pipe
@@ -161,7 +161,7 @@ def _events(
 
 
 def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
-    """Do what was decided; give back the evidence, where that is what was asked for."""
+    """Do what was decided; return the evidence if that was to gather it."""
     agent, workers = job.agent, job.workers()
     match action:
         case Inspect(assessment=assessment):
@@ -184,7 +184,7 @@ def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
 
 
 def _inspected(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis:
-    """The evidence; of a hang whoever wants to be told is told."""
+    """Gather the evidence; run the hook for a hang."""
     found = inspect(plan, job, assessment)
     command = plan.options.on_hang
     if command is not None and isinstance(assessment, Hung):

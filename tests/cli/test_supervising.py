@@ -200,7 +200,7 @@ def test_a_run_whose_supervisor_was_killed_is_adopted(night):
     job.kill()
     ended(job)
     adopting = night.start("supervise", "last", **own)
-    while supervisor_lock.of(night.run) is None:
+    while supervisor_lock.holder(night.run) is None:
         time.sleep(0.01)
     (night.marks / "go").touch()
     code, said = ended(adopting)

@@ -103,6 +103,8 @@ def test_the_run_folder_tells_the_story(launch_plan):
     assert record.status == "finished"
     story = [event["event"] for event in events.read(root)]
     assert (story[0], story[-1]) == ("attempt_started", "attempt_ended")
+    observed = [event["what"] for event in events.read(root) if event["event"] == "observed"]
+    assert observed == ["Begun", "Exited"]
     assert rank_logs.ranks(root, 1) == [0, 1]
     assert "begins" in (root / paths.rank_log(1, 1, "stdout")).read_text()
     assert record.attempts[0].returncode == 0

@@ -17,7 +17,7 @@ OWN_SIGNALS = {
     -number
     for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 }
-# What no second start mends.
+# What a second start does not fix.
 NEVER: set[Kind] = {"out of memory (host)", "disk full"}
 # What a network or a file system raises that is away for a while.
 OUTSIDE = {
@@ -30,7 +30,7 @@ UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedAttempt:
-    """An attempt that has ended, otherwise than by finishing. Times are of one clock, any.
+    """An attempt that has ended without finishing. Times are those of any one clock.
 
     ``first_step`` and ``last_step`` are those that its ranks said, ``None`` where they said none;
     ``checkpoint_step`` is the newest checkpoint that validates now; ``exitcode`` is that of the
@@ -235,7 +235,7 @@ def _count(last: FailedAttempt, policy: RestartPolicy, tries: int) -> str:
 
 
 def _lost(attempts: Sequence[FailedAttempt]) -> Iterator[str]:
-    """The GPUs that are of no use any more."""
+    """The GPUs that cannot be used any more."""
     for attempt in attempts:
         if attempt.diagnosis.kind == "gpu lost" and attempt.diagnosis.gpu is not None:
             yield str(attempt.diagnosis.gpu)

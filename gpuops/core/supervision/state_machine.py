@@ -1,6 +1,6 @@
 """The life of one attempt as a state machine: ``step(state, event) -> (state, actions)``.
 
-It decides; ``gpuops.supervise.supervisor`` owns the clock and the hands.
+It decides; ``gpuops.supervise.supervisor`` has the clock and acts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StopPolicy:
     """How long each rung of the stop ladder may take, in seconds.
 
     ``hung_s`` is what a job that hangs gets to save, before it is killed: most of them cannot.
-    Who only observes judges, inspects and records, and ends nothing.
+    With ``observe`` a hang is assessed, inspected and recorded, but nothing is ended.
     """
 
     save_s: float
@@ -63,7 +63,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """Somebody wants the job to stop: Ctrl-C, SIGTERM, SIGHUP."""
+    """A person or a program asks the job to stop: Ctrl-C, SIGTERM, SIGHUP."""
 
     signal: int
     now_s: float

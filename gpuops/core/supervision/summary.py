@@ -1,4 +1,4 @@
-"""What an attempt came to: the closing summary as a value."""
+"""The closing summary of a run as a value."""
 
 from __future__ import annotations
 

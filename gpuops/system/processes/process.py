@@ -27,7 +27,7 @@ LOST = -signal.SIGKILL
 class Job:
     """A running attempt, seen from its supervisor: the reaper, and torchrun below it.
 
-    ``child`` is the reaper where this process started it; an adopted job has none.
+    ``child`` is the reaper if this process started it; an adopted job has none.
     """
 
     state_dir: Path
@@ -51,12 +51,12 @@ class Job:
         return list(self.ranks().values())
 
     def ranks(self) -> dict[int, Identity]:
-        """The same, by rank."""
+        """The worker processes, by rank."""
         agent = self.agent
         return ranks_of(agent) if agent else {}
 
     def terminate(self) -> None:
-        """Ask a job that is just starting: the reaper hands it on."""
+        """Ask a job that is just starting to end: the reaper passes the signal on."""
         reaper_ = reaper_identity(self.state_dir)
         if self.child is not None:
             self.child.send_signal(signal.SIGTERM)
@@ -144,7 +144,7 @@ def ranks_of(agent: Identity) -> dict[int, Identity]:
 
 
 def _children(pid: int) -> list[int]:
-    """The children of a process; the kernel keeps a list, where it was built to."""
+    """The children of a process; a kernel built for it keeps a list."""
     try:
         lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except OSError:

@@ -1,4 +1,4 @@
-"""What checkpoints show of themselves: cheaply, where checksums are not."""
+"""What can be told of checkpoints without reading them: checksums cost too much."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def aside(name: str) -> bool:
 def damage(folder: Path) -> str | None:
     """What is missing: ``model.safetensors has 12 of 4,096 bytes``.
 
-    ``None`` where nothing is, or where another trainer's folder does not say what it holds.
+    ``None`` if nothing is, or if the folder of another trainer does not list what it holds.
     """
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]

@@ -31,6 +31,6 @@ def read(root: Path) -> list[dict[str, Any]]:
 
 
 def was_watched(root: Path, attempt: int) -> bool:
-    """Whether somebody saw an attempt end."""
+    """Whether a supervisor saw an attempt end."""
     ended = (event for event in read(root) if event.get("event") == "attempt_ended")
     return any(event.get("attempt") == attempt for event in ended)

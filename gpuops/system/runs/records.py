@@ -1,4 +1,4 @@
-"""Runs as their folders tell them: their attempts, and how they stand."""
+"""Runs and their attempts, read from their folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpuops.system.runs import events, run_facts, supervisor_lock
 
 
 def next_attempt(root: Path) -> int:
-    """The number of the attempt to come; one that was only half begun is not begun again."""
+    """The number of the next attempt: no number is used again, not even of one half made."""
     begun = (files.numbered(root / folder, paths.ATTEMPT) for folder in (paths.STATES, paths.LOGS))
     return max((number for numbers in begun for number in numbers), default=0) + 1
 
@@ -61,7 +61,7 @@ def insist_here(root: Path) -> None:
     Raises:
         UsageError: it was started on another host, and its end is not recorded.
     """
-    run, supervisor = load(root), supervisor_lock.of(root)
+    run, supervisor = load(root), supervisor_lock.holder(root)
     host = run.attempts[-1].elsewhere if run is not None and run.status == "elsewhere" else None
     if supervisor is not None and supervisor.elsewhere:
         host = supervisor.host
@@ -73,7 +73,7 @@ def insist_here(root: Path) -> None:
 
 
 def load(root: Path) -> RunRecord | None:
-    """A run as its folder tells it; ``None`` where the folder is no run."""
+    """A run, read from its folder; ``None`` if the folder is not a run."""
     plan = files.read_json(root / paths.PLAN)
     if plan is None or not isinstance(plan.get("run_id"), str):
         return None
@@ -99,7 +99,7 @@ def load(root: Path) -> RunRecord | None:
 
 
 def load_all(runs: Path) -> list[RunRecord]:
-    """Every run of a folder, newest first; what is no run is passed over.
+    """Every run of a folder, newest first; other entries are skipped.
 
     Raises:
         MachineError: the folder cannot be read.
@@ -120,7 +120,7 @@ def find(runs: Path, reference: str) -> Path:
     """The run that a name, the beginning of one, a path, or ``last`` means.
 
     Raises:
-        UsageError: none or several are meant.
+        UsageError: no run or several runs fit.
     """
     as_path = Path(reference)
     if "/" in reference and files.is_file(as_path / paths.PLAN):

@@ -64,7 +64,7 @@ def create(plan: LaunchPlan) -> None:
 
 
 def link_outputs(root: Path, out_dir: Path) -> None:
-    """Where a trainer writes elsewhere, the run folder links to it."""
+    """If a trainer writes elsewhere, the run folder links to it."""
     if out_dir.absolute() == root.absolute():
         return
     try:

@@ -1,4 +1,4 @@
-"""What a run's folder says of a running job, without the models that a launch needs."""
+"""What a run's folder says about a running job, read without the models that a launch needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpuops.system import files
 
 
 def read(root: Path) -> RunFacts:
-    """The facts of a run; what the folder does not say, or says in no known way, is left out."""
+    """The facts of a run; what is missing or not understood is left out."""
     plan = files.read_json(root / paths.PLAN) or {}
     target = plan.get("target")
     named: dict[str, Any] = target if isinstance(target, dict) else {}

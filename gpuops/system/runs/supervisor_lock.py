@@ -20,11 +20,11 @@ from gpuops.system.processes.identity import Identity, parse
 
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
-LOOKERS = 5  # looks, of several monitors, that may come one after the other
+LOOKERS = 5  # several monitors may look one after the other
 
 
 class SupervisedError(GpuopsError):
-    """Somebody else supervises the run already."""
+    """Another process supervises the run already."""
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def only_one(root: Path) -> Iterator[None]:
     """Be the supervisor of a run.
 
     Raises:
-        SupervisedError: somebody else is.
+        SupervisedError: another process is.
     """
     path = root / paths.SUPERVISOR_LOCK
     with path.open("a+") as file:
@@ -48,7 +48,7 @@ def only_one(root: Path) -> Iterator[None]:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Take the lock; who only looks whether somebody has it holds it for a moment."""
+    """Take the lock; a process that only looks who has it holds it for a moment."""
     for patience in reversed(range(LOOKERS)):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,8 +60,8 @@ def _locked(file: IO[str]) -> bool:
     return False
 
 
-def of(root: Path) -> Identity | None:
-    """The process that supervises a run; ``None`` where nobody does."""
+def holder(root: Path) -> Identity | None:
+    """The process that supervises a run; ``None`` if there is none."""
     try:
         with (root / paths.SUPERVISOR_LOCK).open() as file:
             try:
@@ -78,12 +78,12 @@ def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> N
 
     Asked once they let a run save; with ``now`` they are asked again until they have let go of it.
     """
-    asked = {root: found for root in roots if (found := of(root)) is not None}
+    asked = {root: found for root in roots if (found := holder(root)) is not None}
     until_s, again_s = time.monotonic() + within_s, 0.0
     while any(one.alive for one in asked.values()) and time.monotonic() < until_s:
         if time.monotonic() >= again_s:
             for root, supervisor in asked.items():
-                if of(root) == supervisor:  # else it only reports how the run has ended
+                if holder(root) == supervisor:  # else it only reports how the run has ended
                     supervisor.send(signal.SIGTERM)
             again_s = time.monotonic() + AGAIN_S if now else math.inf
         time.sleep(POLL_S)
