@@ -51,7 +51,6 @@ NOT_YET = {
     "gpuops/launch": ["accused"],
     "gpuops/supervise": ["for want of", "nobody", "somebody", "whoever"],
     "gpuops/system/runs": ["anew", "is no", "nobody", "somebody"],
-    "gpuops/system/trainers": ["is no", "is to be"],
     "trainers/engine": ["anew", "is no", "likewise", "mend", "whoever"],
     "trainers/motion": ["is no", "likewise", "nobody"],
     "trainers/rvq": ["anew", "is no", "is to be", "likewise"],

@@ -40,7 +40,7 @@ def check(python: str, module: str, arguments: Sequence[str], cwd: str) -> tuple
     except OSError as error:
         return _went_wrong(module, f"does not run with {python}: {error.strerror}")
     if answer.returncode != 0:
-        said = answer.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        said = answer.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
         why = next((line for line in said if line.startswith("error: ")), said[-1])
         return _went_wrong(module, f"ended with exit code {answer.returncode}: {why}")
     try:
@@ -63,5 +63,5 @@ def _went_wrong(module: str, words: str) -> tuple[Finding, ...]:
 
 
 def _line(text: str) -> str:
-    """One line that can be printed, whatever the module said."""
+    """One line that can be printed, whatever the module printed."""
     return printable(" ".join(text.split()), LONGEST)

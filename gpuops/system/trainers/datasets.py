@@ -97,10 +97,10 @@ def count_data(
 def count(
     root: Path, layout: DataLayout, *, tell: Callable[[int], None] | None = None
 ) -> DataCount:
-    """Count the samples of every split of a layout; ``tell`` hears now and then how many.
+    """Count the samples of every split of a layout; ``tell`` gets their number now and then.
 
-    A sample is judged by what ``stat`` says of its files; no list is kept. Only the NumPy files
-    that were written last are opened, for their length: there it is that a copy has broken off.
+    A sample is judged by ``stat`` of its files; no list is kept. Only the NumPy files that were
+    written last are opened, for their length: these are the ones that an aborted copy cuts off.
 
     Raises:
         GpuopsError: the root is missing, not a folder, or empty.
@@ -123,21 +123,21 @@ def count(
             samples[split] += 1
             newest.offer(changed_ns, split, sample)
         elif fault.endswith(MISSING):
-            incomplete.append(_shown(sample))
+            incomplete.append(_decoded(sample))
         else:
-            unreadable.append(_shown(f"{sample}: {fault}"))
+            unreadable.append(_decoded(f"{sample}: {fault}"))
         if tell is not None and seen % TELL_EVERY == 0:
             tell(seen)
     for split, sample, fault in newest.cut_off():
         samples[split] -= 1
-        unreadable.append(_shown(f"{sample}: {fault}"))
+        unreadable.append(_decoded(f"{sample}: {fault}"))
     return DataCount(
         root=str(root),
         samples=samples,
-        folders=tuple(_shown(name) for name in folders),
+        folders=tuple(_decoded(name) for name in folders),
         incomplete=tuple(sorted(incomplete)),
         unreadable=tuple(sorted(unreadable)),
-        places={split: _shown(place) for split, place in places.items()},
+        places={split: _decoded(place) for split, place in places.items()},
         opened=newest.files,
     )
 
@@ -180,7 +180,7 @@ def _samples(
     for split, there in places.items():
         for entry in _entries(root / there):
             if _is_folder(entry):
-                yield split, entry.name, *_look(entry.path, layout.sample_files)
+                yield split, entry.name, *_check_files(entry.path, layout.sample_files)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - many
                 yield split, entry.name, "it is a link that leads nowhere", 0
 
@@ -194,7 +194,7 @@ def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
         raise GpuopsError(f"there is no data set at {root}.", "Check the path.") from error
     except NotADirectoryError as error:
         raise GpuopsError(
-            f"{root} cannot be read: it is no folder.", "Give the folder that holds the splits."
+            f"{root} cannot be read: it is not a folder.", "Give the folder that holds the splits."
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or "no path looks like that"
@@ -208,7 +208,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look(folder: str, names: list[str]) -> tuple[str | None, int]:
+def _check_files(folder: str, names: list[str]) -> tuple[str | None, int]:
     """What is wrong with the first of a sample's files that cannot be used; else their age."""
     changed_ns = 0
     for name in names:
@@ -235,6 +235,6 @@ def _may_read(path: str) -> bool:
     return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _shown(name: str) -> str:
-    """A name that can be printed: one that is no UTF-8 has no other form."""
+def _decoded(name: str) -> str:
+    """A name that can be printed, also if it is not UTF-8."""
     return os.fsencode(name).decode(errors="backslashreplace")

@@ -105,11 +105,11 @@ def target(name: str | None, module: str | None) -> tuple[Target, Manifest | Non
         if name in names():
             raise UsageError(
                 f"{name} is a trainer and -m {module} a module: launch one of them.",
-                f"What {module} is to be given stands after it: -m {module} -- {name}",
+                f"Arguments of {module} follow it: -m {module} -- {name}",
             )
         if not all(part.isidentifier() for part in module.split(".")):
             raise UsageError(
-                f"{module} is no module's name.", "Modules are named as in `import a.b`."
+                f"{module} is not the name of a module.", "Modules are named as in `import a.b`."
             )
         return Target(kind="module", name=module.rsplit(".", 1)[-1], entry=module), None
     if name is None or name.startswith("-"):

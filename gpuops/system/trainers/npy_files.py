@@ -17,7 +17,7 @@ _PLAIN = re.compile(
 def cut_off(path: str) -> str | None:
     """What is missing of a file that ends too early: ``200 of 187,328 bytes``.
 
-    ``None`` where it is whole, cannot be opened, is no NumPy file, or holds other things than
+    ``None`` if it is whole, cannot be opened, is not a NumPy file, or holds other things than
     plain numbers.
     """
     try:

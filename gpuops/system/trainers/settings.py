@@ -1,4 +1,4 @@
-"""What a trainer's flags and files come to: asked of the trainer itself, in the other Python."""
+"""The settings that flags and files resolve to: asked of the trainer, in its interpreter."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ask(
 
     Raises:
         UsageError: the module refuses a flag or a file, in its own words.
-        GpuopsError: it cannot say ``what`` it was asked for; in its own words where it has some.
+        GpuopsError: it cannot tell ``what``; with its own error, if it printed one.
     """
     try:
         answer = _run(python, module, arguments, cwd, timeout_s)
@@ -54,12 +54,12 @@ def ask(
             "Is the machine overloaded, or a network file system stuck?",
         ) from None
     if answer.returncode == ExitCode.USAGE:
-        raise UsageError(*_words(answer.stderr))
+        raise UsageError(*_error_and_hint(answer.stderr))
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines()
         if any(line.startswith("error: ") for line in lines):
-            raise GpuopsError(*_words(answer.stderr))
-        last = printable((lines or ["it said nothing"])[-1], LONGEST)
+            raise GpuopsError(*_error_and_hint(answer.stderr))
+        last = printable((lines or ["it printed nothing"])[-1], LONGEST)
         raise GpuopsError(
             f"{module} could not tell {what} with {python}: {last}.",
             "Is gpuops installed with its dependencies in that interpreter?",
@@ -137,7 +137,7 @@ def _run(
     )
 
 
-def _words(stderr: str) -> tuple[str, str]:
+def _error_and_hint(stderr: str) -> tuple[str, str]:
     message = hint = ""
     for line in stderr.splitlines():
         kind, _, text = line.partition(": ")

@@ -67,7 +67,7 @@ def test_it_gets_the_trainings_arguments_in_its_folder(ask, tmp_path):
     [
         ("raise KeyError('lost')", "ended with exit code 1: KeyError: 'lost'"),
         ("print('error: no such flag\\nhint: x', file=sys.stderr); sys.exit(2)", "error: no such"),
-        ("sys.exit(3)", "ended with exit code 3: it said nothing"),
+        ("sys.exit(3)", "ended with exit code 3: it printed nothing"),
         ("import os; os.kill(os.getpid(), 9)", "ended with exit code -9"),
         ("sys.stderr.buffer.write(b'\\xff\\x1b[2J'); sys.exit(1)", "exit code 1"),
         ("", "its output: invalid json"),

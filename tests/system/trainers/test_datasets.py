@@ -187,7 +187,7 @@ def test_a_file_that_was_cut_off_is_named(tmp_path, sample):
 def test_only_the_newest_files_are_opened(tmp_path, sample, monkeypatch):
     """As many as are cheap: those written last are the ones that a copy left short."""
     monkeypatch.setattr(datasets, "MOST_OPENED", 4)  # two samples, of two files each
-    monkeypatch.setattr(datasets, "_look", lambda path, _names: (None, ord(path[-1])))
+    monkeypatch.setattr(datasets, "_check_files", lambda path, _names: (None, ord(path[-1])))
     opened = []
     monkeypatch.setattr(datasets.npy_files, "cut_off", opened.append)
     for name in ("train/a", "train/e", "val/c", "train/b", "val/d"):
@@ -260,7 +260,7 @@ def test_a_file_is_no_data_set(tmp_path):
     """It is there, but no folder."""
     (tmp_path / "data.zip").touch()
 
-    with pytest.raises(GpuopsError, match="cannot be read: it is no folder"):
+    with pytest.raises(GpuopsError, match="cannot be read: it is not a folder"):
         datasets.count(tmp_path / "data.zip", LAYOUT)
 
 

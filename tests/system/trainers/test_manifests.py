@@ -92,7 +92,7 @@ def test_a_module_is_named_as_python_names_it():
 @pytest.mark.parametrize("module", ["", "a/b", "a..b", ".a", "a.", "-x", "a b", "../up"])
 def test_what_is_no_module_name_is_refused(module):
     """A run's name is made of it, so it must not lead out of the folder."""
-    with pytest.raises(UsageError, match="no module's name"):
+    with pytest.raises(UsageError, match="not the name of a module"):
         manifests.target(None, module)
 
 

@@ -58,8 +58,8 @@ def test_a_refusal_without_words_is_passed_on(ask):
     ("text", "sentence"),
     [
         ("raise RuntimeError('boom')", "boom"),
-        ("import sys; sys.exit(7)", "it said nothing"),
-        ("import os; os.kill(os.getpid(), 9)", "it said nothing"),
+        ("import sys; sys.exit(7)", "it printed nothing"),
+        ("import os; os.kill(os.getpid(), 9)", "it printed nothing"),
         ("print('hello')", "did not print its settings as JSON"),
         ("print('[1, 2]')", "did not print its settings as JSON"),
         ("", "did not print its settings as JSON"),
