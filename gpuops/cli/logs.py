@@ -14,10 +14,10 @@ import typer
 from gpuops.cli import output
 from gpuops.cli.runs import Run
 from gpuops.core.run import paths
-from gpuops.core.units import many
 from gpuops.errors import GpuopsError
 from gpuops.system.runs import rank_logs, records, run_dir
 from gpuops.system.tail import Tail
+from gpuops.text import many
 
 POLL_S = 0.2
 app = typer.Typer(add_completion=False)

@@ -25,7 +25,6 @@ from gpuops.core.machine.environment import Environment
 from gpuops.core.machine.snapshot import DataCount
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
-from gpuops.core.units import GIB
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.launch.inventory import others_claims, read_gpus
 from gpuops.launch.launch import Launch, resolve_settings
@@ -35,6 +34,7 @@ from gpuops.system.host import host, interpreters
 from gpuops.system.runs import checkpoints
 from gpuops.system.trainers import check, datasets
 from gpuops.system.trainers import settings as trainer_settings
+from gpuops.text import GIB
 
 WHAT_IS_FREE = "what-is-free"
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from gpuops.core.launch.queue import Ticket
 from gpuops.core.machine.device import Claim
-from gpuops.core.text import printable
 from gpuops.errors import GpuopsError, UsageError
+from gpuops.text import printable
 
 VARIABLE = "GPUOPS_LEASE_DIR"
 # Every user can write there, and it is not cleaned up; /tmp if only root can write the first.

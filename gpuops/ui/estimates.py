@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.launch.memory import Beside, Estimate, Fit, Gpu
-from gpuops.core.units import GIB, MIB
+from gpuops.text import GIB, MIB
 from gpuops.ui.findings import MARKS, not_here
 from gpuops.ui.runs import columns
 

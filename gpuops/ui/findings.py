@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.finding import Finding
-from gpuops.core.units import many
 from gpuops.errors import GpuopsError
+from gpuops.text import many
 
 # From quiet to loud: what matters most comes last, right above the prompt.
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}

@@ -11,7 +11,7 @@ from gpuops.core.launch.choice import why_not_free
 from gpuops.core.launch.queue import Ticket, awaited
 from gpuops.core.machine.device import Device, GpuInventory
 from gpuops.core.machine.gpu_health import gpu_problems
-from gpuops.core.units import GIB
+from gpuops.text import GIB
 from gpuops.ui import words
 from gpuops.ui.runs import columns
 

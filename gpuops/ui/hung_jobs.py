@@ -9,8 +9,7 @@ from rich.text import Text
 
 from gpuops.core.monitor.hung_jobs import Case, Cleaned
 from gpuops.core.monitor.jobs import Process, TrainingJob, python_program
-from gpuops.core.text import printable
-from gpuops.core.units import many
+from gpuops.text import many, printable
 
 PROGRAM_LENGTH = 60
 

@@ -24,7 +24,7 @@ from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.state_machine import Phase
 from gpuops.core.supervision.summary import FailureSummary, RunSummary
-from gpuops.core.units import many
+from gpuops.text import many
 from gpuops.ui import findings, words
 
 PLAIN_EVERY_S = 10.0

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.run.record import RunRecord
-from gpuops.core.units import many
+from gpuops.text import many
 from gpuops.ui import words
 
 COLOURS = {

@@ -7,7 +7,7 @@ from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine.device import Device, GpuInventory, Memory, Pcie
 from gpuops.core.machine.snapshot import HostSnapshot, Interface, Interpreter
 from gpuops.core.preflight.requirements import Requirements
-from gpuops.core.units import GIB
+from gpuops.text import GIB
 
 CPU = Profile(name="cpu", device="cpu", workers=2)
 CUDA = Profile(name="two", gpus=Gpus(count=2))

@@ -16,8 +16,8 @@ from gpuops.core.diagnosis.stack import (
     path_to_own,
 )
 from gpuops.core.hang.observation import RankVitals
-from gpuops.core.units import plural
 from gpuops.heartbeat import Beat
+from gpuops.text import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ from typing import NamedTuple
 
 from gpuops.core.hang.observation import HangState
 from gpuops.core.hang.pace import Pace
-from gpuops.core.units import plural
+from gpuops.text import plural
 
 SUSPECT_S, SUSPECT_STEPS = 5.0, 10
 SUSPECT_PHASE_S = 600.0

@@ -10,8 +10,8 @@ from typing import Literal
 from gpuops.core.launch.profile import Gpus
 from gpuops.core.machine.device import Device, select
 from gpuops.core.machine.gpu_health import gpu_problems, unowned
-from gpuops.core.units import GIB
 from gpuops.errors import UsageError
+from gpuops.text import GIB
 
 # A GPU of 80 GB shows 79.65 GiB, one of 48 GB with ECC 44.99: a share, not a difference.
 MEMORY_SHARE = 0.9

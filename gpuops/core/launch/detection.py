@@ -10,9 +10,8 @@ from dataclasses import replace
 from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.profile import NAME, Gpus, Torchrun
 from gpuops.core.machine.device import Device, GpuInventory
-from gpuops.core.text import printable
-from gpuops.core.units import GIB, MIB, many
 from gpuops.errors import MachineError
+from gpuops.text import GIB, MIB, many, printable
 
 # A display server holds a few MiB of every GPU; of the one that shows its picture, more.
 DISPLAY_BYTES = 32 * MIB

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gpuops.core.launch.profile import Limits, Profile
 from gpuops.core.machine.device import Device
-from gpuops.core.units import GIB, MIB
 from gpuops.errors import GpuopsError
+from gpuops.text import GIB, MIB
 
 # Beside a process's tensors; docs/estimate.md says where the figures come from.
 CONTEXT_BYTES = 512 * MIB  # the driver's, and the kernels that were loaded

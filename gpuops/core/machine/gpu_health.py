@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpuops.core.machine.device import Device
-from gpuops.core.units import GIB
+from gpuops.text import GIB
 
 # An idle GPU may run its link slowly; one with at least this utilization should not.
 AT_WORK_PCT = 10

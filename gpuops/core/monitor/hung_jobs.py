@@ -10,9 +10,9 @@ from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.hang.detector import Assessment, Blind, Healthy, Hung, Suspect, Warming
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.jobs import Process, TrainingJob, gpu_use
-from gpuops.core.units import GIB
 from gpuops.errors import UsageError
 from gpuops.heartbeat import Beat
+from gpuops.text import GIB
 
 Reason = Literal["not ours", "healthy", "unclear", "unkillable", "recycled", "gone"]
 

@@ -11,7 +11,7 @@ from gpuops.core.machine.gpu_health import narrowed
 from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.core.preflight.xid_check import check_xid
-from gpuops.core.units import GIB, many
+from gpuops.text import GIB, many
 
 
 def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:

@@ -7,7 +7,7 @@ from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.preflight.network import setting
 from gpuops.core.preflight.requirements import Requirements
-from gpuops.core.units import GIB, MIB, many
+from gpuops.text import GIB, MIB, many
 
 # Docker's default is 64 MiB; a batch in transfer and the buffers of a few NCCL rings need more.
 SHM_BYTES = GIB // 4

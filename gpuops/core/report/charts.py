@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from gpuops.core.report.curves import Chart, Curve, curve
 from gpuops.core.report.history import AttemptSpan
 from gpuops.core.run.telemetry import GpuSample, Recording, Sample
-from gpuops.core.units import GIB
+from gpuops.text import GIB
 
 Row = Mapping[str, Any]
 NOT_FIGURES = {

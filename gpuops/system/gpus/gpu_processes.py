@@ -11,8 +11,8 @@ from typing import NamedTuple
 import psutil
 
 from gpuops.core.machine.device import GpuProcess, Kind, Whose
-from gpuops.core.text import printable
 from gpuops.system.processes.identity import settled_before, stat
+from gpuops.text import printable
 
 COMMAND_LENGTH = 60
 MOST_KNOWN, GOOD_S = 4096, 10.0

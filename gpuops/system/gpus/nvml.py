@@ -18,10 +18,10 @@ from gpuops.core.machine.device import (
     State,
     Xid,
 )
-from gpuops.core.units import MIB
 from gpuops.system.gpus import gpu_processes
 from gpuops.system.gpus.nvml_child import Child, EndedError, Gpu, NoDriverError
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
+from gpuops.text import MIB
 
 # Without persistence mode the driver wakes the GPUs on the first request, one after the other.
 START_TIMEOUT_S = 15.0

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gpuops.core.launch.validation import wanted
 from gpuops.core.machine.device import Claim, Device, GpuInventory, GpuProcess, Memory, Pcie, Xid
-from gpuops.core.units import GIB, MIB
 from gpuops.errors import UsageError
 from gpuops.system import files
 from gpuops.system.gpus import nvml
 from gpuops.system.yaml_files import read_yaml
+from gpuops.text import GIB, MIB
 
 MOST_GPUS = 64
 SHOWN = 5

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gpuops.core.finding import Finding, warning
-from gpuops.core.text import printable
 from gpuops.system.trainers import modules
+from gpuops.text import printable
 
 TIMEOUT_S = 60.0
 CHECK = "trainer"  # the name under which a check that went wrong is shown

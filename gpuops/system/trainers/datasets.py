@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gpuops.core.launch.manifest import DataLayout, Manifest, flag
 from gpuops.core.machine.snapshot import DataCount
-from gpuops.core.text import printable
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system.trainers import npy_files, settings
+from gpuops.text import printable
 
 COUNT_TIMEOUT_S = 180.0
 MOST_SPLITS = 100

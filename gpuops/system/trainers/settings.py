@@ -10,9 +10,9 @@ from typing import Any
 from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.plan import Setting, wished
 from gpuops.core.launch.profile import Profile
-from gpuops.core.text import printable
 from gpuops.errors import ExitCode, GpuopsError, UsageError
 from gpuops.system.trainers import modules
+from gpuops.text import printable
 
 TIMEOUT_S = 60.0
 LONGEST = 2000

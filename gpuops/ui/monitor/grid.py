@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.text import Span, Text
 
-from gpuops.core.text import printable
+from gpuops.text import printable
 
 Cell = tuple[str, str]  # words, and their style
 

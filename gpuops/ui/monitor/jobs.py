@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.text import Text
 
 from gpuops.core.monitor.frame import Frame, JobRow, RankRow
-from gpuops.core.units import many
+from gpuops.text import many
 from gpuops.ui import words
 from gpuops.ui.monitor import grid
 from gpuops.ui.monitor.grid import DIM, Cell, clean

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rich.text import Text
 
 from gpuops.core.monitor.frame import Frame, Health
-from gpuops.core.units import many
+from gpuops.text import many
 from gpuops.ui import words
 from gpuops.ui.monitor import grid
 from gpuops.ui.monitor.gpus import SEVERITY, Sort, gpus, numbers

@@ -14,7 +14,7 @@ from gpuops import __version__
 from gpuops.core.report.curves import Chart, Spread
 from gpuops.core.report.report import Report, Stretch
 from gpuops.core.report.scale import Scale, shared_axis
-from gpuops.core.units import GIB, many
+from gpuops.text import GIB, many
 from gpuops.ui import words
 from gpuops.ui.report import plots
 from gpuops.ui.report.report import DOING, ran, range_

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gpuops.core.report.curves import Spread
 from gpuops.core.report.report import GpuUse, Report
-from gpuops.core.units import GIB, many
+from gpuops.text import GIB, many
 from gpuops.ui import words
 from gpuops.ui.monitor.grid import clean
 from gpuops.ui.runs import COLOURS, columns

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gpuops.core.launch.choice import Wish, choose, reasons, why_not_free, wish_of
 from gpuops.core.launch.profile import Gpus
 from gpuops.core.machine.device import Claim, Device, GpuProcess, Memory, select
-from gpuops.core.units import GIB
 from gpuops.errors import UsageError
+from gpuops.text import GIB
 
 SOMEBODY = GpuProcess(pid=4711, user="mei", command="python train.py", memory_bytes=3 * GIB)
 DESKTOP = GpuProcess(pid=7, user="root", command="Xorg", memory_bytes=GIB, kind="graphics")

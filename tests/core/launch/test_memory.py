@@ -21,8 +21,8 @@ from gpuops.core.launch.memory import (
 )
 from gpuops.core.launch.profile import Gpus, Limits, Profile
 from gpuops.core.machine.device import Device
-from gpuops.core.units import GIB, MIB
 from gpuops.errors import GpuopsError
+from gpuops.text import GIB, MIB
 
 GPU = Gpu(name="RTX 4090", memory_bytes=24 * GIB, headroom=0.1)
 NOTHING = Beside()

@@ -1,4 +1,4 @@
-"""Units of memory, and counts in words."""
+"""Units of memory, counts in words, and text of unknown origin made safe to show."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def plural(count: int, noun: str) -> str:
 def many(count: int, noun: str) -> str:
     """``1 worker``, ``2 passes``."""
     return f"{count} {plural(count, noun)}"
+
+
+def printable(text: str, most: int) -> str:
+    """The text on one line of at most ``most`` characters, without control characters."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
