@@ -41,10 +41,10 @@ class BatchPlan:
     """Which samples make up which step.
 
     ``lengths`` (N,) are the samples' lengths: a step sees samples of one length only; all zeros
-    where samples are alike. A step has ``passes`` passes on each rank, each of ``batch_size``
+    if samples are alike. A step has ``passes`` passes on each rank, each of ``batch_size``
     samples, or of as many as make up ``frames_per_batch`` frames; ``global_batch`` fixes the
     samples of the step instead, and they are dealt out as evenly as can be. What fills no whole
-    step is left out of this epoch (the next one shuffles anew), but a length too rare for even one
+    step is left out of this epoch (the next one shuffles again), but a length too rare for even one
     fills it by repeating.
     """
 
@@ -119,7 +119,7 @@ class Batches:
         """Batches from step ``start`` of ``epoch`` on, epoch after epoch, without an end.
 
         With each its weight: what the mean over its samples counts in the mean over the step's
-        passes and ranks. 1 where all have as many samples.
+        passes and ranks. 1 if all have as many samples.
         """
         keys = self._keys(epoch, start)
         on_gpu = self.world.device.type == "cuda"
@@ -135,7 +135,7 @@ class Batches:
                 pin_memory=on_gpu,
                 collate_fn=_as_it_is,
                 worker_init_fn=_ignore_signals,
-                # Its own: to start workers must not draw from the generator that training uses.
+                # A separate one: starting workers must not draw from the generator of training.
                 generator=torch.Generator(),
             )
         )
@@ -181,7 +181,7 @@ def evaluation_batches(
     """This rank's batches of an evaluation: over all ranks each sample once, none left out.
 
     Batches hold one length each; the samples of each length are spread evenly, so that a rank may
-    get none at all where there are few.
+    get none at all if there are few.
     """
     batches: list[Indices] = []
     turn = 0
@@ -221,7 +221,7 @@ def item_rng(seed: np.uint64 | int) -> np.random.Generator:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with all its tensors on the device, copied without waiting where pinned.
+    """The batch with all its tensors on the device, copied without waiting if pinned.
 
     DataLoader pins tensors in containers, and what has a method ``pin_memory``: so must a
     dataclass.

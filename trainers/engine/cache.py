@@ -2,7 +2,7 @@
 
 Its first member is `<kind>.json`: the parameters, the samples, their digest. The others are arrays,
 uncompressed, so that opening maps them. Whether a cache may be used is decided by comparing what
-it says with what is wanted; each difference is told with both values.
+it says with what is wanted; each difference is reported with both values.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _build(path: Path, encoding: Encoding, listing: Listing, encode: Encode) -> 
 
 def _encoded(listing: Listing, encode: Encode, rows: list[int]) -> Iterator[NDArray[Any]]:
     """Encode sample by sample, with heartbeats; `rows` takes the numbers of their rows."""
-    begun = told = time.monotonic()
+    begun = logged = time.monotonic()
     first = None
     for sample, name in enumerate(listing.names):
         heartbeat.beat(phase="cache")
@@ -183,8 +183,8 @@ def _encoded(listing: Listing, encode: Encode, rows: list[int]) -> Iterator[NDAr
         rows.append(len(features))
         yield features
         now = time.monotonic()
-        if now - told >= LOG_EVERY_S:
-            told = now
+        if now - logged >= LOG_EVERY_S:
+            logged = now
             left_s = (now - begun) / (sample + 1) * (len(listing.names) - sample - 1)
             log.info(
                 "features of %d of %d samples, %d s left", sample + 1, len(listing.names), left_s

@@ -74,7 +74,7 @@ class BvhClip:
 
 
 class _Lines:
-    """The words of each non-empty line, and where we are."""
+    """The words of each non-empty line, and the current place."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

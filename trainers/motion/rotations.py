@@ -24,7 +24,7 @@ def values_per_joint(rotation: str) -> int:
 
 
 def choose_rotation(wanted: str, skeleton: Skeleton | None) -> str:
-    """Resolve "auto": 6d where a real skeleton is there, for it alone is scored by its joints."""
+    """Resolve "auto": 6d if there is a real skeleton, since only that is scored by its joints."""
     if wanted != "auto":
         return wanted
     return "6d" if skeleton is not None and not skeleton.approximate else "axis_angle"

@@ -56,7 +56,7 @@ class Skeleton:
     """The joint that `translation.npy` places; joints above it stay where their offsets say."""
     mirror: Mirror | None = None
     approximate: bool = False
-    """True where the offsets are a stand-in for a body that was not given."""
+    """Whether the offsets are a stand-in for a body that was not given."""
     moving: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -111,10 +111,10 @@ class Skeleton:
 
 
 def load_skeleton(root: Path) -> Skeleton | None:
-    """Read `<root>/skeleton.json`; None where there is none.
+    """Read `<root>/skeleton.json`; None if there is none.
 
     Raises:
-        TrainerError: where the file is there and is not a skeleton.
+        TrainerError: if the file is there and is not a skeleton.
     """
     path = root / FILE_NAME
     if not path.is_file():
@@ -139,7 +139,7 @@ def skeleton_of(data: dict[str, Any]) -> Skeleton:
     """Make a skeleton of what `to_dict` gives.
 
     Raises:
-        One of MALFORMED: where it is not one.
+        One of MALFORMED: if it is not one.
     """
     joints = tuple(str(name) for name in data["joints"])
     parents = tuple(int(parent) for parent in data["parents"])
@@ -171,7 +171,7 @@ def skeleton_of(data: dict[str, Any]) -> Skeleton:
     if not 0 <= skeleton.translation_joint < count:
         raise ValueError("translation_joint is not a joint")
     if not 0 < skeleton.fps < math.inf:
-        raise ValueError(f"{skeleton.fps:g} is no frame rate")
+        raise ValueError(f"{skeleton.fps:g} is not a frame rate")
     return skeleton
 
 
@@ -186,7 +186,7 @@ def find_mirror(skeleton: Skeleton, mean_rotations: NDArray[np.float64]) -> Mirr
 
     Each joint's signs must carry its children's offsets onto those of the counterpart; where that
     leaves a choice (a bone along one axis), the reflected mean rotation (J, 3, 3) that comes
-    nearest to the counterpart's own decides. None where names or bones are not symmetric.
+    nearest to the counterpart's own decides. None if names or bones are not symmetric.
     """
     pairs = _counterparts(skeleton.joints)
     if pairs is None:
@@ -250,7 +250,7 @@ def to_matrices(axis_angle: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def to_axis_angle(matrices: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(..., J, 3, 3) rotation matrices -> (..., J*3) axis-angle, angles in [0, pi]."""
-    from scipy.spatial.transform import Rotation  # noqa: PLC0415 - likewise
+    from scipy.spatial.transform import Rotation  # noqa: PLC0415 - as above
 
     rotations = Rotation.from_matrix(np.asarray(matrices, dtype=np.float64).reshape(-1, 3, 3))
     vectors: NDArray[np.float64] = rotations.as_rotvec()

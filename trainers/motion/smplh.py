@@ -1,7 +1,7 @@
 """The joints of the SMPL-H body: order and tree are the model's, the bones a stand-in.
 
 Poses of 156 values come without a body. Round figures of an adult make joint positions out of them
-that errors can be told by in centimetres; they are nobody's measurements.
+that errors can be told by in centimetres; they are not measured from a person.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Window caches: built, looked at, compared with their data set (numpy, no torch).
+"""Window caches: built, inspected, compared with their data set (numpy, no torch).
 
     python -m trainers.rvq.cache build --data ROOT --split train --save-path F.npz [FLAGS]
     python -m trainers.rvq.cache inspect F [--json]
     python -m trainers.rvq.cache verify F [--data ROOT] [--json]
 
 FLAGS are those of training: --window-size, --window-stride, --multi-length(-training) RATIOS,
---max-samples, --pose-fps, --preset, --config. Underscores are as good as dashes.
+--max-samples, --pose-fps, --preset, --config. Underscores may stand for dashes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ QUIET_CLIPS = 2000  # that many are listed in a moment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig:
-    """What a cache is built of, beside the settings of a training."""
+    """What a cache is built from, beside the settings of training."""
 
     split: str = setting("train", "split to cut: train, val or dev")
     save_path: Path | None = setting(None, "file to write; none: the training's cache of the split")
@@ -73,7 +73,7 @@ def build(argv: Sequence[str]) -> int:
         audio_fps=config.cache.audio_fps,
     )
     cache_file.write(cache, path)
-    found = report.of(cache, path)
+    found = report.describe_cache(cache, path)
     if as_json:
         return _print_json(found)
     print(
@@ -85,21 +85,21 @@ def build(argv: Sequence[str]) -> int:
 
 
 def inspect(argv: Sequence[str]) -> int:
-    """Show what a cache holds; 1 where training could not use it, or should not."""
+    """Show what a cache holds; 1 if training cannot use it, or should not."""
     given = _parser("inspect").parse_args(argv)
     if cache_file.is_pickle(given.cache):
         old = old_cache.read(given.cache)
-        found, advice = report.of_old(old, given.cache), _advice(old, given.cache)
+        found, advice = report.describe_old(old, given.cache), _advice(old, given.cache)
     else:
-        found, advice = report.of(cache_file.read(given.cache), given.cache), ""
+        found, advice = report.describe_cache(cache_file.read(given.cache), given.cache), ""
     if given.json:
         return _print_json(found) or int(not found["usable"])
-    print("\n".join([*report.lines(found), *([advice] if advice else [])]))
+    print("\n".join([*report.format_report(found), *([advice] if advice else [])]))
     return int(not found["usable"])
 
 
 def verify(argv: Sequence[str]) -> int:
-    """Compare a cache with its data set; 1 where they differ, or it is damaged."""
+    """Compare a cache with its data set; 1 if they differ, or it is damaged."""
     parser = _parser("verify")
     parser.add_argument(
         "--data", "--data-path", "--data_path", help="the data set; left out: where it was built"
@@ -108,7 +108,7 @@ def verify(argv: Sequence[str]) -> int:
     cache = cache_file.read(given.cache)
     ours = cache.listing
     root = Path(given.data or ours.data)
-    # What skeleton.json does not say is what was said when it was built.
+    # A rate that skeleton.json does not give is the one that the cache was built with.
     pose_fps = None if (root / SKELETON).is_file() else ours.fps
     theirs = _listing(str(root), ours.split, cache.max_samples, pose_fps)
     differences = cache.differences(cache.recipe, theirs)
@@ -121,7 +121,7 @@ def verify(argv: Sequence[str]) -> int:
         _print_json({"cache": str(given.cache), "data": where, "differences": differences})
     elif differences:
         print(f"{given.cache} does not fit {where}:", *differences, sep="\n  ")
-        print("`gpuops cache build` builds it anew; training refuses it as it is.")
+        print("`gpuops cache build` builds it again; training refuses it as it is.")
     else:
         print(
             f"{given.cache} fits {where}: {len(theirs.names):,} clips, "
@@ -135,7 +135,7 @@ def _save_path(config: CacheConfig) -> Path:
     usual = dataset.cache_train if config.cache.split == "train" else dataset.cache_val
     path = config.cache.save_path or usual
     if path is None:
-        raise ConfigError("where is the cache to be written?", "give --save-path FILE.npz")
+        raise ConfigError("where should the cache be written?", "give --save-path FILE.npz")
     return path
 
 
@@ -192,7 +192,7 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__)
         return 0
     if verb not in VERBS:
-        raise ConfigError(f"{verb} is nothing to do with a cache; there are: {', '.join(VERBS)}")
+        raise ConfigError(f"{verb} is not a command of caches; there are: {', '.join(VERBS)}")
     return VERBS[verb](rest)
 
 

@@ -68,8 +68,8 @@ def _to_be_built(path: Path, why: CacheError) -> Finding:
         KIND.check_writable(path)
     except TrainerError as error:
         return refused("cache", error)
-    said = f"{why.message}; it will be built anew"
-    return Finding(check="cache", severity="ok", summary=said)
+    summary = f"{why.message}; it will be built again"
+    return Finding(check="cache", severity="ok", summary=summary)
 
 
 def _statistics(config: DatasetConfig) -> Iterator[Finding]:

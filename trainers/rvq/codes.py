@@ -51,7 +51,7 @@ class About:
     quantizers: Count
     nb_code: Count
     skeleton: dict[str, Any] | None
-    """What skeleton.json holds, where the clips had one."""
+    """What skeleton.json holds, if the clips had one."""
 
 
 _ABOUT = TypeAdapter(About)
@@ -102,10 +102,10 @@ def save(codes: Codes, path: Path) -> None:
 
 
 def read(path: Path) -> Codes:
-    """Read a file of codes, which may be anybody's.
+    """Read a file of codes, from any source.
 
     Raises:
-        TrainerError: where it is none, or says what cannot be.
+        TrainerError: if it is not one, or says what cannot be.
     """
     if not path.exists():
         raise TrainerError(f"there is no file {path}", "`gpuops encode` writes one")
@@ -136,7 +136,7 @@ def _lengths(names: list[str], frames: NDArray[Any]) -> dict[str, int]:
 
 
 def _check(found: Codes, path: Path) -> None:
-    """Refuse what would break decoding, or write where it should not."""
+    """Refuse what would break decoding, or write outside of its folder."""
     about = found.about
     for name in (about.split, about.checkpoint, *found.codes):
         if name in ("", ".", "..") or "/" in name or "\0" in name:

@@ -38,7 +38,7 @@ class MotionBatch:
     features: Tensor
     """(B, T, F)"""
     mask: Tensor | None
-    """(B, T) frames that are there, the first ones; None where all are."""
+    """(B, T) frames that are there, the first ones; None if all are."""
     lengths: StepLengths | None = None
     """Frames that are there, if a window of any rank is padded."""
 

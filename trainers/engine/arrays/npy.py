@@ -55,7 +55,7 @@ class Head:
 def read_head(path: str) -> Head:
     """The head of a .npy file, with all of its values behind it.
 
-    Raises ArrayError, or OSError where the file cannot be opened.
+    Raises ArrayError, or OSError if the file cannot be opened.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -70,7 +70,7 @@ def read_head(path: str) -> Head:
 def parse(first: bytes, there: int) -> Head:
     """The head in the first bytes of an array that has ``there`` bytes, head included.
 
-    Raises ArrayError where that is no array, holds pickled objects, or ends too early.
+    Raises ArrayError if that is not an array, holds pickled objects, or ends too early.
     """
     plain = _PLAIN.match(first)
     if plain is not None and plain.end() == 10 + int.from_bytes(plain[1], "little"):

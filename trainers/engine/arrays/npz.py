@@ -1,6 +1,6 @@
 """Archives of arrays (.npz): read without trusting them, written so that they can be mapped.
 
-A member's size, as the archive and its own head give it, is compared with what is there (where it
+A member's size, as the archive and its own head give it, is compared with what is there (if it
 is compressed: with what the caller allows) before anything is allocated; nothing is ever unpickled.
 Torch-free.
 """
@@ -139,7 +139,7 @@ class Archive:
 def opened(path: Path) -> Iterator[Archive]:
     """An archive; what has been mapped stays when it is closed.
 
-    Raises ArrayError, also where the file cannot be opened.
+    Raises ArrayError, also if the file cannot be opened.
     """
     try:
         file = path.open("rb")

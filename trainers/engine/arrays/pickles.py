@@ -50,8 +50,8 @@ def read(path: Path) -> Any:
     except PickleError:
         raise
     except Exception as error:  # noqa: BLE001 - a hostile file can bring about any of them
-        said = (str(error).splitlines() or [""])[0]
-        raise PickleError(f"it is damaged ({said})" if said else "it is damaged") from None
+        why = (str(error).splitlines() or [""])[0]
+        raise PickleError(f"it is damaged ({why})" if why else "it is damaged") from None
 
 
 def _parsed(data: bytes) -> Any:
@@ -90,8 +90,8 @@ class _Dtype:
 
     def __init__(self, name: Any, *_: Any) -> None:
         if not isinstance(name, str) or not _DTYPE.fullmatch(name):
-            said = _shown(name) if isinstance(name, str) else "an unknown type"
-            raise PickleError(f"it holds an array of {said}")
+            kind = _shown(name) if isinstance(name, str) else "an unknown type"
+            raise PickleError(f"it holds an array of {kind}")
         self.found = np.dtype(name)
 
     def build(self, state: Any) -> None:

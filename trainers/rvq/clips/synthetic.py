@@ -87,7 +87,7 @@ def write_clips(out: Path, seed: int = 0, *, skeleton: Skeleton | None = None) -
     """Write both splits in the layout of a data set; all or nothing.
 
     Raises:
-        TrainerError: where `out` holds something or cannot be written.
+        TrainerError: if `out` holds something or cannot be written.
     """
     skeleton = skeleton or smplh_skeleton()
     counts = {}
@@ -118,8 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(argv)
     counts = write_clips(given.out, given.seed)
-    told = ", ".join(f"{count} clips in {split}/" for split, count in counts.items())
-    sys.stdout.write(f"{given.out}: {told}\n")
+    written = ", ".join(f"{count} clips in {split}/" for split, count in counts.items())
+    sys.stdout.write(f"{given.out}: {written}\n")
     return 0
 
 

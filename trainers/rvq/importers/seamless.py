@@ -4,8 +4,8 @@
 
 SRC holds `{improvised,naturalistic}/{train,dev,test}/**/V00_S0809_I00000582_P0947.npz`, or a part
 of that. OUT gets `<split>/<clip>/{pose,translation}.npy` and `clip.json`: pose (T, 156) axis-angle
-of SMPL-H, translation (T, 3) in centimetres, both as they are. Clips are cut where `is_valid` is
-not set. A window is then a slice of a mapped array; out of the .npz it takes the whole file.
+of SMPL-H, translation (T, 3) in centimetres, both as they are. Clips are cut at frames whose
+`is_valid` is not set. A window is then a slice of a mapped array, not a whole file to unpack.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ MOST = 256 << 20  # bytes of an array: more than an hour of keypoints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interaction:
-    """What is taken of a file."""
+    """What is taken from a file."""
 
     pose: NDArray[np.float32]
     """(T, 156)"""
     beside: dict[str, NDArray[np.float32]]
     """Other arrays of T frames, by the name of their file."""
     valid: NDArray[np.bool_]
-    """(T,) where the body was found."""
+    """(T,) whether the body was found."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def find_files(source: Path) -> dict[str, list[Path]]:
     """List the files of each split, sorted by path; `source` itself may be a split's folder.
 
     Raises:
-        TrainerError: where there is none, or where files belong to no split.
+        TrainerError: if there is none, or if a file belongs to no split.
     """
     if not source.is_dir():
         raise TrainerError(f"{source} is not a folder", "give the folder that holds the data set")
@@ -92,7 +92,7 @@ def read(path: Path, *, keypoints: bool = False) -> Interaction:
     """Read the body's motion of a file; nothing is unpickled, sizes are checked first.
 
     Raises:
-        ArrayError: where it has none, or one that cannot be.
+        ArrayError: if it has none, or one that cannot be.
     """
     with npz.opened(path) as archive:
         body = {part: _frames(archive, BODY, part, width) for part, width in PARTS.items()}
@@ -102,8 +102,8 @@ def read(path: Path, *, keypoints: bool = False) -> Interaction:
         valid = _some(archive, BODY, {"is_valid": 1})
     frames = {name: len(array) for name, array in {**body, **beside, **valid}.items()}
     if len(set(frames.values())) > 1:
-        said = ", ".join(f"{count} of {name}" for name, count in frames.items())
-        raise ArrayError(f"its arrays differ in frames: {said}")
+        each = ", ".join(f"{count} of {name}" for name, count in frames.items())
+        raise ArrayError(f"its arrays differ in frames: {each}")
     pose = np.concatenate(list(body.values()), axis=1)
     return Interaction(
         pose=pose,
@@ -137,7 +137,7 @@ def import_seamless(
 
 
 def spans(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Find where a run of valid frames begins, and where it ends."""
+    """Return the first frame of each run of valid frames, and the one after its last."""
     edges = np.flatnonzero(np.diff(valid.astype(np.int8), prepend=0, append=0))
     return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 

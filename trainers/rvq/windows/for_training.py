@@ -36,10 +36,10 @@ def recipe(config: DatasetConfig) -> Recipe:
 
 
 def windows_of(config: DatasetConfig, split: str, listing: Listing) -> Windows:
-    """The windows to train on, from the cache where one is given.
+    """The windows to train on, from the cache if one is given.
 
     Raises:
-        CacheError: where it was made of something else, and nothing was said about that.
+        CacheError: if it was made of something else, and may not be rebuilt or accepted.
     """
     path = cache_path(config, split)
     if path is None:

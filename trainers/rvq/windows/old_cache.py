@@ -42,7 +42,7 @@ def read(path: Path) -> OldCache:
     """Read a pickled cache without running anything of it.
 
     Raises:
-        CacheError: where it would run code, is damaged, or contradicts itself.
+        CacheError: if it would run code, is damaged, or contradicts itself.
     """
     try:
         found = pickles.read(path)
@@ -73,8 +73,8 @@ def _from(found: dict[str, Any], path: Path) -> OldCache:
         if not np.array_equal(cumulative, np.concatenate([[0], np.cumsum(counts)])):
             raise _refused(path, "its cumulative_windows are not the sums of its window_counts")
     if len(set(sums.values())) != 1:
-        said = ", ".join(f"{count} {name}" for name, count in sums.items())
-        raise _refused(path, f"its numbers of windows differ: {said}")
+        each = ", ".join(f"{count} {name}" for name, count in sums.items())
+        raise _refused(path, f"its numbers of windows differ: {each}")
     size, stride = (int(found[name]) for name in ("window_size", "window_stride"))
     ratios = tuple(float(ratio) for ratio in found.get("multi_length_training") or (1.0,))
     if not (0 < size < MOST and 0 < stride < MOST and all(0 < r < MOST for r in ratios)):

@@ -1,4 +1,4 @@
-"""What there is to tell of a window cache: as a mapping, and as lines of text."""
+"""A window cache described: as a mapping, and as lines of text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from trainers.rvq.windows.old_cache import OldCache
 
 
-def of(cache: WindowCache, path: Path) -> dict[str, Any]:
-    """Tell of a cache."""
+def describe_cache(cache: WindowCache, path: Path) -> dict[str, Any]:
+    """Describe a cache."""
     windows, listing = cache.windows, cache.listing
     found = {
         "cache": str(path),
@@ -39,8 +39,8 @@ def of(cache: WindowCache, path: Path) -> dict[str, Any]:
     return {**found, "usable": usable}
 
 
-def of_old(cache: OldCache, path: Path) -> dict[str, Any]:
-    """Tell of a pickled one, which cannot be used."""
+def describe_old(cache: OldCache, path: Path) -> dict[str, Any]:
+    """Describe a pickled one, which cannot be used."""
     return {
         "cache": str(path),
         "data": cache.data,
@@ -66,16 +66,16 @@ def _cut(recipe: Recipe, frames: NDArray[np.integer[Any]]) -> dict[str, Any]:
     }
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """Say it, for a terminal."""
+def format_report(found: dict[str, Any]) -> Iterator[str]:
+    """Format a description, in lines of text."""
     ratios = " ".join(f"{ratio:g}" for ratio in found["multi_length_training"])
     most = f" (max_samples {found['max_samples']:,})" if found.get("max_samples") else ""
     rates = {"poses": found["pose_fps"], "audio samples": found.get("audio_fps")}
-    said = ", ".join(f"{rate:g} {of}" for of, rate in rates.items() if rate)
+    known = ", ".join(f"{rate:g} {of}" for of, rate in rates.items() if rate)
     yield str(found["cache"])
     yield f"  data      {found['data'] or '—'}, split {found['split'] or '—'}"
     yield f"  clips     {found['clips']:,}{most}{_clips(found)}"
-    yield f"  rates     {said} a second"
+    yield f"  rates     {known} a second"
     yield f"  cut       {found['window_size']} frames every {found['window_stride']}, at x {ratios}"
     yield f"  windows   {found['windows']:,}{_windows(found)}"
     yield "\nframes of a window"
@@ -97,8 +97,8 @@ def _windows(found: dict[str, Any]) -> str:
     if "different" not in found:
         return ""
     alike = found["different"] == found["windows"]
-    said = ", all different" if alike else f", only {found['different']:,} different"
-    return said + (f", {found['padded']:,} longer than their clip" if found["padded"] else "")
+    count = ", all different" if alike else f", only {found['different']:,} different"
+    return count + (f", {found['padded']:,} longer than their clip" if found["padded"] else "")
 
 
 def _and(sizes: list[int]) -> str:

@@ -26,7 +26,7 @@ class Windows:
     length: NDArray[np.int32]
     """Frames that are there."""
     padded: NDArray[np.int32]
-    """Frames of the window: more than `length` where the clip is shorter."""
+    """Frames of the window: more than `length` if the clip is shorter."""
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -57,7 +57,7 @@ def cut_windows(
     """Cut clips of `frames` (S,) frames each into windows, ratio by ratio, clip by clip.
 
     A ratio r gives windows of int(size * r) frames, int(stride * r) apart, and one more at the
-    clip's end where the grid leaves frames over. A clip shorter than a window gives one window,
+    clip's end if the grid leaves frames over. A clip shorter than a window gives one window,
     padded, at the smallest ratio that holds it.
     """
     lengths = np.asarray(frames, dtype=np.int32)

@@ -60,7 +60,7 @@ def test_build_refuses_what_it_does_not_know(root):
     """A typing error, no place to write to."""
     with pytest.raises(ConfigError, match="the nearest is --window-size"):
         cache.main(["build", "--data", str(root), "--widnow-size", "3"])
-    with pytest.raises(ConfigError, match="where is the cache to be written"):
+    with pytest.raises(ConfigError, match="where should the cache be written"):
         cache.main(["build", "--data", str(root)])
     clip = str(next(root.rglob("pose.npy")))
     with pytest.raises(TrainerError, match="is not a window cache, so it is not replaced"):

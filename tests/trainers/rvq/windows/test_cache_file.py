@@ -467,7 +467,7 @@ def test_the_check_tells_before_training(root, path, tmp_path):
     assert (missing.severity, missing.forcible) == ("error", False)
     assert "--split val --window-size 16 --window-stride 8 --multi-length 0.5 1 1.5" in missing.hint
     (anew,) = found("--cache-val", tmp_path / "val.npz", "--rebuild-cache")
-    assert (anew.severity, "built anew" in anew.summary) == ("ok", True)
+    assert (anew.severity, "built again" in anew.summary) == ("ok", True)
     for path_of_another in (root / "skeleton.json", tmp_path / "val.pkl"):
         (never,) = found("--cache-val", path_of_another, "--rebuild-cache")
         assert never.severity == "error"
