@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,17 @@ from gpuops.core.run.record import Attempt, RunRecord, status
 from gpuops.errors import MachineError, UsageError
 from gpuops.system import files
 from gpuops.system.processes import identity
-from gpuops.system.runs import events, run_facts, supervisor_lock
+from gpuops.system.runs import events, supervisor_lock
+
+
+def nodes(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The nodes of a plan as its file describes them; what has another form is left out."""
+    return objects(plan.get("nodes"))
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The JSON objects of a list."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def next_attempt(root: Path) -> int:
@@ -82,7 +92,7 @@ def load(root: Path) -> RunRecord | None:
     steps = [beat.step for beat in beats if beat.step is not None]
     totals = [beat.total_steps for beat in beats if beat.total_steps is not None]
     target = plan.get("target")
-    ranks = [node.get("ranks") for node in run_facts.nodes(plan)]
+    ranks = [node.get("ranks") for node in nodes(plan)]
     return RunRecord(
         run_id=plan["run_id"],
         path=str(root),
