@@ -30,6 +30,7 @@ def _driver(mock_driver, monkeypatch):
 
 def test_the_newest_reading_is_there_without_waiting(driver):
     """Of the job's own GPUs alone; it changes when they do, and what asked them ends."""
+    before = psutil.Process().children()
     driver.set(["gpu 0-3 model=rtx4090 power=400"])
     with GpuPoller((1, 3), every_s=0.1) as gpus:
         found = until(lambda: gpus.newest)
@@ -38,7 +39,7 @@ def test_the_newest_reading_is_there_without_waiting(driver):
         driver.set(["gpu 0-3 model=rtx4090 power=90"])
         until(lambda: 90 == round(gpus.newest[0].power_w))
 
-    until(lambda: not psutil.Process().children())
+    until(lambda: psutil.Process().children() == before)
     assert all(thread.name != "the job's GPUs" for thread in threading.enumerate())
 
 
