@@ -1,1 +1,1 @@
-"""Arrays on disk: .npy, .npz, pickles."""
+"""Arrays on disk: .npy, .npz."""

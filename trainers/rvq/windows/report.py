@@ -33,7 +33,7 @@ def describe_cache(cache: WindowCache, path: Path) -> dict[str, Any]:
         "audio_fps": cache.audio_fps,
         "different": windows.different(),
         "padded": int((windows.length < windows.padded).sum()),
-        **_cut(cache.recipe, windows.padded),
+        **_cut(cache.recipe, _by_length(windows.padded)),
     }
     usable = found["different"] == found["windows"] and not found["unexpected"]
     return {**found, "usable": usable}
@@ -47,20 +47,23 @@ def describe_old(cache: OldCache, path: Path) -> dict[str, Any]:
         "split": cache.split,
         "clips": cache.clips,
         "pose_fps": cache.fps,
-        **_cut(cache.recipe, cache.frames),
+        **_cut(cache.recipe, cache.by_length),
         "usable": False,
     }
 
 
-def _cut(recipe: Recipe, frames: NDArray[np.integer[Any]]) -> dict[str, Any]:
+def _by_length(frames: NDArray[np.integer[Any]]) -> dict[int, int]:
     sizes, counts = np.unique(frames, return_counts=True)
-    by_length = {int(size): int(count) for size, count in zip(sizes, counts, strict=True)}
+    return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+
+
+def _cut(recipe: Recipe, by_length: dict[int, int]) -> dict[str, Any]:
     return {
         "window_size": recipe.window_size,
         "window_stride": recipe.window_stride,
         "multi_length_training": list(recipe.multi_length_training),
-        "windows": len(frames),
-        "by_length": by_length,
+        "windows": sum(by_length.values()),
+        "by_length": dict(sorted(by_length.items())),
         "missing": [size for size in recipe.sizes if size not in by_length],
         "unexpected": [size for size in by_length if size not in recipe.sizes],
     }

@@ -246,16 +246,16 @@ def test_a_pickle_that_runs_code_is_refused_and_nothing_is_run(tmp_path):
         ),
         ({"window_counts": [10**12, 2]}, "window_counts hold 2 to 1000000000000"),
         ({"window_counts": [-8, 18]}, "window_counts hold -8 to 18"),
-        ({"window_counts": []}, "window_counts are no whole numbers"),
+        ({"window_counts": []}, "window_counts are not whole numbers"),
         ({"window_counts": [7, 3]}, "cumulative_windows are not the sums"),
         ({"window_params": [(8, -4)] * 10}, "window_params hold -4 to 8"),
-        ({"window_params": [8, 4]}, "window_params are no pairs"),
-        ({"window_params": [(8, 4), (8,)] * 5}, "its numbers are none"),
-        ({"window_params": "many"}, "window_params are no whole numbers"),
-        ({"window_params": [[[8, 4]]] * 10}, "window_params are no whole numbers"),
-        ({"total_windows": (10,)}, "its numbers are none"),
-        ({"window_size": 0}, "are no sizes"),
-        ({"multi_length_training": [float("nan")]}, "are no sizes"),
+        ({"window_params": [8, 4]}, "window_params are not pairs"),
+        ({"window_params": [(8, 4), (8,)] * 5}, "window_params are not pairs"),
+        ({"window_params": "many"}, "window_params are not whole numbers"),
+        ({"window_params": [[[8, 4]]] * 10}, "window_params are not whole numbers"),
+        ({"total_windows": (10,)}, "it is damaged"),
+        ({"window_size": 0}, "window_size: Input should be greater than"),
+        ({"multi_length_training": [float("nan")]}, r"training\.0: Input should be"),
         ({"cumulative_windows": [0, 1, 10]}, "cumulative_windows are not the sums"),
     ],
 )
@@ -270,19 +270,22 @@ def test_an_old_cache_that_contradicts_itself_is_refused(tmp_path, changes, sent
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"abc.", "only 4 remain"),
-        (b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".", "only 1 remain"),
-        (b"\x80\x04K\x01r\xff\xff\xff\x7f.", "it is no dictionary"),  # 16 GiB to an unpickler
+        (
+            b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"abc.",
+            "too much memory|exceeds system",
+        ),
+        (b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".", "too much memory"),
+        (b"\x80\x04K\x01r\xff\xff\xff\x7f.", "too much memory"),  # it asks for 16 GiB
         (b"\x80\x04(((", "damaged"),
         (b"\x80\x04}K\x01s.", "damaged"),
         (b"\x80\x04", "damaged"),
         (pickle.dumps(old())[:-20], "damaged"),
-        (pickle.dumps([1, 2]), "it is no dictionary"),
+        (pickle.dumps([1, 2]), "it is not a dictionary"),
         (pickle.dumps({"window_counts": [1]}), "it has no window_params"),
     ],
 )
 def test_a_damaged_pickle_is_refused(tmp_path, data, sentence):
-    """Before anything of the size that it claims is allocated."""
+    """Whatever size it claims: the process that reads it may not take so much memory."""
     path = tmp_path / "cache.pkl"
     path.write_bytes(data)
     with pytest.raises(CacheError, match=sentence):
@@ -292,13 +295,13 @@ def test_a_damaged_pickle_is_refused(tmp_path, data, sentence):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"\x80\x02X\x01\x00\x00\x00aQ.", r"run code \(BINPERSID\)"),
-        (b"\x80\x02\x82\x01.", r"run code \(EXT1\)"),
-        (b"(cposix\nmkdir\no.", r"run code \(OBJ\)"),
-        (b"\x80\x02cnumpy\ndtype\n)\x81.", r"run code \(NEWOBJ\)"),
-        (b"\x80\x05\x97.", r"run code \(NEXT_BUFFER\)"),
-        (b"\x80\x02c_codecs\nencode\n}X\x04\x00\x00\x00nameK\x01sb.", r"run code \(BUILD\)"),
-        (b"\x80\x02cnumpy\ndtype\n}b.", r"run code \(BUILD\)"),
+        (b"\x80\x02X\x01\x00\x00\x00aQ.", "persistent"),
+        (b"\x80\x02\x82\x01.", "extension code"),
+        (b"(cposix\nmkdir\no.", r"run code \(posix\.mkdir\)"),
+        (b"\x80\x02cnumpy\ndtype\n)\x81.", "not a dictionary"),
+        (b"\x80\x05\x97.", "out-of-band"),
+        (b"\x80\x02c_codecs\nencode\n}X\x04\x00\x00\x00nameK\x01sb.", "not a dictionary"),
+        (b"\x80\x02cnumpy\ndtype\n}b.", "damaged"),
         (b"\x80\x02cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.", "damaged"),
         (b"\x80\x02cnumpy\n\x1b[2J\n.", r"run code \(numpy\.\?\[2J\)"),
     ],
@@ -315,8 +318,9 @@ def test_a_pickle_calls_and_changes_nothing(tmp_path, data, sentence):
 @pytest.mark.parametrize(
     "name", ["window_params", "window_counts", "total_windows", "split", "pose_fps", "a key"]
 )
-def test_a_pickle_that_shares_its_parts_is_no_bomb(tmp_path, name, of):
+def test_a_pickle_that_shares_its_parts_is_no_bomb(tmp_path, name, of, monkeypatch):
     """Sixty times two of the same: a few bytes that would be many exabytes, or take years."""
+    monkeypatch.setattr(old_cache, "CPU_S", 1)
     bomb = 1
     for _ in range(60):
         bomb = of([bomb, bomb])
@@ -332,18 +336,19 @@ def test_a_pickle_that_shares_its_parts_is_no_bomb(tmp_path, name, of):
             old_cache.read(path)
 
 
-def test_a_text_is_not_made_again_and_again(tmp_path):
-    """Bytes of a text, each time of the same memory; and no name is made of names."""
+def test_a_text_is_not_made_again_and_again(tmp_path, monkeypatch):
+    """Bytes of a text are made until memory ends; and no name is made of names."""
+    monkeypatch.setattr(old_cache, "MEMORY_BYTES", 256 << 20)
     path = tmp_path / "cache.pkl"
-    encode = b"h\x01h\x02R0"
+    encode = b"h\x01h\x02R"
     path.write_bytes(
-        b"\x80\x02c_codecs\nencode\nq\x01X\xe8\x03\x00\x00"
-        + b"x" * 1000
+        b"\x80\x02c_codecs\nencode\nq\x01X\x00\x00\x10\x00"
+        + b"x" * (1 << 20)
         + b"X\x06\x00\x00\x00latin1\x86q\x02"
         + encode * 1000
         + b"."
     )
-    with pytest.raises(CacheError, match="it holds damaged bytes"):
+    with pytest.raises(CacheError, match="it takes too much memory"):
         old_cache.read(path)
     path.write_bytes(b"\x80\x04\x8c\x01a\x94" + b"h\x00h\x00\x93q\x00" * 80 + b"K\x01R.")
     with pytest.raises(CacheError, match=r"run code \(a\.a\)"):
@@ -356,5 +361,5 @@ def test_an_array_in_a_pickle_is_as_long_as_it_says(tmp_path):
     data = pickle.dumps(old(window_counts=np.array([8, 2])), 4)
     assert b"K\x02\x85" in data
     path.write_bytes(data.replace(b"K\x02\x85", b"J\xff\xff\xff\x7f\x85", 1))
-    with pytest.raises(CacheError, match="an array of 17,179,869,176 bytes has 16"):
+    with pytest.raises(CacheError, match=r"it is damaged \(.*buffer size"):
         old_cache.read(path)
