@@ -65,16 +65,11 @@ def checkpoint(run: RunConfig) -> list[Finding]:
         path, broken = files.choose(run.resume, run.folder / "checkpoints")
     except TrainerError as error:
         return [refused("checkpoint", error)]
-    return [_goes_on(path, broken)] if path else []
-
-
-def _goes_on(path: Path, broken: Sequence[tuple[Path, str]]) -> Finding:
+    if path is None:
+        return []
     if not broken:
-        return Finding(check="checkpoint", severity="ok", summary=f"{path} is whole")
-    return Finding(
-        check="checkpoint",
-        severity="warning",
-        summary=f"it goes on from {path}, which is whole; "
-        f"passed over: {files.describe_broken(broken)}",
-        hint="What was trained after that checkpoint is trained again.",
-    )
+        return [Finding(check="checkpoint", severity="ok", summary=f"{path} is whole")]
+    passed_over = f"passed over: {files.describe_broken(broken)}"
+    summary = f"it goes on from {path}, which is whole; {passed_over}"
+    hint = "What was trained after that checkpoint is trained again."
+    return [Finding(check="checkpoint", severity="warning", summary=summary, hint=hint)]

@@ -81,9 +81,8 @@ class FitResult:
 
 def total_steps(config: LoopConfig, batches: BatchSource) -> int:
     """The steps of the whole run: ``total_iter`` or ``epochs``, whichever ends first."""
-    ends = [] if config.total_iter is None else [config.total_iter]
-    if config.epochs is not None:
-        ends.append(config.epochs * batches.per_epoch)
+    epochs = None if config.epochs is None else config.epochs * batches.per_epoch
+    ends = [end for end in (config.total_iter, epochs) if end is not None]
     if not ends:
         msg = "loop.total_iter and loop.epochs are both none: the run would have no end"
         raise ConfigError(msg)
@@ -236,6 +235,15 @@ class Passes:
         return model.no_sync() if isinstance(model, DistributedDataParallel) else _NOTHING
 
 
+def _warn_if_done(state: TrainState, total: int) -> None:
+    if state.step >= total:
+        log.warning(
+            "nothing to train: the checkpoint is at step %d, the run ends at %d; "
+            "a larger --total-iter goes on",
+            *(state.step, total),
+        )
+
+
 def update(state: TrainState) -> None:
     """Take one step of the optimizer and of its schedule."""
     if state.scaler is None:
@@ -244,16 +252,6 @@ def update(state: TrainState) -> None:
         state.scaler.step(state.optimizer)
         state.scaler.update()
     state.schedule.step()
-
-
-def _warn_if_done(state: TrainState, total: int) -> None:
-    if state.step >= total:
-        log.warning(
-            "nothing to train: the checkpoint is at step %d, the run ends at %d; "
-            "a larger --total-iter goes on",
-            state.step,
-            total,
-        )
 
 
 def _dry_run(

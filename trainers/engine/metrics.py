@@ -70,8 +70,7 @@ def judge(state: TrainState, metrics: Mapping[str, float], config: LoopConfig) -
     """
     if config.monitor not in metrics:
         names = ", ".join(sorted(metrics)) or "nothing"
-        msg = f"loop.monitor is {config.monitor}, but an evaluation gives {names}"
-        raise TrainerError(msg)
+        raise TrainerError(f"loop.monitor is {config.monitor}, but an evaluation gives {names}")
     value = metrics[config.monitor]
     sign = 1.0 if config.monitor_mode == "min" else -1.0
     # Not ">=": NaN is never an improvement, and the first value always is.

@@ -41,13 +41,8 @@ def build_optimizer(
     lr = optim.lr
     if optim.scale_lr:
         lr *= samples_per_step / optim.reference_batch
-        log.info(
-            "lr %g x %d / %d samples per step = %g",
-            optim.lr,
-            samples_per_step,
-            optim.reference_batch,
-            lr,
-        )
+        sizes = (samples_per_step, optim.reference_batch)
+        log.info("lr %g x %d / %d samples per step = %g", optim.lr, *sizes, lr)
     by_kind: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -55,11 +50,7 @@ def build_optimizer(
             decays = optim.decay_norms or parameter.ndim > 1
             by_kind.setdefault((next(fitting, 1.0), decays), []).append(parameter)
     groups = [
-        {
-            "params": parameters,
-            "lr": lr * factor,
-            "weight_decay": optim.weight_decay if decays else 0.0,
-        }
+        {"params": parameters, "lr": lr * factor, "weight_decay": decays * optim.weight_decay}
         for (factor, decays), parameters in by_kind.items()
     ]
     groups.sort(key=lambda group: group["lr"] != lr)  # the first group's lr is the one reported
@@ -72,19 +63,13 @@ def build_schedule(optimizer: Optimizer, optim: OptimConfig, total_steps: int) -
     A warning names milestones that the run never reaches or that its schedule does not use.
     """
     if optim.lr_scheduler and optim.schedule != "multistep":
+        unused = "lr_scheduler: the milestones do nothing with schedule %s; they need multistep"
+        log.warning(unused, optim.schedule)
+    elif late := [str(m) for m in optim.lr_scheduler if m >= total_steps]:
         log.warning(
-            "lr_scheduler: the milestones do nothing with schedule %s; they need multistep",
-            optim.schedule,
+            "lr_scheduler: milestone%s %s will not be reached, the run ends at step %d",
+            *("s" if len(late) > 1 else "", ", ".join(late), total_steps),
         )
-    if optim.schedule == "multistep":
-        late = [m for m in optim.lr_scheduler if m >= total_steps]
-        if late:
-            log.warning(
-                "lr_scheduler: milestone%s %s will not be reached, the run ends at step %d",
-                "s" if len(late) > 1 else "",
-                ", ".join(map(str, late)),
-                total_steps,
-            )
     return LambdaLR(optimizer, lr_factor(optim, total_steps))
 
 
@@ -148,8 +133,7 @@ def autocast_dtype(loop: LoopConfig, device: torch.device) -> torch.dtype | None
         good = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if good else torch.float16
     if wanted == "fp16" and not on_gpu:
-        msg = "loop.mixed_precision fp16 needs a GPU; on a CPU there is bf16"
-        raise ConfigError(msg)
+        raise ConfigError("loop.mixed_precision fp16 needs a GPU; on a CPU there is bf16")
     return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
 
 

@@ -93,16 +93,11 @@ class Outputs:
         """Write a JSON file into the run's folder, and into each checkpoint from now on.
 
         For what the model needs in order to be used: a copied checkpoint then has it.
-        """
-        self.attached[name] = values
-        self.write_json(name, values)
-
-    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """Write a JSON file into the run's folder, whole or not at all.
 
         Raises:
             TrainerError: it cannot be written.
         """
+        self.attached[name] = values
         if self.figures_file is None:
             return
         hint = "make room, or give another --out-dir"
@@ -132,24 +127,18 @@ def open_outputs(
         problem = ""
         if world.is_first:
             try:
-                _print(stack)
+                _log_to(_Shown(sys.stdout), "%(message)s", stack)
                 if not dry_run:
                     _open(outputs, stack)
             except OSError as error:
                 problem = error.strerror or str(error)
         else:
-            _log_to(logging.NullHandler(), logging.ERROR, stack)
+            _log_to(logging.NullHandler(), "", stack, logging.ERROR)
         problem = broadcast_object(problem, world)
         if problem:
             msg = f"the run's folder {folder} cannot be written: {problem}"
             raise TrainerError(msg, "give another --out-dir")
         yield outputs
-
-
-def _print(stack: ExitStack) -> None:
-    shown = _Shown(sys.stdout)
-    shown.setFormatter(_Line("%(message)s"))
-    _log_to(shown, logging.INFO, stack)
 
 
 def _open(outputs: Outputs, stack: ExitStack) -> None:
@@ -160,14 +149,12 @@ def _open(outputs: Outputs, stack: ExitStack) -> None:
 
     outputs.checkpoints.mkdir(parents=True, exist_ok=True)
     dump(outputs.config, outputs.folder / "config_used.yaml")
-    said = _LogFile(outputs.folder / "train.log", encoding="utf-8")
-    said.setFormatter(_Line("%(asctime)s %(message)s"))
-    _log_to(said, logging.INFO, stack)
+    log_file = _LogFile(outputs.folder / "train.log", encoding="utf-8")
+    _log_to(log_file, "%(asctime)s %(message)s", stack)
     path = outputs.folder / "metrics.jsonl"
-    torn = _ends_in_half_a_line(path)
     outputs.figures_file = path.open("a", buffering=1, encoding="utf-8")
     stack.callback(_close, outputs.figures_file)
-    if torn:
+    if _ends_in_half_a_line(path):
         outputs.figures_file.write("\n")
     folder = str(outputs.folder / "tensorboard")
     outputs.events = event_file_writer.EventFileWriter(folder, flush_secs=10)
@@ -182,14 +169,16 @@ def _close(figures: Any) -> None:
 
 def _ends_in_half_a_line(path: Path) -> bool:
     """Whether a killed run left half a line, which the next line must not be appended to."""
-    if not path.exists() or not path.stat().st_size:
+    if not path.stat().st_size:
         return False
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() != b"\n"
 
 
-def _log_to(handler: logging.Handler, level: int, stack: ExitStack) -> None:
+def _log_to(
+    handler: logging.Handler, form: str, stack: ExitStack, level: int = logging.INFO
+) -> None:
     before = (log.level, log.propagate)
 
     def silence() -> None:
@@ -197,6 +186,7 @@ def _log_to(handler: logging.Handler, level: int, stack: ExitStack) -> None:
         handler.close()
         log.level, log.propagate = before
 
+    handler.setFormatter(_Line(form))
     stack.callback(silence)
     log.addHandler(handler)
     log.setLevel(level)

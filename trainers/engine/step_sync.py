@@ -7,7 +7,6 @@ the CPU wait for the GPU: it is copied aside and read one step later, or when ``
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -108,15 +107,22 @@ class StepSync:
             TrainerError: a value of any rank is not finite; on all ranks alike.
         """
         names = tuple(values)
-        if names != self._names:
-            if self._names:
-                msg = f"losses had the names {self._names} and now have {names}"
-                raise ValueError(msg)
-            self._names = names
-        if self._world.device.type == "cpu":
-            return self._on_cpu(step, [value.item() for value in values.values()])
+        if self._names not in ((), names):
+            raise ValueError(f"losses had the names {self._names} and now have {names}")
+        self._names = names
         before = self.flush()
-        self._pending = self._on_gpu(step, torch.stack([v.float() for v in values.values()]))
+        on_cpu = self._world.device.type == "cpu"
+        dtype = torch.float64 if on_cpu else torch.float32
+        vector = self._vector(torch.stack([value.to(dtype) for value in values.values()]))
+        if not self._world.is_alone:
+            dist.all_reduce(vector)
+        if on_cpu:
+            return self._read(step, vector.tolist())
+        aside = torch.empty(vector.shape, pin_memory=True)
+        aside.copy_(vector, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self._pending = _Pending(step, aside, copied)
         return before
 
     def flush(self) -> Report | None:
@@ -127,33 +133,10 @@ class StepSync:
         pending.copied.synchronize()
         return self._read(pending.step, pending.vector.tolist())
 
-    def _on_cpu(self, step: int, values: list[float]) -> Report:
-        if self._world.is_alone and all(map(math.isfinite, values)):
-            return Report(step, dict(zip(self._names, values, strict=True)), self._stop.signum)
-        marks = [0.0] * (len(values) * self._world.world_size)
-        for part, value in enumerate(values):
-            marks[self._world.rank * len(values) + part] = float(not math.isfinite(value))
-        finite = [value if math.isfinite(value) else 0.0 for value in values]
-        votes = [float(self._stop.signum == signum) for signum in _SIGNALS]
-        vector = torch.tensor([*finite, *marks, *votes], dtype=torch.float64)
-        if not self._world.is_alone:
-            dist.all_reduce(vector)
-        return self._read(step, vector.tolist())
-
-    def _on_gpu(self, step: int, values_P: Tensor) -> _Pending:
-        vector = self._vector(values_P)
-        if not self._world.is_alone:
-            dist.all_reduce(vector)
-        aside = torch.empty(vector.shape, pin_memory=True)
-        aside.copy_(vector, non_blocking=True)
-        copied = torch.cuda.Event()
-        copied.record()
-        return _Pending(step, aside, copied)
-
     def _vector(self, values_P: Tensor) -> Tensor:
         """This rank's part, made without the device and the CPU waiting for each other."""
         parts = len(values_P)
-        vector = torch.zeros(parts * (1 + self._world.world_size) + 2, device=values_P.device)
+        vector = values_P.new_zeros(parts * (1 + self._world.world_size) + 2)
         finite_P = values_P.isfinite()
         vector[:parts] = torch.where(finite_P, values_P, 0.0)
         mine = parts * (1 + self._world.rank)

@@ -78,22 +78,13 @@ def run_evaluation(
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     given = parser.parse_args(argv)
     found = evaluate(given.checkpoint, given.data, given.split)
-    # Figures on other data are not figures of the run.
-    path = write_evaluation(found, given.split) if given.data is None else None
+    path = None
+    if given.data is None:  # figures on other data are not figures of the run
+        name = "evaluation.json" if given.split is None else f"evaluation-{given.split}.json"
+        path = run_folder(found.checkpoint) / name
+        with whole_file(path) as unfinished:
+            unfinished.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
     print_result(found.to_dict(), lambda console: tables(found, console), as_json=given.json)
     if not given.json:
         sys.stdout.write(f"all figures: {path or 'with --json'}\n")
     return 0
-
-
-def write_evaluation(found: Scored, split: str | None) -> Path:
-    """Write evaluation.json (of a named split evaluation-SPLIT.json) and return its path.
-
-    Raises:
-        TrainerError: it cannot be written.
-    """
-    name = "evaluation.json" if split is None else f"evaluation-{split}.json"
-    path = run_folder(found.checkpoint) / name
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-    return path

@@ -193,12 +193,5 @@ class _Sums:
 def _angle(matrices: Tensor) -> Tensor:
     """(..., 3, 3) -> (...) radians: atan2 of sine and cosine, exact for small angles too."""
     cosine = (matrices.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    skew = torch.stack(
-        [
-            matrices[..., 2, 1] - matrices[..., 1, 2],
-            matrices[..., 0, 2] - matrices[..., 2, 0],
-            matrices[..., 1, 0] - matrices[..., 0, 1],
-        ],
-        dim=-1,
-    )
+    skew = (matrices - matrices.mT)[..., (2, 0, 1), (1, 2, 0)]
     return torch.atan2(skew.norm(dim=-1) / 2, cosine)

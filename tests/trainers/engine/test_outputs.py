@@ -29,7 +29,7 @@ def test_what_is_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
         log.info("hello")
         log.warning("look out")
         outputs.figures(3, "train", {"loss": 0.5, "bad": math.nan}, total_steps=9)
-        outputs.write_json("statistics.json", {"mean": [1.0]})
+        outputs.attach("statistics.json", {"mean": [1.0]})
 
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -67,7 +67,7 @@ def test_only_the_first_rank_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     with open_outputs(tmp_path / "run", SECOND, trainer="toy", config={}) as outputs:
         log.warning("look out")
         outputs.figures(1, "train", {"loss": 2.0})
-        outputs.write_json("statistics.json", {})
+        outputs.attach("statistics.json", {})
 
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")
@@ -143,4 +143,4 @@ def test_what_a_run_cannot_do_without_is_a_sentence(tmp_path: Path) -> None:
         pytest.raises(TrainerError, match=r"statistics.json cannot be written: Is a directory"),
         open_outputs(tmp_path, FIRST, trainer="toy", config={}) as outputs,
     ):
-        outputs.write_json("statistics.json", {})
+        outputs.attach("statistics.json", {})

@@ -99,12 +99,11 @@ def resume(state: TrainState, wanted: str, outputs: Outputs, world: World) -> Pa
         return None
     path = Path(chosen)
     about = load_model(state.bare, path)
-    saved = _load(path / TRAINER)
+    saved = torch.load(path / TRAINER, map_location="cpu", weights_only=True)
     try:
         state.load_state_dict(saved["state"])
     except ValueError as error:
-        msg = f"{path} does not fit this model's optimizer: {error}"
-        raise TrainerError(msg) from None
+        raise TrainerError(f"{path} does not fit this model's optimizer: {error}") from None
     if state.ema is not None and (path / EMA_WEIGHTS).exists():
         load_model(state.ema.module, path, ema=True)
     _take_rng(saved["rng"], state.step, world)
@@ -137,8 +136,7 @@ def load_model(model: nn.Module, path: Path, *, ema: bool = False) -> dict[str, 
     try:
         load_weights(model, path / (EMA_WEIGHTS if ema else WEIGHTS))
     except FileNotFoundError:
-        msg = f"{path} holds no moving average of the weights"
-        raise TrainerError(msg) from None
+        raise TrainerError(f"{path} holds no moving average of the weights") from None
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         msg = f"{path} is of another model than the settings describe: {reason[:200]}"
@@ -189,10 +187,6 @@ def _write(
         torch.save({"state": state.state_dict(), "rng": rng}, file)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
-
-
 def _take_rng(rng: list[dict[str, Any]], step: int, world: World) -> None:
     if len(rng) == world.world_size:
         restore_rng(rng[world.rank], world.device)
@@ -200,8 +194,7 @@ def _take_rng(rng: list[dict[str, Any]], step: int, world: World) -> None:
     log.warning(
         "world_size was %d and is %d: random numbers start again, "
         "so the run is not the one it would have been",
-        len(rng),
-        world.world_size,
+        *(len(rng), world.world_size),
     )
     seed_everything(step, world)
 

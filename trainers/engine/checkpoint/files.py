@@ -104,8 +104,7 @@ def find(path: Path, prefer: str = "best") -> Path:
     newest, broken = newest_valid(folder)
     if newest is None:
         why = f": {broken[0][0].name}: {broken[0][1]}" if broken else ""
-        msg = f"there is no whole checkpoint in {folder}{why}"
-        raise TrainerError(msg)
+        raise TrainerError(f"there is no whole checkpoint in {folder}{why}")
     return newest
 
 

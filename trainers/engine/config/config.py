@@ -159,7 +159,11 @@ def help_text(settings: list[Setting], name: str, presets: Path | None) -> str:
 def _from_preset(
     preset: str, presets: Path | None, settings: list[Setting], name: str
 ) -> dict[str, _Given]:
-    path = _preset(preset, presets, name)
+    names = _presets(presets)
+    if presets is None or preset not in names:
+        there = ", ".join(names) or "none"
+        raise ConfigError(f"{preset} is not a preset of {name}; there are: {there}")
+    path = presets / f"{preset}.yaml"
     return _flatten(config_files.read(path), settings, name, str(path))
 
 
@@ -176,8 +180,7 @@ def _flatten(
     for key, value in values.items():
         if not section and key in sections:
             if not isinstance(value, dict):
-                msg = f"{key} in {origin} is a section: settings are wanted below it"
-                raise ConfigError(msg)
+                raise ConfigError(f"{key} in {origin} is a section: settings are wanted below it")
             inner = _flatten(value, settings, name, origin, section=key)
         else:
             dotted = f"{section}.{key}" if section else key
@@ -185,13 +188,11 @@ def _flatten(
             if one is None:
                 close = nearest(settings, dotted) or nearest(settings, key)
                 tail = f"; the nearest is {close}" if close else ""
-                msg = f"{dotted} in {origin} is not a setting of {name}{tail}"
-                raise ConfigError(msg)
+                raise ConfigError(f"{dotted} in {origin} is not a setting of {name}{tail}")
             inner = {one.path: _Given(value, origin)}
         twice = flat.keys() & inner.keys()
         if twice:
-            msg = f"{min(twice)} is given twice in {origin}"
-            raise ConfigError(msg)
+            raise ConfigError(f"{min(twice)} is given twice in {origin}")
         flat |= inner
     return flat
 
@@ -253,14 +254,6 @@ def _refusal(one: Setting, given: _Given, wanted: str) -> ConfigError:
     return ConfigError(f"{one.path} cannot be {value!r} ({given.origin}): {wanted}")
 
 
-def _preset(preset: str, presets: Path | None, name: str) -> Path:
-    names = _presets(presets)
-    if presets is None or preset not in names:
-        msg = f"{preset} is not a preset of {name}; there are: {', '.join(names) or 'none'}"
-        raise ConfigError(msg)
-    return presets / f"{preset}.yaml"
-
-
 def _presets(presets: Path | None) -> list[str]:
     return sorted(path.stem for path in presets.glob("*.yaml")) if presets else []
 
@@ -275,7 +268,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-if __name__ == "__main__":
-    sys.exit("each trainer has its own: python -m trainers.NAME.config")

@@ -31,8 +31,8 @@ class Setting:
     leaf: str
     annotation: Any
     default: Any
-    help: str
-    switch: tuple[str, str] | None
+    help: str = ""
+    switch: tuple[str, str] | None = None
     also: tuple[str, ...] = ()
 
     @property
@@ -119,19 +119,12 @@ def _default(of: Any) -> Any:
         return of.default
     if of.default_factory is not MISSING:
         return of.default_factory()
-    msg = f"{of.name} has no default; every setting needs one"
-    raise TypeError(msg)
+    raise TypeError(f"{of.name} has no default; every setting needs one")
 
 
 def _setting(section: str, of: Any, annotation: Any, default: Any) -> Setting:
     return Setting(
-        section=section,
-        leaf=of.name,
-        annotation=annotation,
-        default=default,
-        help=of.metadata.get("help", ""),
-        switch=of.metadata.get("switch"),
-        also=of.metadata.get("also", ()),
+        section=section, leaf=of.name, annotation=annotation, default=default, **of.metadata
     )
 
 

@@ -22,15 +22,13 @@ def read(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        msg = f"the config file {path} cannot be read: {reason}"
-        raise ConfigError(msg) from None
+        raise ConfigError(f"the config file {path} cannot be read: {reason}") from None
     parse = _json if path.suffix.lower() in (".json", ".json5", ".jsonc") else _yaml
     values = parse(text, path)
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        msg = f"{path} holds no settings: lines such as 'lr: 2e-4' are wanted"
-        raise ConfigError(msg)
+        raise ConfigError(f"{path} holds no settings: lines such as 'lr: 2e-4' are wanted")
     return values
 
 
@@ -41,11 +39,9 @@ def _yaml(text: str, path: Path) -> Any:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        msg = f"{path}, line {line}: this is not YAML ({error.problem})"
-        raise ConfigError(msg) from None
+        raise ConfigError(f"{path}, line {line}: this is not YAML ({error.problem})") from None
     except yaml.YAMLError as error:
-        msg = f"{path} is not YAML ({' '.join(str(error).split())})"
-        raise ConfigError(msg) from None
+        raise ConfigError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
 
 
 def _json(text: str, path: Path) -> Any:
@@ -60,5 +56,4 @@ def _json(text: str, path: Path) -> Any:
     except ValueError as error:
         at = re.match(r"<string>:(\d+) (.*)", str(error))
         line, reason = (at[1], at[2]) if at else ("1", str(error))
-        msg = f"{path}, line {line}: this is not JSON ({reason})"
-        raise ConfigError(msg) from None
+        raise ConfigError(f"{path}, line {line}: this is not JSON ({reason})") from None

@@ -50,8 +50,7 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
             flags.wants_help = True
             continue
         if not word.startswith("--") or word == "--":
-            msg = f"'{word}' is not a flag of {name}: flags start with --"
-            raise ConfigError(msg)
+            raise ConfigError(f"'{word}' is not a flag of {name}: flags start with --")
         typed, equals, value = word.partition("=")
         key = typed[2:].replace("-", "_")
         if equals:
@@ -81,8 +80,7 @@ def _switched(typed: str, rest: list[str], equals: str) -> bool:
         return True
     value = _one(typed, rest, equals)
     if value.lower() not in _TRUTH:
-        msg = f"{typed} cannot be {value!r}: true or false is wanted"
-        raise ConfigError(msg)
+        raise ConfigError(f"{typed} cannot be {value!r}: true or false is wanted")
     return _TRUTH[value.lower()]
 
 
@@ -95,12 +93,10 @@ def _take(flags: Flags, key: str, value: str) -> None:
 
 def _lookup(key: str, settings: list[Setting]) -> tuple[Setting | None, bool]:
     setting = find(settings, key)
-    if setting is None and key.startswith("no_"):
-        setting = find(settings, key[3:])
-        if setting is not None and setting.is_switch:
-            return setting, True
-        return None, False
-    return setting, False
+    if setting is not None or not key.startswith("no_"):
+        return setting, False
+    setting = find(settings, key[3:])
+    return (setting, True) if setting is not None and setting.is_switch else (None, False)
 
 
 def _value(setting: Setting, typed: str, rest: list[str], equals: str) -> Any:
@@ -118,8 +114,7 @@ def _value(setting: Setting, typed: str, rest: list[str], equals: str) -> Any:
 
 def _one(typed: str, rest: list[str], equals: str) -> str:
     if not rest or (_is_flag(rest[0]) and not equals):
-        msg = f"{typed} needs a value"
-        raise ConfigError(msg)
+        raise ConfigError(f"{typed} needs a value")
     return rest.pop(0)
 
 
