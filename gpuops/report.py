@@ -76,11 +76,7 @@ def _command(plan: Mapping[str, Any]) -> str:
 
 def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:
     found: dict[tuple[int, str], Diagnosis] = {}
-    try:
-        listed = sorted(folder.iterdir())
-    except OSError:
-        return {}
-    for path in listed:
+    for path in sorted(folder.glob("*")):
         named = paths.parse_diagnosis(path.name)
         known = diagnoses.from_json(files.read_json(path) or {}) if named else None
         if named and known is not None:

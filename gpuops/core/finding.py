@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Severity = Literal["ok", "warning", "error"]
@@ -36,20 +36,13 @@ def warning(
     check: str, summary: str, hint: str, *, measured: Figure = None, wanted: Figure = None
 ) -> Finding:
     """The job can run, but the user should know."""
-    return Finding(
-        check=check,
-        severity="warning",
-        summary=summary,
-        hint=hint,
-        measured=measured,
-        wanted=wanted,
-    )
+    found = ok(check, summary, measured=measured, wanted=wanted)
+    return replace(found, severity="warning", hint=hint)
 
 
 def error(
     check: str, summary: str, hint: str, *, measured: Figure = None, wanted: Figure = None
 ) -> Finding:
     """The job would fail, or harm another user's job."""
-    return Finding(
-        check=check, severity="error", summary=summary, hint=hint, measured=measured, wanted=wanted
-    )
+    found = ok(check, summary, measured=measured, wanted=wanted)
+    return replace(found, severity="error", hint=hint)

@@ -87,18 +87,13 @@ def find_culprit(
 ) -> Attribution:
     """Find the rank that blocks the others, from two samples of all ranks."""
     ranks = rank_states(before, after, vitals_before, vitals_after, beats)
+    alive = [rank for rank in ranks if not rank.gone]
+    by_rule = next(filter(None, (rule(alive) for rule in _RULES)), None)
     return Attribution(
-        culprit=_gone(ranks) or _first_match([rank for rank in ranks if not rank.gone]),
+        culprit=_gone(ranks) or by_rule or _undecided(alive),
         groups=tuple(map(_group, groups(ranks))),
         moved=tuple(rank.rank for rank in ranks if rank.moved),
         evidence=tuple(map(describe_rank, ranks)),
-    )
-
-
-def _first_match(alive: Sequence[RankState]) -> Culprit:
-    assessments = (assess(alive) for assess in _RULES)
-    return next(
-        (assessment for assessment in assessments if assessment is not None), _undecided(alive)
     )
 
 

@@ -14,11 +14,6 @@ FATAL = {"reset", "restart"}
 UNLISTED = "the driver does not list it any more"
 
 
-def find_fatal(xids: Sequence[Xid]) -> Xid | None:
-    """The first error after which a GPU cannot be used until it is reset."""
-    return next((xid for xid in xids if MEANINGS.get(xid.code, UNKNOWN)[1] in FATAL), None)
-
-
 def describe_xid(xid: Xid) -> str:
     """A GPU's error as a line of evidence."""
     return f"Xid {xid.code}, {MEANINGS.get(xid.code, UNKNOWN)[0]}: {xid.text}"
@@ -28,7 +23,7 @@ def diagnose_xids(
     gpu: int, xids: Sequence[Xid], rank: int | None, pid: int | None
 ) -> Diagnosis | None:
     """The diagnosis that a GPU's errors in the kernel's log imply, if one is fatal."""
-    cause = find_fatal(xids)
+    cause = next((xid for xid in xids if MEANINGS.get(xid.code, UNKNOWN)[1] in FATAL), None)
     if cause is None:
         return None
     why = f"GPU {gpu} failed: Xid {cause.code}, {MEANINGS[cause.code][0]}"
@@ -69,16 +64,16 @@ def apply_gpu_faults(
     stuck = [rank for rank, gpu in sorted(gpus.items()) if gpu.state == "stuck"]
     if found.sure or not stuck:
         return found
-    silent = [f"GPU {gpus[rank].index}" for rank in stuck]
-    one = len(stuck) == 1
+    silent = ", ".join(gpus[rank].label for rank in stuck)
+    one = stuck[0] if len(stuck) == 1 else None
     return replace(
         found,
         kind="gpu lost",
-        rank=stuck[0] if one else None,
-        pid=pids.get(stuck[0]) if one else None,
-        gpu=gpus[stuck[0]].index if one else None,
+        rank=one,
+        pid=None if one is None else pids.get(one),
+        gpu=None if one is None else gpus[one].index,
         place=None,
-        why=f"{', '.join(silent)}: {gpus[stuck[0]].fault}",
+        why=f"{silent}: {gpus[stuck[0]].fault}",
         advice=ADVICE["gpu lost"],
         sure=False,
     )

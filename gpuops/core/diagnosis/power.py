@@ -33,24 +33,21 @@ def usual_watts(samples: Iterable[Sample]) -> dict[int, float]:
 
 def describe_power(gpus: Mapping[int, Device], usual_w: Mapping[int, float]) -> tuple[str, ...]:
     """``GPU 3: 100 % at 70 W, 290 W while it trained``, a line for each rank's GPU."""
-    return tuple(
-        f"GPU {gpu.index}: {_format_load(gpu)}{gpu.power_w:.0f} W, "
-        f"{usual_w[gpu.index]:.0f} W while it trained{_meaning(gpu, usual_w[gpu.index])}"
-        for _, gpu in sorted(gpus.items())
-        if gpu.power_w is not None and gpu.index in usual_w
-    )
+    lines: list[str] = []
+    for _, gpu in sorted(gpus.items()):
+        usual, percent = usual_w.get(gpu.index), gpu.utilization_pct
+        if gpu.power_w is None or usual is None:
+            continue
+        load = "" if percent is None else f"{percent} % at "
+        waits = (percent or 0) >= BUSY_PCT and gpu.power_w <= LITTLE * usual
+        meaning = ": as in a wait for other ranks" if waits else ""
+        lines.append(
+            f"{gpu.label}: {load}{gpu.power_w:.0f} W, {usual:.0f} W while it trained{meaning}"
+        )
+    return tuple(lines)
 
 
 def _trained(sample: Sample, gpu: GpuSample) -> bool:
     if sample.step is not None:
         return sample.step_s is not None
     return (gpu.utilization_pct or 0) >= AT_WORK_PCT
-
-
-def _format_load(gpu: Device) -> str:
-    return "" if gpu.utilization_pct is None else f"{gpu.utilization_pct} % at "
-
-
-def _meaning(gpu: Device, usual_w: float) -> str:
-    spins = (gpu.utilization_pct or 0) >= BUSY_PCT and (gpu.power_w or 0) <= LITTLE * usual_w
-    return ": as in a wait for other ranks" if spins else ""

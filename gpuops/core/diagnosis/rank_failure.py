@@ -153,15 +153,12 @@ def find_symptom(words: StderrTail) -> Symptom | None:
     return next((symptom for symptom in known if symptom.pattern.search(words.text)), None)
 
 
-def _speaks(end: RankEnd, words: StderrTail) -> bool:
-    """Whether the text explains the end, and is not just the last lines of a log."""
-    return words.type is not None or words.sentence or end.killed_by is not None
-
-
 def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
     if words.type == "KeyboardInterrupt":
         return _asked(end, words, signals.SIGINT)
     if (symptom := find_symptom(words)) is not None:
+        # Without any of these the text is just the last lines of a log.
+        explains = words.type is not None or words.sentence or end.killed_by is not None
         return RankFailure(  # if two collectives do not match, either may be the wrong one
             kind=symptom.kind,
             why=f"{symptom.why}: {shorten(words.message)}",
@@ -169,7 +166,7 @@ def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
             end=end,
             words=words,
             consequence=symptom.peer,
-            sure=_speaks(end, words) and symptom.kind != "collective mismatch",
+            sure=explains and symptom.kind != "collective mismatch",
         )
     if words.type is None:
         return None
@@ -220,11 +217,9 @@ def _killed(end: RankEnd, words: StderrTail, *, host_oom: bool | None) -> RankFa
     if host_oom:
         why = "was killed by the kernel (SIGKILL): out of host memory"
         return RankFailure(kind="out of memory (host)", why=why, end=end, words=words)
-    by = (
-        "perhaps by the kernel for lack of memory, which is not visible here"
-        if host_oom is None
-        else "and not by the kernel for lack of memory"
-    )
+    by = "and not by the kernel for lack of memory"
+    if host_oom is None:
+        by = "perhaps by the kernel for lack of memory, which is not visible here"
     why = f"was killed from outside (SIGKILL), {by}"
     return RankFailure(kind="signal", why=why, end=end, words=words, sure=host_oom is False)
 

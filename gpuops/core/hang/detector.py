@@ -105,9 +105,7 @@ class Healthy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
-    """The stacks of these ranks should be dumped and the user warned; nothing is ended yet."""
-
+class _Silence:
     ranks: tuple[int, ...]
     phase: str
     idle_s: float
@@ -115,13 +113,13 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hung:
-    """Silent for so long that the job is ended, once the stacks confirm it."""
+class Suspect(_Silence):
+    """The stacks of these ranks should be dumped and the user warned; nothing is ended yet."""
 
-    ranks: tuple[int, ...]
-    phase: str
-    idle_s: float
-    why: str
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hung(_Silence):
+    """Silent for so long that the job is ended, once the stacks confirm it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,12 +151,8 @@ def assess(state: HangState, policy: HangPolicy) -> Assessment:
     if held is not None:
         return held
     beating = [r for r in state.beats if r not in state.pulses or not state.pulses[r].gone]
-    assessment = _by_beats(state, policy, beating) if beating else _by_signs(state, policy, living)
-    return (
-        assessment
-        if isinstance(assessment, (Suspect, Hung))
-        else _stuck(state, living) or assessment
-    )
+    found = _by_beats(state, policy, beating) if beating else _by_signs(state, policy, living)
+    return found if isinstance(found, (Suspect, Hung)) else _stuck(state, living) or found
 
 
 def _held(state: HangState, policy: HangPolicy, living: Sequence[int]) -> Suspect | Hung | None:
@@ -207,9 +201,8 @@ def _by_beats(state: HangState, policy: HangPolicy, beating: Sequence[int]) -> A
     now = [n for n, silence_s in enumerate(silences) if silence_s <= idle_s + SUSPECT_S]
     suspect_s = min(hung_s, max(limits[n].suspect_s for n in now))
     if all(pace.starting for pace in paces) and state.output is not None and state.output.mark:
-        idle_s = min(
-            idle_s, state.clock_s - state.output.since_s
-        )  # the only sign of a job that starts
+        # The only sign of a job that starts.
+        idle_s = min(idle_s, state.clock_s - state.output.since_s)
     step_s = max(pace.median_s or 0.0 for pace in paces)
     quiet = False
     if any(paces[n].starting or paces[n].phase != "train" for n in now):
@@ -221,9 +214,8 @@ def _by_beats(state: HangState, policy: HangPolicy, beating: Sequence[int]) -> A
         return _suspect_or_hung(state, beating, idle_s, hung_s, what, usual)
     for rank, pace, silence_s, limit in zip(beating, paces, silences, limits, strict=True):
         if pace.known and pace.phase == "train" and silence_s - idle_s >= limit.hung_s:
-            why = (
-                f"rank {rank} has not beaten for {_format_seconds(silence_s)}, while others went on"
-            )
+            silence = _format_seconds(silence_s)
+            why = f"rank {rank} has not beaten for {silence}, while others went on"
             return Suspect(ranks=(rank,), phase=pace.phase, idle_s=silence_s, why=why)
     return moves
 
@@ -243,9 +235,8 @@ def _by_signs(state: HangState, policy: HangPolicy, living: Sequence[int]) -> As
         hung_s = timeout_s or max(policy.unsaid_s, AGAIN * signs.longest_s)
         soon_s = max(SUSPECT_QUIET_S if known else SUSPECT_QUIET_PHASE_S, 2 * signs.longest_s)
         if quiet_s >= min(soon_s, SUSPECT_PHASE_S, hung_s):
-            return _suspect_or_hung(
-                state, living, quiet_s, hung_s, "no rank at work and nothing logged"
-            )
+            what = "no rank at work and nothing logged"
+            return _suspect_or_hung(state, living, quiet_s, hung_s, what)
     if output is not None and known:
         usual_s = output.median_s or 0.0
         used_s = min(2 * output.longest_s, SUSPECT_PHASE_S)
@@ -314,12 +305,11 @@ def _quiet_s(state: HangState) -> float | None:
 def _suspect_or_hung(
     state: HangState, ranks: Sequence[int], idle_s: float, hung_s: float, what: str, usual: str = ""
 ) -> Suspect | Hung:
-    phase, since = _phase(state, ranks), f"{what} for {_format_seconds(idle_s)}{usual}"
-    if idle_s >= hung_s:
-        why = f"{since}; {_format_seconds(hung_s)} is the limit"
-        return Hung(ranks=tuple(ranks), phase=phase, idle_s=idle_s, why=why)
-    why = f"{since}; it counts as hung after {_format_seconds(hung_s)}"
-    return Suspect(ranks=tuple(ranks), phase=phase, idle_s=idle_s, why=why)
+    limit, hung = _format_seconds(hung_s), idle_s >= hung_s
+    counts = f"{limit} is the limit" if hung else f"it counts as hung after {limit}"
+    why = f"{what} for {_format_seconds(idle_s)}{usual}; {counts}"
+    kind = Hung if hung else Suspect
+    return kind(ranks=tuple(ranks), phase=_phase(state, ranks), idle_s=idle_s, why=why)
 
 
 def _phase(state: HangState, ranks: Sequence[int]) -> str:

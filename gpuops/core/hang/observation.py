@@ -8,7 +8,7 @@ night; and step times, measured on the same clock, stay comparable with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gpuops.core.hang.pace import Pace, follow_pace
 from gpuops.heartbeat import Beat
@@ -175,58 +175,37 @@ def _update_pulses(
     if not vitals:
         return pulses
     updated = {
-        reading.rank: _next_pulse(pulses[reading.rank], reading, clock_s)
-        if reading.rank in pulses
-        else _first_pulse(reading, clock_s, beaten_s)
-        for reading in vitals
+        now.rank: _next_pulse(pulses.get(now.rank), now, clock_s, beaten_s) for now in vitals
     }
     for rank, pulse in pulses.items():
         if rank not in updated:
-            updated[rank] = pulse if pulse.gone else _with_state(pulse, "X", clock_s)
+            ended = replace(pulse, state="X", state_s=clock_s)
+            updated[rank] = pulse if pulse.gone else ended
     return updated
 
 
-def _first_pulse(now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:
-    """A process seen for the first time."""
-    return Pulse(
-        state=_special_state(now),
-        state_s=beaten_s if now.state in HELD else clock_s,
-        taken_s=clock_s,
-        active_s=clock_s,
-        cpu_s=now.cpu_s,
-        io_bytes=now.io_bytes,
-    )
-
-
-def _next_pulse(before: Pulse, now: RankVitals, clock_s: float) -> Pulse:
-    state, span_s = _special_state(now), clock_s - before.taken_s
+def _next_pulse(before: Pulse | None, now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:
+    state = now.state if now.state in {"D", "T", "t", "Z", "X"} else None
+    if before is None:
+        return Pulse(
+            state=state,
+            state_s=beaten_s if state in HELD else clock_s,
+            taken_s=clock_s,
+            active_s=clock_s,
+            cpu_s=now.cpu_s,
+            io_bytes=now.io_bytes,
+        )
+    if state != before.state:
+        before = replace(before, state=state, state_s=clock_s)
+    span_s = clock_s - before.taken_s
     if span_s < PULSE_S:
-        return before if state == before.state else _with_state(before, state, clock_s)
+        return before
     active = _grew_by(before.cpu_s, now.cpu_s, ACTIVE_CPU * span_s) or _grew_by(
         before.io_bytes, now.io_bytes, ACTIVE_IO_BYTES_PER_S * span_s
     )
-    return Pulse(
-        state=state,
-        state_s=before.state_s if before.state == state else clock_s,
-        taken_s=clock_s,
-        active_s=clock_s if active else before.active_s,
-        cpu_s=now.cpu_s,
-        io_bytes=now.io_bytes,
-    )
-
-
-def _special_state(now: RankVitals) -> str | None:
-    return now.state if now.state in {"D", "T", "t", "Z", "X"} else None
-
-
-def _with_state(pulse: Pulse, state: str | None, clock_s: float) -> Pulse:
-    return Pulse(
-        state=state,
-        state_s=clock_s,
-        taken_s=pulse.taken_s,
-        active_s=pulse.active_s,
-        cpu_s=pulse.cpu_s,
-        io_bytes=pulse.io_bytes,
+    active_s = clock_s if active else before.active_s
+    return replace(
+        before, taken_s=clock_s, active_s=active_s, cpu_s=now.cpu_s, io_bytes=now.io_bytes
     )
 
 

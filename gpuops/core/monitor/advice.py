@@ -20,60 +20,47 @@ def advice(jobs: Sequence[JobRow], gpus: Sequence[GpuRow]) -> tuple[Advice, ...]
         if job.ours and job.health == "healthy" and trains:
             held = {index for rank in job.ranks for index in rank.gpus}
             mine = [gpu for gpu in gpus if gpu.index in held]
-            found += [*_loading(job, mine), *_memory(job, mine)]
+            words = (_loading(job, mine), _memory(mine))
+            found += [Advice(about=job.name, words=one) for one in words if one]
     hot = [gpu for gpu in gpus if (gpu.temperature_c or 0) > HOT_C]
     if hot:
         top = max(gpu.temperature_c or 0 for gpu in hot)
-        found.append(
-            Advice(
-                about=_gpus(hot),
-                words=f"{top} °C, over {HOT_C}: look at fans, filters and the room's air",
-            )
-        )
+        about = f"GPU {', '.join(str(gpu.index) for gpu in hot)}"
+        hint = f"{top} °C, over {HOT_C}: look at fans, filters and the room's air"
+        found.append(Advice(about=about, words=hint))
     return tuple(found)
 
 
-def _loading(job: JobRow, gpus: Sequence[GpuRow]) -> list[Advice]:
+def _loading(job: JobRow, gpus: Sequence[GpuRow]) -> str:
     """GPUs that idle while their ranks train mostly wait for data."""
     waits = [rank.data_wait for rank in job.ranks if rank.data_wait is not None]
     share = max(waits, default=None)
-    waiting = "" if share is None else f", its ranks wait up to {share:.0%} of a step for data"
+    waiting = "" if share is None else f"its ranks wait up to {share:.0%} of a step for data"
     means = [mean for gpu in gpus if (mean := _mean(gpu.history[-ENOUGH_LOOKS:])) is not None]
-    if means and sum(means) / len(means) < IDLE_PCT:
-        usual = sum(means) / len(means)
-        words = f"{usual:.0f} % utilisation, under {IDLE_PCT}{waiting}: look at data loading"
-        if share is not None and share < WAITS:
-            words = f"{usual:.0f} % utilisation, under {IDLE_PCT}{waiting}: try a larger batch"
-        return [Advice(about=job.name, words=words)]
+    if means and (usual := sum(means) / len(means)) < IDLE_PCT:
+        remedy = "look at data loading" if share is None or share >= WAITS else "try a larger batch"
+        low = f"{usual:.0f} % utilisation, under {IDLE_PCT}"
+        return f"{low}{f', {waiting}' if waiting else ''}: {remedy}"
     if not gpus and share is not None and share >= WAITS:
-        words = f"its ranks wait up to {share:.0%} of a step for data: look at data loading"
-        return [Advice(about=job.name, words=words)]
-    return []
+        return f"{waiting}: look at data loading"
+    return ""
 
 
-def _memory(job: JobRow, gpus: Sequence[GpuRow]) -> list[Advice]:
+def _memory(gpus: Sequence[GpuRow]) -> str:
     shares = [
         gpu.memory_used_bytes / gpu.memory_total_bytes
         for gpu in gpus
         if gpu.memory_used_bytes is not None and gpu.memory_total_bytes
     ]
-    if not shares:
-        return []
-    most = max(shares)
+    most = max(shares, default=MEMORY_LEAST)
     if most < MEMORY_LEAST:
-        words = f"{most:.0%} of its memory used, under {MEMORY_LEAST:.0%}: try a larger batch"
-        return [Advice(about=job.name, words=words)]
+        return f"{most:.0%} of its memory used, under {MEMORY_LEAST:.0%}: try a larger batch"
     if most > MEMORY_MOST:
-        words = f"{most:.0%} of a GPU's memory used, over {MEMORY_MOST:.0%}: it may run out"
-        return [Advice(about=job.name, words=words)]
-    return []
+        return f"{most:.0%} of a GPU's memory used, over {MEMORY_MOST:.0%}: it may run out"
+    return ""
 
 
 def _mean(readings: Sequence[int | None]) -> float | None:
     """The mean of enough readings; ``None`` if there are too few."""
     known = [reading for reading in readings if reading is not None]
     return sum(known) / len(known) if len(known) >= ENOUGH_LOOKS else None
-
-
-def _gpus(gpus: Sequence[GpuRow]) -> str:
-    return f"GPU {', '.join(str(gpu.index) for gpu in gpus)}"

@@ -37,19 +37,17 @@ def gpu_rows(
     rows: dict[int, GpuRow] = {}
     for device in inventory.devices:
         owner = owners.get(device.index) or _claimed(device, ours)
-        row = _row(device, owner, device.index in excluded)
+        row = _row(device, owner, excluded=device.index in excluded)
         rows[device.index] = _aged(row, known.get(device.index), passed_s)
     fault = inventory.gaps.get("gpus", "the driver does not list it any more")
     for index, row in known.items():
         if index not in rows:
-            gone = GpuRow(
-                index=index, name=row.name, uuid=row.uuid, state="unreadable", fault=fault
-            )
-            rows[index] = _aged(gone, row, passed_s)
+            gone = GpuRow(index=index, name=row.name, uuid=row.uuid, state="unreadable")
+            rows[index] = _aged(replace(gone, fault=fault), row, passed_s)
     return tuple(rows[index] for index in sorted(rows))
 
 
-def _row(device: Device, owner: str | None, excluded: bool) -> GpuRow:  # noqa: FBT001 - a fact of it
+def _row(device: Device, owner: str | None, *, excluded: bool) -> GpuRow:
     state, fault = _state(device, owner, excluded=excluded)
     return GpuRow(
         index=device.index,

@@ -173,8 +173,8 @@ def _refusal(process: Process, now: ProcessNow | None) -> Refusal | None:
     """Why one process of a job that will be ended is left alone."""
     pids = (process.pid,)
     if not process.ours:
-        words = f"belongs to {process.user or 'another user'}"
-        return Refusal(pids=pids, reason="not ours", words=words)
+        owner = process.user or "another user"
+        return Refusal(pids=pids, reason="not ours", words=f"belongs to {owner}")
     if now is None:
         return Refusal(pids=pids, reason="gone", words="has already ended")
     if now.start_ticks != process.start_ticks:
@@ -204,15 +204,12 @@ def _is_rank(job: TrainingJob) -> bool:
 
 def _consequences(job: TrainingJob) -> tuple[str, ...]:
     """What else the user should know before agreeing."""
-    held = job.gpu_memory_bytes
     known: list[str] = []
     if job.gpus:
-        known.append(f"it holds {_size(held)} on GPU {', '.join(map(str, job.gpus))}")
-    if job.supervisor_pid is not None:
-        known.append(
-            f"its supervisor (pid {job.supervisor_pid}) is alive, and may start run {job.run_id} "
-            "again"
-        )
+        memory = _size(job.gpu_memory_bytes)
+        known.append(f"it holds {memory} on GPU {', '.join(map(str, job.gpus))}")
+    if (pid := job.supervisor_pid) is not None:
+        known.append(f"its supervisor (pid {pid}) is alive, and may start run {job.run_id} again")
     return tuple(known)
 
 

@@ -58,9 +58,7 @@ def track_job(
     started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
     started_at_s = min(started, default=at_s)
     health, why = _assessed(sample, hang, finding, at_s - started_at_s)
-    ranks = [
-        _rank(process, sample.gpus(process), beats, hang, clock_s) for process in sample.job.ranks
-    ]
+    ranks = [_rank(one, sample.gpus(one), beats, hang, clock_s) for one in sample.job.ranks]
     if health in {"suspect", "hung"}:
         culprit = finding.rank if finding is not None else _behind(ranks)
         ranks = [replace(one, culprit=True) if one.rank == culprit else one for one in ranks]
@@ -70,9 +68,8 @@ def track_job(
         mine = {index for rank in ranks for index in rank.gpus if index in powers}
         usual |= {index: max(usual.get(index, 0.0), powers[index]) for index in mine}
     elif health in {"suspect", "hung"} and why is not None:
-        why = "; ".join(
-            [_describe_progress(ranks), why, *_describe_power(ranks, gpus, usual)]
-        ).removeprefix("; ")
+        parts = (_describe_progress(ranks), why, _describe_power(ranks, gpus, usual))
+        why = "; ".join(filter(None, parts))
     job = sample.job
     row = JobRow(
         name=sample.name,
@@ -110,12 +107,12 @@ def _newest_finding(
     """The supervisor's newest diagnosis of this attempt, until the job has moved since."""
     found = before
     for event in sample.events:
-        said_s, why, rank = event.get("time"), event.get("why"), event.get("rank")
-        told = event.get("event") == "diagnosis" and event.get("attempt") == sample.job.attempt
-        if told and isinstance(said_s, (int, float)) and isinstance(why, str):
+        made_at_s, why, rank = event.get("time"), event.get("why"), event.get("rank")
+        own = event.get("event") == "diagnosis" and event.get("attempt") == sample.job.attempt
+        if own and isinstance(made_at_s, (int, float)) and isinstance(why, str):
             doubt = "" if event.get("sure") is True else " (unsure)"
             found = SupervisorFinding(
-                at_s=float(said_s),
+                at_s=float(made_at_s),
                 words=f"{event.get('kind')}: {why}{doubt}",
                 health="hung" if event.get("what") == "hung" else "suspect",
                 rank=rank if isinstance(rank, int) else None,
@@ -143,11 +140,10 @@ def _assessed(
         return "suspect", "torchrun has died and left its ranks: nothing will end them"
     if sample.observation is None:
         return "blind", "its processes cannot be read"
-    trains = any(
-        beat.step is not None and beat.phase != "start" for beat in sample.observation.beats
-    )
+    beats = sample.observation.beats
+    trains = any(beat.step is not None and beat.phase != "start" for beat in beats)
     health, why = _health(detector.assess(hang, sample.facts.policy), trains=trains)
-    if health == "starting" and not sample.observation.beats and age_s > STARTS_S:
+    if health == "starting" and not beats and age_s > STARTS_S:
         health, why = "blind", SILENT
     if finding is not None and health not in {"suspect", "hung"}:
         moved_s = _moved_s(hang)
@@ -241,7 +237,7 @@ def _behind(ranks: Sequence[RankRow]) -> int | None:
 
 def _describe_power(
     ranks: Sequence[RankRow], gpus: Sequence[GpuRow], usual: Mapping[int, float]
-) -> list[str]:
+) -> str:
     """The power of busy GPUs: a wait in an NCCL collective keeps a GPU busy at low power."""
     mine = {index for rank in ranks for index in rank.gpus}
     busy = [
@@ -250,10 +246,11 @@ def _describe_power(
         if gpu.index in mine and (gpu.utilization_pct or 0) >= BUSY_PCT and gpu.power_w
     ]
     if not busy:
-        return []
-    low, top = min(c.power_w or 0 for c in busy), max(c.power_w or 0 for c in busy)
+        return ""
+    watts = [gpu.power_w or 0 for gpu in busy]
+    low, top = min(watts), max(watts)
     span = f"{low:.0f} W" if round(low) == round(top) else f"{low:.0f} to {top:.0f} W"
     most = max((usual[gpu.index] for gpu in busy if gpu.index in usual), default=None)
     before = f", {most:.0f} W while it moved" if most is not None else ""
     least = min(gpu.utilization_pct or 0 for gpu in busy)
-    return [f"{len(busy)} of {len(mine)} GPUs at {least} % and {span}{before}"]
+    return f"{len(busy)} of {len(mine)} GPUs at {least} % and {span}{before}"

@@ -15,7 +15,6 @@ from gpuops.core.monitor.sample import Sample
 from gpuops.errors import UsageError
 
 REMEMBERED = 200
-ILL = {"lost", "stuck", "unreadable", "no permission"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +34,13 @@ def update_monitor(monitor: Monitor, sample: Sample) -> Monitor:
     before = monitor.sample
     passed_s = sample.clock_s - before.clock_s if before is not None else 0.0
     gpus = gpu_rows(sample.inventory, sample.jobs, monitor.gpus, passed_s, sample.between)
-    jobs = {
-        job.key: _with_clock_limit(
-            job_rows.track_job(job, monitor.jobs.get(job.key), gpus, sample.at_s, sample.clock_s),
-            monitor.interval_s,
-        )
-        for job in sample.jobs
-    }
+    jobs: dict[tuple[object, ...], TrackedJob] = {}
+    for job in sample.jobs:
+        known = monitor.jobs.get(job.key)
+        tracked = job_rows.track_job(job, known, gpus, sample.at_s, sample.clock_s)
+        # Between two samples at most 1.5 intervals count, and not the time the host was asleep.
+        hang = replace(tracked.hang, most_s=max(2.0, 1.5 * monitor.interval_s))
+        jobs[job.key] = replace(tracked, hang=hang)
     since_s = monitor.since_s or sample.at_s
     new: Iterable[Change] = changes.event_changes(sample, since_s)
     if before is not None:
@@ -145,11 +144,6 @@ def _selected(gpus: Sequence[GpuRow], selector: str, *, known: bool) -> list[int
     return found
 
 
-def _with_clock_limit(one: TrackedJob, interval_s: float) -> TrackedJob:
-    """Count at most 1.5 intervals between two samples, and not the time the host was asleep."""
-    return replace(one, hang=replace(one.hang, most_s=max(2.0, 1.5 * interval_s)))
-
-
 def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
     known = {process.pid for job in sample.jobs for process in job.job.processes if job.job.ours}
     return tuple(
@@ -175,14 +169,11 @@ def _is_fault(reason: str) -> bool:
 
 def _assessed(one: Frame) -> Frame:
     """The frame with its overall health."""
-    return replace(one, health=_health(one))
-
-
-def _health(one: Frame) -> Health:
-    if any(job.health == "hung" for job in one.jobs):
-        return "hung"
-    if "gpus" in one.gaps and not one.absent:
-        return "no driver"
-    ill = any(gpu.state in ILL or any(map(_is_fault, gpu.slow)) for gpu in one.gpus)
+    ill = any(gpu.state in changes.BAD or any(map(_is_fault, gpu.slow)) for gpu in one.gpus)
     odd = any(job.health == "suspect" or (job.ours and job.supervised is False) for job in one.jobs)
-    return "degraded" if ill or odd else "fine"
+    health: Health = "degraded" if ill or odd else "fine"
+    if any(job.health == "hung" for job in one.jobs):
+        health = "hung"
+    elif "gpus" in one.gaps and not one.absent:
+        health = "no driver"
+    return replace(one, health=health)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gpuops.core.finding import Finding, error, ok, warning
+from gpuops.core.launch.choice import Choice
 from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.device import Device, GpuInventory
 from gpuops.core.machine.gpu_health import narrowed
@@ -16,41 +17,46 @@ from gpuops.text import GIB, many
 
 def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> list[Finding]:
     """The problems of the GPUs, a finding each; one line if there are none."""
-    found = [check(snapshot, profile, needs) for check in HEALTH]
+    gpus = needs.choice.devices if needs.choice else ()
+    every, limits = snapshot.inventory.devices, profile.limits
+    found = (
+        _check_temperature(gpus, limits.temperature_c),
+        _check_ecc(gpus),
+        _check_remap(gpus),
+        check_xid(gpus, snapshot.now_s),
+        _check_throttle(gpus),
+        _check_pcie(gpus),
+        _check_nvlink(gpus, every),
+        _check_persistence(gpus),
+        _check_headroom(gpus, limits.memory_headroom),
+        _check_topology(gpus),
+        _check_others(needs.choice, every),
+    )
     findings = [finding for finding in found if finding is not None]
-    if needs.choice and all(finding.severity == "ok" for finding in findings):
-        findings[:0] = _all_well(
-            snapshot.inventory, needs.choice.devices, profile.limits.temperature_c
-        )
+    if gpus and all(finding.severity == "ok" for finding in findings):
+        findings.insert(0, _all_well(snapshot.inventory, gpus, limits.temperature_c))
     return findings
 
 
-def check_temperature(
-    _snapshot: HostSnapshot, profile: Profile, needs: Requirements
-) -> Finding | None:
+def _check_temperature(gpus: Sequence[Device], limit_c: int) -> Finding | None:
     """A GPU that is hot before the job begins will slow down or switch off."""
-    limit = profile.limits.temperature_c
-    hot = {
-        gpu.index: gpu.temperature_c
-        for gpu in _chosen(needs)
-        if gpu.temperature_c is not None and gpu.temperature_c >= limit
-    }
+    hot = [gpu for gpu in gpus if (gpu.temperature_c or 0) >= limit_c]
     if not hot:
         return None
     return warning(
         "temperature",
-        f"{_each(_chosen(needs), lambda gpu: _celsius(hot.get(gpu.index)))}; "
-        f"GPUs should start below {limit} °C",
+        f"{_each(hot, lambda gpu: f'{gpu.temperature_c} °C')}; "
+        f"GPUs should start below {limit_c} °C",
         "Check its fans and the air around it. "
         "`nvidia-smi -q -d TEMPERATURE` shows at what temperature it slows down.",
-        measured=_celsius(max(hot.values())),
-        wanted=f"< {limit} °C",
+        measured=f"{max(gpu.temperature_c or 0 for gpu in hot)} °C",
+        wanted=f"< {limit_c} °C",
     )
 
 
-def check_ecc(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def _check_ecc(gpus: Sequence[Device]) -> Finding | None:
     """Memory with uncorrected errors may have more of them."""
-    ill = [gpu for gpu in _chosen(needs) if gpu.memory.ecc_uncorrected]
+    ill = [gpu for gpu in gpus if gpu.memory.ecc_uncorrected]
     if not ill:
         return None
     return warning(
@@ -63,10 +69,10 @@ def check_ecc(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
     )
 
 
-def check_remap(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def _check_remap(gpus: Sequence[Device]) -> Finding | None:
     """At a reset spare memory replaces broken memory, while there is spare memory left."""
-    broken = [gpu for gpu in _chosen(needs) if gpu.memory.remap_failed]
-    waiting = [gpu for gpu in _chosen(needs) if gpu not in broken and _awaits_reset(gpu)]
+    broken = [gpu for gpu in gpus if gpu.memory.remap_failed]
+    waiting = [gpu for gpu in gpus if gpu not in broken and _awaits_reset(gpu)]
     summary = _each([*broken, *waiting], _repair)
     if broken:
         return error(
@@ -88,11 +94,9 @@ def check_remap(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
     return None
 
 
-def check_throttle(
-    _snapshot: HostSnapshot, _profile: Profile, needs: Requirements
-) -> Finding | None:
+def _check_throttle(gpus: Sequence[Device]) -> Finding | None:
     """One slow GPU makes all ranks wait for it."""
-    slow = [gpu for gpu in _chosen(needs) if gpu.slowed_by]
+    slow = [gpu for gpu in gpus if gpu.slowed_by]
     if not slow:
         return None
     return warning(
@@ -105,9 +109,9 @@ def check_throttle(
     )
 
 
-def check_pcie(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def _check_pcie(gpus: Sequence[Device]) -> Finding | None:
     """A narrow link slows all transfers between GPU and host."""
-    narrow = [gpu for gpu in _chosen(needs) if narrowed(gpu)]
+    narrow = [gpu for gpu in gpus if narrowed(gpu)]
     if not narrow:
         return None
     first = narrow[0].pcie
@@ -121,11 +125,11 @@ def check_pcie(_snapshot: HostSnapshot, _profile: Profile, needs: Requirements) 
     )
 
 
-def check_nvlink(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def _check_nvlink(gpus: Sequence[Device], every: Sequence[Device]) -> Finding | None:
     """NVLinks that are down. A GPU without links is fine unless others of its model have some."""
 
     def most(gpu: Device) -> int:
-        alike = (other for other in snapshot.inventory.devices if other.name == gpu.name)
+        alike = (other for other in every if other.name == gpu.name)
         return max((other.nvlinks_up or 0 for other in alike), default=0)
 
     def fault(gpu: Device) -> str:
@@ -135,7 +139,7 @@ def check_nvlink(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
         down = ", ".join(map(str, gpu.nvlinks_down or ()))
         return f"NVLink {down} down" if down else f"{up} of {wanted} NVLinks up"
 
-    faulty = [gpu for gpu in _chosen(needs) if fault(gpu)]
+    faulty = [gpu for gpu in gpus if fault(gpu)]
     if not faulty:
         return None
     return warning(
@@ -147,11 +151,9 @@ def check_nvlink(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
     )
 
 
-def check_persistence(
-    _snapshot: HostSnapshot, _profile: Profile, needs: Requirements
-) -> Finding | None:
+def _check_persistence(gpus: Sequence[Device]) -> Finding | None:
     """Without persistence mode the driver unloads an unused GPU, and every start reloads it."""
-    off = [gpu for gpu in _chosen(needs) if gpu.persistence is False]
+    off = [gpu for gpu in gpus if gpu.persistence is False]
     if not off:
         return None
     return warning(
@@ -163,12 +165,9 @@ def check_persistence(
     )
 
 
-def check_headroom(
-    _snapshot: HostSnapshot, profile: Profile, needs: Requirements
-) -> Finding | None:
+def _check_headroom(gpus: Sequence[Device], headroom: float) -> Finding | None:
     """Memory already in use reduces the headroom that the profile wants to keep free."""
-    headroom = profile.limits.memory_headroom
-    full = [gpu for gpu in _chosen(needs) if _used_share(gpu) > headroom]
+    full = [gpu for gpu in gpus if _used_share(gpu) > headroom]
     if not full:
         return None
     fullest = max(full, key=_used_share)
@@ -182,16 +181,14 @@ def check_headroom(
     )
 
 
-def check_topology(
-    _snapshot: HostSnapshot, _profile: Profile, needs: Requirements
-) -> Finding | None:
+def _check_topology(gpus: Sequence[Device]) -> Finding | None:
     """GPUs on one NUMA node reach each other without crossing the link between the sockets."""
     nodes: dict[int, list[Device]] = {}
-    for gpu in _chosen(needs):
+    for gpu in gpus:
         if gpu.numa_node is None:
             return None
         nodes.setdefault(gpu.numa_node, []).append(gpu)
-    if len(_chosen(needs)) < 2:
+    if len(gpus) < 2:
         return None
     places = [
         f"GPU {', '.join(_names(gpus))} on NUMA node {number}" for number, gpus in nodes.items()
@@ -199,20 +196,17 @@ def check_topology(
     return ok("topology", "; ".join(places), measured=len(nodes))
 
 
-def check_others(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def _check_others(choice: Choice | None, every: Sequence[Device]) -> Finding | None:
     """Problems of GPUs that the job does not take: a warning, unless the user left them out.
 
     If the job lacks GPUs, the check of the choice has reported them already.
     """
-    if needs.choice is None or needs.choice.short:
+    if choice is None or choice.short:
         return None
-    taken = {gpu.index for gpu in needs.choice.devices}
-    meant = {
-        refusal.device.index
-        for refusal in needs.choice.refused
-        if refusal.reason in {"excluded", "not asked for"}
-    }
-    ill = [gpu for gpu in snapshot.inventory.devices if gpu.index not in taken and _problem(gpu)]
+    taken = {gpu.index for gpu in choice.devices}
+    left_out = {"excluded", "not asked for"}
+    meant = {one.device.index for one in choice.refused if one.reason in left_out}
+    ill = [gpu for gpu in every if gpu.index not in taken and _problem(gpu)]
     if not ill:
         return None
     summary = f"{_each(ill, _problem)}; not used by this job"
@@ -227,55 +221,30 @@ def check_others(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
     )
 
 
-HEALTH = (
-    check_temperature,
-    check_ecc,
-    check_remap,
-    check_xid,
-    check_throttle,
-    check_pcie,
-    check_nvlink,
-    check_persistence,
-    check_headroom,
-    check_topology,
-    check_others,
-)
-
-
-def _all_well(inventory: GpuInventory, gpus: Sequence[Device], limit_c: int) -> Iterable[Finding]:
+def _all_well(inventory: GpuInventory, gpus: Sequence[Device], limit_c: int) -> Finding:
     """One line that names what was checked, and nothing else."""
-    if not gpus:
-        return
-    seen: list[str] = []
     heat = [gpu.temperature_c for gpu in gpus if gpu.temperature_c is not None]
-    if heat:
-        low, high = min(heat), max(heat)
-        seen.append(f"{low} °C" if low == high else f"{low} to {high} °C")
-    if all(gpu.slowed_by is not None for gpu in gpus):
-        seen.append("at full clocks")
-    if all(gpu.memory.ecc_uncorrected is not None for gpu in gpus):
-        seen.append("no memory errors")
-    if all(gpu.pcie.width is not None for gpu in gpus):
-        seen.append("PCIe at full width")
-    if all(gpu.nvlinks_up for gpu in gpus):
-        seen.append("NVLinks up")
+    low, high = min(heat, default=None), max(heat, default=None)
+    xids = "Xid errors of programs only"
     if all(gpu.xids == () for gpu in gpus):
-        seen.append("no Xid errors")
+        xids = "no Xid errors"
     elif any(gpu.xids is None for gpu in gpus):
         gap = inventory.gaps.get("xids", "the kernel's log cannot be read")
-        seen.append(f"Xid errors unknown: {gap}")
-    else:
-        seen.append("Xid errors of programs only")
-    yield ok(
+        xids = f"Xid errors unknown: {gap}"
+    seen = {
+        f"{low} °C" if low == high else f"{low} to {high} °C": heat,
+        "at full clocks": all(gpu.slowed_by is not None for gpu in gpus),
+        "no memory errors": all(gpu.memory.ecc_uncorrected is not None for gpu in gpus),
+        "PCIe at full width": all(gpu.pcie.width is not None for gpu in gpus),
+        "NVLinks up": all(gpu.nvlinks_up for gpu in gpus),
+        xids: True,
+    }
+    return ok(
         "gpu-health",
-        ", ".join(seen),
-        measured=_celsius(max(heat)) if heat else None,
+        ", ".join(words for words, holds in seen.items() if holds),
+        measured=f"{high} °C" if heat else None,
         wanted=f"< {limit_c} °C",
     )
-
-
-def _chosen(needs: Requirements) -> tuple[Device, ...]:
-    return needs.choice.devices if needs.choice else ()
 
 
 def _each(gpus: Iterable[Device], describe: Callable[[Device], str]) -> str:
@@ -294,10 +263,6 @@ def _names(gpus: Iterable[Device]) -> list[str]:
 def _indices(gpus: Iterable[Device]) -> str:
     """``1,2``, for the command lines of nvidia-smi and gpuops."""
     return ",".join(_names(gpus))
-
-
-def _celsius(temperature: int | None) -> str:
-    return "" if temperature is None else f"{temperature} °C"
 
 
 def _lost_bits(gpu: Device) -> str:

@@ -50,12 +50,10 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
         )
     if choice.short:
         summary = f"{_gpus(choice)} instead of {choice.wanted}: {reasons(choice.refused)}"
-        hint = (
-            "its steps see the same samples"
-            if needs.keeps_batch
-            else "its global batch shrinks with it"
+        batch = (
+            "steps see the same samples" if needs.keeps_batch else "global batch shrinks with it"
         )
-        return warning("gpus", summary, f"The job shrinks to the free GPUs; {hint}.")
+        return warning("gpus", summary, f"The job shrinks to the free GPUs; its {batch}.")
     if choice.shared:
         summary = f"{_gpus(choice)}, shared: {reasons(choice.shared)}"
         hint = "Both jobs will be slower, and either may run out of memory."
@@ -90,11 +88,8 @@ def _ways_out(choice: Choice, there: int, *, keeps_batch: bool) -> str:
         ways.append(f"`--shrink` starts on {len(choice.devices)}{same}")
     if choice.waiting_helps:
         ways.append("`--force gpus` shares GPUs that are in use")
-    if not ways:
-        ways.append(
-            "`gpuops gpus` lists the GPUs; `--profile cpu` runs without"
-            if there
-            else "`--profile cpu` runs without a GPU"
-        )
-    text = "; ".join(ways)
-    return f"{text[0].upper()}{text[1:]}." if text[0].isalpha() else f"{text}."
+    if ways:
+        return f"{'; '.join(ways)}."
+    if there:
+        return "`gpuops gpus` lists the GPUs; `--profile cpu` runs without."
+    return "`--profile cpu` runs without a GPU."

@@ -28,67 +28,39 @@ def check_memory(snapshot: HostSnapshot, profile: Profile, needs: Requirements) 
         fits = available // each
         if profile.device == "cpu" and snapshot.cpu_cores is not None:
             fits = min(fits, snapshot.cpu_cores)
-        return error(
-            "memory",
-            f"{_workers(needs)} need about {want} of memory, {measured} are available",
-            f"Use `--nproc-per-node {fits}` or fewer."
-            if fits > 0
-            else "Free some memory: not even one worker fits.",
-            measured=measured,
-            wanted=want,
-        )
-    return ok(
-        "memory",
-        f"{available / GIB:.1f} of {total / GIB:.1f} GiB available, about {want} needed",
-        measured=measured,
-        wanted=want,
-    )
+        summary = f"{_workers(needs)} need about {want} of memory, {measured} are available"
+        hint = f"Use `--nproc-per-node {fits}` or fewer."
+        hint = hint if fits > 0 else "Free some memory: not even one worker fits."
+        return error("memory", summary, hint, measured=measured, wanted=want)
+    summary = f"{available / GIB:.1f} of {total / GIB:.1f} GiB available, about {want} needed"
+    return ok("memory", summary, measured=measured, wanted=want)
 
 
 def check_cores(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
     """Each rank keeps a core busy, and so does each process that reads data for it."""
-    cores, loaders = snapshot.cpu_cores, needs.loader_workers
+    cores, wanted = snapshot.cpu_cores, needs.workers * (1 + needs.loader_workers)
     if cores is None:
         return None
-    wanted = needs.workers * (1 + loaders)
-    if snapshot.inventory.simulated is not None and wanted > cores:
-        return warning(
-            "cores",
-            f"{wanted} processes would share {many(cores, 'core')} of this host, "
-            f"not of {snapshot.inventory.simulated}",
-            "Count the cores there: each rank needs one, and each process that reads data another.",
-            measured=cores,
-            wanted=wanted,
-        )
-    if profile.device == "cpu" and needs.workers > CROWD * cores:
-        return error(
-            "cores",
-            f"{_workers(needs)} on {many(cores, 'core')} would hardly make progress",
-            f"Use `--nproc-per-node {cores}` or fewer.",
-            measured=cores,
-            wanted=wanted,
-        )
-    if needs.workers > cores:
-        return warning(
-            "cores",
-            f"{_workers(needs)} share {many(cores, 'core')}",
-            f"`--nproc-per-node {cores}` is as fast."
-            if profile.device == "cpu"
-            else "The GPUs will wait for them: ask for more cores, or use fewer GPUs.",
-            measured=cores,
-            wanted=wanted,
-        )
-    if wanted > cores:
-        return warning(
-            "cores",
-            f"{_workers(needs)} with {loaders} reading data for each share {many(cores, 'core')}",
-            f"`--num-workers {cores // needs.workers - 1}` leaves each a core.",
-            measured=cores,
-            wanted=wanted,
-        )
-    readers = f" and {wanted - needs.workers} that read data" if loaders else ""
-    summary = f"{many(cores, 'core')} for {_workers(needs)}{readers}"
-    return ok("cores", summary, measured=cores, wanted=wanted)
+    there, workers = many(cores, "core"), _workers(needs)
+    on_cpu, simulated = profile.device == "cpu", snapshot.inventory.simulated
+    if simulated is not None and wanted > cores:
+        summary = f"{wanted} processes would share {there} of this host, not of {simulated}"
+        hint = "Count the cores there: each rank needs one, each process that reads data another."
+    elif on_cpu and needs.workers > CROWD * cores:
+        summary = f"{workers} on {there} would hardly make progress"
+        hint = f"Use `--nproc-per-node {cores}` or fewer."
+        return error("cores", summary, hint, measured=cores, wanted=wanted)
+    elif needs.workers > cores:
+        summary = f"{workers} share {there}"
+        hint = "The GPUs will wait for them: ask for more cores, or use fewer GPUs."
+        hint = f"`--nproc-per-node {cores}` is as fast." if on_cpu else hint
+    elif wanted > cores:
+        summary = f"{workers} with {needs.loader_workers} reading data for each share {there}"
+        hint = f"`--num-workers {cores // needs.workers - 1}` leaves each a core."
+    else:
+        readers = f" and {wanted - needs.workers} that read data" if needs.loader_workers else ""
+        return ok("cores", f"{there} for {workers}{readers}", measured=cores, wanted=wanted)
+    return warning("cores", summary, hint, measured=cores, wanted=wanted)
 
 
 def check_shm(snapshot: HostSnapshot, _profile: Profile, _needs: Requirements) -> Finding | None:
@@ -98,13 +70,9 @@ def check_shm(snapshot: HostSnapshot, _profile: Profile, _needs: Requirements) -
         return None
     measured, want = f"{free / GIB:.2f} GiB", f"{SHM_BYTES / GIB:.2f} GiB"
     if free < SHM_BYTES:
-        return warning(
-            "shm",
-            f"/dev/shm has only {measured} free, at least {want} are needed",
-            "Enlarge it (Docker: `--shm-size 8g`), or keep `--num-workers 0`.",
-            measured=measured,
-            wanted=want,
-        )
+        summary = f"/dev/shm has only {measured} free, at least {want} are needed"
+        hint = "Enlarge it (Docker: `--shm-size 8g`), or keep `--num-workers 0`."
+        return warning("shm", summary, hint, measured=measured, wanted=want)
     return ok("shm", f"/dev/shm has {free / GIB:.1f} GiB free", measured=measured, wanted=want)
 
 
@@ -121,13 +89,9 @@ def check_open_files(
     wanted = 256 + 16 * needs.workers + 32 * needs.loader_workers
     measured = "no limit" if snapshot.open_files == float("inf") else int(snapshot.open_files)
     if snapshot.open_files < wanted:
-        return warning(
-            "open-files",
-            f"a process may open {measured} files, a rank of this job may need {wanted}",
-            "`ulimit -n 65536` before the launch (above the hard limit: limits.conf).",
-            measured=measured,
-            wanted=wanted,
-        )
+        summary = f"a process may open {measured} files, a rank of this job may need {wanted}"
+        hint = "`ulimit -n 65536` before the launch (above the hard limit: limits.conf)."
+        return warning("open-files", summary, hint, measured=measured, wanted=wanted)
     return ok("open-files", f"{measured} for each process", measured=measured, wanted=wanted)
 
 
@@ -140,54 +104,38 @@ def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements
         or setting(snapshot, profile, "NCCL_IB_DISABLE") == "1"
     ):
         return None
-    gpus = ", ".join(snapshot.infiniband)
+    adapters, want = ", ".join(snapshot.infiniband), "no limit"
     if snapshot.memlock_bytes != float("inf"):
         measured = f"{snapshot.memlock_bytes / MIB:.0f} MiB"
         return warning(
             "memlock",
-            f"a process may lock {measured} of memory, InfiniBand ({gpus}) needs no limit",
+            f"a process may lock {measured} of memory, InfiniBand ({adapters}) needs no limit",
             "`ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`), "
             "or `NCCL_IB_DISABLE=1`.",
             measured=measured,
-            wanted="no limit",
+            wanted=want,
         )
-    return ok(
-        "memlock",
-        f"no limit on locked memory, as InfiniBand ({gpus}) needs it",
-        measured="no limit",
-        wanted="no limit",
-    )
+    summary = f"no limit on locked memory, as InfiniBand ({adapters}) needs it"
+    return ok("memlock", summary, measured=want, wanted=want)
 
 
 def check_output(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """The run folder must be writable, and have room for the checkpoints."""
+    folder, free = needs.output_dir, snapshot.disk_free_bytes
     if snapshot.output_writable is False:
-        return error(
-            "output",
-            f"{needs.output_dir} cannot be written: {snapshot.gaps.get('output', 'no permission')}",
-            "Choose another folder with `--runs-dir DIR` or the trainer's `--out-dir DIR`.",
-        )
-    if snapshot.disk_free_bytes is None:
-        return warning("output", f"free space at {needs.output_dir} is unknown", "Look with `df`.")
-    measured, want = (
-        f"{snapshot.disk_free_bytes / GIB:.1f} GiB",
-        f"{needs.disk_bytes / GIB:.1f} GiB",
-    )
-    if snapshot.disk_free_bytes < needs.disk_bytes:
-        return error(
-            "output",
-            f"{needs.output_dir} has {snapshot.disk_free_bytes / GIB:.2f} GiB free, "
-            f"the checkpoints need {needs.disk_bytes / GIB:.2f} GiB",
-            "Free some space, or choose another disk with `--runs-dir DIR`.",
-            measured=measured,
-            wanted=want,
-        )
-    return ok(
-        "output",
-        f"{needs.output_dir}: {measured} free, about {want} needed",
-        measured=measured,
-        wanted=want,
-    )
+        summary = f"{folder} cannot be written: {snapshot.gaps.get('output', 'no permission')}"
+        hint = "Choose another folder with `--runs-dir DIR` or the trainer's `--out-dir DIR`."
+        return error("output", summary, hint)
+    if free is None:
+        return warning("output", f"free space at {folder} is unknown", "Look with `df`.")
+    measured, want = f"{free / GIB:.1f} GiB", f"{needs.disk_bytes / GIB:.1f} GiB"
+    if free < needs.disk_bytes:
+        need = f"the checkpoints need {needs.disk_bytes / GIB:.2f} GiB"
+        summary = f"{folder} has {free / GIB:.2f} GiB free, {need}"
+        hint = "Free some space, or choose another disk with `--runs-dir DIR`."
+        return error("output", summary, hint, measured=measured, wanted=want)
+    summary = f"{folder}: {measured} free, about {want} needed"
+    return ok("output", summary, measured=measured, wanted=want)
 
 
 def check_clock(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
@@ -217,15 +165,11 @@ def check_port(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
         return None
     if not snapshot.port_free:
         free, why = snapshot.next_free_port, snapshot.gaps.get("port", "in use")
-        return error(
-            "port",
-            f"port {needs.master_port} is {why}",
-            f"Another job may run: `gpuops runs list`. Port {free} is free: `--master-port {free}`."
-            if free
-            else "Another job may run: `gpuops runs list`. Choose one with `--master-port P`.",
-            measured=why,
-            wanted="free",
-        )
+        other = f"Port {free} is free: `--master-port {free}`."
+        other = other if free else "Choose one with `--master-port P`."
+        hint = f"Another job may run: `gpuops runs list`. {other}"
+        summary = f"port {needs.master_port} is {why}"
+        return error("port", summary, hint, measured=why, wanted="free")
     instead = needs.usual_port not in {None, needs.master_port}
     summary = f"rendezvous port {needs.master_port} is free"
     summary += f" ({needs.usual_port} is not)" if instead else ""

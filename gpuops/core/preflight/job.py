@@ -19,13 +19,10 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
     """The interpreter that trains needs torch, with CUDA if the profile uses GPUs."""
     found = snapshot.interpreter
     if found is None or found.python is None:
-        path = found.path if found else "the interpreter"
-        return error(
-            "torch",
-            f"{path} does not run as a Python interpreter",
-            "Choose another with `--python PATH`.",
-            wanted="torch",
+        summary = (
+            f"{found.path if found else 'the interpreter'} does not run as a Python interpreter"
         )
+        return error("torch", summary, "Choose another with `--python PATH`.", wanted="torch")
     if found.torch is None:
         return error(
             "torch",
@@ -38,21 +35,12 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
     versions = f"Python {found.python}, torch {found.torch}"
     if profile.device == "cuda" and found.cuda is None:
         summary = f"{versions} of {found.path} is built without CUDA"
-        if snapshot.inventory.simulated is not None:
-            return warning(
-                "torch",
-                f"{summary}: this host's, not that of {snapshot.inventory.simulated}",
-                "There a CUDA build of torch is needed.",
-                measured=found.torch,
-                wanted="a CUDA build",
-            )
-        return error(
-            "torch",
-            summary,
-            "Install a CUDA build of torch, or use `--profile cpu`.",
-            measured=found.torch,
-            wanted="a CUDA build",
-        )
+        hint, want = "Install a CUDA build of torch, or use `--profile cpu`.", "a CUDA build"
+        if snapshot.inventory.simulated is None:
+            return error("torch", summary, hint, measured=found.torch, wanted=want)
+        summary += f": this host's, not that of {snapshot.inventory.simulated}"
+        hint = "There a CUDA build of torch is needed."
+        return warning("torch", summary, hint, measured=found.torch, wanted=want)
     versions += f", CUDA {found.cuda}" if found.cuda else ""
     versions += f", NCCL {found.nccl}" if found.nccl else ""
     return ok("torch", versions, measured=found.torch)
@@ -103,28 +91,22 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
         if not found.samples.get(split):
             there = f"it holds: {', '.join(found.folders) or 'nothing'}"
             faults = _faults(found, below=f"{found.places.get(split, split)}/")
-            return error(
-                "data",
-                f"there is no folder {split}/ in {found.root} ({there})"
-                if split not in found.samples
-                else f"{found.root} has no samples in its {split} split ({faults or there})",
-                f"Samples belong in {found.root}/{split}/<sample>/."
-                if needs.data_splits
-                else f"The layout: {needs.data_about}",
-                measured=whole,
-                wanted=f"samples in {', '.join(needs.data_splits or found.samples)}",
-            )
+            summary = f"there is no folder {split}/ in {found.root} ({there})"
+            if split in found.samples:
+                summary = f"{found.root} has no samples in its {split} split ({faults or there})"
+            hint = f"The layout: {needs.data_about}"
+            if needs.data_splits:
+                hint = f"Samples belong in {found.root}/{split}/<sample>/."
+            want = f"samples in {', '.join(needs.data_splits or found.samples)}"
+            return error("data", summary, hint, measured=whole, wanted=want)
     counts = ", ".join(f"{count} {split}" for split, count in found.samples.items())
     if found.incomplete or found.unreadable:
-        return warning(
-            "data",
-            f"{found.root}: {counts}; {_faults(found)}",
-            "Training stops at an unreadable sample: repair it, or move its folder away."
-            if found.unreadable
-            else "A sample that lacks a file is left out: repair it, or move its folder away.",
-            measured=f"{len(found.incomplete) + len(found.unreadable)} broken samples",
-            wanted="none",
-        )
+        summary = f"{found.root}: {counts}; {_faults(found)}"
+        effect = "A sample that lacks a file is left out"
+        effect = "Training stops at an unreadable sample" if found.unreadable else effect
+        hint = f"{effect}: repair it, or move its folder away."
+        broken = f"{len(found.incomplete) + len(found.unreadable)} broken samples"
+        return warning("data", summary, hint, measured=broken, wanted="none")
     opened = f" (by name and size; {found.opened} opened)" if found.opened else ""
     return ok("data", f"{found.root}: {counts}{opened}", measured=whole)
 
@@ -135,13 +117,9 @@ def check_resume(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
     if needs.resume is None or looked:
         return None
     if needs.resume_checkpoint is None:
-        return warning(
-            "resume",
-            f"{needs.resume} has no checkpoint: it starts from the beginning",
-            "`gpuops runs show RUN` lists what a run keeps.",
-            measured="none",
-            wanted="a checkpoint",
-        )
+        summary = f"{needs.resume} has no checkpoint: it starts from the beginning"
+        hint = "`gpuops runs show RUN` lists what a run keeps."
+        return warning("resume", summary, hint, measured="none", wanted="a checkpoint")
     summary = f"continues from {needs.resume_checkpoint}"
     return ok("resume", summary, measured=needs.resume_checkpoint)
 

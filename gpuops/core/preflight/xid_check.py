@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gpuops.core.finding import Finding, ok, warning
-from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.device import Device, Xid
-from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.machine.xids import MEANINGS, REMEDIES, UNKNOWN, Remedy
-from gpuops.core.preflight.requirements import Requirements
 
 DAY_S = 86_400.0
 # A program's own error says little about the GPU, and less every day.
 RECENT_S: dict[Remedy, float] = {"none": DAY_S, "look": 7 * DAY_S}
 
 
-def check_xid(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
+def check_xid(gpus: Sequence[Device], now_s: float | None) -> Finding | None:
     """Recent errors of the chosen GPUs; programs' own errors are reported without a warning."""
-    gpus = needs.choice.devices if needs.choice else ()
-    ill = [gpu for gpu in gpus if _recent(gpu, snapshot.now_s)]
-    if not ill:
+    recent = {gpu.index: found for gpu in gpus if (found := _recent(gpu, now_s))}
+    if not recent:
         return None
-    summary = "; ".join(f"GPU {gpu.index}: {_format_xids(gpu, snapshot.now_s)}" for gpu in ill)
-    codes = sorted({xid.code for gpu in ill for xid in _recent(gpu, snapshot.now_s)})
+    summary = "; ".join(f"GPU {gpu}: {_format_xids(xids, now_s)}" for gpu, xids in recent.items())
+    codes = sorted({xid.code for xids in recent.values() for xid in xids})
     measured = ", ".join(f"Xid {code}" for code in codes)
-    worst = max((_remedy(code) for code in codes), key=REMEDIES.index)
+    worst = max(map(_remedy, codes), key=REMEDIES.index)
     if worst == "none":
         return ok("xid", summary, measured=measured)
-    sick = [
-        str(gpu.index)
-        for gpu in ill
-        if any(_remedy(xid.code) == worst for xid in _recent(gpu, snapshot.now_s))
-    ]
+    sick = [str(gpu) for gpu, xids in recent.items() if worst in {_remedy(x.code) for x in xids}]
     return warning("xid", summary, _hint(worst, ",".join(sick)), measured=measured, wanted="none")
 
 
@@ -51,9 +43,8 @@ def _hint(worst: Remedy, gpus: str) -> str:
     return f"`nvidia-smi -q -d ECC,ROW_REMAPPER -i {gpus}` shows the state of its memory."
 
 
-def _format_xids(gpu: Device, now_s: float | None) -> str:
+def _format_xids(recent: Sequence[Xid], now_s: float | None) -> str:
     """Each code once: how often, its meaning, and when it last came."""
-    recent = _recent(gpu, now_s)
     times = Counter(xid.code for xid in recent)
     return ", ".join(
         f"Xid {code}{f' ({count} times)' if count > 1 else ''}, "

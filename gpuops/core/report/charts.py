@@ -64,58 +64,37 @@ def telemetry_charts(found: Sequence[AttemptSpan], recording: Recording) -> tupl
     samples, every_s = recording.samples, recording.every_s
     indices = sorted({index for sample in samples for index in sample.gpus})
 
-    def job(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
-        line = curve("all ranks", _over_time(found, samples, value))
-        return _time_chart(title, unit, line, floor=0.0)
+    def chart(title: str, unit: str, *curves: Curve, floor: float | None = 0.0) -> Chart:
+        return Chart(title=title, unit=unit, over="time", curves=curves, floor=floor, varies=True)
 
-    def steps(title: str, unit: str, value: Callable[[Sample], float | None]) -> Chart:
+    def job(value: Callable[[Sample], float | None]) -> Curve:
+        return curve("all ranks", _over_time(found, samples, value))
+
+    def steps(value: Callable[[Sample], float | None]) -> Curve:
         stepping = [sample for sample in samples if sample.step_s is not None]
-        line = curve("all ranks", _over_time(found, stepping, value, 5 * every_s))
-        return _time_chart(title, unit, line, floor=0.0)
+        return curve("all ranks", _over_time(found, stepping, value, 5 * every_s))
 
-    def gpus(
-        title: str,
-        unit: str,
-        value: Callable[[GpuSample], float | None],
-        floor: float | None = 0.0,
-        ceiling: float | None = None,
-    ) -> Chart:
-        def value_of(index: int) -> Callable[[Sample], float | None]:
-            return lambda sample: value(sample.gpus[index]) if index in sample.gpus else None
+    def gpus(value: Callable[[GpuSample], float | None]) -> Iterator[Curve]:
+        for index in indices:
 
-        lines = [curve(f"GPU {i}", _over_time(found, samples, value_of(i))) for i in indices]
-        return _time_chart(title, unit, *lines, floor=floor, ceiling=ceiling)
+            def of_gpu(sample: Sample, index: int = index) -> float | None:
+                return value(sample.gpus[index]) if index in sample.gpus else None
 
+            yield curve(f"GPU {index}", _over_time(found, samples, of_gpu))
+
+    used = chart("GPU utilisation", "%", *gpus(lambda gpu: gpu.utilization_pct))
     return _shown(
         (
-            replace(job("Progress", "steps", lambda one: one.step), varies=False),
-            steps("Step time", "ms", lambda one: _times(one.step_s, 1000)),
-            steps("Waiting for data", "% of a step", lambda one: _times(one.data_wait, 100)),
-            gpus("GPU utilisation", "%", lambda gpu: gpu.utilization_pct, ceiling=100.0),
-            gpus("GPU memory", "GiB", lambda gpu: _times(gpu.memory_used_bytes, 1 / GIB)),
-            gpus("GPU temperature", "°C", lambda gpu: gpu.temperature_c, floor=None),
-            gpus("GPU power", "W", lambda gpu: gpu.power_w),
-            job("CPU", "cores", lambda one: one.cpu_cores),
-            job("Host memory", "GiB", lambda one: _times(one.memory_bytes, 1 / GIB)),
+            replace(chart("Progress", "steps", job(lambda one: one.step)), varies=False),
+            chart("Step time", "ms", steps(lambda one: _times(one.step_s, 1000))),
+            chart("Waiting for data", "% of a step", steps(lambda one: _times(one.data_wait, 100))),
+            replace(used, ceiling=100.0),
+            chart("GPU memory", "GiB", *gpus(lambda gpu: _times(gpu.memory_used_bytes, 1 / GIB))),
+            chart("GPU temperature", "°C", *gpus(lambda gpu: gpu.temperature_c), floor=None),
+            chart("GPU power", "W", *gpus(lambda gpu: gpu.power_w)),
+            chart("CPU", "cores", job(lambda one: one.cpu_cores)),
+            chart("Host memory", "GiB", job(lambda one: _times(one.memory_bytes, 1 / GIB))),
         )
-    )
-
-
-def _time_chart(
-    title: str,
-    unit: str,
-    *curves: Curve,
-    floor: float | None = None,
-    ceiling: float | None = None,
-) -> Chart:
-    return Chart(
-        title=title,
-        unit=unit,
-        over="time",
-        curves=curves,
-        floor=floor,
-        ceiling=ceiling,
-        varies=True,
     )
 
 

@@ -82,10 +82,8 @@ def spans(
         if started_at is None:
             continue
         known = [*times[-1:], *(sample.at_s for sample in seen[-1:]), started_at]
-        ended_at = (
-            _first(_time({"time": attempt.ended_at}), now_s if attempt.alive else max(known))
-            or started_at
-        )
+        last_s = now_s if attempt.alive else max(known)
+        ended_at = _first(_time({"time": attempt.ended_at}), last_s) or started_at
         ended = next((e for e in reversed(own) if e.get("event") == "attempt_ended"), {})
         steps = [sample.step for sample in seen if sample.step is not None]
         found.append(
@@ -114,14 +112,13 @@ def troubles(
         if event.get("event") != "diagnosis" or attempt is None or time is None:
             continue
         whole = kept.pop((attempt, str(what)), None)
+        kind = str(event.get("kind") or "unknown").capitalize()
         found.append(
             Trouble(
                 attempt=attempt,
                 at_s=time,
                 what=str(what),
-                title=format_title(whole)
-                if whole
-                else str(event.get("kind") or "unknown").capitalize(),
+                title=format_title(whole) if whole else kind,
                 why=str(whole.why if whole else event.get("why") or ""),
                 advice=whole.advice if whole else None,
                 text=format_page(whole) if whole else None,
@@ -167,11 +164,8 @@ def _ending(attempt: Attempt, ended: Event) -> str:
 
 
 def _follows(own: Sequence[Event]) -> str | None:
-    for event in reversed(own):
-        decided = DECISIONS.get(str(event.get("event")))
-        if decided is not None:
-            return f"{decided}, {event.get('why')}"
-    return None
+    decided = [(DECISIONS.get(str(event.get("event"))), event.get("why")) for event in own]
+    return next((f"{what}, {why}" for what, why in reversed(decided) if what), None)
 
 
 def _time(event: Event) -> float | None:

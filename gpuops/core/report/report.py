@@ -59,7 +59,7 @@ class Report:
     cpu_cores: Spread | None
     memory_bytes: Spread | None
     gpus: tuple[GpuUse, ...]
-    spans: tuple[AttemptSpan, ...]
+    attempts: tuple[AttemptSpan, ...]
     troubles: tuple[Trouble, ...]
     phases: tuple[Stretch, ...]
     marks: tuple[Mark, ...]
@@ -70,7 +70,7 @@ class Report:
     @property
     def step(self) -> int | None:
         """Its last step, from the heartbeats or from the events."""
-        steps = [span.last_step for span in self.spans if span.last_step is not None]
+        steps = [span.last_step for span in self.attempts if span.last_step is not None]
         return self.run.step if self.run.step is not None else max(steps, default=None)
 
     @property
@@ -118,7 +118,7 @@ def report(
         cpu_cores=spread(s.cpu_cores for s in training if s.cpu_cores is not None),
         memory_bytes=spread(s.memory_bytes for s in training if s.memory_bytes is not None),
         gpus=_gpus(training),
-        spans=found,
+        attempts=found,
         troubles=wrong,
         phases=_phases(found, samples, {one.attempt for one in wrong if one.what == "hung"}),
         marks=marks(found, wrong),

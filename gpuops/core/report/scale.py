@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpuops.core.report.curves import Chart
@@ -57,8 +57,8 @@ def value_axis(chart: Chart) -> Scale:
     values = [value for line in chart.curves for value in line.values]
     if chart.logarithmic:
         return Scale(low=min(values) / 1.15, high=max(values) * 1.15, logarithmic=True)
-    low = min([*values, *_known(chart.floor)])
-    high = max([*values, *_known(chart.ceiling)])
+    low = min(values if chart.floor is None else [*values, chart.floor])
+    high = max(values if chart.ceiling is None else [*values, chart.ceiling])
     margin = MARGIN * (high - low) or MARGIN * abs(high) or 1.0
     return Scale(
         low=low if low == chart.floor else low - margin,
@@ -71,7 +71,7 @@ def shared_axis(charts: Sequence[Chart], end: float | None = None) -> Scale:
     places = [
         x for chart in charts for line in chart.curves for piece in line.pieces for x, _ in piece
     ]
-    low, high = (0.0 if end is not None else min(places)), max([*places, *_known(end)])
+    low, high = (min(places), max(places)) if end is None else (0.0, max([*places, end]))
     return Scale(low=low, high=high if high > low else low + 1.0)
 
 
@@ -86,8 +86,3 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, min(last, first + 50) + 1)]
-
-
-def _known(value: float | None) -> Iterator[float]:
-    if value is not None:
-        yield value

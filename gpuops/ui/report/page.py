@@ -66,7 +66,7 @@ def _header(found: Report) -> str:
         many(run.workers, "worker"),
         f"profile {run.profile}",
         *([f"on {where}"] if isinstance(where, str) else []),
-        *([f"began {_moment(found.spans[0].started_at)}"] if found.spans else []),
+        *([f"began {_moment(found.attempts[0].started_at)}"] if found.attempts else []),
     ]
     still = (
         f'<p class="note running">It is still running: this is how it stood on '
@@ -82,7 +82,7 @@ def _header(found: Report) -> str:
 
 def _tiles(found: Report) -> str:
     run = found.run
-    tiles = [("Ran", *ran(found).split(" in ", 1))] if found.spans else []
+    tiles = [("Ran", *ran(found).split(" in ", 1))] if found.attempts else []
     if found.step is not None:
         of = f"of {run.total_steps:,}" if run.total_steps else ""
         tiles.append(("Steps", f"{found.step:,}", of))
@@ -137,7 +137,7 @@ def _uses(found: Report) -> list[tuple[str, str, str]]:
 
 def _band(found: Report) -> str:
     """The running time as a band of phases, with marks."""
-    if not found.phases and len(found.spans) < 2:
+    if not found.phases and len(found.attempts) < 2:
         return ""
     scale = Scale(low=0.0, high=found.running_s or 1.0)
     stretches = "".join(_stretch(stretch, scale) for stretch in found.phases)
@@ -243,7 +243,7 @@ def _attempts(found: Report) -> str:
             f'<span class="pill {escape(span.ending)}">{escape(span.ending)}</span>',
             escape(span.follows or ""),
         )
-        for span in found.spans
+        for span in found.attempts
     ]
     return _table("Attempts", ("attempt", "began", "took", "steps", "ended", "then"), rows)
 
@@ -259,7 +259,7 @@ def _gpus(found: Report) -> str:
         )
         for gpu in found.gpus
     ]
-    names = ("gpu", "utilisation, %", "memory, GiB", "temperature, °C", "power, W")
+    names = ("GPU", "utilisation, %", "memory, GiB", "temperature, °C", "power, W")
     return _table("GPUs: least / median / most while training", names, rows)
 
 

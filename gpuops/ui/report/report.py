@@ -36,7 +36,7 @@ def report(found: Report) -> RenderableType:
     parts: list[RenderableType] = [head, _facts(found)]
     if found.gpus:
         parts += ["", _gpus(found.gpus)]
-    if found.spans:
+    if found.attempts:
         parts += ["", _attempts(found)]
     for trouble in found.troubles:
         parts += [
@@ -53,8 +53,8 @@ def _facts(found: Report) -> Table:
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     facts.add_row("what", f"{run.target}, {many(run.workers, 'worker')}, profile {run.profile}")
-    if found.spans:
-        facts.add_row("began", words.moment(found.spans[0].started_at))
+    if found.attempts:
+        facts.add_row("began", words.moment(found.attempts[0].started_at))
         facts.add_row("ran", ran(found))
     facts.add_row("steps", steps(found))
     if found.loss is not None:
@@ -77,7 +77,7 @@ def _facts(found: Report) -> Table:
 
 def ran(found: Report) -> str:
     """``1:02:05 in 2 attempts``."""
-    count = len(found.spans)
+    count = len(found.attempts)
     return f"{words.duration(found.running_s)} in {many(count, 'attempt')}"
 
 
@@ -101,7 +101,7 @@ def range_(of: Spread | None, unit: float = 1.0, digits: int = 0) -> str:
 
 
 def _gpus(gpus: Sequence[GpuUse]) -> Table:
-    table = columns("gpu", "utilisation %", "memory GiB", "temperature °C", "power W")
+    table = columns("GPU", "utilisation %", "memory GiB", "temperature °C", "power W")
     table.caption, table.caption_justify = "least / median / most, while it trained", "left"
     for gpu in gpus:
         table.add_row(
@@ -116,7 +116,7 @@ def _gpus(gpus: Sequence[GpuUse]) -> Table:
 
 def _attempts(found: Report) -> Table:
     table = columns("attempt", "began", "took", "steps", "ended", "then")
-    for span in found.spans:
+    for span in found.attempts:
         colour = {"finished": "green", "running": "cyan", "stopped": "yellow"}
         table.add_row(
             str(span.number),

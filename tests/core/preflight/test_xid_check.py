@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machines import CUDA, NOW_S, gpu, on, snapshot
+from machines import NOW_S, gpu
 
 from gpuops.core.machine.device import Xid
 from gpuops.core.machine.xids import MEANINGS, REMEDIES
@@ -20,7 +20,7 @@ def xid(code, ago_s=60.0):
 
 def told(*xids, now_s=NOW_S):
     """What is said of one GPU with these errors."""
-    return check_xid(snapshot(now_s=now_s), CUDA, on(gpu(4, xids=xids)))
+    return check_xid([gpu(4, xids=xids)], now_s)
 
 
 @pytest.mark.parametrize("code", sorted(MEANINGS))
@@ -68,7 +68,7 @@ def test_the_hint_names_the_gpus_that_it_is_about():
     """Not those beside it whose programs failed."""
     gpus = gpu(1, xids=(xid(31),)), gpu(2, xids=(xid(95),)), gpu(3, xids=(xid(48),))
 
-    found = check_xid(snapshot(), CUDA, on(*gpus))
+    found = check_xid(gpus, NOW_S)
 
     assert "-i 2,3`" in found.hint
     assert "Xid 31, Xid 48, Xid 95" == found.measured
@@ -104,7 +104,7 @@ def test_repeated_errors_are_counted():
 @pytest.mark.parametrize("xids", [None, ()])
 def test_a_silent_or_unreadable_log_says_nothing(xids):
     """Whether it could be read stands on the line of the GPUs."""
-    assert check_xid(snapshot(), CUDA, on(gpu(xids=xids))) is None
+    assert check_xid([gpu(xids=xids)], NOW_S) is None
 
 
 def test_without_a_clock_every_error_counts():

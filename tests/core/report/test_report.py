@@ -172,7 +172,7 @@ def test_a_run_without_anything():
     run = replace(RUN, attempts=(), step=None, status="lost")
     found = made(run=run, events=(), recording=Recording(), diagnoses={})
 
-    assert ((), (), None, {}) == (found.charts, found.spans, found.loss, found.shares)
+    assert ((), (), None, {}) == (found.charts, found.attempts, found.loss, found.shares)
     assert "There are no curves" in page(found)
 
 
