@@ -7,93 +7,121 @@ import io
 import json
 import sys
 import time
-from dataclasses import asdict
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_folder
+from trainers.engine.tables import quiet_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
-    from rich.table import Table
-
-Item_contra = TypeVar("Item_contra", contravariant=True)
-Summary_co = TypeVar("Summary_co", bound="DataclassInstance", covariant=True)
 
 MARKER = "import.json"
 SHOWN = 10  # reasons in the message; --skip-bad shows them all
 
 
-class Importer(Protocol[Item_contra, Summary_co]):
-    """Writes samples into a folder, and counts them."""
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What an import did; clips and frames are counted by split."""
 
-    skipped: dict[str, str]
+    out: str
+    clips: dict[str, int] = field(default_factory=dict)
+    frames: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     """Why, by the path of each file that cannot be used."""
+    took_s: float = 0.0
 
-    def add(self, folder: Path, item: Item_contra) -> None:
-        """Write an item's samples below the folder of the data set, or say why not in `skipped`."""
 
-    def finish(self, folder: Path, took_s: float) -> Summary_co:
+S = TypeVar("S", bound=Summary)
+
+
+class Importer(ABC, Generic[S]):
+    """Writes the clips of a data set's files, and counts them."""
+
+    def __init__(self, source: Path, summary: S) -> None:
+        self.source, self.summary = source, summary
+
+    @abstractmethod
+    def add(self, folder: Path, split: str, path: Path) -> None:
+        """Write a file's clips below the folder of the data set.
+
+        Raises:
+            UnusableError: if it cannot be used.
+        """
+
+    @abstractmethod
+    def finish(self, folder: Path) -> None:
         """Write what belongs to the whole data set. Raises TrainerError if there is too little."""
+
+    def write_clip(self, clip: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write a new folder ``.../SPLIT/CLIP`` with these arrays of as many frames, and count it.
+
+        Raises:
+            UnusableError: if there is such a clip.
+        """
+        split = clip.parent.name
+        if clip.exists():
+            raise UnusableError(f"another clip of {split} is {clip.name} already: rename one")
+        clip.mkdir(parents=True)
+        for name, array in arrays.items():
+            buffer = io.BytesIO()  # unlike a file, it lets the write name a full disk
+            np.save(buffer, array)
+            (clip / f"{name}.npy").write_bytes(buffer.getbuffer())
+        clips, frames = self.summary.clips, self.summary.frames
+        clips[split] = clips.get(split, 0) + 1
+        frames[split] = frames.get(split, 0) + len(next(iter(arrays.values())))
 
 
 def run_import(
-    source: Path,
-    out: Path,
-    items: Sequence[Item_contra],
-    importer: Importer[Item_contra, Summary_co],
+    importer: Importer[S],
+    splits: Mapping[str, Sequence[Path]],
     *,
     skip_bad: bool,
     force: bool,
-    console: Console | None = None,
-) -> Summary_co:
-    """Import items of `source` one by one into `out`, which appears whole or not at all.
+) -> S:
+    """Import files one by one into the summary's folder, which appears whole or not at all.
 
     `force` replaces an earlier import.
 
     Raises:
-        TrainerError: if items cannot be used (unless `skip_bad`) or too few are left, or `out`
-            holds something else.
+        TrainerError: if files cannot be used (unless `skip_bad`) or too few are left, or the
+            folder holds something else.
     """
     begun = time.perf_counter()
-    console = console or Console(stderr=True)
+    summary, out = importer.summary, Path(importer.summary.out)
+    files = [(split, path) for split, paths in splits.items() for path in paths]
     hint = "give another --out; --force replaces an earlier import"
     with whole_folder(out, replaces=MARKER if force else None, hint=hint) as building:
-        for item in track(items, "importing", console=console, transient=True):
-            importer.add(building, item)
-        if importer.skipped and not skip_bad:
-            _refuse(importer.skipped)
-        summary = importer.finish(building, round(time.perf_counter() - begun, 2))
-        about = {"source": str(source), **asdict(summary)}
+        console = Console(stderr=True)
+        for split, path in track(files, "importing", console=console, transient=True):
+            try:
+                importer.add(building, split, path)
+            except UnusableError as error:
+                summary.skipped[str(path)] = str(error)
+        if summary.skipped and not skip_bad:
+            raise _refusal(summary.skipped)
+        importer.finish(building)
+        summary.took_s = round(time.perf_counter() - begun, 2)
+        about = {"source": str(importer.source), **asdict(summary)}
         (building / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return summary
 
 
-def save(path: Path, array: NDArray[Any]) -> None:
-    """Write an array; unlike `numpy.save`, with an error that names a full disk."""
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    path.write_bytes(buffer.getbuffer())
-
-
-def _refuse(skipped: Mapping[str, str]) -> None:
-    """Refuse an import because of the samples that cannot be used.
-
-    Raises:
-        TrainerError: with the first of the reasons.
-    """
+def _refusal(skipped: Mapping[str, str]) -> TrainerError:
     shown = [f"{path}: {why}" for path, why in list(skipped.items())[:SHOWN]]
     more = [f"and {len(skipped) - SHOWN} more"] if len(skipped) > SHOWN else []
     count = f"{len(skipped)} file{'s' * (len(skipped) > 1)} cannot be used, nothing was written"
-    raise TrainerError("\n  ".join([count, *shown, *more]), hint="--skip-bad imports the others")
+    return TrainerError("\n  ".join([count, *shown, *more]), hint="--skip-bad imports the others")
 
 
 def command_line(name: str, description: str) -> argparse.ArgumentParser:
@@ -110,27 +138,28 @@ def command_line(name: str, description: str) -> argparse.ArgumentParser:
 def run(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,
-    importer: Callable[..., Summary_co],
-    show: Callable[[Summary_co, Console], None],
+    importer: Callable[..., S],
+    fps: Callable[[S], float],
+    describe: Callable[[S], str],
 ) -> int:
-    """Import what the command line says, and print the summary."""
+    """Import what the command line says, and print the summary.
+
+    ``fps`` are the frames a second; ``describe`` gives the sentence below the table.
+    """
     given = vars(parser.parse_args(argv))
     as_json = given.pop("json")
     summary = importer(given.pop("source"), given.pop("out"), **given)
     if as_json:
         sys.stdout.write(json.dumps(asdict(summary)) + "\n")
-    else:
-        show(summary, Console())
-    return 0
-
-
-def show_counts(out: str, table: Table, console: Console) -> None:
-    """Print where the data set lies, and what its splits hold."""
-    console.print(f"imported into {out}", style="bold cyan", markup=False, soft_wrap=True)
+        return 0
+    table = quiet_table("split", "clips", "frames", "minutes")
+    for split, clips in summary.clips.items():
+        frames = summary.frames[split]
+        table.add_row(split, f"{clips:,}", f"{frames:,}", f"{frames / fps(summary) / 60:,.1f}")
+    console = Console(soft_wrap=True, markup=False)
+    console.print(f"imported into {summary.out}", style="bold cyan")
     console.print(table)
-
-
-def show_skipped(skipped: Mapping[str, str], console: Console) -> None:
-    """Print the clips that were left out, each with its reason."""
-    for path, why in skipped.items():
-        console.print(f"skipped {path}: {why}", markup=False, soft_wrap=True)
+    console.print(f"{describe(summary)}; took {summary.took_s:.1f} s")
+    for path, why in summary.skipped.items():
+        console.print(f"skipped {path}: {why}")
+    return 0

@@ -17,7 +17,6 @@ from scipy.spatial.transform import Rotation
 from trainers.engine.errors import TrainerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,58 +49,54 @@ class BvhClip:
         A position channel replaces that coordinate of the OFFSET. Rotation channels apply in the
         order written, about the moving axes: "Z X Y" is Rz @ Rx @ Ry.
         """
-        frames, joints = len(self.values), len(self.joints)
+        frames = len(self.values)
         positions = np.tile(self.offsets, (frames, 1, 1))
-        angles: dict[str, list[tuple[int, list[int]]]] = {}
-        column = 0
+        matrices = np.tile(np.eye(3), (frames, len(self.joints), 1, 1))
+        columns = iter(self.values.T)
         for joint, names in enumerate(self.channels):
-            turns = [column + i for i, name in enumerate(names) if name.endswith("rotation")]
-            order = "".join(name[0] for name in names if name.endswith("rotation"))
-            angles.setdefault(order, []).append((joint, turns))
-            for name in names:
+            values = dict(zip(names, columns, strict=False))
+            for name, column in values.items():
                 if name.endswith("position"):
-                    positions[:, joint, AXES[name[0]]] = self.values[:, column]
-                column += 1
-        matrices = np.tile(np.eye(3), (frames, joints, 1, 1))
-        for order, group in angles.items():
-            if not order:
-                continue
-            which = [joint for joint, _ in group]
-            degrees = self.values[:, [columns for _, columns in group]].reshape(-1, len(order))
-            turned = Rotation.from_euler(order, degrees, degrees=True).as_matrix()
-            matrices[:, which] = turned.reshape(frames, len(which), 3, 3)
+                    positions[:, joint, AXES[name[0]]] = column
+            turns = {name[0]: column for name, column in values.items() if name[1:] == "rotation"}
+            if turns:
+                degrees = np.stack(list(turns.values()), axis=1)
+                turned = Rotation.from_euler("".join(turns), degrees, degrees=True)
+                matrices[:, joint] = turned.as_matrix()
         return positions, matrices
 
 
 class _Lines:
-    """The words of each non-empty line, and the current place."""
+    """The words of each line that is not empty, and the current place."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.number = 0
-        self._file = self._read()
-
-    def _read(self) -> Iterator[tuple[int, list[str]]]:
+        self.path, self.number = path, 0
         try:
-            text = self.path.read_text(encoding="utf-8")
+            lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
-            raise BvhError(f"{self.path} is not a text file") from None
+            raise BvhError(f"{path} is not a text file") from None
         except OSError as error:
-            raise BvhError(f"{self.path} cannot be read: {error.strerror}") from None
-        for number, line in enumerate(text.splitlines(), start=1):
-            if words := line.split():
-                yield number, words
+            raise BvhError(f"{path} cannot be read: {error.strerror}") from None
+        split = ((number, line.split()) for number, line in enumerate(lines, start=1))
+        self._left = ((number, words) for number, words in split if words)
+
+    def read(self) -> list[str]:
+        """Return the words of the next line, none at the end."""
+        self.number, words = next(self._left, (self.number, []))
+        return words
 
     def next(self, wanted: str) -> list[str]:
-        for number, words in self._file:
-            self.number = number
+        if words := self.read():
             return words
         raise self.fault(f"the file ends where {wanted} should come")
 
-    def rest(self) -> Iterator[list[str]]:
-        for number, words in self._file:
-            self.number = number
-            yield words
+    def after(self, *keys: str) -> list[str]:
+        """Return what follows these words in the next line."""
+        key = " ".join(keys)
+        words = self.next(key)
+        if words[: len(keys)] != [*keys]:
+            raise self.fault(f"'{key}' expected")
+        return words[len(keys) :]
 
     def fault(self, what: str) -> BvhError:
         return BvhError(f"{self.path}, line {self.number}: {what}")
@@ -126,10 +121,12 @@ def read_bvh(path: Path) -> BvhClip:
     """
     lines = _Lines(path)
     joints, parents, offsets, channels = _read_hierarchy(lines)
+    if twice := [name for name in joints if joints.count(name) > 1]:
+        raise lines.fault(f"two joints are called {twice[0]}")
     frames, frame_time_s = _read_motion_header(lines)
     width = sum(map(len, channels))
     rows: list[NDArray[np.float64]] = []
-    for words in lines.rest():
+    while words := lines.read():
         if len(rows) == frames:
             raise lines.fault(f"more frames than the {frames} announced")
         rows.append(lines.numbers(words, width, f"frame {len(rows) + 1}"))
@@ -175,38 +172,24 @@ def _read_hierarchy(
             case ["}"] if open_blocks:
                 open_blocks.pop()
             case ["MOTION"]:
-                _check_complete(lines, joints, closed=not open_blocks)
+                if open_blocks or not joints:
+                    raise lines.fault("MOTION before the hierarchy is closed")
                 return joints, parents, offsets, channels
             case words:
                 raise lines.fault(f"'{' '.join(words)[:40]}' is out of place in the hierarchy")
 
 
-def _check_complete(lines: _Lines, joints: list[str], *, closed: bool) -> None:
-    if not closed or not joints:
-        raise lines.fault("MOTION before the hierarchy is closed")
-    if len(set(joints)) != len(joints):
-        twice = next(name for name in joints if joints.count(name) > 1)
-        raise lines.fault(f"two joints are called {twice}")
-
-
 def _read_block_head(
     lines: _Lines, *, has_channels: bool
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    if lines.next("{") != ["{"]:
-        raise lines.fault("'{' expected")
-    match lines.next("OFFSET"):
-        case ["OFFSET", *words]:
-            offset = lines.numbers(words, 3, "OFFSET")
-        case _:
-            raise lines.fault("OFFSET expected")
+    if lines.after("{"):
+        raise lines.fault("'{' stands alone")
+    offset = lines.numbers(lines.after("OFFSET"), 3, "OFFSET")
     if not has_channels:
         return offset, ()
-    match lines.next("CHANNELS"):
-        case ["CHANNELS", count, *names]:
-            if count != str(len(names)):
-                raise lines.fault(f"CHANNELS announces {count} and names {len(names)}")
-        case _:
-            raise lines.fault("CHANNELS expected")
+    count, *names = lines.after("CHANNELS") or [""]
+    if count != str(len(names)):
+        raise lines.fault(f"CHANNELS announces {count} and names {len(names)}")
     if unknown := [name for name in names if name not in CHANNELS]:
         raise lines.fault(f"channel {unknown[0]} is not one of {', '.join(sorted(CHANNELS))}")
     if len(set(names)) != len(names):
@@ -215,18 +198,10 @@ def _read_block_head(
 
 
 def _read_motion_header(lines: _Lines) -> tuple[int, float]:
-    match lines.next("Frames:"):
-        case ["Frames:", count] if count.isdecimal() and int(count) > 0:
-            frames = int(count)
-        case ["Frames:", *_]:
-            raise lines.fault("the number of frames must be a positive integer")
-        case _:
-            raise lines.fault("'Frames:' expected")
-    match lines.next("Frame Time:"):
-        case ["Frame", "Time:", seconds]:
-            frame_time_s = float(lines.numbers([seconds], 1, "Frame Time")[0])
-        case _:
-            raise lines.fault("'Frame Time:' expected")
-    if frame_time_s <= 0:
+    frames = " ".join(lines.after("Frames:"))
+    if not frames.isdecimal() or not int(frames):
+        raise lines.fault("the number of frames must be a positive integer")
+    seconds = float(lines.numbers(lines.after("Frame", "Time:"), 1, "Frame Time")[0])
+    if seconds <= 0:
         raise lines.fault("Frame Time must be positive")
-    return frames, frame_time_s
+    return int(frames), seconds

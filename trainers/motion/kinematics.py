@@ -7,15 +7,18 @@ Shapes: ... any leading axes, J joints.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
-from trainers.motion.skeleton import Skeleton
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trainers.motion.skeleton import Skeleton
 
 SMALL = 1e-8
-
-Offset = tuple[float, float, float]
 
 
 def axis_angle_to_matrix(vectors: Tensor) -> Tensor:
@@ -39,8 +42,8 @@ def axis_angle_to_matrix(vectors: Tensor) -> Tensor:
 
 def matrix_to_axis_angle(matrices: Tensor) -> Tensor:
     """(..., 3, 3) -> (..., 3) radians, angles in [0, pi], through the largest quaternion part."""
-    trace = matrices.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
     diagonal = matrices.diagonal(dim1=-2, dim2=-1)
+    trace = diagonal.sum(-1, keepdim=True)
     # 4 q_i^2 for (x, y, z, w), then the row of 4 q_i q_j that belongs to the largest
     squares = torch.cat([1 + 2 * diagonal - trace, 1 + trace], dim=-1).clamp_min(0)
     plus, minus = matrices + matrices.mT, matrices.mT - matrices
@@ -55,14 +58,7 @@ def matrix_to_axis_angle(matrices: Tensor) -> Tensor:
     axis, real = quaternion[..., :3], quaternion[..., 3:]
     sine = axis.norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(sine, real)
-    return axis * torch.where(
-        sine < SMALL, 2 * torch.ones_like(sine), angle / sine.clamp_min(SMALL)
-    )
-
-
-def matrix_to_6d(matrices: Tensor) -> Tensor:
-    """(..., 3, 3) -> (..., 6): the first two columns."""
-    return matrices[..., :2].mT.flatten(-2)
+    return axis * torch.where(sine < SMALL, 2.0, angle / sine.clamp_min(SMALL))
 
 
 def sixd_to_matrix(sixd: Tensor) -> Tensor:
@@ -101,12 +97,13 @@ class ForwardKinematics(nn.Module):
         self.joints = len(skeleton)
         self.moving = skeleton.moving
         root = skeleton.translation_joint
-        self._above = _ancestors(skeleton.parents, root)
+        self._above = skeleton.ancestors(root)
         self._levels = nn.ModuleList()
         level, found = [root], [root]
         while children := [j for j in self.moving if j != root and skeleton.parents[j] in level]:
             rows = [level.index(skeleton.parents[j]) for j in children]
-            self._levels.append(_Level(children, rows, [skeleton.offsets[j] for j in children]))
+            offsets = [skeleton.offsets[j] for j in children]
+            self._levels.append(_Level(joints=children, rows=rows, offsets=offsets))
             found += children
             level = children
         order = torch.tensor([found.index(j) for j in self.moving])
@@ -136,22 +133,14 @@ class _Level(nn.Module):
     rows: Tensor
     offsets: Tensor
 
-    def __init__(self, joints: list[int], rows: list[int], offsets: list[Offset]) -> None:
+    def __init__(self, **tables: Sequence[Any]) -> None:
         super().__init__()
-        for name, values in (("joints", joints), ("rows", rows), ("offsets", offsets)):
+        for name, values in tables.items():
             self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def forward(self, matrices: Tensor, turned: Tensor, placed: Tensor) -> tuple[Tensor, Tensor]:
         """Matrices (..., N, 3, 3) and positions (..., N, 3) of one level -> those of this one."""
         above = turned[..., self.rows, :, :]
-        offsets = self.offsets.to(matrices.dtype)
-        placed = placed[..., self.rows, :] + (above * offsets[:, None, :]).sum(-1)
+        bones = (above * self.offsets.to(matrices.dtype)[:, None, :]).sum(-1)
+        placed = placed[..., self.rows, :] + bones
         return above @ matrices[..., self.joints, :, :], placed
-
-
-def _ancestors(parents: tuple[int, ...], joint: int) -> list[int]:
-    """Joints above `joint`, nearest first."""
-    above: list[int] = []
-    while (joint := parents[joint]) >= 0:
-        above.append(joint)
-    return above

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+import re
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,19 @@ import numpy as np
 from trainers.engine.errors import MALFORMED, TrainerError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
 FILE_NAME = "skeleton.json"
 FPS = 30.0  # of motion that does not say
+WORLD = (-1.0, 1.0, 1.0)  # signs of the reflection of the world, x -> -x
+# How a name of the left becomes its counterpart's: patterns and their replacements.
+SIDES = (
+    ("Left", "Right"), ("left", "right"), ("_L$", "_R"), ("_l$", "_r"), (r"\.L$", ".R"),
+    (r"\.l$", ".r"), ("^L", "R"), ("^l", "r"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +45,7 @@ class Mirror:
 
     def parent_signs(self, parents: tuple[int, ...]) -> NDArray[np.float64]:
         """(J, 3) the signs of each joint's parent."""
-        world = (-1.0, 1.0, 1.0)
-        return np.array([world if p < 0 else self.signs[p] for p in parents])
+        return np.array([WORLD if p < 0 else self.signs[p] for p in parents])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,56 +65,80 @@ class Skeleton:
     approximate: bool = False
     """Whether the offsets are a stand-in for a body that was not given."""
     moving: tuple[int, ...] = field(default=(), compare=False)
+    """The joints that the translation joint carries, itself first."""
 
     def __post_init__(self) -> None:
-        """Work out the joints that the translation joint carries, itself first."""
-        carried = [self.translation_joint]
-        carried += [j for j, parent in enumerate(self.parents) if self._is_below(j, parent)]
-        object.__setattr__(self, "moving", tuple(carried))
+        """Refuse joints that are not a tree, and find those that the translation joint carries.
 
-    def _is_below(self, joint: int, parent: int) -> bool:
-        while parent >= 0 and joint != self.translation_joint:
-            if parent == self.translation_joint:
-                return True
-            parent = self.parents[parent]
-        return False
+        Raises:
+            ValueError: if parts do not belong together.
+        """
+        count, mirror = len(self), self.mirror
+        lengths = [len(self.parents), len(self.offsets)]
+        lengths += [len(mirror.joints), len(mirror.signs)] if mirror else []
+        if not count or set(lengths) != {count}:
+            raise ValueError(f"{count} joints, lists of {lengths}")
+        if mirror and sorted(mirror.joints) != list(range(count)):
+            raise ValueError("mirror.joints is not a permutation")
+        if any(not -1 <= parent < joint for joint, parent in enumerate(self.parents)):
+            raise ValueError("parents must come before their children")
+        if not 0 <= self.translation_joint < count:
+            raise ValueError("translation_joint is not a joint")
+        if not 0 < self.fps < math.inf:
+            raise ValueError(f"{self.fps:g} is not a frame rate")
+        root = self.translation_joint
+        carried = [joint for joint in range(count) if root in self.ancestors(joint)]
+        object.__setattr__(self, "moving", (root, *carried))
 
     def __len__(self) -> int:
         """Return the number of joints."""
         return len(self.joints)
 
+    def ancestors(self, joint: int) -> list[int]:
+        """Return the joints above one, nearest first."""
+        above: list[int] = []
+        while (joint := self.parents[joint]) >= 0:
+            above.append(joint)
+        return above
+
     def positions(
         self, matrices: NDArray[np.float64], translation: ArrayLike = 0.0
     ) -> NDArray[np.float64]:
-        """Joint positions (T, J, 3) from local rotations (T, J, 3, 3): forward kinematics.
+        """Joint positions (T, J, 3) from local rotations (T, J, 3, 3).
 
-        p[j] = p[parent] + G[parent] @ offset[j],  G[j] = G[parent] @ R[j];
-        the translation joint stands at `translation` (T, 3), or at the origin.
+        The translation joint stands at `translation` (T, 3), or at the origin.
         """
-        turned = np.empty_like(matrices)
-        placed = np.zeros(matrices.shape[:-1])
-        for joint, parent in enumerate(self.parents):
-            above = turned[:, parent] if parent >= 0 else np.eye(3)
-            turned[:, joint] = above @ matrices[:, joint]
-            if joint == self.translation_joint:
-                placed[:, joint] = translation
-            else:
-                base = placed[:, parent] if parent >= 0 else 0.0
-                placed[:, joint] = base + above @ np.array(self.offsets[joint])
+        placed = joint_positions(self.parents, np.array([self.offsets]), matrices)
+        shift = np.asarray(translation) - placed[:, self.translation_joint]
+        placed[:, list(self.moving)] += shift[:, None]
         return placed
 
     def to_dict(self) -> dict[str, Any]:
         """Return what skeleton.json holds."""
-        return {
-            "joints": list(self.joints),
-            "parents": list(self.parents),
-            "offsets": [list(offset) for offset in self.offsets],
-            "fps": self.fps,
-            "unit": self.unit,
-            "translation_joint": self.translation_joint,
-            "mirror": self.mirror
-            and {"joints": list(self.mirror.joints), "signs": list(map(list, self.mirror.signs))},
-        }
+        parts = asdict(self)
+        del parts["approximate"], parts["moving"]
+        plain: dict[str, Any] = json.loads(json.dumps(parts))  # lists instead of tuples
+        return plain
+
+
+def joint_positions(
+    parents: Sequence[int], local: NDArray[np.float64], matrices: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """World positions (T, J, 3) from local positions and rotations (T, J, 3, 3).
+
+    Forward kinematics: p[j] = p[parent] + G[parent] @ local[j],  G[j] = G[parent] @ R[j].
+    Local positions are (T, J, 3), or (1, J, 3) if they are the same in all frames.
+    """
+    placed = np.empty(matrices.shape[:-1])
+    turned = np.empty_like(matrices)
+    for joint, parent in enumerate(parents):
+        if parent < 0:
+            placed[:, joint], turned[:, joint] = local[:, joint], matrices[:, joint]
+            continue
+        moved = (turned[:, parent] @ local[:, joint, :, None])[..., 0]
+        placed[:, joint] = placed[:, parent] + moved
+        turned[:, joint] = turned[:, parent] @ matrices[:, joint]
+    return placed
 
 
 def load_skeleton(root: Path) -> Skeleton | None:
@@ -120,11 +151,10 @@ def load_skeleton(root: Path) -> Skeleton | None:
     if not path.is_file():
         return None
     try:
-        return skeleton_of(json.loads(path.read_text(encoding="utf-8")))
+        return skeleton_of(json.loads(path.read_bytes()))
     except (OSError, *MALFORMED) as error:
-        reason = f"{type(error).__name__}: {error}"
         raise TrainerError(
-            f"{path} does not describe a skeleton ({reason})",
+            f"{path} does not describe a skeleton ({type(error).__name__}: {error})",
             hint="import the motion files again, or remove the file to train without a skeleton",
         ) from None
 
@@ -136,43 +166,18 @@ def save_skeleton(skeleton: Skeleton, root: Path) -> None:
 
 
 def skeleton_of(data: dict[str, Any]) -> Skeleton:
-    """Make a skeleton of what `to_dict` gives.
-
-    Raises:
-        One of MALFORMED: if it is not one.
-    """
-    joints = tuple(str(name) for name in data["joints"])
-    parents = tuple(int(parent) for parent in data["parents"])
-    offsets = _triples(data["offsets"])
+    """Make a skeleton of what `to_dict` gives. Raises one of MALFORMED if it is something else."""
     mirror = data.get("mirror")
-    skeleton = Skeleton(
-        joints=joints,
-        parents=parents,
-        offsets=offsets,
+    return Skeleton(
+        joints=tuple(map(str, data["joints"])),
+        parents=tuple(map(int, data["parents"])),
+        offsets=_triples(data["offsets"]),
         fps=float(data["fps"]),
         unit=str(data["unit"]),
         translation_joint=int(data["translation_joint"]),
         mirror=mirror
-        and Mirror(
-            joints=tuple(int(j) for j in mirror["joints"]),
-            signs=_triples(mirror["signs"]),
-        ),
+        and Mirror(joints=tuple(map(int, mirror["joints"])), signs=_triples(mirror["signs"])),
     )
-    count = len(joints)
-    lengths = [len(parents), len(offsets)]
-    if skeleton.mirror:
-        lengths += [len(skeleton.mirror.joints), len(skeleton.mirror.signs)]
-        if sorted(skeleton.mirror.joints) != list(range(count)):
-            raise ValueError("mirror.joints is not a permutation")
-    if not joints or set(lengths) != {count}:
-        raise ValueError(f"{count} joints, lists of {lengths}")
-    if any(not -1 <= parent < j for j, parent in enumerate(parents)):
-        raise ValueError("parents must come before their children")
-    if not 0 <= skeleton.translation_joint < count:
-        raise ValueError("translation_joint is not a joint")
-    if not 0 < skeleton.fps < math.inf:
-        raise ValueError(f"{skeleton.fps:g} is not a frame rate")
-    return skeleton
 
 
 def _triples(rows: list[list[float]]) -> tuple[tuple[float, float, float], ...]:
@@ -191,30 +196,24 @@ def find_mirror(skeleton: Skeleton, mean_rotations: NDArray[np.float64]) -> Mirr
     pairs = _counterparts(skeleton.joints)
     if pairs is None:
         return None
-    offsets = np.array(skeleton.offsets)
+    offsets, parents = np.array(skeleton.offsets), skeleton.parents
     tolerance = 0.02 * np.linalg.norm(offsets, axis=1).max(initial=0.0)
-    candidates = np.array([(-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1)], dtype=float)
+    candidates = ((-1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, -1.0), (-1.0, -1.0, -1.0))
     signs: list[tuple[float, float, float]] = []
-    for joint, parent in enumerate(skeleton.parents):
-        above = np.array(signs[parent]) if parent >= 0 else candidates[0]
-        children = [
-            c
-            for c, p in enumerate(skeleton.parents)
-            if p == joint and c != skeleton.translation_joint
-        ]
-        fitting = [
-            s
-            for s in candidates
-            if all(np.abs(s * offsets[c] - offsets[pairs[c]]).max() <= tolerance for c in children)
-        ]
-        if not fitting or (parent >= 0 and skeleton.parents[pairs[joint]] != pairs[parent]):
+    for joint, parent in enumerate(parents):
+        if parent >= 0 and parents[pairs[joint]] != pairs[parent]:
             return None
-        there = mean_rotations[pairs[joint]]
-        sync = [
-            float(np.sum(there * (above[:, None] * mean_rotations[joint] * s))) for s in fitting
-        ]
-        best = fitting[int(np.argmax(sync))]
-        signs.append((float(best[0]), float(best[1]), float(best[2])))
+        children = np.flatnonzero(np.equal(parents, joint))
+        children = children[children != skeleton.translation_joint]
+        there = offsets[[pairs[child] for child in children]]
+        gaps = {s: np.abs(s * offsets[children] - there).max(initial=0.0) for s in candidates}
+        fitting = [s for s, gap in gaps.items() if gap <= tolerance]
+        if not fitting:
+            return None
+        above = signs[parent] if parent >= 0 else WORLD
+        reflected = np.array(above)[:, None] * mean_rotations[joint]
+        sync = [float(np.sum(mean_rotations[pairs[joint]] * (reflected * s))) for s in fitting]
+        signs.append(fitting[int(np.argmax(sync))])
     return Mirror(joints=tuple(pairs), signs=tuple(signs))
 
 
@@ -222,21 +221,11 @@ def _counterparts(joints: tuple[str, ...]) -> list[int] | None:
     """Index of each joint's other side by name (Hand_L, LeftHand, l_hand); None if none is."""
     index = {name: i for i, name in enumerate(joints)}
     found = list(range(len(joints)))
-    for name, i in index.items():
-        for left, right in (("Left", "Right"), ("left", "right")):
-            _pair(found, index, i, name.replace(left, right))
-        for left, right in (("_L", "_R"), ("_l", "_r"), (".L", ".R"), (".l", ".r")):
-            if name.endswith(left):
-                _pair(found, index, i, name[: -len(left)] + right)
-        for left, right in (("L", "R"), ("l", "r")):
-            if name.startswith(left):
-                _pair(found, index, i, right + name[1:])
+    for name, joint in index.items():
+        for left, right in SIDES:
+            if (other := index.get(re.sub(left, right, name), joint)) != joint:
+                found[joint], found[other] = other, joint
     return found if found != list(range(len(joints))) else None
-
-
-def _pair(found: list[int], index: dict[str, int], joint: int, other: str) -> None:
-    if (there := index.get(other, joint)) != joint:
-        found[joint], found[there] = there, joint
 
 
 def to_matrices(axis_angle: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -6,6 +6,8 @@ that errors can be told by in centimetres; they are not measured from a person.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from trainers.motion.skeleton import FPS, Skeleton, find_mirror
@@ -68,14 +70,8 @@ def smplh_skeleton(fps: float = FPS) -> Skeleton:
         joints=JOINTS,
         parents=tuple(index.get(above, -1) for _, above, _ in _joints()),
         offsets=tuple(offset for _, _, offset in _joints()),
+        fps=fps,
         approximate=True,
     )
     at_rest = np.tile(np.eye(3), (len(JOINTS), 1, 1))
-    return Skeleton(
-        joints=skeleton.joints,
-        parents=skeleton.parents,
-        offsets=skeleton.offsets,
-        fps=fps,
-        mirror=find_mirror(skeleton, at_rest),
-        approximate=True,
-    )
+    return replace(skeleton, mirror=find_mirror(skeleton, at_rest))

@@ -9,7 +9,7 @@ import pytest
 from motion_data import CHANNELS, HIERARCHY, bvh_of, bvh_text
 
 from trainers.motion.bvh_file import BvhError, read_bvh
-from trainers.rvq.importers.bvh import joint_positions
+from trainers.motion.skeleton import joint_positions
 
 
 def turn(axis: str, degrees: float) -> np.ndarray:

@@ -41,7 +41,9 @@ def test_axis_angle_agrees_with_scipy_and_comes_back():
 def test_6d_comes_back_and_mends_what_is_no_rotation():
     """6D is exact on rotations, and any 6 numbers give a rotation."""
     matrices = k.axis_angle_to_matrix(angles())
-    np.testing.assert_allclose(k.sixd_to_matrix(k.matrix_to_6d(matrices)), matrices, atol=1e-12)
+    np.testing.assert_allclose(
+        k.sixd_to_matrix(matrices[..., :2].mT.flatten(-2)), matrices, atol=1e-12
+    )
     mended = k.sixd_to_matrix(torch.randn(50, 6, dtype=torch.float64))
     eye = torch.eye(3, dtype=torch.float64).expand(50, 3, 3)
     np.testing.assert_allclose(mended @ mended.mT, eye, atol=1e-12)

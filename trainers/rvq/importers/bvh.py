@@ -9,21 +9,26 @@ the file, translation (T, 3) the place of the joint that carries the motion; len
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
 from trainers.engine import importing
+from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError, run_main
-from trainers.engine.tables import quiet_table
 from trainers.motion.bvh_file import BvhClip, BvhError, read_bvh
-from trainers.motion.skeleton import Skeleton, find_mirror, save_skeleton, to_axis_angle
+from trainers.motion.skeleton import (
+    Skeleton,
+    find_mirror,
+    joint_positions,
+    save_skeleton,
+    to_axis_angle,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,21 +37,16 @@ CENTIMETRES = {"mm": 0.1, "cm": 1.0, "m": 100.0, "inch": 2.54}
 MOVES = 1e-3  # a local position that varies by more than this (file units) is motion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+@dataclass(slots=True, kw_only=True)
+class Summary(importing.Summary):
     """What an import did."""
 
-    out: str
-    joints: int
-    fps: float
-    clips: dict[str, int]
-    frames: dict[str, int]
-    seconds: dict[str, float]
-    skipped: dict[str, str]
-    bone_error_cm: float
+    joints: int = 0
+    fps: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    bone_error_cm: float = 0.0
     """Largest distance between keypoints and the fixed skeleton posed with the same rotations."""
-    has_mirror: bool
-    took_s: float
+    has_mirror: bool = False
 
 
 def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[Path]]:
@@ -57,8 +57,7 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
     """
     if not source.is_dir():
         raise TrainerError(f"{source} is not a folder", hint="give the folder that holds the clips")
-    splits = {name: _bvh_files(source / name) for name in SPLITS}
-    splits = {name: clips for name, clips in splits.items() if clips}
+    splits = {name: clips for name in SPLITS if (clips := _bvh_files(source / name))}
     if "train" in splits and len(splits) > 1:
         if val_share is not None:
             raise TrainerError(f"{source} is split already", hint="leave --val-share out")
@@ -78,11 +77,7 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
         raise TrainerError(f"--val-share {val_share} of {len(clips)} clips leaves a split empty")
     by_digest = sorted(clips, key=lambda c: hashlib.sha256(c.stem.encode()).digest())
     count = min(max(1, round(val_share * len(clips))), len(clips) - 1)
-    chosen = set(by_digest[:count])
-    return {
-        "train": [clip for clip in clips if clip not in chosen],
-        "val": [clip for clip in clips if clip in chosen],
-    }
+    return {"train": sorted(by_digest[count:]), "val": sorted(by_digest[:count])}
 
 
 def _bvh_files(folder: Path) -> list[Path]:
@@ -97,7 +92,6 @@ def import_bvh(
     unit: str = "cm",
     skip_bad: bool = False,
     force: bool = False,
-    console: Console | None = None,
 ) -> Summary:
     """Import every clip of `source` into a new folder `out`, all or nothing.
 
@@ -106,139 +100,91 @@ def import_bvh(
             that holds something.
     """
     splits = find_clips(source, val_share)
-    clips = [(split, clip) for split, clips in splits.items() for clip in clips]
-    importer = _Importer(source, out, splits=tuple(splits), scale=CENTIMETRES[unit])
-    return importing.run_import(
-        source, out, clips, importer, skip_bad=skip_bad, force=force, console=console
-    )
+    importer = _Importer(source, Summary(out=str(out)), splits, CENTIMETRES[unit])
+    return importing.run_import(importer, splits, skip_bad=skip_bad, force=force)
 
 
-class _Importer:
+class _Importer(importing.Importer[Summary]):
     """Writes clips one by one; the first one sets the skeleton."""
 
-    def __init__(self, source: Path, out: Path, *, splits: tuple[str, ...], scale: float) -> None:
-        self.source, self.out = source, out
-        self.splits = splits
-        self.scale = scale
+    def __init__(self, source: Path, summary: Summary, splits: Iterable[str], scale: float) -> None:
+        super().__init__(source, summary)
+        self.splits, self.scale = splits, scale
         self.skeleton: Skeleton | None = None
-        self.skipped: dict[str, str] = {}
-        self.clips: dict[str, int] = {}
-        self.frames: dict[str, int] = {}
-        self.bone_error = 0.0
         self._rotation_sum: NDArray[np.float64] | float = 0.0
 
-    def add(self, folder: Path, item: tuple[str, Path]) -> None:
-        split, path = item
+    def add(self, folder: Path, split: str, path: Path) -> None:
         base = self.source / split if (self.source / split).is_dir() else self.source
-        name = "__".join(path.relative_to(base).with_suffix("").parts)
-        folder = folder / split / name
-        if folder.exists():
-            self.skipped[str(path)] = f"another clip of {split} is {name} already: rename one"
-            return
         try:
             clip = read_bvh(path)
-            local, matrices = clip.local_transforms()
-            local *= self.scale
-            if self.skeleton is None:
-                self.skeleton = _skeleton_of(clip, local)
-            self._check_same(clip, self.skeleton)
         except BvhError as error:
-            self.skipped[str(path)] = error.message.removeprefix(str(path)).lstrip(":, ")
-            return
+            raise UnusableError(error.message.removeprefix(str(path)).lstrip(":, ")) from None
+        local, matrices = clip.local_transforms()
+        local *= self.scale
+        skeleton = self.skeleton = self.skeleton or _skeleton_of(clip, local)
+        _check_same(clip, skeleton)
         keypoints = joint_positions(clip.parents, local, matrices)
-        translation = keypoints[:, self.skeleton.translation_joint]
-        posed = self.skeleton.positions(matrices, translation)
-        moving = list(self.skeleton.moving)
-        gap = np.linalg.norm(posed - keypoints, axis=-1)[:, moving].max()
-        self.bone_error = max(self.bone_error, float(gap))
+        translation = keypoints[:, skeleton.translation_joint]
+        arrays = {
+            "pose": to_axis_angle(matrices), "keypoints": keypoints, "translation": translation,
+        }  # fmt: skip
+        name = "__".join(path.relative_to(base).with_suffix("").parts)
+        self.write_clip(
+            folder / split / name,
+            {what: array.astype(np.float32) for what, array in arrays.items()},
+        )
+        gaps = np.linalg.norm(skeleton.positions(matrices, translation) - keypoints, axis=-1)
+        worst = float(gaps[:, list(skeleton.moving)].max())
+        self.summary.bone_error_cm = max(self.summary.bone_error_cm, worst)
         if split == "train":
             self._rotation_sum = self._rotation_sum + matrices.sum(axis=0)
-        folder.mkdir(parents=True)
-        importing.save(folder / "pose.npy", to_axis_angle(matrices).astype(np.float32))
-        importing.save(folder / "keypoints.npy", keypoints.astype(np.float32))
-        importing.save(folder / "translation.npy", translation.astype(np.float32))
-        self.clips[split] = self.clips.get(split, 0) + 1
-        self.frames[split] = self.frames.get(split, 0) + len(keypoints)
 
-    @staticmethod
-    def _check_same(clip: BvhClip, first: Skeleton) -> None:
-        if clip.joints != first.joints or clip.parents != first.parents:
-            raise BvhError("its joints are not those of the first clip")
-        if abs(_fps(clip) - first.fps) > 0.01 * first.fps:
-            raise BvhError(f"it has {_fps(clip):g} frames a second, the first clip {first.fps:g}")
-
-    def finish(self, folder: Path, took_s: float) -> Summary:
-        for split in self.splits:
-            if not self.clips.get(split):
-                raise TrainerError(f"no clip of {self.source} could be used for split {split}")
-        if self.skeleton is None:
-            raise TrainerError("not one clip could be read")
-        mean = np.asarray(self._rotation_sum) / max(self.frames.get("train", 0), 1)
+    def finish(self, folder: Path) -> None:
+        summary = self.summary
+        empty = [split for split in self.splits if split not in summary.clips]
+        if empty or self.skeleton is None:
+            raise TrainerError(f"no clip of {self.source} could be used for split {empty[0]}")
+        mean = np.asarray(self._rotation_sum) / summary.frames["train"]
         skeleton = replace(self.skeleton, mirror=find_mirror(self.skeleton, mean))
         save_skeleton(skeleton, folder)
-        return Summary(
-            out=str(self.out),
-            joints=len(skeleton),
-            fps=skeleton.fps,
-            clips=self.clips,
-            frames=self.frames,
-            seconds={split: round(n / skeleton.fps, 1) for split, n in self.frames.items()},
-            skipped=self.skipped,
-            bone_error_cm=self.bone_error,
-            has_mirror=skeleton.mirror is not None,
-            took_s=took_s,
-        )
+        summary.joints, summary.fps = len(skeleton), skeleton.fps
+        summary.seconds = {split: round(n / skeleton.fps, 1) for split, n in summary.frames.items()}
+        summary.has_mirror = skeleton.mirror is not None
 
 
-def joint_positions(
-    parents: Sequence[int], local: NDArray[np.float64], matrices: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """World positions (T, J, 3) from local positions (T, J, 3) and rotations (T, J, 3, 3)."""
-    placed = np.empty_like(local)
-    turned = np.empty_like(matrices)
-    for joint, parent in enumerate(parents):
-        if parent < 0:
-            placed[:, joint], turned[:, joint] = local[:, joint], matrices[:, joint]
-            continue
-        moved = np.einsum("tij,tj->ti", turned[:, parent], local[:, joint])
-        placed[:, joint] = placed[:, parent] + moved
-        turned[:, joint] = turned[:, parent] @ matrices[:, joint]
-    return placed
+def _check_same(clip: BvhClip, first: Skeleton) -> None:
+    if clip.joints != first.joints or clip.parents != first.parents:
+        raise UnusableError("its joints are not those of the first clip")
+    if abs(_fps(clip) - first.fps) > 0.01 * first.fps:
+        raise UnusableError(f"it has {_fps(clip):g} frames a second, the first clip {first.fps:g}")
 
 
 def _skeleton_of(clip: BvhClip, local: NDArray[np.float64]) -> Skeleton:
     """Take bones and the joint that carries the motion from the first clip."""
     moves = np.ptp(local, axis=0).max(axis=-1) > MOVES
-    carrier = int(np.argmax(moves)) if moves.any() else 0
-    offsets = np.median(local, axis=0)
-    return Skeleton(
-        joints=clip.joints,
-        parents=clip.parents,
-        offsets=tuple((float(x), float(y), float(z)) for x, y, z in offsets.round(6)),
-        fps=_fps(clip),
-        translation_joint=carrier,
-    )
+    offsets = np.median(local, axis=0).round(6)
+    try:
+        return Skeleton(
+            joints=clip.joints,
+            parents=clip.parents,
+            offsets=tuple((float(x), float(y), float(z)) for x, y, z in offsets),
+            fps=_fps(clip),
+            translation_joint=int(np.argmax(moves)),  # 0 if none moves
+        )
+    except ValueError as error:
+        raise UnusableError(str(error)) from None
 
 
 def _fps(clip: BvhClip) -> float:
     return round(1.0 / clip.frame_time_s, 2)
 
 
-def show(summary: Summary, console: Console) -> None:
-    """Print the closing summary as a table."""
-    table = quiet_table("split", "clips", "frames", "seconds")
-    for split, clips in summary.clips.items():
-        table.add_row(
-            split, str(clips), f"{summary.frames[split]:,}", f"{summary.seconds[split]:,.1f}"
-        )
-    importing.show_counts(summary.out, table, console)
-    console.print(
+def _describe(summary: Summary) -> str:
+    return (
         f"{summary.joints} joints, {summary.fps:g} frames a second; a fixed skeleton explains the "
         f"positions within {summary.bone_error_cm:.4f} cm; left and right "
-        f"{'can' if summary.has_mirror else 'cannot'} be mirrored; took {summary.took_s:.1f} s",
-        soft_wrap=True,
+        f"{'can' if summary.has_mirror else 'cannot'} be mirrored"
     )
-    importing.show_skipped(summary.skipped, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -248,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--val-share", type=float, metavar="SHARE")
     parser.add_argument("--unit", choices=CENTIMETRES, default="cm", help="of the files' lengths")
-    return importing.run(parser, argv, import_bvh, show)
+    return importing.run(parser, argv, import_bvh, lambda summary: summary.fps, _describe)
 
 
 if __name__ == "__main__":

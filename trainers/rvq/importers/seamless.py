@@ -11,18 +11,18 @@ of SMPL-H, translation (T, 3) in centimetres, both as they are. Clips are cut at
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
 from trainers.engine import importing
 from trainers.engine.arrays import npz
 from trainers.engine.arrays.npy import ArrayError
+from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError, run_main
-from trainers.engine.tables import quiet_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,17 +51,12 @@ class Interaction:
 
 
 @dataclass(slots=True, kw_only=True)
-class Summary:
+class Summary(importing.Summary):
     """What an import did."""
 
-    out: str
     files: int
-    clips: dict[str, int] = field(default_factory=dict)
-    frames: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     """Frames, by the reason."""
-    skipped: dict[str, str] = field(default_factory=dict)
-    took_s: float = 0.0
 
 
 def find_files(source: Path) -> dict[str, list[Path]]:
@@ -120,7 +115,6 @@ def import_seamless(
     keypoints: bool = False,
     skip_bad: bool = False,
     force: bool = False,
-    console: Console | None = None,
 ) -> Summary:
     """Import every file of `source` into a new folder `out`, all or nothing.
 
@@ -128,12 +122,10 @@ def import_seamless(
         TrainerError: nothing to import, files that cannot be used (unless `skip_bad`), or an `out`
             that holds something.
     """
-    files = [(split, path) for split, paths in find_files(source).items() for path in paths]
-    summary = Summary(out=str(out), files=len(files))
-    importer = _Importer(source, summary, min_frames=min_frames, keypoints=keypoints)
-    return importing.run_import(
-        source, out, files, importer, skip_bad=skip_bad, force=force, console=console
-    )
+    splits = find_files(source)
+    summary = Summary(out=str(out), files=sum(map(len, splits.values())))
+    importer = _Importer(source, summary, min_frames, keypoints=keypoints)
+    return importing.run_import(importer, splits, skip_bad=skip_bad, force=force)
 
 
 def spans(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -142,58 +134,37 @@ def spans(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
 
-class _Importer:
+class _Importer(importing.Importer[Summary]):
     """Writes a clip for each span of frames that can be used."""
 
-    def __init__(self, source: Path, summary: Summary, *, min_frames: int, keypoints: bool) -> None:
-        self.source, self.summary = source, summary
-        self.skipped = summary.skipped
+    def __init__(self, source: Path, summary: Summary, min_frames: int, *, keypoints: bool) -> None:
+        super().__init__(source, summary)
         self.min_frames, self.keypoints = min_frames, keypoints
+        self.left_out: Counter[str] = Counter()
 
-    def add(self, folder: Path, item: tuple[str, Path]) -> None:
-        split, path = item
+    def add(self, folder: Path, split: str, path: Path) -> None:
         try:
             found = read(path, keypoints=self.keypoints)
         except ArrayError as error:
-            self.skipped[str(path)] = str(error)
-            return
+            raise UnusableError(str(error)) from None
+        arrays = {"pose": found.pose, **found.beside}
         finite = np.isfinite(found.pose).all(axis=1)
-        self._leave_out("not valid", int((~found.valid).sum()))
-        self._leave_out("not finite", int((found.valid & ~finite).sum()))
+        self.left_out["not valid"] += int((~found.valid).sum())
+        self.left_out["not finite"] += int((found.valid & ~finite).sum())
         for begin, end in spans(found.valid & finite):
             if end - begin < self.min_frames:
-                self._leave_out(f"in spans of less than {self.min_frames}", end - begin)
+                self.left_out[f"in spans of less than {self.min_frames}"] += end - begin
                 continue
             whole = end - begin == len(found.pose)
             clip = folder / split / (path.stem if whole else f"{path.stem}_{begin:06d}")
-            if clip.exists():
-                name = str(path.relative_to(self.source))
-                self.skipped[name] = f"there is a clip {clip.name} already: rename it"
-                return
-            self._write(clip, path, found, begin, end)
-            _count(self.summary.clips, split, 1)
-            _count(self.summary.frames, split, end - begin)
+            self.write_clip(clip, {name: array[begin:end] for name, array in arrays.items()})
+            about = {"source": str(path.relative_to(self.source)), "fps": FPS, "first_frame": begin}
+            (clip / "clip.json").write_text(json.dumps(about) + "\n")
 
-    def _write(self, clip: Path, path: Path, found: Interaction, begin: int, end: int) -> None:
-        clip.mkdir(parents=True)
-        for what, array in {"pose": found.pose, **found.beside}.items():
-            importing.save(clip / f"{what}.npy", array[begin:end])
-        about = {"source": str(path.relative_to(self.source)), "fps": FPS, "first_frame": begin}
-        (clip / "clip.json").write_text(json.dumps(about) + "\n")
-
-    def _leave_out(self, why: str, frames: int) -> None:
-        if frames:
-            _count(self.summary.left_out, why, frames)
-
-    def finish(self, _folder: Path, took_s: float) -> Summary:
-        if not sum(self.summary.clips.values()):
+    def finish(self, _folder: Path) -> None:
+        self.summary.left_out = dict(+self.left_out)  # without those that are 0
+        if not self.summary.clips:
             raise TrainerError(f"{self.source} holds no clip of {self.min_frames} valid frames")
-        self.summary.took_s = took_s
-        return self.summary
-
-
-def _count(counts: dict[str, int], name: str, more: int) -> None:
-    counts[name] = counts.get(name, 0) + more
 
 
 def _frames(archive: npz.Archive, group: str, name: str, width: int) -> NDArray[np.float32]:
@@ -225,20 +196,9 @@ def _member(archive: npz.Archive, group: str, name: str) -> str | None:
     return next((one for one in spellings if one in archive.names), None)
 
 
-def show(summary: Summary, console: Console) -> None:
-    """Print the closing summary as a table."""
-    table = quiet_table("split", "clips", "frames", "hours")
-    for split, clips in summary.clips.items():
-        frames = summary.frames[split]
-        table.add_row(split, f"{clips:,}", f"{frames:,}", f"{frames / FPS / 3600:.2f}")
-    importing.show_counts(summary.out, table, console)
+def _describe(summary: Summary) -> str:
     left = [f"{count:,} {why}" for why, count in summary.left_out.items()]
-    console.print(
-        f"of {summary.files:,} files in {summary.took_s:.1f} s; "
-        f"frames left out: {', '.join(left) or 'none'}",
-        soft_wrap=True,
-    )
-    importing.show_skipped(summary.skipped, console)
+    return f"of {summary.files:,} files; frames left out: {', '.join(left) or 'none'}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -251,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--min-frames", type=int, default=MIN_FRAMES, help="leave out shorter spans of valid frames"
     )
     parser.add_argument("--keypoints", action="store_true", help="bring keypoints.npy along")
-    return importing.run(parser, argv, import_seamless, show)
+    return importing.run(parser, argv, import_seamless, lambda _: FPS, _describe)
 
 
 if __name__ == "__main__":

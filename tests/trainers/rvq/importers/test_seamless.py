@@ -273,7 +273,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(source, tmp_path):
 
 
 def test_the_summary_is_shown(source, tmp_path, capsys):
-    """Clips, frames and hours of each split, and what was left out."""
+    """Clips, frames and minutes of each split, and what was left out."""
     assert 0 == main([str(source), "--out", str(tmp_path / "out")])
     shown = capsys.readouterr().out
     assert "train" in shown
