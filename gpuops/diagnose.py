@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
     path = Path(plan.run_dir, paths.diagnosis(plan.attempt, what))
     try:
         path.parent.mkdir(exist_ok=True)
-        files.write_json(path, diagnoses.to_json(found))
+        files.write_json(path, asdict(found))
         files.write_text(path.with_suffix(".md"), diagnoses.format_page(found))
     except (OSError, GpuopsError):
         pass
@@ -174,7 +175,7 @@ def _gpus(plan: LaunchPlan, since_s: float) -> dict[int, Device]:
     if plan.device == "cpu":
         return {}
     with nvml.Reader(start_timeout_s=GPUS_S) as reader, closing(KernelLog()) as log:
-        return gpu_loss.gpus_of_ranks(plan, reader.read(), _xids(plan, log, since_s))
+        return gpu_loss.gpus_of_ranks(plan.device_of_rank, reader.read(), _xids(plan, log, since_s))
 
 
 def _usual_w(plan: LaunchPlan, until_s: float) -> dict[int, float]:

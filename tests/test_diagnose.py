@@ -14,9 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from gpuops import reaper
-from gpuops.core.launch.plan import DeviceRef, LaunchRequest, NodePlan, Target
+from gpuops.core.launch.plan import LaunchRequest, NodePlan, Target
 from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.device import DeviceRef
 from gpuops.core.run.telemetry import GpuSample, Sample
 from gpuops.diagnose import crashed, examine
 from gpuops.system.gpus import nvml

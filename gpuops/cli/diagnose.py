@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpuops.cli import output
-from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
+from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.diagnose import crashed, diagnose_processes, examine, newest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.system.processes import jobs, process
@@ -30,7 +31,7 @@ def diagnose(
         found = _of_process(int(what))
     else:
         found = _of_run(records.find(run_dir.runs_dir(runs_dir), what))
-    output.answer(to_json(found), lambda: diagnoses.diagnosis(found), as_json=as_json)
+    output.answer(asdict(found), lambda: diagnoses.diagnosis(found), as_json=as_json)
     if not found.sure:
         raise typer.Exit(int(ExitCode.FAILED))
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gpuops.core.diagnosis import torchrun_failure as failure
-from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
+from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.hang.detector import Hung, Suspect, hang_policy, to_hung
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
@@ -189,7 +189,7 @@ def _inspected(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagno
     command = plan.options.on_hang
     if command is not None and isinstance(assessment, Hung):
         about = {"event": "hang", "run_id": plan.run_id, "run_dir": plan.run_dir}
-        hooks.run(command, {**about, "attempt": plan.attempt, "diagnosis": to_json(found)})
+        hooks.run(command, {**about, "attempt": plan.attempt, "diagnosis": asdict(found)})
     return found
 
 

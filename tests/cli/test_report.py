@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import browser
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gpuops.cli import app
-from gpuops.core.diagnosis.diagnosis import Diagnosis, to_json
+from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.run.telemetry import GpuSample, Recording, Sample
 from gpuops.errors import GpuopsError
 from gpuops.system.runs import telemetry
@@ -52,7 +53,7 @@ def make(runs, name=ODD):
     found = Diagnosis(
         kind="unknown", rank=1, why=f"rank 1 {EVIL}", advice="Look at `logs`.", sure=False
     )
-    write(root / "diagnosis" / "attempt-1-hung.json", to_json(found))
+    write(root / "diagnosis" / "attempt-1-hung.json", asdict(found))
     story = (
         {"time": BEGAN + 80, "event": "diagnosis", "attempt": 1, "what": "hung", "why": EVIL},
         {"time": BEGAN + 100, "event": "attempt_ended", "attempt": 1, "outcome": "failed"},

@@ -10,7 +10,7 @@ import math
 import re
 import signal as signals
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from gpuops.core.diagnosis import torchrun_failure
@@ -68,11 +68,10 @@ def diagnose_crash(crash: Crash) -> Diagnosis:
     if waiting:
         return _peers(_first(waiting), failed, crash)
     if failed:
-        return _plain("signal", f"the job {_first(failed).why} from outside", sure=True)
+        return _because("signal", f"the job {_first(failed).why} from outside")
     why = f"torchrun ended with code {crash.returncode}, and no rank reported why"
-    return _plain(
-        "unknown", why, sure=False, evidence=torchrun_failure.last_lines(crash.agent_tail)
-    )
+    evidence = torchrun_failure.last_lines(crash.agent_tail)
+    return _because("unknown", why, sure=False, evidence=evidence)
 
 
 def parse_rank_ends(
@@ -133,20 +132,20 @@ def _launcher(crash: Crash) -> Diagnosis | None:
     symptom = None if reports else find_symptom(words)
     if symptom is not None and not symptom.peer:
         why = f"torchrun {symptom.why}: {shorten(words.message)}"
-        return _plain(symptom.kind, why, sure=True, evidence=evidence, advice=symptom.advice)
+        return _because(symptom.kind, why, evidence=evidence, advice=symptom.advice)
     if crash.returncode == -signals.SIGKILL and crash.oom.killed(crash.agent_pid):
         why = "torchrun itself was killed by the kernel (SIGKILL): out of host memory"
         kills = crash.oom.log_lines(crash.agent_pid)
-        return _plain("out of memory (host)", why, sure=True, evidence=(*evidence, *kills))
+        return _because("out of memory (host)", why, evidence=(*evidence, *kills))
     if crash.returncode < 0:
         name = torchrun_failure.signal_name(crash.returncode)
         why = f"torchrun itself was ended by {name}, and its ranks after it"
-        return _plain("signal", why, sure=True, evidence=evidence)
+        return _because("signal", why, evidence=evidence)
     if words.type is not None and words.type.endswith("SignalException"):
-        return _plain("signal", f"torchrun was ended: {shorten(words.message)}", sure=True)
+        return _because("signal", f"torchrun was ended: {shorten(words.message)}")
     if words.type is not None and not reports:
         why = f"torchrun raised {shorten(words.message)}"
-        return _plain("exception", why, sure=True, evidence=evidence)
+        return _because("exception", why, evidence=evidence)
     return None
 
 
@@ -156,16 +155,9 @@ def _peers(first: RankFailure, failed: Sequence[RankFailure], crash: Crash) -> D
     silent = [end for end in crash.ranks if end.rank not in complained]
     one = silent[0] if len(silent) == 1 else None
     missing = f"; rank {one.rank} did not report this" if one else ""
-    return Diagnosis(
-        kind=first.kind,
-        rank=one.rank if one else None,
-        pid=one.pid if one else None,
-        gpu=one.gpu if one else None,
-        why=f"rank {first.end.rank} {first.why}{missing}",
-        advice=first.advice or ADVICE[first.kind],
-        evidence=_evidence(first, failed, crash),
-        sure=False,
-    )
+    why = f"rank {first.end.rank} {first.why}{missing}"
+    evidence = _evidence(first, failed, crash)
+    return _because(first.kind, why, end=one, advice=first.advice, evidence=evidence, sure=False)
 
 
 def _diagnosis(cause: RankFailure, failed: Sequence[RankFailure], crash: Crash) -> Diagnosis:
@@ -175,17 +167,12 @@ def _diagnosis(cause: RankFailure, failed: Sequence[RankFailure], crash: Crash) 
         number = int(named[1])
         known = (found.end for found in failed if found.end.rank == number)
         end = next(known, RankEnd(rank=number))
-    return Diagnosis(
-        kind=cause.kind,
-        rank=end.rank,
-        pid=end.pid,
-        gpu=end.gpu,
-        place=place.place if place else None,
-        why=f"rank {end.rank} {cause.why}{f' at {place.spot}' if place else ''}",
-        advice=cause.advice or ADVICE[cause.kind],
-        evidence=_evidence(cause, failed, crash),
-        sure=cause.sure,
+    why = f"rank {end.rank} {cause.why}{f' at {place.spot}' if place else ''}"
+    evidence = _evidence(cause, failed, crash)
+    found = _because(
+        cause.kind, why, end=end, advice=cause.advice, evidence=evidence, sure=cause.sure
     )
+    return replace(found, place=place.place if place else None)
 
 
 def _evidence(first: RankFailure, failed: Sequence[RankFailure], crash: Crash) -> tuple[str, ...]:
@@ -205,12 +192,20 @@ def _evidence(first: RankFailure, failed: Sequence[RankFailure], crash: Crash) -
     )
 
 
-def _plain(
-    kind: Kind, why: str, *, sure: bool, evidence: Sequence[str] = (), advice: str = ""
+def _because(
+    kind: Kind,
+    why: str,
+    *,
+    end: RankEnd | None = None,
+    advice: str = "",
+    evidence: Sequence[str] = (),
+    sure: bool = True,
 ) -> Diagnosis:
     return Diagnosis(
         kind=kind,
-        rank=None,
+        rank=end.rank if end else None,
+        pid=end.pid if end else None,
+        gpu=end.gpu if end else None,
         why=why,
         advice=advice or ADVICE[kind],
         evidence=tuple(evidence),

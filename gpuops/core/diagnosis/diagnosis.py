@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from gpuops.core.diagnosis.culprit import Attribution, Group
@@ -100,11 +100,6 @@ def diagnose_hang(
     )
 
 
-def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The fields of a diagnosis, as they are written to a file."""
-    return asdict(diagnosis)
-
-
 def from_json(fields: Mapping[str, Any]) -> Diagnosis | None:
     """A diagnosis from the fields of a file; ``None`` if they are not one."""
     why, advice = fields.get("why"), fields.get("advice")
@@ -137,11 +132,8 @@ def from_json(fields: Mapping[str, Any]) -> Diagnosis | None:
 
 def format_page(diagnosis: Diagnosis) -> str:
     """The diagnosis as Markdown: what, why, what to do, and the evidence."""
-    lines = [
-        f"# {format_title(diagnosis)}",
-        "",
-        diagnosis.why[:1].upper() + diagnosis.why[1:] + ".",
-    ]
+    why = diagnosis.why[:1].upper() + diagnosis.why[1:]
+    lines = [f"# {format_title(diagnosis)}", "", f"{why}."]
     if not diagnosis.sure:
         lines += ["", "This is not sure: the evidence below fits other causes as well."]
     lines += ["", f"What to do: {diagnosis.advice}"]
@@ -160,15 +152,11 @@ def format_page(diagnosis: Diagnosis) -> str:
 
 def format_title(diagnosis: Diagnosis) -> str:
     """``Python spin: rank 1 (GPU 1, PID 4715)``, followed by ``, unsure`` if it is a guess."""
-    places = [
-        "" if diagnosis.gpu is None else f"GPU {diagnosis.gpu}",
-        "" if diagnosis.pid is None else f"PID {diagnosis.pid}",
-    ]
-    known = ", ".join(filter(None, places))
+    ids = {"GPU": diagnosis.gpu, "PID": diagnosis.pid}
+    known = ", ".join(f"{name} {number}" for name, number in ids.items() if number is not None)
     who = "" if diagnosis.rank is None else f": rank {diagnosis.rank}"
     what = diagnosis.kind[0].upper() + diagnosis.kind[1:]
-    doubt = "" if diagnosis.sure else ", unsure"
-    return what + who + (f" ({known})" if known else "") + doubt
+    return what + who + (f" ({known})" if known else "") + ("" if diagnosis.sure else ", unsure")
 
 
 def _list(fields: Mapping[str, Any], name: str) -> list[Any]:

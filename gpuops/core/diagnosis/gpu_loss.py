@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis
-from gpuops.core.launch.plan import DeviceRef, LaunchPlan
-from gpuops.core.machine.device import Device, GpuInventory, Xid
+from gpuops.core.machine.device import Device, DeviceRef, GpuInventory, Xid
 from gpuops.core.machine.xids import MEANINGS, UNKNOWN
 
 FATAL = {"reset", "restart"}
@@ -31,15 +30,15 @@ def diagnose_xids(
 
 
 def gpus_of_ranks(
-    plan: LaunchPlan, inventory: GpuInventory, xids: Mapping[int, Sequence[Xid]]
+    planned: Mapping[int, DeviceRef], inventory: GpuInventory, xids: Mapping[int, Sequence[Xid]]
 ) -> dict[int, Device]:
-    """Each rank's GPU as the driver shows it now, with its recent errors.
+    """Each rank's planned GPU as the driver shows it now, with its recent errors.
 
     A lost GPU no longer reports its UUID, and may not be listed at all.
     """
     return {
         rank: replace(_find(inventory, gpu), xids=tuple(xids.get(gpu.index, ())))
-        for rank, gpu in plan.device_of_rank.items()
+        for rank, gpu in planned.items()
     }
 
 
@@ -84,13 +83,10 @@ def _find(inventory: GpuInventory, gpu: DeviceRef) -> Device:
     if "gpus" in inventory.gaps:
         fault = inventory.gaps["gpus"]
         return Device(index=index, state="unreadable" if inventory.absent else "stuck", fault=fault)
-    for device in inventory.devices:
-        if uuid is not None and device.uuid == uuid:
-            return device
-    there = next((device for device in inventory.devices if device.index == index), None)
-    if there is not None and (uuid is None or there.uuid is None):
-        return there
-    return Device(index=index, state="lost", fault=UNLISTED)
+    same = (one for one in inventory.devices if uuid is not None and one.uuid == uuid)
+    there = (one for one in inventory.devices if one.index == index and not (uuid and one.uuid))
+    lost = Device(index=index, state="lost", fault=UNLISTED)
+    return next(same, None) or next(there, lost)
 
 
 def _describe_faults(gpu: Device) -> tuple[str, ...]:

@@ -17,14 +17,13 @@ SHOWN_LENGTH = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankEnd:
-    """How a rank ended. ``exitcode`` is negative, or ``signal`` is given, if a signal ended it.
+    """How a rank ended. ``exitcode`` is negative if a signal ended it.
 
     ``stderr_tail`` is the end of its stderr; ``ended_at`` is in seconds of any one clock.
     """
 
     rank: int
     exitcode: int | None = None
-    signal: int | None = None
     stderr_tail: str = ""
     ended_at: float | None = None
     pid: int | None = None
@@ -33,9 +32,7 @@ class RankEnd:
     @property
     def killed_by(self) -> int | None:
         """The signal that ended it."""
-        if self.signal is None and self.exitcode is not None and self.exitcode < 0:
-            return -self.exitcode
-        return self.signal
+        return -self.exitcode if self.exitcode is not None and self.exitcode < 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gpuops.core.launch.options import LaunchOptions
+from gpuops.core.machine.device import DeviceRef
 from gpuops.core.run import paths
 
 RAS_AFTER, LAST_PORT = 1000, 65_535
@@ -28,15 +29,6 @@ class Target:
     def entry_argv(self) -> tuple[str, ...]:
         """What torchrun runs: after ``--``, or it would take ``--n`` for one of its own flags."""
         return ("--", self.entry) if self.kind == "script" else ("-m", "--", self.entry)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRef:
-    """A GPU of a plan, by all the names that it has."""
-
-    index: int
-    uuid: str | None = None
-    bus_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ from dataclasses import fields, replace
 
 from gpuops.core.launch.choice import Choice, Wish, wish_of
 from gpuops.core.launch.options import LaunchOptions
-from gpuops.core.launch.plan import DeviceRef, LaunchPlan, LaunchRequest, NodePlan, Setting
+from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, NodePlan, Setting
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.device import Device
+from gpuops.core.machine.device import Device, DeviceRef
 from gpuops.errors import UsageError
 
 

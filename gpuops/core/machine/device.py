@@ -53,6 +53,11 @@ class Memory:
     remap_failed: bool | None = None
     retired_pending: bool | None = None
 
+    @property
+    def awaits_reset(self) -> bool:
+        """Whether a reset would replace broken memory by spare memory."""
+        return bool(self.remap_pending or self.retired_pending)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Xid:
@@ -130,14 +135,22 @@ class Device:
         if self.memory_used_bytes is None:
             return None
         held = [process.memory_bytes for process in self.processes or ()]
-        if any(size is None for size in held):
-            return None
-        return max(0, self.memory_used_bytes - sum(size for size in held if size is not None))
+        known = [size for size in held if size is not None]
+        return max(0, self.memory_used_bytes - sum(known)) if known == held else None
 
     @property
     def label(self) -> str:
         """``GPU 3``."""
         return f"GPU {self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRef:
+    """A GPU of a plan, by all the names that it has."""
+
+    index: int
+    uuid: str | None = None
+    bus_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +175,5 @@ def select(devices: tuple[Device, ...], selector: str) -> tuple[Device, ...]:
         return ()
     if selector.isascii() and selector.isdecimal():
         index = selector.lstrip("0") or "0"
-        return tuple(device for device in devices if str(device.index) == index)
-    return tuple(
-        device
-        for device in devices
-        if device.uuid is not None and device.uuid.lower().startswith(selector.lower())
-    )
+        return tuple(one for one in devices if str(one.index) == index)
+    return tuple(one for one in devices if (one.uuid or "").lower().startswith(selector.lower()))

@@ -16,11 +16,10 @@ UNOWNED_BYTES = GIB
 def gpu_problems(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
     """The problems of a GPU that can still be used: each with its weight, and in words."""
     memory, heat = device.memory, device.temperature_c or 0
-    wants_reset = memory.remap_pending or memory.retired_pending
     found = [
         (3, "its memory is broken beyond repair", memory.remap_failed),
         (2, "its memory has uncorrected errors", memory.ecc_uncorrected),
-        (2, "it needs a reset to repair its memory", wants_reset),
+        (2, "it needs a reset to repair its memory", memory.awaits_reset),
         (1, f"it is {heat} °C hot", heat >= hot_c),
         (1, f"it is slowed by {', '.join(device.slowed_by or ())}", device.slowed_by),
         (1, "its processes cannot be listed", device.busy is None),
@@ -59,7 +58,7 @@ def why_slow(gpu: Device) -> tuple[str, ...]:
         *(gpu.slowed_by or ()),
         narrowed(gpu),
         "remap failed" if memory.remap_failed else "",
-        "remap pending" if memory.remap_pending or memory.retired_pending else "",
+        "remap pending" if memory.awaits_reset else "",
         f"NVLink {down} down" if down and gpu.nvlinks_up else "",
     ]
     return tuple(filter(None, found))

@@ -44,6 +44,11 @@ class Process:
     gpu_memory_bytes: int | None = None
 
     @property
+    def program(self) -> str:
+        """The module's name or script's path that it runs; empty if it is not a Python."""
+        return python_program(self.argv) or ""
+
+    @property
     def rank(self) -> int | None:
         """The rank that it is, or that it was started by."""
         return self.int_variable("RANK")
@@ -93,7 +98,8 @@ class TrainingJob:
     def gpu_memory_bytes(self) -> int | None:
         """The GPU memory that it holds; ``None`` if the driver does not report it."""
         held = [process.gpu_memory_bytes for process in self.processes]
-        return None if None in held else sum(size for size in held if size is not None)
+        known = [size for size in held if size is not None]
+        return sum(known) if known == held else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +196,7 @@ def python_program(argv: Sequence[str]) -> str | None:
 
 def _sort(processes: Iterable[Process]) -> _Machine:
     members = {process.pid: process for process in sorted(processes, key=_age)}
-    reapers = {p.pid: p for p in members.values() if _is_reaper(p)}
+    reapers = {p.pid: p for p in members.values() if p.program.endswith("gpuops/reaper.py")}
     agents = {p.pid: p for p in members.values() if _is_agent(p, reapers)}
     others = (p for p in members.values() if p.pid not in agents and p.pid not in reapers)
     marked = {p.pid: p for p in others if _is_marked(p, agents)}
@@ -202,13 +208,8 @@ def _sort(processes: Iterable[Process]) -> _Machine:
     return _Machine(members, reapers, agents, marked, teams)
 
 
-def _is_reaper(process: Process) -> bool:
-    return (python_program(process.argv) or "").endswith("gpuops/reaper.py")
-
-
 def _is_torchrun(process: Process) -> bool:
-    runs = python_program(process.argv) or ""
-    return runs in _AGENTS or runs.rpartition("/")[2] == "torchrun"
+    return process.program in _AGENTS or process.program.rpartition("/")[2] == "torchrun"
 
 
 def _is_agent(process: Process, reapers: Mapping[int, Process]) -> bool:
@@ -296,8 +297,8 @@ def _job(
 
 
 def _is_gpuops(process: Process) -> bool:
-    runs = python_program(process.argv) or ""
-    return runs == "gpuops.__main__" or runs.rpartition("/")[2] == "gpuops"
+    program = process.program
+    return program == "gpuops.__main__" or program.rpartition("/")[2] == "gpuops"
 
 
 def _key(process: Process) -> tuple[str | None, ...]:

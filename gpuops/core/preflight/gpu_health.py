@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from gpuops.core.finding import Finding, error, ok, warning
@@ -59,38 +60,25 @@ def _check_ecc(gpus: Sequence[Device]) -> Finding | None:
     ill = [gpu for gpu in gpus if gpu.memory.ecc_uncorrected]
     if not ill:
         return None
-    return warning(
-        "ecc",
-        f"{_each(ill, _lost_bits)} since the driver was loaded",
-        f"With nothing running on it, `sudo nvidia-smi --gpu-reset -i {_indices(ill)}` lets it "
-        "repair itself; if they come back, replace it.",
-        measured=max(gpu.memory.ecc_uncorrected or 0 for gpu in ill),
-        wanted=0,
-    )
+    summary = f"{_each(ill, _lost_bits)} since the driver was loaded"
+    reset = f"With nothing running on it, `sudo nvidia-smi --gpu-reset -i {_indices(ill)}`"
+    hint = f"{reset} lets it repair itself; if they come back, replace it."
+    most = max(gpu.memory.ecc_uncorrected or 0 for gpu in ill)
+    return warning("ecc", summary, hint, measured=most, wanted=0)
 
 
 def _check_remap(gpus: Sequence[Device]) -> Finding | None:
     """At a reset spare memory replaces broken memory, while there is spare memory left."""
     broken = [gpu for gpu in gpus if gpu.memory.remap_failed]
-    waiting = [gpu for gpu in gpus if gpu not in broken and _awaits_reset(gpu)]
+    waiting = [gpu for gpu in gpus if gpu not in broken and gpu.memory.awaits_reset]
     summary = _each([*broken, *waiting], _repair)
     if broken:
-        return error(
-            "remap",
-            summary,
-            f"Replace the GPU; until then leave it out with `--exclude-gpu {_indices(broken)}`.",
-            measured="failed",
-            wanted="none",
-        )
+        hint = f"Replace the GPU; until then leave it out with `--exclude-gpu {_indices(broken)}`."
+        return error("remap", summary, hint, measured="failed", wanted="none")
     if waiting:
-        return warning(
-            "remap",
-            summary,
-            "With nothing running on it: "
-            f"`sudo nvidia-smi --gpu-reset -i {_indices(waiting)}`, or restart the host.",
-            measured="pending",
-            wanted="none",
-        )
+        reset = f"`sudo nvidia-smi --gpu-reset -i {_indices(waiting)}`"
+        hint = f"With nothing running on it: {reset}, or restart the host."
+        return warning("remap", summary, hint, measured="pending", wanted="none")
     return None
 
 
@@ -99,14 +87,10 @@ def _check_throttle(gpus: Sequence[Device]) -> Finding | None:
     slow = [gpu for gpu in gpus if gpu.slowed_by]
     if not slow:
         return None
-    return warning(
-        "throttle",
-        _each(slow, lambda gpu: f"slowed by {', '.join(gpu.slowed_by or ())}"),
-        "All ranks wait for the slowest: look at cooling and power supply "
-        "(`nvidia-smi -q -d PERFORMANCE`).",
-        measured=len(slow),
-        wanted=0,
-    )
+    summary = _each(slow, lambda gpu: f"slowed by {', '.join(gpu.slowed_by or ())}")
+    look = "look at cooling and power supply (`nvidia-smi -q -d PERFORMANCE`)"
+    hint = f"All ranks wait for the slowest: {look}."
+    return warning("throttle", summary, hint, measured=len(slow), wanted=0)
 
 
 def _check_pcie(gpus: Sequence[Device]) -> Finding | None:
@@ -156,13 +140,9 @@ def _check_persistence(gpus: Sequence[Device]) -> Finding | None:
     off = [gpu for gpu in gpus if gpu.persistence is False]
     if not off:
         return None
-    return warning(
-        "persistence",
-        _each(off, lambda _: "persistence mode is off, so every start waits for the driver"),
-        "`sudo nvidia-smi -pm 1`",
-        measured="off",
-        wanted="on",
-    )
+    words = "persistence mode is off, so every start waits for the driver"
+    summary, hint = _each(off, lambda _: words), "`sudo nvidia-smi -pm 1`"
+    return warning("persistence", summary, hint, measured="off", wanted="on")
 
 
 def _check_headroom(gpus: Sequence[Device], headroom: float) -> Finding | None:
@@ -190,9 +170,7 @@ def _check_topology(gpus: Sequence[Device]) -> Finding | None:
         nodes.setdefault(gpu.numa_node, []).append(gpu)
     if len(gpus) < 2:
         return None
-    places = [
-        f"GPU {', '.join(_names(gpus))} on NUMA node {number}" for number, gpus in nodes.items()
-    ]
+    places = (f"GPU {', '.join(_names(near))} on NUMA node {n}" for n, near in nodes.items())
     return ok("topology", "; ".join(places), measured=len(nodes))
 
 
@@ -212,13 +190,8 @@ def _check_others(choice: Choice | None, every: Sequence[Device]) -> Finding | N
     summary = f"{_each(ill, _problem)}; not used by this job"
     if all(gpu.index in meant for gpu in ill):
         return ok("others", summary, measured=len(ill))
-    return warning(
-        "others",
-        summary,
-        f"Tell the host's operator; `--exclude-gpu {_indices(ill)}` silences this warning.",
-        measured=len(ill),
-        wanted=0,
-    )
+    hint = f"Tell the host's operator; `--exclude-gpu {_indices(ill)}` silences this warning."
+    return warning("others", summary, hint, measured=len(ill), wanted=0)
 
 
 def _all_well(inventory: GpuInventory, gpus: Sequence[Device], limit_c: int) -> Finding:
@@ -269,10 +242,6 @@ def _lost_bits(gpu: Device) -> str:
     return many(gpu.memory.ecc_uncorrected or 0, "uncorrected memory error")
 
 
-def _awaits_reset(gpu: Device) -> bool:
-    return bool(gpu.memory.remap_pending or gpu.memory.retired_pending)
-
-
 def _repair(gpu: Device) -> str:
     if gpu.memory.remap_failed:
         return "broken memory could not be replaced by spare rows"
@@ -281,9 +250,7 @@ def _repair(gpu: Device) -> str:
 
 
 def _used_share(gpu: Device) -> float:
-    if not gpu.memory_total_bytes or gpu.memory_used_bytes is None:
-        return 0.0
-    return gpu.memory_used_bytes / gpu.memory_total_bytes
+    return (gpu.memory_used_bytes or 0) / (gpu.memory_total_bytes or math.inf)
 
 
 def _in_use(gpu: Device) -> str:

@@ -168,7 +168,7 @@ CASES = {
     ),
     "a bus error": (crash(end(1, code=-7)), ("signal", 1, True, "crashed with SIGBUS")),
     "a signal given apart": (
-        crash(RankEnd(rank=0, signal=11)),
+        crash(RankEnd(rank=0, exitcode=-11)),
         ("signal", 0, True, "crashed with SIGSEGV"),
     ),
     "an exception": (
@@ -459,7 +459,6 @@ any_end = st.builds(
     RankEnd,
     rank=st.integers(0, 3),
     exitcode=codes,
-    signal=st.none() | st.integers(1, 70),
     stderr_tail=texts,
     ended_at=st.none() | st.floats(0, 9),
     gpu=st.none() | st.integers(0, 3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -16,7 +16,6 @@ from gpuops.core.diagnosis.diagnosis import (
     format_page,
     format_title,
     from_json,
-    to_json,
 )
 
 SPIN = Attribution(
@@ -144,7 +143,7 @@ def test_a_hang_without_a_culprit_has_a_diagnosis():
 
 def test_json_gives_it_back(diagnosis):
     """Through a file, and whole."""
-    assert diagnosis == from_json(json.loads(json.dumps(to_json(diagnosis))))
+    assert diagnosis == from_json(json.loads(json.dumps(asdict(diagnosis))))
 
 
 @pytest.mark.parametrize(

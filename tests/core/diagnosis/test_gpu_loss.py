@@ -8,10 +8,10 @@ import pytest
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.diagnosis.gpu_loss import apply_gpu_faults, gpus_of_ranks
-from gpuops.core.launch.plan import DeviceRef, LaunchRequest, NodePlan, Target
+from gpuops.core.launch.plan import LaunchRequest, NodePlan, Target
 from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.device import Device, GpuInventory, Xid
+from gpuops.core.machine.device import Device, DeviceRef, GpuInventory, Xid
 
 OFF_THE_BUS = Xid(code=79, at_s=9.0, text="GPU has fallen off the bus.")
 PROGRAMS_OWN = Xid(code=31, at_s=9.0, text="MMU fault")
@@ -109,7 +109,7 @@ def test_a_runs_gpus_are_found_again(inventory, states):
             ),
         ),
     )
-    found = gpus_of_ranks(launch, inventory, {3: (PROGRAMS_OWN,)})
+    found = gpus_of_ranks(launch.device_of_rank, inventory, {3: (PROGRAMS_OWN,)})
 
     assert states.split() == [found[rank].state for rank in (0, 1)]
     assert ((), (PROGRAMS_OWN,)) == (found[0].xids, found[1].xids)

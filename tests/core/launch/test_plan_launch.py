@@ -8,11 +8,11 @@ import pytest
 
 from gpuops.core.launch.choice import choose
 from gpuops.core.launch.options import LaunchOptions
-from gpuops.core.launch.plan import DeviceRef, LaunchRequest, NodePlan, Target
+from gpuops.core.launch.plan import LaunchRequest, NodePlan, Target
 from gpuops.core.launch.plan_launch import plan, wish
 from gpuops.core.launch.profile import Gpus, Profile, Torchrun
 from gpuops.core.launch.torchrun import environment
-from gpuops.core.machine.device import Device
+from gpuops.core.machine.device import Device, DeviceRef
 from gpuops.errors import UsageError
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gpuops.core.launch.plan import DeviceRef, LaunchPlan, NodePlan, Target
+from gpuops.core.launch.plan import LaunchPlan, NodePlan, Target
 from gpuops.core.launch.torchrun import argv, as_shell, environment
+from gpuops.core.machine.device import DeviceRef
 
 ONE_GPU = (NodePlan(host="here", devices=(DeviceRef(index=0, uuid="GPU-1"),), ranks=(0,)),)
 SCRIPT = Target(kind="script", name="train", entry="./train.py")

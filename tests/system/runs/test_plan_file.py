@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuops.core.launch.options import FOR_EVER_S, LaunchOptions
-from gpuops.core.launch.plan import DeviceRef, LaunchPlan, NodePlan, Target
+from gpuops.core.launch.plan import LaunchPlan, NodePlan, Target
+from gpuops.core.machine.device import DeviceRef
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import plan_file
