@@ -137,11 +137,7 @@ def apply_ras(attribution: Attribution, report: RasReport, pids: Mapping[int, in
     silent = {rank for peer in report.missing if (rank := _rank(peer, pids)) is not None}
     late = {rank: one for one in report.behind if (rank := _rank(one.peer, pids)) is not None}
     words = {rank: f"rank {rank} does not answer NCCL's RAS" for rank in sorted(silent)}
-    words |= {
-        rank: _describe_behind(rank, one)
-        for rank, one in sorted(late.items())
-        if rank not in silent
-    }
+    words |= {rank: _describe_behind(rank, late[rank]) for rank in sorted(late.keys() - silent)}
     lines = [*words.values(), *(f"NCCL: {error}" for error in report.errors)]
     equal = not report.missing and not report.behind
     lines += ["NCCL: all ranks answer, and have launched equally many operations"] * equal

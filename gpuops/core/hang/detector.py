@@ -1,8 +1,8 @@
 """Whether a job hangs: ``assess(state, policy)`` interprets what ``update_state`` has collected.
 
-**Two answers, two prices.** ``Suspect`` costs one dump of the stacks and must come soon. ``Hung``
-ends the job: if it would have continued, it loses its steps since the last checkpoint. So
-``Suspect`` comes early and ``Hung`` late. Each silence below is one of *all* ranks that beat.
+``Suspect`` costs one dump of the stacks and must come soon. ``Hung`` ends the job: if it would have
+continued, it loses its steps since the last checkpoint, so it comes late. Each silence below is one
+of *all* ranks that beat.
 
 =====================  =====================================  =====================================
 silence while          suspect after                          hung after
@@ -37,9 +37,8 @@ Each "hung after" is at least 3 times the longest silence of its kind after whic
   a debugger holds one, it is deliberate. *State D* shortens no limit: a large fsync looks like a
   dead file system, and a process in state D cannot be ended anyway.
 - *CPU use is not progress*: a wait in a collective takes 0 % over gloo and 100 % over NCCL. Only
-  the absence of CPU use means something, together with silent disks and logs. A job that does not
-  beat, is busy and logs nothing is ``Suspect`` at most, else ``Blind``, unless
-  ``hang_timeout_s`` is set.
+  its absence means something, together with silent disks and logs. A job that does not beat, is
+  busy and logs nothing is ``Suspect`` at most, else ``Blind``, unless ``hang_timeout_s`` is set.
 - *A growing checkpoint* is a sign of life in every phase.
 
 ``hang_timeout_s`` replaces every "hung after" except those of starting and of a job that is done

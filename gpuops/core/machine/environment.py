@@ -28,14 +28,11 @@ def describe_environment(
 ) -> Environment:
     """The environment of a job on ``gpus`` (indices), from a snapshot of its host."""
     interpreter, inventory = snapshot.interpreter, snapshot.inventory
+    used = [one for one in inventory.devices if one.index in gpus]
     return Environment(
         host=snapshot.hostname,
         cpu_cores=snapshot.cpu_cores,
-        gpus=tuple(
-            f"{gpu.label}: {gpu.name or 'unknown'}"
-            for gpu in inventory.devices
-            if gpu.index in gpus
-        ),
+        gpus=tuple(f"{one.label}: {one.name or 'unknown'}" for one in used),
         driver=inventory.driver,
         gpuops=version,
         python=interpreter.python if interpreter else None,

@@ -21,8 +21,8 @@ def gpu_changes(before: Sequence[GpuRow], now: Sequence[GpuRow], at_s: float) ->
         was = known.get(row.index)
         change = _gpu_change(was, row) if was is not None else None
         if change is not None:
-            words = f"GPU {row.index} {change[0]}"
-            yield Change(at_s=at_s, words=words, level=change[1], gpu=row.index)
+            what, level = change
+            yield Change(at_s=at_s, words=f"GPU {row.index} {what}", level=level, gpu=row.index)
 
 
 def _gpu_change(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
@@ -55,8 +55,8 @@ def job_changes(
     for row in now:
         change = _job_change(known.pop(_key(row), None), row)
         if change is not None:
-            words = f"{row.name}{change[0]}"
-            yield Change(at_s=sample.at_s, words=words, level=change[1], job=_job(row))
+            what, level = change
+            yield Change(at_s=sample.at_s, words=row.name + what, level=level, job=_job(row))
     for row in known.values():
         if row.run_dir is None or row.run_dir not in {*runs, *sample.between}:
             yield from _end(row.name, _job(row), sample, row.run_dir)
@@ -98,11 +98,11 @@ def event_changes(sample: Sample, since_s: float) -> Iterator[Change]:
                 continue
             match event.get("event"):
                 case "restart" | "replan":
-                    words = f"{name} restarts: {why}"
-                    yield Change(at_s=at_s, words=words, level="warning", job=job)
+                    what = f"{name} restarts: {why}"
+                    yield Change(at_s=at_s, words=what, level="warning", job=job)
                 case "giveup":
-                    words = f"{name} is given up: {why}"
-                    yield Change(at_s=at_s, words=words, level="bad", job=job)
+                    what = f"{name} is given up: {why}"
+                    yield Change(at_s=at_s, words=what, level="bad", job=job)
 
 
 def _key(row: JobRow) -> tuple[str, int | None]:

@@ -17,12 +17,9 @@ def check_gpus(snapshot: HostSnapshot, profile: Profile, needs: Requirements) ->
     if profile.device == "cpu" or choice is None:
         return None
     if "gpus" in snapshot.inventory.gaps:
-        unreadable = error(
-            "gpus",
-            f"the GPUs cannot be read: {snapshot.inventory.gaps['gpus']}",
-            "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU.",
-        )
-        return replace(unreadable, forcible=False)
+        summary = f"the GPUs cannot be read: {snapshot.inventory.gaps['gpus']}"
+        hint = "Check that `nvidia-smi` works; `--profile cpu` runs without a GPU."
+        return replace(error("gpus", summary, hint), forcible=False)
     finding = _chosen(choice, there, needs, profile)
     return replace(finding, measured=len(choice.devices), wanted=choice.wanted)
 
@@ -31,11 +28,8 @@ def check_claims(snapshot: HostSnapshot, profile: Profile, _needs: Requirements)
     """Whether other users of the host will see which GPUs this job holds."""
     if profile.device == "cpu" or "claims" not in snapshot.inventory.gaps:
         return None
-    return warning(
-        "claims",
-        snapshot.inventory.gaps["claims"],
-        "Without claims two launches may take the same GPU; docs/gpus.md explains claims.",
-    )
+    hint = "Without claims two launches may take the same GPU; docs/gpus.md explains claims."
+    return warning("claims", snapshot.inventory.gaps["claims"], hint)
 
 
 def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -> Finding:
@@ -45,9 +39,8 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
             return warning("gpus", _too_few(choice, profile), "It queues until they are free.")
         hint = _ways_out(choice, there, keeps_batch=needs.keeps_batch)
         # GPUs in use can be shared with --force; missing GPUs cannot.
-        return replace(
-            error("gpus", _too_few(choice, profile), hint), forcible=choice.waiting_helps
-        )
+        found = error("gpus", _too_few(choice, profile), hint)
+        return replace(found, forcible=choice.waiting_helps)
     if choice.short:
         summary = f"{_gpus(choice)} instead of {choice.wanted}: {reasons(choice.refused)}"
         batch = (
@@ -72,11 +65,8 @@ def _gpus(choice: Choice) -> str:
 
 def _too_few(choice: Choice, profile: Profile) -> str:
     model = f" {profile.gpus.model}" if profile.gpus and profile.gpus.model else ""
-    there = len(choice.devices)
-    return (
-        f"{choice.wanted}{model} wanted, {there or 'none'} free"
-        f"{f' ({_gpus(choice)})' if there else ''}: {reasons(choice.refused)}"
-    )
+    free = f"{len(choice.devices)} free ({_gpus(choice)})" if choice.devices else "none free"
+    return f"{choice.wanted}{model} wanted, {free}: {reasons(choice.refused)}"
 
 
 def _ways_out(choice: Choice, there: int, *, keeps_batch: bool) -> str:

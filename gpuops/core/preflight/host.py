@@ -107,14 +107,10 @@ def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements
     adapters, want = ", ".join(snapshot.infiniband), "no limit"
     if snapshot.memlock_bytes != float("inf"):
         measured = f"{snapshot.memlock_bytes / MIB:.0f} MiB"
-        return warning(
-            "memlock",
-            f"a process may lock {measured} of memory, InfiniBand ({adapters}) needs no limit",
-            "`ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`), "
-            "or `NCCL_IB_DISABLE=1`.",
-            measured=measured,
-            wanted=want,
-        )
+        summary = f"a process may lock {measured} of memory, InfiniBand ({adapters}) needs no limit"
+        raised = "`ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`)"
+        hint = f"{raised}, or `NCCL_IB_DISABLE=1`."
+        return warning("memlock", summary, hint, measured=measured, wanted=want)
     summary = f"no limit on locked memory, as InfiniBand ({adapters}) needs it"
     return ok("memlock", summary, measured=want, wanted=want)
 
@@ -147,14 +143,10 @@ def check_clock(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) 
     measured, want = f"{skew:+.1f} s", f"within {SKEW_S:.0f} s"
     if abs(skew) > SKEW_S:
         way = "ahead of" if skew > 0 else "behind"
-        return warning(
-            "clock",
-            f"the disk of {needs.output_dir} is {abs(skew):.1f} s {way} our clock{adrift}",
-            "Synchronise both clocks with a time server (`timedatectl set-ntp true`), "
-            "or keep runs on a local disk with `--runs-dir DIR`.",
-            measured=measured,
-            wanted=want,
-        )
+        summary = f"the disk of {needs.output_dir} is {abs(skew):.1f} s {way} our clock{adrift}"
+        server = "Synchronise both clocks with a time server (`timedatectl set-ntp true`)"
+        hint = f"{server}, or keep runs on a local disk with `--runs-dir DIR`."
+        return warning("clock", summary, hint, measured=measured, wanted=want)
     summary = f"our clock and the disk of {needs.output_dir} agree{adrift}"
     return ok("clock", summary, measured=measured, wanted=want)
 

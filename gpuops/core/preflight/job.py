@@ -19,19 +19,15 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
     """The interpreter that trains needs torch, with CUDA if the profile uses GPUs."""
     found = snapshot.interpreter
     if found is None or found.python is None:
-        summary = (
-            f"{found.path if found else 'the interpreter'} does not run as a Python interpreter"
-        )
+        path = found.path if found else "the interpreter"
+        summary = f"{path} does not run as a Python interpreter"
         return error("torch", summary, "Choose another with `--python PATH`.", wanted="torch")
     if found.torch is None:
-        return error(
-            "torch",
-            f"torch is not installed in {found.path}",
-            f"Install it there (`{found.path} -m pip install torch`), "
-            "or choose an interpreter that has it with `--python PATH`.",
-            measured=f"Python {found.python}",
-            wanted="torch",
-        )
+        summary = f"torch is not installed in {found.path}"
+        install = f"Install it there (`{found.path} -m pip install torch`)"
+        hint = f"{install}, or choose an interpreter that has it with `--python PATH`."
+        python = f"Python {found.python}"
+        return error("torch", summary, hint, measured=python, wanted="torch")
     versions = f"Python {found.python}, torch {found.torch}"
     if profile.device == "cuda" and found.cuda is None:
         summary = f"{versions} of {found.path} is built without CUDA"
@@ -60,14 +56,10 @@ def check_driver(snapshot: HostSnapshot, profile: Profile, _needs: Requirements)
     wanted = f">= {least}" if least else f"one for CUDA {wants[0]}"
     if _too_old(driver, cuda, wants[0]):
         newest = f"CUDA {cuda[0]}" if cuda else "an older CUDA"
-        return error(
-            "driver",
-            f"{runs} does not run torch's CUDA {built}: {wanted.removeprefix('>= ')} "
-            f"{'or newer ' if least else ''}is needed",
-            f"Update the driver, or install a torch that is built for {newest}.",
-            measured=driver,
-            wanted=wanted,
-        )
+        need = f"{least} or newer" if least else wanted
+        summary = f"{runs} does not run torch's CUDA {built}: {need} is needed"
+        hint = f"Update the driver, or install a torch that is built for {newest}."
+        return error("driver", summary, hint, measured=driver, wanted=wanted)
     bridged = cuda is not None and wants[0] == cuda[0] and wants > cuda
     how = ", by CUDA's minor version compatibility" if bridged else ""
     return ok("driver", f"{runs} runs torch's CUDA {built}{how}", measured=driver, wanted=wanted)
@@ -81,11 +73,9 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
         return None
     found = snapshot.data
     if found is None:
-        return error(
-            "data",
-            snapshot.gaps.get("data", f"{needs.data_root} is not a data set"),
-            "`--data synthetic` trains without files; `gpuops data import --help` imports yours.",
-        )
+        summary = snapshot.gaps.get("data", f"{needs.data_root} is not a data set")
+        hint = "`--data synthetic` trains without files; `gpuops data import --help` imports yours."
+        return error("data", summary, hint)
     whole = f"{sum(found.samples.values())} samples"
     for split in needs.data_splits or found.samples:
         if not found.samples.get(split):
@@ -138,9 +128,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _faults(found: DataCount, below: str = "") -> str:
     """``incomplete: train/a; unreadable: train/b: pose.npy is empty``, below a folder or all."""
+    faults = {"incomplete": found.incomplete, "unreadable": found.unreadable}
     named = {
-        "incomplete": [name for name in found.incomplete if name.startswith(below)],
-        "unreadable": [name for name in found.unreadable if name.startswith(below)],
+        what: [name for name in names if name.startswith(below)] for what, names in faults.items()
     }
     return "; ".join(f"{fault}: {_few(names)}" for fault, names in named.items() if names)
 

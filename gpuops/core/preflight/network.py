@@ -51,11 +51,9 @@ def _matches(name: str, rule: str) -> bool:
     rule = rule.removeprefix("^")
     exact = rule.startswith("=")
     # A port may follow a name; NCCL reads it for a fixed port only.
-    entries = [entry.partition(":")[0] for entry in rule.removeprefix("=").split(",")]
-    entries = [entry for entry in entries if entry]
-    found = not entries or any(
-        name == entry if exact else name.startswith(entry) for entry in entries
-    )
+    names = [entry.partition(":")[0] for entry in rule.removeprefix("=").split(",")]
+    names = [one for one in names if one]
+    found = not names or (name in names if exact else name.startswith(tuple(names)))
     return found != without
 
 
@@ -76,51 +74,39 @@ def _nccl(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Find
     if chosen:
         named = " and ".join(f"{one.name} ({_address(one, family)})" for one in chosen)
         resort = not ifname and chosen[0].name.startswith(LAST_RESORTS)
-        return ok(
-            "network",
-            f"NCCL uses {named}{', as there is no other' if resort else ''}",
-            measured=", ".join(one.name for one in chosen),
-            wanted=ifname or "any",
-        )
+        summary = f"NCCL uses {named}{', as there is no other' if resort else ''}"
+        measured = ", ".join(one.name for one in chosen)
+        return ok("network", summary, measured=measured, wanted=ifname or "any")
     there = ", ".join(interface.name for interface in interfaces) or "none"
-    summary = (
-        f"NCCL_SOCKET_IFNAME={ifname} ({_where(profile, 'NCCL_SOCKET_IFNAME')}) leaves NCCL no "
-        f"interface (up and with an address: {there})"
-        if len(ifname) > 1
-        else f"NCCL finds no interface (up and with an address: {there})"
-    )
-    found = error(
-        "network",
-        summary,
-        _way_out(profile, "NCCL_SOCKET_IFNAME", nccl_interfaces(interfaces, "", family)),
-        measured="none",
-        wanted=ifname or "any",
-    )
+    what, variable = "NCCL finds no interface", "NCCL_SOCKET_IFNAME"
+    if len(ifname) > 1:
+        what = f"{variable}={ifname} ({_origin(profile, variable)}) leaves NCCL no interface"
+    summary = f"{what} (up and with an address: {there})"
+    hint = _way_out(profile, variable, nccl_interfaces(interfaces, "", family))
+    found = error("network", summary, hint, measured="none", wanted=ifname or "any")
     # With one rank NCCL may never be used.
     return found if needs.workers > 1 else replace(found, severity="warning")
 
 
 def _gloo(snapshot: HostSnapshot, profile: Profile) -> Finding | None:
     """Gloo takes exact names only: neither prefixes nor signs."""
-    ifname = setting(snapshot, profile, "GLOO_SOCKET_IFNAME")
+    variable = "GLOO_SOCKET_IFNAME"
+    ifname = setting(snapshot, profile, variable)
     if len(ifname) <= 1:
         return None  # the address of the host's own name, or else the loopback
     interfaces = snapshot.interfaces or ()
     names = [name for name in ifname.split(",") if name]
-    there = {interface.name for interface in interfaces}
-    if all(name in there for name in names):
+    known = {interface.name for interface in interfaces}
+    if known.issuperset(names):
         return ok("network", f"gloo uses {', '.join(names)}", measured=ifname, wanted=ifname)
-    return error(
-        "network",
-        f"GLOO_SOCKET_IFNAME={ifname} ({_where(profile, 'GLOO_SOCKET_IFNAME')}) must list exact "
-        f"names of interfaces; there are: {', '.join(sorted(there)) or 'none'}",
-        _way_out(profile, "GLOO_SOCKET_IFNAME", nccl_interfaces(interfaces)),
-        measured=", ".join(sorted(there)) or "none",
-        wanted=ifname,
-    )
+    there = ", ".join(sorted(known)) or "none"
+    wrong = f"{variable}={ifname} ({_origin(profile, variable)})"
+    summary = f"{wrong} must list exact names of interfaces; there are: {there}"
+    hint = _way_out(profile, variable, nccl_interfaces(interfaces))
+    return error("network", summary, hint, measured=there, wanted=ifname)
 
 
-def _where(profile: Profile, name: str) -> str:
+def _origin(profile: Profile, name: str) -> str:
     return f"of profile {profile.name}" if name in profile.environment else "of the environment"
 
 

@@ -130,26 +130,17 @@ def troubles(
 def marks(found: Sequence[AttemptSpan], wrong: Sequence[Trouble]) -> tuple[Mark, ...]:
     """The marks of the charts: the beginnings of attempts, and the problems."""
     by_number = {span.number: span for span in found}
-    marked = [
-        Mark(
-            running_s=span.running_s(trouble.at_s),
-            step=span.last_step,
-            kind=trouble.what,
-            words=f"attempt {span.number} {trouble.what}: {trouble.title}",
-        )
-        for trouble in wrong
-        if (span := by_number.get(trouble.attempt)) is not None
-    ]
-    marked += [
-        Mark(
-            running_s=after.begun_s,
-            step=after.first_step,
-            kind="attempt",
-            words=f"attempt {after.number}" + (f": {before.follows}" if before.follows else ""),
-        )
-        for before, after in pairwise(found)
-    ]
-    return tuple(sorted(marked, key=lambda mark: (mark.kind != "attempt", mark.running_s)))
+    begun, met = [], []
+    for before, after in pairwise(found):
+        words = f"attempt {after.number}{f': {before.follows}' if before.follows else ''}"
+        at_s, step = after.begun_s, after.first_step
+        begun.append(Mark(running_s=at_s, step=step, kind="attempt", words=words))
+    for trouble in wrong:
+        if (span := by_number.get(trouble.attempt)) is not None:
+            words = f"attempt {span.number} {trouble.what}: {trouble.title}"
+            at_s, step = span.running_s(trouble.at_s), span.last_step
+            met.append(Mark(running_s=at_s, step=step, kind=trouble.what, words=words))
+    return (*begun, *sorted(met, key=lambda mark: mark.running_s))
 
 
 def _ending(attempt: Attempt, ended: Event) -> str:

@@ -76,13 +76,12 @@ class Report:
     @property
     def shares(self) -> dict[str, float]:
         """The share of the running time of each phase; empty if no phase was reported."""
-        known = [stretch for stretch in self.phases if stretch.phase is not None]
-        whole = sum(stretch.end_s - stretch.begin_s for stretch in known)
-        found: dict[str, float] = {}
-        for stretch in known if whole else []:
-            name = stretch.phase or ""
-            found[name] = found.get(name, 0.0) + (stretch.end_s - stretch.begin_s) / whole
-        return found
+        lasted_s: dict[str, float] = {}
+        for one in self.phases:
+            if one.phase is not None:
+                lasted_s[one.phase] = lasted_s.get(one.phase, 0.0) + one.end_s - one.begin_s
+        whole_s = sum(lasted_s.values())
+        return {phase: length_s / whole_s for phase, length_s in lasted_s.items() if whole_s}
 
 
 def report(
@@ -137,10 +136,10 @@ def _loss(drawn: Sequence[Chart]) -> tuple[float, float, float] | None:
 
 
 def _validation(figures: Sequence[charts.Row]) -> dict[str, float]:
-    rows = [row for row in figures if row.get("split") == "val"]
+    last = next((row for row in reversed(figures) if row.get("split") == "val"), {})
     return {
         name: value
-        for name, value in (rows[-1].items() if rows else ())
+        for name, value in last.items()
         if name not in charts.NOT_FIGURES and _is_finite(value)
     }
 
@@ -162,10 +161,10 @@ def _gpus(samples: Sequence[Sample]) -> tuple[GpuUse, ...]:
     return tuple(
         GpuUse(
             index=index,
-            utilization_pct=spread(_known(gpu.utilization_pct for gpu in seen)),
-            memory_used_bytes=spread(_known(gpu.memory_used_bytes for gpu in seen)),
-            temperature_c=spread(_known(gpu.temperature_c for gpu in seen)),
-            power_w=spread(_known(gpu.power_w for gpu in seen)),
+            utilization_pct=_spread(gpu.utilization_pct for gpu in seen),
+            memory_used_bytes=_spread(gpu.memory_used_bytes for gpu in seen),
+            temperature_c=_spread(gpu.temperature_c for gpu in seen),
+            power_w=_spread(gpu.power_w for gpu in seen),
         )
         for index, seen in sorted(uses.items())
     )
@@ -195,8 +194,8 @@ def _phases(
     return tuple(stretches)
 
 
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None and fits(value)]
+def _spread(values: Iterable[float | None]) -> Spread | None:
+    return spread(value for value in values if value is not None and fits(value))
 
 
 def _is_finite(value: object) -> TypeGuard[float]:
