@@ -123,8 +123,7 @@ class Upkeep:
         return better
 
     def _draw(self) -> None:
-        assert self._sample is not None  # noqa: S101 - for the type checker
-        if not self._world.is_first:
+        if self._sample is None or not self._world.is_first:
             return
         step = self._state.step
         try:

@@ -40,8 +40,12 @@ class Trained(Generic[C, M]):
         return run_folder(self.path)
 
     def locate(self, path: Path | str) -> Path:
-        """Where a path in the run's settings lies, seen from the present working directory."""
-        return locate(path, self.working_dir)
+        """Resolve a relative path of the run's settings against the directory it was started in.
+
+        It stays as it was typed if that is the present directory, or if it is not known.
+        """
+        path, start = Path(path), self.working_dir
+        return path if start in (None, Path.cwd()) else start / path
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file that the trainer attached to its checkpoints: see ``read_json``."""
@@ -85,17 +89,6 @@ def run_folder(checkpoint_path: Path) -> Path:
     """Return the folder of a checkpoint's run; for a copied checkpoint the one it lies in."""
     holder = checkpoint_path.parent
     return holder.parent if holder.name == "checkpoints" else holder
-
-
-def locate(path: Path | str, working_dir: Path | None) -> Path:
-    """Resolve a relative path of a run's settings against the directory the run was started in.
-
-    It stays as it was typed if that is the present directory, or if it is not known.
-    """
-    path = Path(path)
-    if working_dir is None or working_dir == Path.cwd():
-        return path
-    return working_dir / path
 
 
 def read_json(checkpoint_path: Path, name: str) -> Any:

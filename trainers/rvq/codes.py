@@ -88,17 +88,12 @@ def bits_per_token(quantizers: int, nb_code: int) -> float:
 def save(codes: Codes, path: Path) -> None:
     """Write the file, whole or not at all."""
     kind = np.int16 if codes.about.nb_code <= 1 << 15 else np.int32
-    texts = {
-        "about": json.dumps({"format": FORMAT, **asdict(codes.about)}),
-        "names": json.dumps(list(codes.lengths)),
-    }
-    arrays = {"lengths": np.array(list(codes.lengths.values()), dtype=np.int64)}
-    arrays |= {f"codes/{name}": np.ascontiguousarray(c, kind) for name, c in codes.codes.items()}
     with whole_file(path) as unfinished, npz.writing(unfinished) as archive:
-        for name, text in texts.items():
-            archive.text(name, text)
-        for name, array in arrays.items():
-            archive.array(name, array)
+        archive.text("about", json.dumps({"format": FORMAT, **asdict(codes.about)}))
+        archive.text("names", json.dumps(list(codes.lengths)))
+        archive.array("lengths", np.array(list(codes.lengths.values()), dtype=np.int64))
+        for name, array in codes.codes.items():
+            archive.array(f"codes/{name}", np.ascontiguousarray(array, kind))
 
 
 def read(path: Path) -> Codes:
@@ -122,14 +117,14 @@ def read(path: Path) -> Codes:
             )
     except (ArrayError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise TrainerError(f"{path} is no file of codes ({reason})") from None
+        raise TrainerError(f"{path} is not a file of codes ({reason})") from None
     _check(found, path)
     return found
 
 
 def _lengths(names: list[str], frames: NDArray[Any]) -> dict[str, int]:
     if frames.dtype.kind not in "iu" or frames.shape != (len(names),) or (frames < 1).any():
-        raise ArrayError("its lengths are no numbers of frames")
+        raise ArrayError("its lengths are not numbers of frames")
     if len(set(names)) != len(names):
         raise ArrayError("two of its clips have one name")
     return dict(zip(names, frames.tolist(), strict=True))

@@ -1,7 +1,7 @@
 """Turn codes into clips: `python -m trainers.rvq.decode --checkpoint RUN codes.npz --out FOLDER`.
 
 FOLDER gets the layout of a data set: `<split>/<clip>/pose.npy`, and with a skeleton keypoints.npy
-and skeleton.json. Where the body stands is not coded: the translation joint is at the origin.
+and skeleton.json. The body's place is not coded: the translation joint is at the origin.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load_for(path: Path, found: Codes) -> Trained:
     """Load the checkpoint of a run that coded `found`, or the one that `path` names.
 
     Raises:
-        TrainerError: where its weights are not those that coded.
+        TrainerError: its weights are not those that coded.
     """
     coded_by = path / "checkpoints" / found.about.checkpoint
     trained = load(coded_by if coded_by.is_dir() else path)
@@ -79,7 +79,7 @@ def _skeleton(given: dict[str, Any] | None, joints: int, path: Path) -> Skeleton
     try:
         skeleton = skeleton_of(given)
     except MALFORMED as error:
-        raise TrainerError(f"{path} has a skeleton that is none ({error})") from None
+        raise TrainerError(f"{path} has a damaged skeleton ({error})") from None
     if len(skeleton) != joints:
         raise TrainerError(f"{path} has {joints} joints, and a skeleton of {len(skeleton)}")
     return skeleton

@@ -77,10 +77,11 @@ def data_shapes(config: DatasetConfig) -> Shapes:
         lengths = _lengths(root, clips.poses[0], config.max_samples)
     else:
         skeleton = smplh_skeleton()
+        longest = max(1, *(int(config.window_size * r) for r in config.multi_length_training))
         return Shapes(
             joints=len(skeleton),
             skeleton=skeleton,
-            windows=_windows(config, np.arange(1, 1 + _longest(config))),
+            windows=_windows(config, np.arange(1, 1 + longest)),
             fps=config.pose_fps or FPS,
             assumed=f"there is no data set {root} here: {len(skeleton)} joints (SMPL-H) are "
             "assumed, and clips that are shorter than their window",
@@ -98,10 +99,6 @@ def _lengths(root: Path, first: NDArray[np.float32], max_samples: int | None) ->
     frame = first.shape[1] * first.itemsize
     files = sorted((root / "train").glob("*/pose.npy"))[:max_samples]
     return np.array([(file.stat().st_size - NPY_HEADER) // frame for file in files])
-
-
-def _longest(config: DatasetConfig) -> int:
-    return max(1, *(int(config.window_size * ratio) for ratio in config.multi_length_training))
 
 
 def _windows(config: DatasetConfig, lengths: NDArray[np.int64]) -> dict[int, bool]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trainers.rvq.config import Config, ModelConfig, QuantizerConfig
 
 STRIDE = 2  # of every down- and upsampling
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, dilation: int, activation: str, dropout: float) -> None:
         super().__init__()
-        self.activation = _activation(activation)
+        self.activation = ACTIVATIONS[activation]()
         self.dilated = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
         self.pointwise = nn.Conv1d(width, width, 1)
         self.dropout = nn.Dropout(dropout)
@@ -210,11 +211,6 @@ class RVQVAE(nn.Module):
 def _keep(x: Tensor, mask: Tensor | None) -> Tensor:
     """Zero the padding, so that it equals the zeros that a convolution sees beyond an end."""
     return x if mask is None else x * mask
-
-
-def _activation(name: str) -> nn.Module:
-    made: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
-    return made[name]()
 
 
 def build_model(config: Config, statistics: Statistics) -> RVQVAE:

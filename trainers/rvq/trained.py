@@ -79,8 +79,7 @@ def open_for(found: Trained, data: str | None, split: str | None) -> MotionData:
     if clips.width != wanted and dataset.rotation == "auto":
         for rotation in ("axis_angle", "6d"):
             if clips.source.joints * values_per_joint(rotation) == wanted:
-                again = replace(dataset, rotation=rotation)
-                return open_data(again, split)
+                return open_data(replace(dataset, rotation=rotation), split)
     if clips.width != wanted:
         raise TrainerError(
             f"{clips.source.source} gives {clips.width} features a frame, "

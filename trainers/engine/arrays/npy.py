@@ -108,7 +108,8 @@ def _odd(first: bytes) -> Head:
         }[version]
         shape, fortran, dtype = read(file)
     except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as error:
-        raise ArrayError(f"its head is damaged ({_line(error)})") from None
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArrayError(f"its head is damaged ({why})") from None
     except (RecursionError, MemoryError):
         raise ArrayError("its head is damaged") from None
     if dtype.hasobject:
@@ -128,7 +129,3 @@ def mapped(file: Any, head: Head, at: int = 0) -> NDArray[Any]:
         shape=head.shape,
         order="F" if head.fortran else "C",
     )
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

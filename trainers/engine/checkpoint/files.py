@@ -115,13 +115,13 @@ def _checkpoints_in(path: Path) -> Path:
 def _numbered(path: Path, unit: str, number: int) -> Path:
     """The checkpoint of a step, or of the end of an epoch."""
     folder = _checkpoints_in(path.parent)
-    numbers: dict[int, Path] = {}
-    for one in all_in(folder):
-        about = _described(one)
-        if unit == "step":
-            numbers[step_of(one)] = one
-        elif about.get("batch") == 0:
-            numbers[about.get("epoch", -1)] = one
+    if unit == "step":
+        numbers = {step_of(one): one for one in all_in(folder)}
+    else:
+        described = ((_described(one), one) for one in all_in(folder))
+        numbers = {
+            about.get("epoch", -1): one for about, one in described if about.get("batch") == 0
+        }
     if number not in numbers:
         there = ", ".join(map(str, numbers))
         msg = f"there is no {path.name}: {folder} holds no checkpoint of {unit} {number}"

@@ -77,11 +77,10 @@ def summarise(found: Any) -> dict[str, Any]:
     counts = _whole_numbers(found, "window_counts")
     params = _whole_numbers(found, "window_params", least=1)
     total = int(found["total_windows"])
-    if any(isinstance(count, (list, tuple)) for count in counts) or not all(
-        isinstance(pair, (list, tuple)) and len(pair) == len(("frames", "stride"))
-        for pair in params
-    ):
-        raise RefusedError("its window_params are not pairs")
+    try:
+        by_length = Counter(frames for frames, _stride in params)
+    except (TypeError, ValueError):
+        raise RefusedError("its window_params are not pairs") from None
     if "cumulative_windows" in found:
         sums = _whole_numbers(found, "cumulative_windows")
         if sums != list(accumulate(counts, initial=0)):
@@ -102,7 +101,7 @@ def summarise(found: Any) -> dict[str, Any]:
         "data": _text(found.get("data_path")),
         "fps": None if fps is None else float(fps),
         "clips": len(counts),
-        "by_length": Counter(frames for frames, _stride in params),
+        "by_length": by_length,
     }
 
 
