@@ -156,7 +156,7 @@ def beat(
 def read(path: Path) -> Beat | None:
     """Read the newest whole beat of a file; ``None`` if there is none yet."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not wait
     except OSError:
         return None
     try:

@@ -86,7 +86,7 @@ def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:
 
 def _text(path: Path) -> str | None:
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(MOST_CHARACTERS)
+        with files.open_regular(path) as file:
+            return file.read(4 * MOST_CHARACTERS).decode(errors="replace")[:MOST_CHARACTERS]
     except OSError:
         return None

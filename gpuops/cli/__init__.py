@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -107,6 +108,9 @@ def root(
 
 def main() -> None:
     """Run the command line; errors a person can mend become a sentence and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that is not UTF-8, or a terminal of another encoding, must not end a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="gpuops")
     except GpuopsError as problem:

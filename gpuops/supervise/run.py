@@ -46,6 +46,8 @@ from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import checkpoints, events
 from gpuops.system.runs.supervisor_lock import only_one
 
+LOG_BYTES = 1 << 20  # of a rank: its last traceback is in there
+
 
 class Screen(Protocol):
     """What shows a person how the run goes."""
@@ -276,10 +278,7 @@ def _failed_attempt(launch: Launch, outcome: Outcome) -> FailedAttempt | None:
         return None
     rank = diagnosis.rank if diagnosis.rank is not None else 0
     log = Path(plan.run_dir) / paths.rank_log(plan.attempt, rank, "stderr")
-    try:
-        said = log.read_text(errors="replace")
-    except OSError:
-        said = ""
+    said = files.tail(log, LOG_BYTES)
     folder = launch.places.checkpoints
     whole = [
         name

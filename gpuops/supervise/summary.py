@@ -89,7 +89,7 @@ def _ended(launch: Launch, outcome: Outcome) -> FailureSummary:
     plan, cause = launch.plan, outcome.failure
     agent_log = Path(plan.run_dir, paths.agent_log(plan.attempt))
     if cause is None:
-        said = _read(agent_log)
+        said = files.tail(agent_log)
         return FailureSummary(
             rank=None,
             how=torchrun_failure.signal_name(outcome.returncode)
@@ -102,7 +102,7 @@ def _ended(launch: Launch, outcome: Outcome) -> FailureSummary:
     return FailureSummary(
         rank=cause.rank,
         how=cause.signal_name or f"exit code {cause.exitcode}",
-        last_words=tuple(torchrun_failure.last_lines(_read(log))),
+        last_words=tuple(torchrun_failure.last_lines(files.tail(log))),
         log=str(log),
         hint=KILLED if cause.signal_name == "SIGKILL" else "",
     )
@@ -118,13 +118,6 @@ def _why(launch: Launch, said: str, *, there: bool) -> str:
             "or choose another with --master-port."
         )
     return ""
-
-
-def _read(log: Path) -> str:
-    try:
-        return log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _reference(plan: LaunchPlan) -> str:

@@ -40,7 +40,7 @@ from gpuops.core.supervision.state_machine import (
 from gpuops.diagnose import crashed, inspect, why_gone
 from gpuops.launch.launch import Launch
 from gpuops.supervise.observer import AttemptObserver
-from gpuops.system import hooks
+from gpuops.system import files, hooks
 from gpuops.system.host import cgroups
 from gpuops.system.processes import process
 from gpuops.system.processes.process import Job, SignalQueue
@@ -208,8 +208,7 @@ def _close(
         ending = "stopped"
     cause = None
     if returncode != 0:
-        log = root / paths.agent_log(plan.attempt)
-        cause = failure.root_cause(log.read_text(errors="replace") if log.exists() else "")
+        cause = failure.root_cause(files.tail(root / paths.agent_log(plan.attempt)))
     if ending == "stopped" and cause is not None and cause.exitcode < 0:
         cause = None  # ended by the signal that it was sent
     diagnosis = None

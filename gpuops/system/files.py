@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gpuops.errors import GpuopsError
+
+LONGEST_JSON, LONGEST_LINES = 64 << 20, 256 << 20  # bytes; more is not ours
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -58,10 +62,24 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read. A FIFO would wait for a writer for ever, a device may have no end.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; ``None`` if it is missing or broken."""
+    """A JSON object from a file; ``None`` if it is missing, broken or far too long."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            value = json.loads(file.read(LONGEST_JSON).decode())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -69,11 +87,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file of lines, without a half-written last line."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return parse_json_lines(text.split("\n"))
+    return parse_json_lines(tail(path, LONGEST_LINES).split("\n"))
 
 
 def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
@@ -120,7 +134,7 @@ def exists(path: Path) -> bool:
 def tail(path: Path, most_bytes: int = 64_000) -> str:
     """The end of a text file; empty if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))
             return file.read().decode("utf-8", "replace")
     except OSError:

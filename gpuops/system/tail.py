@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gpuops.system import files
+
 MAX_PARTIAL = 65536
 
 
@@ -26,7 +28,7 @@ class Tail:
         """
         path = self._path if isinstance(self._path, Path) else self._path()
         try:
-            with path.open("rb") as file:
+            with files.open_regular(path) as file:
                 if self._offset > os.fstat(file.fileno()).st_size:  # replaced, or cut short
                     self._offset, self._partial = 0, b""
                 file.seek(self._offset)

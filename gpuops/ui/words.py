@@ -49,10 +49,11 @@ def ago(then_s: float | None, now_s: float) -> str:
 
 
 def moment(at_s: float | None) -> str:
-    """Date and time of day; a dash if it is not known."""
-    if at_s is None:
+    """Date and time of day; a dash if it is not known, or a file has it that makes no sense."""
+    try:
+        return "—" if at_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
+    except (TypeError, ValueError, OverflowError, OSError):
         return "—"
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
 
 
 def figure(value: float) -> str:

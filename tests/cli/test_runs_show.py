@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from gpuops.cli import main
 from gpuops.cli.runs import _checkpoints
 
 
@@ -22,3 +25,21 @@ def test_a_checkpoint_that_is_of_no_use_is_marked(tmp_path):
         ("step-00000010", "best"),
         ("step-00000020", "last, damaged: model.bin has 3 of 4 bytes"),
     ] == _checkpoints(tmp_path)
+
+
+def test_events_of_any_form_are_shown(tmp_path, capfd):
+    """Times that make no sense, and text that no terminal can show: another program wrote it."""
+    root = tmp_path / "20260101-000000-x"
+    (root / "state" / "attempt-1").mkdir(parents=True)
+    (root / "plan.json").write_text('{"run_id": "20260101-000000-x"}')
+    times = ["1e999", "-1e300", "12345678901234567890", '"x"', "[]", "{}", "null"]
+    lines = [f'{{"time": {time}, "event": "odd", "why": "\\ud800"}}\n' for time in times]
+    (root / "events.jsonl").write_text("".join(lines))
+
+    for flags in ([], ["--json"]):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("sys.argv", ["gpuops", "runs", "show", str(root), *flags])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert 0 == ended.value.code
+        assert len(times) == capfd.readouterr().out.count("\\ud800")

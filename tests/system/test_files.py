@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuops import heartbeat
 from gpuops.errors import GpuopsError
 from gpuops.system import files
+from gpuops.system.tail import Tail
 
 
 def names(folder):
@@ -27,6 +29,20 @@ def test_a_file_is_written_and_replaced(tmp_path):
 
     assert "neu: ü\n" == path.read_text(encoding="utf-8")
     assert ["plan.json"] == names(tmp_path)
+
+
+def test_what_is_not_a_regular_file_is_not_read(tmp_path):
+    """A FIFO without a writer would wait for ever, and a device has no end."""
+    fifo, endless = tmp_path / "fifo", tmp_path / "endless"
+    os.mkfifo(fifo)
+    endless.symlink_to("/dev/zero")
+
+    for path in (fifo, endless, tmp_path, tmp_path / "missing"):
+        assert files.read_json(path) is None
+        assert [] == files.read_json_lines(path)
+        assert "" == files.tail(path)
+        assert [] == Tail(path).lines()
+        assert heartbeat.read(path) is None
 
 
 def test_a_failing_write_leaves_the_old_file(tmp_path):

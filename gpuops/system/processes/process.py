@@ -76,8 +76,8 @@ class Job:
             reaper_, code = reaper_identity(self.state_dir), LOST
             if reaper_ is not None and reaper_.alive:
                 return None
-        record = read_json(self.state_dir / reaper.EXIT)
-        return int(record["returncode"]) if record else code
+        recorded = (read_json(self.state_dir / reaper.EXIT) or {}).get("returncode")
+        return recorded if isinstance(recorded, int) else code
 
 
 def start(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
+
+from gpuops.system import files
 
 MANIFEST = "checkpoint.json"  # as trainers.engine writes it
 
@@ -17,7 +19,9 @@ def list_checkpoints(folder: Path) -> list[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for entry in entries:
         if entry.is_symlink():
-            names.setdefault(entry.resolve().name, []).append(entry.name)
+            # `resolve` raises for a link to itself before Python 3.13.
+            target = Path(os.path.realpath(entry))
+            names.setdefault(target.name, []).append(entry.name)
     kept = [entry.name for entry in entries if not entry.is_symlink()]
     return [(name, ", ".join(names.get(name, []))) for name in kept if not name.startswith(".")]
 
@@ -33,9 +37,9 @@ def damage(folder: Path) -> str | None:
     ``None`` if nothing is, or if the folder of another trainer does not list what it holds.
     """
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
-        sizes = {str(name): int(of["bytes"]) for name, of in files.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        listed = (files.read_json(folder / MANIFEST) or {})["files"]
+        sizes = {str(name): int(of["bytes"]) for name, of in listed.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
     for name, size in sizes.items():
         try:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
+from gpuops.system import files
 
 
 def load(root: Path) -> LaunchPlan:
@@ -21,7 +22,8 @@ def load(root: Path) -> LaunchPlan:
     path = root / paths.PLAN
     try:
         # Not pydantic's JSON: an argument that is no UTF-8 is a lone surrogate, which it refuses.
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with files.open_regular(path) as file:
+            document = json.loads(file.read(files.LONGEST_JSON).decode())
         return TypeAdapter(LaunchPlan).validate_python(document)
     except OSError as error:
         reason = error.strerror or str(error)

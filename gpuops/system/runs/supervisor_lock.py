@@ -16,10 +16,12 @@ from typing import IO
 from gpuops import reaper
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
+from gpuops.system import files
 from gpuops.system.processes.identity import Identity, parse
 
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
+LONGEST = 4096  # bytes; more is not ours
 LOOKERS = 5  # several monitors may look one after the other
 
 
@@ -63,12 +65,12 @@ def _locked(file: IO[str]) -> bool:
 def holder(root: Path) -> Identity | None:
     """The process that supervises a run; ``None`` if there is none."""
     try:
-        with (root / paths.SUPERVISOR_LOCK).open() as file:
+        with files.open_regular(root / paths.SUPERVISOR_LOCK) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                return parse(json.loads(file.read()))
-    except (OSError, ValueError):
+                return parse(json.loads(file.read(LONGEST)))
+    except (OSError, ValueError, RecursionError):
         pass
     return None
 

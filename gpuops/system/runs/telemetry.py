@@ -34,7 +34,7 @@ _ROW: TypeAdapter[Sample | None] = TypeAdapter(
 def read(root: Path) -> Recording:
     """All that can be read of a run's recording, also while it is written."""
     try:
-        with (root / TELEMETRY).open("rb") as file:
+        with files.open_regular(root / TELEMETRY) as file:
             return decode(file.read(LONGEST))
     except OSError:
         return Recording()

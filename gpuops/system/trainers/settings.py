@@ -66,7 +66,7 @@ def ask(
         )
     try:
         found = json.loads(answer.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise GpuopsError(f"{module} did not print {what} as JSON.", f"Try: {python} -m {module}")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gpuops.system.runs.checkpoints import damage
+from gpuops.system.runs.checkpoints import damage, list_checkpoints
 
 
 @pytest.fixture(name="checkpoint")
@@ -30,9 +30,29 @@ def test_what_is_missing_is_said(checkpoint):
     assert "model.safetensors is missing" == damage(checkpoint)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": [1]}', '{"files": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"files": [1]}',
+        '{"files": {"a": 1}}',
+        '{"files": {"a": {"bytes": 1e999}}}',
+        "[" * 100_000,
+    ],
+)
 def test_who_does_not_say_what_it_holds_is_not_judged(checkpoint, text):
     """Another trainer's checkpoints are its own affair."""
     (checkpoint / "checkpoint.json").write_text(text)
 
     assert damage(checkpoint) is None
+
+
+def test_a_link_to_itself_is_not_followed(tmp_path):
+    """The other checkpoints are listed all the same."""
+    (tmp_path / "step-1").mkdir()
+    (tmp_path / "last").symlink_to("step-1")
+    (tmp_path / "loop").symlink_to("loop")
+
+    assert [("step-1", "last")] == list_checkpoints(tmp_path)
