@@ -27,12 +27,11 @@ PREFIX = "gpuops-drill-"
 app = typer.Typer(add_completion=False)
 Faults = Annotated[
     list[str] | None,
-    typer.Option(
+    options.option(
         "--fault",
         metavar="FAULT",
         help=f"Only this one; may be repeated. {', '.join(FAULTS)}.",
-        autocompletion=lambda incomplete: [name for name in FAULTS if name.startswith(incomplete)],
-        show_default=False,
+        autocompletion=options.complete(lambda: FAULTS),
     ),
 ]
 

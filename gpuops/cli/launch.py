@@ -57,7 +57,7 @@ def launch(
     as_json: output.Json = False,
 ) -> None:
     """Start a job and watch over it."""
-    near_misses = misspelled(asked.arguments, options.spelled(ctx))
+    near_misses = misspelled(asked.arguments, options.spelled(ctx.command))
     only_plan = dry_run or ctx.info_name == "plan"
     if asked.simulate is not None and not only_plan:
         raise UsageError(

@@ -9,11 +9,11 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -28,13 +28,14 @@ TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
 FOR_EVER = "for-ever"  # how `--wait` without a time goes on to typer
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DEFAULTS = {one.name: one.default for one in dataclasses.fields(LaunchOptions)}
+KINDS = get_type_hints(LaunchOptions)
 
 
 class Dashed(TyperCommand):
     """Takes ``--master_port`` for ``--master-port``, and ``--wait`` with or without a time."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102 - typer's own
-        ours = {flag for option in self.params for flag in option.opts}
+        ours = set(spelled(self))
         end = args.index("--") if "--" in args else len(args)
         dashed = [_dashed(word, ours) for word in args[:end]]
         if "--wait" in ours:
@@ -44,8 +45,8 @@ class Dashed(TyperCommand):
 
 def _dashed(word: str, ours: set[str]) -> str:
     flag, equals, value = word.partition("=")
-    spelled = flag.replace("_", "-")
-    return f"{spelled}{equals}{value}" if flag.startswith("--") and spelled in ours else word
+    dashed = flag.replace("_", "-")
+    return f"{dashed}{equals}{value}" if flag.startswith("--") and dashed in ours else word
 
 
 def _with_time(words: list[str]) -> list[str]:
@@ -77,166 +78,94 @@ def _hook(command: str) -> str:
     return command
 
 
-def _complete_target(incomplete: str) -> list[str]:
-    return [name for name in manifests.names() if name.startswith(incomplete)]
+def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """The completion of a word by some names, which are read when a shell asks."""
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
 
 
-def _complete_profile(incomplete: str) -> list[str]:
-    return [name for name in profiles.available() if name.startswith(incomplete)]
-
+complete_trainer = complete(manifests.names)
+complete_profile = complete(profiles.available)
+option = functools.partial(typer.Option, show_default=False)
+argument = functools.partial(typer.Argument, show_default=False)
 
 Python = Annotated[
-    str | None,
-    typer.Option(
-        "--python",
-        help="The interpreter that trains.  [default: this one]",
-        show_default=False,
-    ),
+    str | None, option("--python", help="The interpreter that trains.  [default: this one]")
 ]
 Simulate = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--simulate",
-        metavar="BOX",
-        help="Plan for a machine that is not here: `8x4090`, or a scenario file.",
-        show_default=False,
+        metavar="HOST",
+        help="Plan for a host that is not here: `8x4090`, or a scenario file.",
     ),
 ]
-# An annotation for each field of LaunchOptions, in the order of the help page. Those in
-# SUPERVISION matter once a job runs; the others decide what is planned.
+# How each field of LaunchOptions is spelled, in the order of the help page. Those in SUPERVISION
+# matter once a job runs; the others decide what is planned.
 PLANNING: dict[str, Any] = {
-    "name": Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[TRAINER|SCRIPT]",
-            help="A trainer (rvq), or a script (./train.py); its own flags may follow.",
-            autocompletion=_complete_target,
-            show_default=False,
-        ),
-    ],
-    "module": Annotated[
-        str | None,
-        typer.Option("-m", "--module", help="Run a module, as `python -m` does.", metavar="MODULE"),
-    ],
-    "profile": Annotated[
-        str | None,
-        typer.Option(
-            "--profile",
-            "-p",
-            help="Hardware profile: a name or a file.  [default: what is free here]",
-            autocompletion=_complete_profile,
-            show_default=False,
-        ),
-    ],
-    "gpus": Annotated[
-        list[str] | None,
-        typer.Option(
-            "--gpu",
-            help="Take this GPU: index, UUID or its beginning; `1,2,3` names several.",
-            show_default=False,
-        ),
-    ],
-    "exclude_gpus": Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude-gpu",
-            help="Leave this GPU alone: index, UUID or its beginning; `1,2` names several.",
-            show_default=False,
-        ),
-    ],
-    "nproc_per_node": Annotated[
-        int | None,
-        typer.Option("--nproc-per-node", min=1, help="Ranks to start, instead of the profile's."),
-    ],
-    "master_port": Annotated[
-        int | None, typer.Option("--master-port", min=1, max=65535, help="Rendezvous port.")
-    ],
+    "name": argument(
+        metavar="[TRAINER|SCRIPT]",
+        help="A trainer (rvq), or a script (./train.py); its own flags may follow.",
+        autocompletion=complete_trainer,
+    ),
+    "module": option("-m", "--module", help="Run a module, as `python -m` does.", metavar="MODULE"),
+    "profile": option(
+        "--profile",
+        "-p",
+        help="Hardware profile: a name or a file.  [default: what is free here]",
+        autocompletion=complete_profile,
+    ),
+    "gpus": option(
+        "--gpu", help="Take this GPU: index, UUID or its beginning; `1,2,3` names several."
+    ),
+    "exclude_gpus": option(
+        "--exclude-gpu",
+        help="Leave this GPU alone: index, UUID or its beginning; `1,2` names several.",
+    ),
+    "nproc_per_node": option(
+        "--nproc-per-node", min=1, help="Ranks to start, instead of the profile's."
+    ),
+    "master_port": option("--master-port", min=1, max=65535, help="Rendezvous port."),
     "python": Python,
-    "data": Annotated[
-        str | None,
-        typer.Option("--data", help="The training program's data set: a folder, or `synthetic`."),
-    ],
-    "configs": Annotated[
-        list[str] | None,
-        typer.Option(
-            "--config",
-            help="The training program's settings file (YAML, JSON). May be repeated.",
-            show_default=False,
-        ),
-    ],
-    "resume": Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            help="Go on: a run (`last`, its name, its folder), or a checkpoint's folder.",
-        ),
-    ],
+    "data": option("--data", help="The training program's data set: a folder, or `synthetic`."),
+    "configs": option(
+        "--config", help="The training program's settings file (YAML, JSON). May be repeated."
+    ),
+    "resume": option(
+        "--resume", help="Go on: a run (`last`, its name, its folder), or a checkpoint's folder."
+    ),
     "runs_dir": output.RunsDir,
-    "wait_s": Annotated[
-        float | None,
-        typer.Option(
-            "--wait",
-            metavar="[TIME]",
-            parser=seconds,
-            help="Queue until enough GPUs are free, for ever or so long (30m, 8h).",
-            show_default=False,
-        ),
-    ],
+    "wait_s": option(
+        "--wait",
+        metavar="[TIME]",
+        parser=seconds,
+        help="Queue until enough GPUs are free, for ever or so long (30m, 8h).",
+    ),
     "simulate": Simulate,
-    "shrink": Annotated[
-        bool,
-        typer.Option("--shrink", help="If GPUs are missing, take fewer and keep the global batch."),
-    ],
-    "force": Annotated[
-        list[str] | None,
-        typer.Option(
-            "--force",
-            help="Overrule this check, by its name, though it finds an error.",
-            show_default=False,
-        ),
-    ],
+    "shrink": option("--shrink", help="If GPUs are missing, take fewer and keep the global batch."),
+    "force": option("--force", help="Overrule this check, by its name, though it finds an error."),
 }
 SUPERVISION: dict[str, Any] = {
-    "hang_timeout_s": Annotated[
-        float | None,
-        typer.Option(
-            "--hang-timeout",
-            metavar="TIME",
-            parser=seconds,
-            help="No progress for so long is a hang (90s, 15m).  [default: by the job's own pace]",
-            show_default=False,
-        ),
-    ],
-    "observe": Annotated[
-        bool, typer.Option("--observe", help="Detect and diagnose hangs, but end nothing.")
-    ],
-    "max_restarts": Annotated[
-        int | None,
-        typer.Option(
-            "--max-restarts",
-            min=0,
-            help="Restarts within an hour without a newer checkpoint.  [default: the profile's]",
-            show_default=False,
-        ),
-    ],
-    "on_hang": Annotated[
-        str | None,
-        typer.Option(
-            "--on-hang",
-            metavar="CMD",
-            parser=_hook,
-            help="Run this when it hangs; JSON on its stdin.",
-        ),
-    ],
-    "on_exit": Annotated[
-        str | None,
-        typer.Option(
-            "--on-exit",
-            metavar="CMD",
-            parser=_hook,
-            help="Run this when it has ended; JSON on its stdin.",
-        ),
-    ],
+    "hang_timeout_s": option(
+        "--hang-timeout",
+        metavar="TIME",
+        parser=seconds,
+        help="No progress for so long is a hang (90s, 15m).  [default: by the job's own pace]",
+    ),
+    "observe": option("--observe", help="Detect and diagnose hangs, but end nothing."),
+    "max_restarts": option(
+        "--max-restarts",
+        min=0,
+        help="Restarts within an hour without a newer checkpoint.  [default: the profile's]",
+    ),
+    "on_hang": option(
+        "--on-hang", metavar="CMD", parser=_hook, help="Run this when it hangs; JSON on its stdin."
+    ),
+    "on_exit": option(
+        "--on-exit",
+        metavar="CMD",
+        parser=_hook,
+        help="Run this when it has ended; JSON on its stdin.",
+    ),
 }
 
 # How a command is declared whose remaining words go to the training program.
@@ -271,20 +200,20 @@ def takes(shared: Mapping[str, Any]) -> Callable[[Callable[..., None]], Callable
     return decorate
 
 
-def _parameter(option: tuple[str, Any]) -> Parameter:
-    name, annotation = option
-    default = DEFAULTS[name] if DEFAULTS[name] != () else None
+def _parameter(shared: tuple[str, Any]) -> Parameter:
+    """The parameter for an option: typed as its field, if it is not annotated already."""
+    name, spelling = shared
+    kind, default = KINDS[name], DEFAULTS[name]
+    if default == ():
+        kind, default = list[str] | None, None
+    annotation = spelling if get_origin(spelling) is Annotated else Annotated[kind, spelling]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _plain(value: object) -> object:
-    return (
-        tuple(value)
-        if isinstance(value, list)
-        else str(value)
-        if isinstance(value, Path)
-        else value
-    )
+    if isinstance(value, list):
+        return tuple(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _options(typed: dict[str, Any], words: Sequence[str]) -> LaunchOptions:
@@ -301,6 +230,6 @@ def _options(typed: dict[str, Any], words: Sequence[str]) -> LaunchOptions:
     return LaunchOptions(**given, arguments=tuple(words))
 
 
-def spelled(ctx: typer.Context) -> list[str]:
+def spelled(command: Any) -> list[str]:
     """The options of a command, as they are spelled."""
-    return [flag for option in ctx.command.params for flag in option.opts]
+    return [flag for one in command.params for flag in one.opts]

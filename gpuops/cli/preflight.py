@@ -37,7 +37,7 @@ def preflight(
         prepared = prepare(replace(asked, machine_only=nothing))
     stop = stopping(prepared.findings, asked.force)
     if prepared.launch.manifest is None:
-        for flag, near in misspelled(asked.arguments, options.spelled(ctx)):
+        for flag, near in misspelled(asked.arguments, options.spelled(ctx.command)):
             output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.answer(
         {"simulated": prepared.selection.inventory.simulated, "findings": prepared.findings},

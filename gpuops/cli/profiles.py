@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.options import _complete_profile
+from gpuops.cli.options import complete_profile
 from gpuops.core.launch import detection
 from gpuops.core.launch.profile import Profile, parse, schema
 from gpuops.errors import ExitCode, GpuopsError, UsageError
@@ -50,7 +50,7 @@ def list_(*, as_json: output.Json = False) -> None:
 def show(
     name: Annotated[
         str,
-        typer.Argument(help="A profile's name or file.", autocompletion=_complete_profile),
+        typer.Argument(help="A profile's name or file.", autocompletion=complete_profile),
     ],
     *,
     as_json: output.Json = False,
@@ -68,7 +68,7 @@ def validate(
         typer.Argument(
             metavar="FILE|NAME...",
             help="Profiles by name or file.",
-            autocompletion=_complete_profile,
+            autocompletion=complete_profile,
         ),
     ],
     *,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.profile import Profile
+from gpuops.errors import UsageError
 from gpuops.system.trainers import manifests, settings
 
 
@@ -64,3 +67,17 @@ def resolve_settings(plan: LaunchPlan, manifest: Manifest | None) -> Mapping[str
         return {}
     arguments = plan.program_arguments
     return settings.resolve(plan.python, manifest.answers.config, arguments, plan.working_dir) or {}
+
+
+@contextmanager
+def name_the_wish(plan: LaunchPlan, profile: Profile, manifest: Manifest) -> Iterator[None]:
+    """If a trainer refuses something that the profile wished for, say so: the user did not type it.
+
+    Raises:
+        UsageError: the trainer refuses it.
+    """
+    try:
+        yield
+    except UsageError:
+        settings.insist_on_wishes(plan.profile, profile, manifest, plan.python, plan.working_dir)
+        raise

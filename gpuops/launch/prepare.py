@@ -27,13 +27,12 @@ from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.launch.inventory import others_claims, read_gpus
-from gpuops.launch.launch import Launch, resolve_settings
+from gpuops.launch.launch import Launch, name_the_wish, resolve_settings
 from gpuops.launch.request import request
 from gpuops.system import leases, profiles
 from gpuops.system.host import host, interpreters
 from gpuops.system.runs import checkpoints
 from gpuops.system.trainers import check, datasets
-from gpuops.system.trainers import settings as trainer_settings
 from gpuops.text import GIB
 
 WHAT_IS_FREE = "what-is-free"
@@ -86,7 +85,10 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
     port = host.next_free_port(selection.profile.torchrun.master_port - 1, claimed)
     planned = plan(selection.profile, selection.choice, asked, port, socket.gethostname())
     interpreter = interpreters.read(planned.python)
-    settings = _settings(planned, manifest, selection.profile) if interpreter.torch else {}
+    settings: Mapping[str, Any] = {}
+    if manifest is not None and interpreter.torch:
+        with name_the_wish(planned, selection.profile, manifest):
+            settings = resolve_settings(planned, manifest)
     launch = Launch(plan=planned, manifest=manifest, settings=settings)
     launch, keeps_batch = _fit_batch(launch, short=selection.short)
     needs = _requirements(launch, selection, keeps_batch=keeps_batch)
@@ -184,22 +186,6 @@ def _claimed_ports(own: str) -> frozenset[int]:
     """The ports that other launches have, or are about to have."""
     numbers = [name.partition(leases.port(0)[:-1])[2] for name in others_claims(own)]
     return frozenset(int(number) for number in numbers if number.isdecimal())
-
-
-def _settings(launch: LaunchPlan, manifest: Manifest | None, profile: Profile) -> Mapping[str, Any]:
-    """The trainer's settings; a mistake of the profile is not blamed on who typed.
-
-    Raises:
-        UsageError: the trainer refuses a flag, a file or a wish of the profile.
-    """
-    try:
-        return resolve_settings(launch, manifest)
-    except UsageError:
-        if manifest is not None:
-            trainer_settings.insist_on_wishes(
-                launch.profile, profile, manifest, launch.python, launch.working_dir
-            )
-        raise
 
 
 def _fit_batch(launch: Launch, *, short: bool) -> tuple[Launch, bool]:

@@ -139,10 +139,10 @@ def _whole(value: str) -> str:
 
 
 def _interpreter(given: str) -> str:
-    path = Path(given).expanduser().absolute() if os.sep in given else shutil.which(given) or given
-    return str(path)
+    found = Path(given).expanduser().absolute() if os.sep in given else shutil.which(given)
+    return str(found or given)
 
 
 def _lasting(profile: str | None) -> str | None:
     """A profile under a name that also counts in another folder."""
-    return str(Path(profile).absolute()) if profile and Path(profile).suffix else profile
+    return _whole(profile) if profile and Path(profile).suffix else profile

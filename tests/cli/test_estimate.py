@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
-from gpuops.cli.estimate import _module
 from gpuops.core.launch.manifest import Answers, Manifest
 from gpuops.core.launch.plan import LaunchRequest, Target
 from gpuops.errors import UsageError
+from gpuops.launch.estimate import _answering
 
 MIB, GIB = 1 << 20, 1 << 30
 FITS = [{"size": 80, "gib": 2}, {"size": 160, "gib": 3}, {"size": 1700, "gib": 20}]
@@ -214,7 +214,7 @@ def test_a_trainer_without_that_answer_is_a_sentence():
     asked = LaunchRequest(target=target, run_id="", run_dir="", python="")
 
     with pytest.raises(UsageError, match="trainer mine does not say what it needs"):
-        _module(manifest, asked)
+        _answering(manifest, asked)
 
 
 def test_the_trainer_itself_is_asked(estimate, tmp_path):
