@@ -1,4 +1,4 @@
-"""A trainer's own check: what its settings mean on disk, told before any rank starts. Torch-free.
+"""A trainer's own check of what its settings mean on disk, before any rank starts. Torch-free.
 
 ``python -m trainers.NAME.check FLAGS`` takes the flags of a training and prints a JSON list of
 findings. Whatever is wrong is a finding; it reads what is cheap to read, and changes nothing.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One checked fact: a sentence, and what to do where it is not as it should be."""
+    """One checked fact: a sentence, and what to do if it is not as it should be."""
 
     check: str
     severity: Literal["ok", "warning", "error"]
@@ -53,7 +53,7 @@ def main(
 
 
 def refused(check: str, error: TrainerError) -> Finding:
-    """What training would stop at, whoever insists."""
+    """What training would stop at, which no flag can overrule."""
     return Finding(
         check=check, severity="error", summary=error.message, hint=error.hint, forcible=False
     )

@@ -39,7 +39,7 @@ def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     Unknown exceptions keep their traceback, for they are defects. A crash of native code, or
     SIGUSR2 at any time, writes the stacks of all threads to stderr.
     """
-    stderr = 2  # its number: where a launcher sends a rank's stderr, whatever sys.stderr is
+    stderr = 2  # the descriptor that a launcher redirects, whatever sys.stderr is
     faulthandler.enable(file=stderr)
     faulthandler.register(signal.SIGUSR2, file=stderr, all_threads=True)
     try:

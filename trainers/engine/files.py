@@ -59,7 +59,7 @@ def whole_folder(
     holds anything else (with ``hint``); then what was there is still there.
     """
     if path.name in ("", ".."):
-        raise TrainerError(f"{path} is no folder that could be made", "give --out a name")
+        raise TrainerError(f"{path} is not a folder that can be made", "give --out a name")
     with _refusing(path), atomic(path, older=_older(path, replaces, hint)) as building:
         building.mkdir()
         yield building
@@ -74,7 +74,7 @@ def discard_stale(path: Path, older_s: float = STALE_S) -> None:
 
 
 def put_in_place(built: Path, path: Path, *, older: bool) -> None:
-    """Rename a finished folder; where that fails, the older one stands there again."""
+    """Rename a finished folder; if that fails, the older one stands there again."""
     aside = _beside(path)
     if older:
         path.rename(aside)
@@ -97,14 +97,14 @@ def _older(path: Path, replaces: str | None, hint: str) -> bool:
         raise TrainerError(f"{path} is not empty", hint)
     if not (path / replaces).is_file():
         raise TrainerError(
-            f"{path} has no {replaces}, so it is none made earlier, and is not replaced",
+            f"{path} has no {replaces}, so it was not made by this command and is not replaced",
             "give another --out",
         )
     return True
 
 
 def reason(error: OSError) -> str:
-    """Why, in words; NumPy's own errors have no more than a text."""
+    """Return the reason as text; NumPy's own errors have no `strerror`."""
     return error.strerror or str(error)
 
 

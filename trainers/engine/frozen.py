@@ -15,8 +15,8 @@ class Frozen(nn.Module):
 
     ``nn.Module`` does not see it as a submodule. So it is in no checkpoint and no moving average
     (whose copy of the model shares it), it counts among no parameters, and ranks exchange nothing
-    of it: every rank, and whoever loads the checkpoint, must build it with the same weights. It
-    moves between devices with the model. Gradients flow through it to its input.
+    of it: every rank, and every program that loads the checkpoint, must build it with the same
+    weights. It moves between devices with the model. Gradients flow through it to its input.
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -102,7 +102,7 @@ def fit(
     sample: Callable[[int], None] | None = None,
     after_step: Callable[[int], None] | None = None,
 ) -> FitResult:
-    """Train from where the state stands to the end of the run.
+    """Train from the state's step to the end of the run.
 
     ``losses(model, batch)`` gives the scalar to minimise as "loss" and others to report; a step's
     loss is the mean over its passes and over ranks, weighted by their samples. ``evaluate(step)``

@@ -78,15 +78,6 @@ class Report:
     stop: int | None
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A step's vector on its way from the GPU."""
-
-    step: int
-    vector: Tensor
-    copied: torch.cuda.Event
-
-
 class StepSync:
     """Sends this rank's part of a step, and returns what all ranks sent.
 
@@ -98,7 +89,8 @@ class StepSync:
         self._world = world
         self._stop = stop
         self._names: tuple[str, ...] = ()
-        self._pending: _Pending | None = None
+        # A step's vector on its way from the GPU, and what says that it has arrived.
+        self._pending: tuple[int, Tensor, torch.cuda.Event] | None = None
 
     def send(self, step: int, values: Mapping[str, Tensor]) -> Report | None:
         """Send the values of a step; return the newest report, of this step or of the one before.
@@ -122,7 +114,7 @@ class StepSync:
         aside.copy_(vector, non_blocking=True)
         copied = torch.cuda.Event()
         copied.record()
-        self._pending = _Pending(step, aside, copied)
+        self._pending = step, aside, copied
         return before
 
     def flush(self) -> Report | None:
@@ -130,8 +122,9 @@ class StepSync:
         pending, self._pending = self._pending, None
         if pending is None:
             return None
-        pending.copied.synchronize()
-        return self._read(pending.step, pending.vector.tolist())
+        step, vector, copied = pending
+        copied.synchronize()
+        return self._read(step, vector.tolist())
 
     def _vector(self, values_P: Tensor) -> Tensor:
         """This rank's part, made without the device and the CPU waiting for each other."""

@@ -120,5 +120,5 @@ def test_an_array_of_whole_numbers_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TrainerError, match="does not hold floating point numbers"):
         read_array_head(str(tmp_path / "a.npy"))
-    with pytest.raises(TrainerError, match="cannot be read: it is no NumPy array"):
+    with pytest.raises(TrainerError, match="cannot be read: it is not a NumPy array"):
         read_array_head(str(tmp_path / "b.npy"))

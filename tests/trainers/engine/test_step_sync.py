@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import tensor
 
-from trainers.engine import step_sync
 from trainers.engine.distributed import World
 from trainers.engine.errors import TrainerError
 from trainers.engine.step_sync import StepSync, Stop
@@ -30,7 +29,7 @@ def summed(*vectors: torch.Tensor, step: int = 7) -> StepSync:
     """Rank 0 of as many ranks, with the sum of their vectors on its way from the GPU."""
     first = of(0, len(vectors))
     first._names = ("loss", "recons")
-    first._pending = step_sync._Pending(step, torch.stack(vectors).sum(0), Copied())
+    first._pending = (step, torch.stack(vectors).sum(0), Copied())
     return first
 
 

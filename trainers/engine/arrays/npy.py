@@ -33,7 +33,7 @@ _PLAIN = re.compile(
 
 
 class ArrayError(Exception):
-    """An array cannot be had; the words say why, as in "FILE cannot be read: it is empty"."""
+    """An array cannot be read; the message completes "FILE cannot be read: ..."."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def _odd(first: bytes) -> Head:
     if not first.startswith(_MAGIC):
         pickled = first.startswith(b"\x80")
         raise ArrayError(
-            "it is a pickle, which is never loaded" if pickled else "it is no NumPy array"
+            "it is a pickle, which is never loaded" if pickled else "it is not a NumPy array"
         )
     file = io.BytesIO(first)
     try:

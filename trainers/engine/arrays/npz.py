@@ -42,7 +42,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(file)
         except _BROKEN:
-            raise ArrayError("it is no archive, or is cut off") from None
+            raise ArrayError("it is not an archive, or is cut off") from None
         if any(info.compress_type not in _PACKED for info in self._zip.infolist()):
             raise ArrayError("it is compressed in a way that NumPy does not use")
         self._members = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
@@ -66,7 +66,7 @@ class Archive:
     def array(self, name: str, most: int) -> NDArray[Any]:
         """A member read into memory, as long as it has no more bytes than ``most``."""
         data = self.data(name, most)
-        with _of(name):
+        with _naming(name):
             head = npy.parse(data[: npy.MOST], len(data))
         flat = np.frombuffer(data, head.dtype, head.nbytes // head.dtype.itemsize, head.begin)
         try:
@@ -78,10 +78,10 @@ class Archive:
         """A flat array that lies in the archive as it is, mapped."""
         info, at = self._plain(name)
         self._file.seek(at)
-        with _of(name):
+        with _naming(name):
             head = npy.parse(self._file.read(min(info.file_size, npy.MOST)), info.file_size)
         if head.dtype != np.dtype(dtype) or len(head.shape) != 1:
-            raise ArrayError(f"{name} is no flat array of {np.dtype(dtype)}")
+            raise ArrayError(f"{name} is not a flat array of {np.dtype(dtype)}")
         if not head.nbytes:
             raise ArrayError(f"{name} is empty")
         return npy.mapped(self._file, head, at).view(np.ndarray)
@@ -194,7 +194,7 @@ def writing(path: Path) -> Iterator[Writer]:
 
 
 @contextmanager
-def _of(name: str) -> Iterator[None]:
+def _naming(name: str) -> Iterator[None]:
     try:
         yield
     except ArrayError as error:

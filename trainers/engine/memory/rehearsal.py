@@ -5,7 +5,7 @@ storage but no data: a model of any size, anywhere, in a fraction of a second. A
 counts the bytes of tensors; memory below them (contexts, workspaces, copies inside a kernel) is not
 counted.
 
-Fake tensors are of the CPU whatever device is meant, for a build of torch without CUDA ends the
+Fake tensors are of the CPU whatever device is meant: a build of torch without CUDA ends the
 process when a fake CUDA tensor meets autograd. If CUDA keeps other tensors, they are counted.
 """
 

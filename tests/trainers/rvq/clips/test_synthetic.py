@@ -49,7 +49,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     """The one that one stands in has no name to appear by; one may not be looked into."""
     monkeypatch.chdir(tmp_path)
     for out in (".", "..", "/"):
-        with pytest.raises(TrainerError, match="is no folder that could be made"):
+        with pytest.raises(TrainerError, match="is not a folder that can be made"):
             main(["--out", out])
 
     def locked(_path):

@@ -115,7 +115,7 @@ def test_what_stands_there_is_not_overwritten(tmp_path):
     (precious / "chapter").write_text("x")
     (precious / "skeleton.json").write_text("{}")  # a data set, but not an imported one
     with pytest.raises(
-        TrainerError, match=r"thesis has no import\.json, so it is none made earlier"
+        TrainerError, match=r"thesis has no import\.json, so it was not made by this command"
     ):
         import_bvh(source, precious, force=True)
     assert (precious / "chapter").read_text() == "x"

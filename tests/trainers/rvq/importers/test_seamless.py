@@ -203,7 +203,7 @@ def test_a_file_that_is_cut_off_is_refused(source, tmp_path, keep):
     """Wherever it ends."""
     path = write(source, number=9)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(TrainerError, match="is no archive, or is cut off"):
+    with pytest.raises(TrainerError, match="is not an archive, or is cut off"):
         import_seamless(source, tmp_path / "out")
 
 
@@ -227,7 +227,7 @@ def test_what_stands_there_is_not_overwritten(source, tmp_path):
     with pytest.raises(TrainerError, match="is not empty"):
         import_seamless(source, tmp_path / "out")
     import_seamless(source, tmp_path / "out", force=True)
-    with pytest.raises(TrainerError, match="so it is none made earlier"):
+    with pytest.raises(TrainerError, match="so it was not made by this command"):
         import_seamless(source, source, force=True)
     assert ["out", "release"] == names(tmp_path)
 

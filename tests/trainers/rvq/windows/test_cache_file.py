@@ -297,8 +297,8 @@ HOSTILE = {
             "<i2": f"({f'{10**17},' * 300})", "<f4": f"({'9' * 4000}, {'9' * 4000})",
         }.items()
     },
-    "two axes": ({"sample": npy(np.zeros((2, 2), "<i4"))}, "no flat array"),
-    "another type": ({"start": npy(np.zeros(3))}, "no flat array"),
+    "two axes": ({"sample": npy(np.zeros((2, 2), "<i4"))}, "not a flat array"),
+    "another type": ({"start": npy(np.zeros(3))}, "not a flat array"),
     "none at all": ({"start": npy(np.zeros(0, "<i4"))}, "start is empty"),
     "pickled objects": ({"start": npy(np.array([{}], object))}, "never loaded"),
     "a missing member": ({"start": None}, "has no start"),
