@@ -16,7 +16,7 @@ from gpuops.errors import GpuopsError, UsageError
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, misspelled, prepare, refuse_errors
 from gpuops.supervise.run import RunOutcome, run_attempts
-from gpuops.system.processes.detach import Child, fork_away
+from gpuops.system.processes.detach import fork_away
 from gpuops.system.runs import run_dir
 from gpuops.ui import findings, launches
 
@@ -112,7 +112,7 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
 def _run(prepared: Prepared, *, detach: bool, as_json: bool) -> None:
     gc.enable()
     say = fork_away() if detach else None
-    if isinstance(say, Child):
+    if isinstance(say, str):
         _show_detached(say)
         return
     try:
@@ -136,13 +136,12 @@ def _kept(prepared: Prepared, say: Callable[[str], None] | None) -> RunOutcome:
                 _show_plan(prepared.launch)
 
 
-def _show_detached(child: Child) -> None:
+def _show_detached(run: str) -> None:
     """Print the name of the run.
 
     Raises:
         GpuopsError: the launch failed; in its own words.
     """
-    run = child.began()
     if not run or run.startswith(FAILED):
         message, _, hint = run.removeprefix(FAILED).partition("\n")
         raise GpuopsError(message or "the detached process died at once.", hint)

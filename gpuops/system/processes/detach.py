@@ -7,23 +7,11 @@ import sys
 from collections.abc import Callable
 
 
-class Child:
-    """A process that has gone on; what it says on its pipe is how it began."""
-
-    def __init__(self, reader: int) -> None:
-        self._reader = reader
-
-    def began(self) -> str:
-        """Wait until it has begun, and give what it says of it; nothing where it died."""
-        with os.fdopen(self._reader, errors="replace") as answer:
-            return answer.read()
-
-
-def fork_away() -> Child | Callable[[str], None]:
+def fork_away() -> str | Callable[[str], None]:
     """Go on as a process of its own session, without terminal.
 
-    Gives the process that was called a ``Child``, and the one that goes on a function by which to
-    say once how it began.
+    The process that goes on gets a function by which it reports once how it began. The calling
+    process waits for this report and gets it; it is empty if the other process died.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -31,7 +19,8 @@ def fork_away() -> Child | Callable[[str], None]:
     if child := os.fork():
         os.close(writer)
         os.waitpid(child, 0)
-        return Child(reader)
+        with os.fdopen(reader, errors="replace") as report:
+            return report.read()
     os.setsid()
     if os.fork():
         os._exit(0)
@@ -42,11 +31,11 @@ def fork_away() -> Child | Callable[[str], None]:
     os.close(nothing)
     os.set_inheritable(writer, False)
 
-    def say(words: str) -> None:
+    def report_start(words: str) -> None:
         nonlocal writer
         if writer >= 0:
             os.write(writer, words.encode("utf-8", "replace"))
             os.close(writer)
             writer = -1
 
-    return say
+    return report_start

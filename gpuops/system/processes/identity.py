@@ -1,4 +1,4 @@
-"""Which process is meant: a pid is given again, a pid with its start time and boot is not."""
+"""Names a process for good: a pid is reused, a pid with its start time and boot is not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTLED_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One process for good; of this boot of this host unless another one is named."""
+    """One process for good; by default of this boot of this host."""
 
     pid: int
     start_ticks: int
@@ -29,12 +29,12 @@ class Identity:
 
     @property
     def here(self) -> bool:
-        """Whether it belongs to this boot of this host: its pid means nothing in another."""
+        """Whether it belongs to this boot of this host; elsewhere its pid means nothing."""
         return self.boot_id == reaper.boot_id()
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it belongs to another host, which alone can tell whether it runs."""
+        """Whether it belongs to another host: only that host knows whether it runs."""
         return not self.here and self.host != reaper.host()
 
     @property
@@ -44,10 +44,10 @@ class Identity:
         return found is not None and found["start_ticks"] == self.start_ticks
 
     def send(self, number: int) -> None:
-        """Signal this very process; nothing happens if it has gone, or is not of this host."""
+        """Signal this very process; do nothing if it has gone or is on another host."""
         try:
             handle = os.pidfd_open(self.pid)
-        except (OSError, OverflowError):  # gone; or a record that was touched by hand
+        except (OSError, OverflowError):  # gone; or a record edited by hand
             return
         try:
             if self.alive:
@@ -58,7 +58,7 @@ class Identity:
 
 
 class Stat(NamedTuple):
-    """A process at one moment. Its start outlives a change of program (``exec``), its name not."""
+    """A process at one moment. ``exec`` changes its name, but not its start."""
 
     state: str
     parent_pid: int
@@ -67,13 +67,9 @@ class Stat(NamedTuple):
 
 
 def stat(pid: int) -> Stat | None:
-    """What the kernel says of a process; ``None`` of one that has ended."""
+    """What the kernel reports of a process; ``None`` if it has ended."""
     try:
-        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.read(handle, 4096).decode(errors="replace")
-        finally:
-            os.close(handle)
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
     head, _, tail = text.rpartition(")")
@@ -84,22 +80,22 @@ def stat(pid: int) -> Stat | None:
 
 
 def settled_before() -> float:
-    """Who started before this tick is what it is; a younger one may be about to become another."""
+    """The start tick after which a process is young: it may be a fork about to ``exec``."""
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - SETTLED_S) * CLOCK_TICKS
 
 
 def agent_identity(state_dir: Path) -> Identity | None:
     """The torchrun process of an attempt, if it was started in this boot of this host."""
-    return _of_this_boot(recorded(state_dir, "agent"))
+    return _here(recorded(state_dir, "agent"))
 
 
 def reaper_identity(state_dir: Path) -> Identity | None:
     """The reaper of an attempt, if it was started in this boot of this host."""
-    return _of_this_boot(recorded(state_dir, "reaper"))
+    return _here(recorded(state_dir, "reaper"))
 
 
 def recorded(state_dir: Path, process: Literal["agent", "reaper"]) -> Identity | None:
-    """A process of an attempt as the reaper recorded it, on whichever host."""
+    """A process of an attempt as the reaper recorded it, on any host."""
     return parse((read_json(state_dir / reaper.PROCESS) or {}).get(process))
 
 
@@ -115,5 +111,5 @@ def parse(record: object) -> Identity | None:
     return Identity(pid, ticks, host, boot_id)
 
 
-def _of_this_boot(process: Identity | None) -> Identity | None:
+def _here(process: Identity | None) -> Identity | None:
     return process if process is not None and process.here else None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +13,11 @@ import psutil
 
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.hung_jobs import ProcessNow
-from gpuops.core.monitor.jobs import VARIABLES, GpuUse, Process, TrainingJob, find_jobs, gpu_uses
+from gpuops.core.monitor.jobs import VARIABLES, Process, TrainingJob, find_jobs, gpu_uses
 from gpuops.system.processes.identity import Identity, settled_before, stat
 
 ALL_EVERY = 16  # calls
+POLL_S = 0.02
 
 
 def find(inventory: GpuInventory | None = None) -> tuple[TrainingJob, ...]:
@@ -65,8 +64,9 @@ class Census:
         listed, elsewhere = gpu_uses(inventory)
         self._known = {pid: one for pid, one in seen.items() if one is not None}
         for pid, one in self._known.items():
-            if one.process is not None:
-                placed = _placed(one.process, listed.get(pid, elsewhere))
+            use = listed.get(pid, elsewhere)
+            if one.process and use != (one.process.gpus, one.process.gpu_memory_bytes):
+                placed = replace(one.process, gpus=use[0], gpu_memory_bytes=use[1])
                 self._known[pid] = one._replace(process=placed)
         found = find_jobs(one.process for one in self._known.values() if one.process is not None)
         self._lively = {pid for pid, one in self._known.items() if one.start_ticks > young}
@@ -98,20 +98,16 @@ def identity(process: Process) -> Identity:
 
 def look_again(jobs: Iterable[TrainingJob]) -> dict[int, ProcessNow]:
     """The processes that have the jobs' pids now; free pids are left out."""
-    found: dict[int, ProcessNow] = {}
-    for job in jobs:
-        for process in job.processes:
-            now = stat(process.pid)
-            if now is not None:
-                found[process.pid] = ProcessNow(start_ticks=now.start_ticks, state=now.state)
-    return found
+    return {
+        process.pid: ProcessNow(start_ticks=now.start_ticks, state=now.state)
+        for job in jobs
+        for process in job.processes
+        if (now := stat(process.pid)) is not None
+    }
 
 
 def end(processes: Sequence[Process], *, terminate_s: float, kill_s: float) -> tuple[Process, ...]:
-    """Send SIGTERM, and SIGKILL to those left after ``terminate_s``; return those still alive.
-
-    It returns as soon as all have ended.
-    """
+    """Send SIGTERM, and SIGKILL to those left after ``terminate_s``; return those still alive."""
     left = tuple(processes)
     for number, timeout_s in ((signal.SIGTERM, terminate_s), (signal.SIGKILL, kill_s)):
         for process in left:
@@ -121,20 +117,11 @@ def end(processes: Sequence[Process], *, terminate_s: float, kill_s: float) -> t
 
 
 def _outlast(processes: Sequence[Process], timeout_s: float) -> tuple[Process, ...]:
-    deadline = time.monotonic() + timeout_s
-    with contextlib.ExitStack() as handles:
-        poller = select.poll()
-        for process in processes:
-            with contextlib.suppress(OSError):
-                handle = os.pidfd_open(process.pid)
-                handles.callback(os.close, handle)
-                poller.register(handle, select.POLLIN)
-        while left := tuple(process for process in processes if identity(process).alive):
-            remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0:
-                break
-            for handle, _ in poller.poll(remaining_s * 1000):
-                poller.unregister(handle)
+    until_s = time.monotonic() + timeout_s
+    while left := tuple(process for process in processes if identity(process).alive):
+        if time.monotonic() > until_s:
+            break
+        time.sleep(POLL_S)
     return left
 
 
@@ -142,7 +129,6 @@ def _read(pid: int) -> Process | None:
     seen = stat(pid)
     if seen is None:
         return None
-    state, parent_pid, start_ticks, _ = seen
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -155,9 +141,9 @@ def _read(pid: int) -> Process | None:
         return None
     found = Process(
         pid=pid,
-        start_ticks=start_ticks,
-        parent_pid=parent_pid,
-        state=state,
+        start_ticks=seen.start_ticks,
+        parent_pid=seen.parent_pid,
+        state=seen.state,
         user=user,
         ours=ours,
         argv=tuple(argv),
@@ -166,15 +152,7 @@ def _read(pid: int) -> Process | None:
         started_at_s=started_at_s,
     )
     again = stat(pid)  # with a pid reused in between, it would be a mixture of two
-    return found if again is not None and again.start_ticks == start_ticks else None
-
-
-def _placed(process: Process, place: GpuUse) -> Process:
-    """The process with the GPUs that list it, and the memory it holds there."""
-    gpus, memory_bytes = place
-    if (process.gpus, process.gpu_memory_bytes) == place:
-        return process
-    return replace(process, gpus=gpus, gpu_memory_bytes=memory_bytes)
+    return found if again is not None and again.start_ticks == seen.start_ticks else None
 
 
 def _is_python(process: psutil.Process, argv: Sequence[str]) -> bool:

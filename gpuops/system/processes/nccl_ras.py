@@ -5,6 +5,7 @@ The protocol is lines of text over TCP, as in NCCL's own client ``ncclras``.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -54,21 +55,18 @@ def ask(where: tuple[str, int], within_s: float = ASK_S) -> str | None:
 
 def _greeted(server: socket.socket) -> bool:
     """Whether both lines got NCCL's answers."""
-    said = b""
-    while said.count(b"\n") < 2 and len(said) < 100 and (piece := server.recv(100)):
-        said += piece
-    return said.startswith(GREETED) and b"\nOK\n" in said
+    answer = b""
+    while answer.count(b"\n") < 2 and len(answer) < 100 and (piece := server.recv(100)):
+        answer += piece
+    return answer.startswith(GREETED) and b"\nOK\n" in answer
 
 
 def _read(server: socket.socket, until_s: float) -> str:
-    said = b""
-    try:
-        while len(said) < MOST_BYTES and (left_s := until_s - time.monotonic()) > 0:
+    report = b""
+    with contextlib.suppress(OSError):  # the report so far is kept
+        while len(report) < MOST_BYTES and (left_s := until_s - time.monotonic()) > 0:
             server.settimeout(left_s)
-            piece = server.recv(65536)
-            if not piece:
+            if not (piece := server.recv(65536)):
                 break
-            said += piece
-    except OSError:
-        pass  # what has come, has come
-    return said.decode("utf-8", "replace")
+            report += piece
+    return report.decode("utf-8", "replace")

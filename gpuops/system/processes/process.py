@@ -47,7 +47,7 @@ class Job:
         return agent_identity(self.state_dir)
 
     def workers(self) -> list[Identity]:
-        """One process a rank: torchrun's children that carry a RANK."""
+        """The worker processes."""
         return list(self.ranks().values())
 
     def ranks(self) -> dict[int, Identity]:
@@ -96,15 +96,7 @@ def start(
     Raises:
         GpuopsError: it cannot be started.
     """
-    command = [
-        sys.executable,
-        "-I",
-        reaper.__file__,
-        str(state_dir),
-        str(log),
-        "--",
-        *argv,
-    ]
+    command = [sys.executable, "-I", reaper.__file__, str(state_dir), str(log), "--", *argv]
     try:
         with log.open("ab") as stderr:
             child = subprocess.Popen(
@@ -135,23 +127,12 @@ def ranks_of(agent: Identity) -> dict[int, Identity]:
     """The worker processes of a torchrun: its children that carry a RANK, by rank."""
     found: dict[int, Identity] = {}
     with contextlib.suppress(psutil.Error):
-        for pid in _children(agent.pid):
+        for child in psutil.Process(agent.pid).children():
             with contextlib.suppress(psutil.Error, ValueError):
-                named, rank = stat(pid), psutil.Process(pid).environ().get("RANK")
+                named, rank = stat(child.pid), child.environ().get("RANK")
                 if named and rank is not None:
-                    found[int(rank)] = Identity(pid, named.start_ticks)
+                    found[int(rank)] = Identity(child.pid, named.start_ticks)
     return found if agent.alive else {}
-
-
-def _children(pid: int) -> list[int]:
-    """The children of a process; a kernel built for it keeps a list."""
-    try:
-        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        lists = []
-    if lists:
-        return [int(child) for text in lists for child in text.split()]
-    return [child.pid for child in psutil.Process(pid).children()]
 
 
 class SignalQueue:

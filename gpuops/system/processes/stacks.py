@@ -12,7 +12,7 @@ import json
 import linecache
 import os
 import re
-import select
+
 import shutil
 import signal
 import socket
@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpuops.core.diagnosis.stack import Frame, Stack, ThreadStack, is_deep
-from gpuops.system.processes.identity import Identity
+from gpuops.system.processes.identity import Identity, stat
 
 SPY_SHARE = 0.7  # of the time; the rest is for asking the ranks that it could not read
 QUIET_S = 0.05
@@ -93,16 +93,15 @@ def _spied(targets: Sequence[tuple[int, Identity]], until_s: float) -> dict[int,
                 spies[rank] = _start(program, process, files)
             except OSError as error:
                 found[rank] = f"py-spy cannot be started: {error.strerror}"
-        _wait([spy.child for spy in spies.values()], until_s)
-        late = {rank for rank, spy in spies.items() if spy.child.poll() is None}
-        for rank in late:
-            spies[rank].child.kill()
-        _wait([spies[rank].child for rank in late], time.monotonic() + QUIET_S)
+        _wait(spies.values(), until_s)
+        late = {rank: spy for rank, spy in spies.items() if spy.child.returncode is None}
+        for spy in late.values():
+            spy.child.kill()
+        _wait(late.values(), time.monotonic() + QUIET_S)
         for rank, process in targets:
             if rank in late:
-                spies[rank].child.poll()  # reap it
                 found[rank] = "py-spy did not end in its time"
-                _continue(process, was_stopped=spies[rank].was_stopped)
+                _continue(process, was_stopped=late[rank].was_stopped)
             elif rank in spies:
                 found[rank] = _result(spies[rank], process.pid)
     return found
@@ -116,7 +115,7 @@ def _py_spy() -> str | None:
 def _start(program: str, process: Identity, files: contextlib.ExitStack) -> _Spy:
     files.callback(os.close, said := os.memfd_create("said"))
     files.callback(os.close, complained := os.memfd_create("complained"))
-    was_stopped = _state(process.pid) in {"T", "t"}
+    was_stopped = (now := stat(process.pid)) is not None and now.state in {"T", "t"}
     child = subprocess.Popen(
         # Without --nonblocking it stops the process, and fails on one that is stopped already.
         [program, "dump", "--nonblocking", "--json", "--pid", str(process.pid)],
@@ -128,30 +127,19 @@ def _start(program: str, process: Identity, files: contextlib.ExitStack) -> _Spy
     return _Spy(child, said, complained, was_stopped)
 
 
-def _wait(children: Iterable[subprocess.Popen[bytes]], until_s: float) -> None:
+def _wait(spies: Iterable[_Spy], until_s: float) -> None:
     """Wait until all have ended, or for the time."""
-    poller, left = select.poll(), set()
-    with contextlib.ExitStack() as stack:
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                handle = os.pidfd_open(child.pid)
-                stack.callback(os.close, handle)
-                poller.register(handle, select.POLLIN)
-                left.add(handle)
-        while left and (rest_s := until_s - time.monotonic()) > 0:
-            for handle, _ in poller.poll(rest_s * 1000):
-                poller.unregister(handle)
-                left.discard(handle)
-    # What has ended is reaped by its own poll().
+    for spy in spies:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            spy.child.wait(max(0.0, until_s - time.monotonic()))
 
 
 def _continue(process: Identity, *, was_stopped: bool) -> None:
     """Continue a rank that a killed py-spy has left stopped; never one stopped by others.
 
-    Only after a killed py-spy: one that ended normally never stops a rank, so a rank found stopped
-    after it was stopped by another process.
+    A py-spy that ends normally leaves no rank stopped.
     """
-    if not was_stopped and _state(process.pid) == "T":
+    if not was_stopped and (now := stat(process.pid)) is not None and now.state == "T":
         process.send(signal.SIGCONT)
 
 
@@ -203,11 +191,10 @@ def _asked(
     """The stacks that ranks with faulthandler write when asked."""
     waiting: dict[int, tuple[Path, int]] = {}
     for rank, process in targets:
-        log = logs.get(rank)
         with contextlib.suppress(OSError):
             # A signal without a handler would end it; one that is stopped could not answer.
-            if log is not None and _handles(process, signal.SIGUSR2):
-                waiting[rank] = (log, log.stat().st_size)
+            if rank in logs and _handles_dump_signal(process):
+                waiting[rank] = (logs[rank], logs[rank].stat().st_size)
                 process.send(signal.SIGUSR2)
     answers = dict.fromkeys(waiting, b"")
     quiet_since_s = time.monotonic()
@@ -223,11 +210,11 @@ def _asked(
     return {rank: threads for rank, threads in parsed.items() if threads}
 
 
-def _handles(process: Identity, number: int) -> bool:
-    """Whether this very process has a handler for a signal, and can run it now."""
+def _handles_dump_signal(process: Identity) -> bool:
+    """Whether this very process has a handler for SIGUSR2, and can run it now."""
     status = Path(f"/proc/{process.pid}/status").read_text(errors="replace")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    bit = 1 << (number - 1)
+    bit = 1 << (signal.SIGUSR2 - 1)
     caught, blocked = (int(fields.get(name, "0"), 16) for name in ("SigCgt", "SigBlk"))
     can_run = fields.get("State", "T")[0] in "RS"
     return bool(caught & bit) and not blocked & bit and can_run and process.alive
@@ -265,10 +252,9 @@ def _in_kernel(pid: int) -> str:
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             seen[_describe_wait(thread)] += 1
+    del seen[""]
     parts = [
-        words if count == 1 else f"{words} ({count} threads)"
-        for words, count in seen.most_common()
-        if words
+        words if count == 1 else f"{words} ({count} threads)" for words, count in seen.most_common()
     ]
     return f"in the kernel: {', '.join(parts)}" if parts else ""
 
@@ -287,31 +273,17 @@ def _describe_wait(thread: Path) -> str:
     return state
 
 
-def _state(pid: int) -> str | None:
-    """R, S, D, T, t or Z; ``None`` if it has ended."""
-    with contextlib.suppress(OSError, IndexError):
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return stat.rpartition(")")[2].split()[0]
-    return None
-
-
 def _with_source(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
     """The stacks with the source lines of all frames that are not Python's or torch's.
 
     In a thread that is abandoned after a while: the program may be on the disk that hangs.
     """
-    wanted = {
-        (frame.file, frame.line)
-        for stack in stacks
-        for thread in stack.threads
-        for frame in thread.frames
-        if not is_deep(frame)
-    }
+    frames = [f for stack in stacks for thread in stack.threads for f in thread.frames]
+    wanted = {(frame.file, frame.line) for frame in frames if not is_deep(frame)}
     texts: dict[tuple[str, int], str] = {}
 
     def read() -> None:
-        for file in sorted({file for file, _ in wanted}):
-            linecache.checkcache(file)
+        linecache.checkcache()
         for file, line in wanted:
             texts[file, line] = linecache.getline(file, line).strip()
 

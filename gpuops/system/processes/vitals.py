@@ -1,4 +1,4 @@
-"""How the processes of a job do, as the kernel shows them, and how its folders grow."""
+"""The state of a job's processes, as the kernel reports it, and the size of its folders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from gpuops.core.hang.observation import RankVitals
@@ -19,58 +20,48 @@ OVERDUE_S = 10.0
 
 
 def read(ranks: Iterable[tuple[int, Identity]], *, with_io: bool = True) -> tuple[RankVitals, ...]:
-    """Each rank's process now: in state X where it has gone, ``None`` for what is not shown."""
+    """Each rank's process now: in state X if it has gone, ``None`` for what is not shown."""
     return tuple(_vitals(rank, process, with_io=with_io) for rank, process in ranks)
 
 
 def _vitals(rank: int, process: Identity, *, with_io: bool) -> RankVitals:
+    pid = process.pid
+    hidden = RankVitals(rank=rank, pid=pid, state=None, cpu_s=None, io_bytes=None, threads=None)
     try:
         # A name may hold anything, but no other field holds a ")".
-        fields = _text(f"/proc/{process.pid}/stat").rpartition(b")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        fields = []
-    except OSError:  # /proc hides the processes of others
-        return RankVitals(
-            rank=rank, pid=process.pid, state=None, cpu_s=None, io_bytes=None, threads=None
-        )
-    if not fields or int(fields[19]) != process.start_ticks:
-        return RankVitals(
-            rank=rank, pid=process.pid, state="X", cpu_s=None, io_bytes=None, threads=None
-        )
+        return replace(hidden, state="X")
+    except OSError:  # /proc hides the processes of other users
+        return hidden
+    if int(fields[19]) != process.start_ticks:
+        return replace(hidden, state="X")
     return RankVitals(
         rank=rank,
-        pid=process.pid,
+        pid=pid,
         state=fields[0].decode(),
         cpu_s=(int(fields[11]) + int(fields[12])) * TICK_S,
-        io_bytes=_io_bytes(process.pid) if with_io else None,
+        io_bytes=_io_bytes(pid) if with_io else None,
         threads=int(fields[17]),
         memory_bytes=int(fields[21]) * PAGE_BYTES,
     )
 
 
 def _io_bytes(pid: int) -> int | None:
-    """All bytes read and written, and those that came from a disk by way of a memory map."""
+    """All bytes read and written, and those that came from a disk through a memory map."""
     try:
-        lines = _text(f"/proc/{pid}/io").splitlines()
+        lines = Path(f"/proc/{pid}/io").read_bytes().splitlines()
     except OSError:  # another user's, a kernel that does not count, or it has just ended
         return None
     counts = dict(line.split(b": ") for line in lines)
     return sum(int(counts.get(name, 0)) for name in (b"rchar", b"wchar", b"read_bytes"))
 
 
-def _text(path: str) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(handle, 4096)
-    finally:
-        os.close(handle)
-
-
 class FolderSize:
     """The bytes in a folder, measured again and again in a thread of its own.
 
-    A thread, because a file system that hangs would block its caller. However many files
-    there are, measuring takes a thousandth of the time at most.
+    A file system that hangs does not block the caller. Measuring takes at most a thousandth of the
+    time, however many files there are.
     """
 
     def __init__(self, folder: Path, every_s: float = 1.0) -> None:
@@ -89,7 +80,7 @@ class FolderSize:
 
     @property
     def bytes(self) -> int | None:
-        """The newest measurement; ``None`` where there is none yet, or the next is overdue."""
+        """The newest measurement; ``None`` if there is none yet, or the next is overdue."""
         return self._size if time.monotonic() < self._good_until_s else None
 
     def _measure(self) -> None:
@@ -103,9 +94,9 @@ class FolderSize:
 
 
 def size_bytes(folder: Path) -> int | None:
-    """The bytes in a folder and all below it that can be read, links not followed.
+    """The bytes in a folder and all below it that can be read, without following links.
 
-    A folder that is not there yet holds 0; ``None`` where it cannot be read.
+    A folder that does not exist yet holds 0; ``None`` if it cannot be read.
     """
     total, root = 0, str(folder)
     folders = [root]
