@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ BETWEEN_S = 1.0
 DUMP_S = 5.0
 CLOCKS_DIFFER_S = 5.0
 GPUS_S = 5.0
-# A GPU fails before its job falls silent; a job ends half an hour after that at the latest.
+# A GPU fails before its job falls silent; a job ends at most half an hour later.
 FORE_S, LATELY_S = 60.0, 1800.0
 
 
@@ -64,9 +64,8 @@ def examine(
     with ThreadPoolExecutor() as side:
         devices, report = side.submit(_gpus, plan, since_s), side.submit(_nccl, plan, ranks)
         attribution = _attribution(ranks, Path(plan.run_dir, paths.beats(plan.attempt)), logs)
-        drawn = power.describe_power(
-            devices.result(), _usual_w(plan, time.time() - (idle_s or 0.0))
-        )
+        usual_w = _usual_w(plan, time.time() - (idle_s or 0.0))
+        drawn = power.describe_power(devices.result(), usual_w)
         attribution = ras.apply_ras(attribution, report.result(), pids)
         found = diagnoses.diagnose_hang(attribution, gpus, (*evidence, *drawn))
         return gpu_loss.apply_gpu_faults(found, devices.result(), pids)
@@ -102,18 +101,18 @@ def why_gone(plan: LaunchPlan, returncode: int, evidence: Diagnosis) -> Diagnosi
 
 def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
     root = Path(plan.run_dir)
-    agent = files.tail(Path(plan.run_dir, paths.agent_log(plan.attempt)))
-    said = {
+    agent = files.tail(root / paths.agent_log(plan.attempt))
+    stderr = {
         rank: files.tail(root / paths.rank_log(plan.attempt, rank, "stderr"))
         for rank in rank_logs.ranks(root, plan.attempt)
     }
-    ended = parse_rank_ends(agent, said, plan.gpu_of_rank)
+    ranks = parse_rank_ends(agent, stderr, plan.gpu_of_rank)
     torchrun = agent_identity(Path(plan.state_dir))
     ended_s = _ended_s(plan)
     with closing(KernelLog(kernel_log)) as log:
         crash = Crash(
             returncode=returncode,
-            ranks=ended,
+            ranks=ranks,
             xids=_xids(plan, log, ended_s - LATELY_S, ended_s + CLOCKS_DIFFER_S),
             oom=_oom_kills(plan, log),
             agent_pid=torchrun.pid if torchrun else None,
@@ -134,39 +133,29 @@ def newest(root: Path) -> Diagnosis | None:
 def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
     """Write it as JSON and as a page; a full disk must not prevent that a hung job is ended."""
     path = Path(plan.run_dir, paths.diagnosis(plan.attempt, what))
-    try:
+    with suppress(OSError, GpuopsError):
         path.parent.mkdir(exist_ok=True)
         files.write_json(path, asdict(found))
         files.write_text(path.with_suffix(".md"), diagnoses.format_page(found))
-    except (OSError, GpuopsError):
-        pass
-    events.record(
-        Path(plan.run_dir),
-        "diagnosis",
-        attempt=plan.attempt,
-        what=what,
-        kind=found.kind,
-        rank=found.rank,
-        sure=found.sure,
-        why=found.why,
-    )
+    facts = {"kind": found.kind, "rank": found.rank, "sure": found.sure, "why": found.why}
+    events.record(Path(plan.run_dir), "diagnosis", attempt=plan.attempt, what=what, **facts)
 
 
 def _attribution(
     ranks: Mapping[int, Identity], beats: Path | None, logs: Mapping[int, Path]
 ) -> Attribution:
     targets = sorted(ranks.items())
-    before = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
+    stacks_before, vitals_before = stacks.dump(targets, DUMP_S, logs), vitals.read(targets)
     time.sleep(BETWEEN_S)  # ranks that move are elsewhere by then
-    after = (stacks.dump(targets, DUMP_S, logs), vitals.read(targets))
-    said = heartbeat.read_all(beats) if beats is not None else ()
-    return find_culprit(before[0], after[0], before[1], after[1], said)
+    stacks_after, vitals_after = stacks.dump(targets, DUMP_S, logs), vitals.read(targets)
+    newest_beats = heartbeat.read_all(beats) if beats is not None else ()
+    return find_culprit(stacks_before, stacks_after, vitals_before, vitals_after, newest_beats)
 
 
 def _nccl(plan: LaunchPlan, ranks: Mapping[int, Identity]) -> RasReport:
     """NCCL's report on the job, if its ranks use it and it answers within some seconds."""
-    found = (nccl_ras.address(rank) for rank in ranks.values()) if plan.device == "cuda" else ()
-    where = next((address for address in found if address is not None), None)
+    found = map(nccl_ras.address, ranks.values()) if plan.device == "cuda" else ()
+    where = next(filter(None, found), None)
     return ras.parse_report(nccl_ras.ask(where) or "") if where is not None else RasReport()
 
 
@@ -206,8 +195,8 @@ def _oom_kills(plan: LaunchPlan, log: KernelLog) -> OomKills:
     counted = now - before if now is not None and isinstance(before, int) else None
     if in_container():  # the log has the host's pids
         return OomKills(counted=counted)
-    told = tuple(kill for kill in log.oom_kills() if kill.at_s >= since_s)
-    return OomKills(logged=told, log_complete=log.reaches(since_s), counted=counted)
+    logged = tuple(kill for kill in log.oom_kills() if kill.at_s >= since_s)
+    return OomKills(logged=logged, log_complete=log.reaches(since_s), counted=counted)
 
 
 def _began_s(plan: LaunchPlan) -> float:
@@ -223,9 +212,9 @@ def _ended_s(plan: LaunchPlan) -> float:
 
 
 def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:
-    told = events.read(Path(plan.run_dir))
+    found = events.read(Path(plan.run_dir))
     wanted = ("attempt_started", plan.attempt)
-    return next((e for e in reversed(told) if (e.get("event"), e.get("attempt")) == wanted), {})
+    return next((e for e in reversed(found) if (e.get("event"), e.get("attempt")) == wanted), {})
 
 
 def _stderr_logs(plan: LaunchPlan) -> dict[int, Path]:

@@ -42,7 +42,7 @@ def examine(found: Sequence[TrainingJob], watch_s: float) -> tuple[Case, ...]:
         until_s = time.monotonic() + watch_s
         while watched:
             for one in watched.values():
-                one.look()
+                one.observe()
             if (left_s := until_s - time.monotonic()) <= 0:
                 break
             time.sleep(min(LOOK_S, left_s))
@@ -63,9 +63,9 @@ def end(cases: Sequence[Case], see: Callable[[], GpuInventory]) -> Cleaned:
     for case in cases:
         _record(case)
     supervised = [
-        Path(case.decision.job.run_dir)
+        Path(run_dir)
         for case in cases
-        if case.supervisor_pid is not None and case.decision.job.run_dir is not None
+        if (run_dir := case.decision.job.run_dir) and case.supervisor_pid is not None
     ]
     supervisor_lock.retire(supervised, now=True, within_s=TERMINATE_S)  # all are ended either way
     left = jobs.end(chosen, terminate_s=TERMINATE_S, kill_s=KILL_S)
@@ -80,7 +80,7 @@ class _Watched:
         self._job = job
         self._ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
         self._beat_dir = _beat_dir(job)
-        self._first = self._beats = self._heard()
+        self._first = self._beats = self._read_beats()
         # The time since the oldest beat counts: a job may hang since yesterday.
         oldest_s = min((beat.monotonic_s for beat in self._beats), default=None)
         self._watch = HangState(most_s=float("inf"), looked_s=oldest_s)
@@ -97,9 +97,9 @@ class _Watched:
         if self._logs is not None:
             self._logs.__exit__()
 
-    def look(self) -> None:
+    def observe(self) -> None:
         """Take an observation."""
-        self._beats, self._looked_s = self._heard(), time.monotonic()
+        self._beats, self._looked_s = self._read_beats(), time.monotonic()
         seen = Observation(
             now_s=self._looked_s,
             beats=self._beats,
@@ -119,19 +119,16 @@ class _Watched:
                 assessment = detector.to_hung(assessment)  # what it waits for can never come
             elif found.hopeless and not isinstance(assessment, Hung):
                 assessment = self._stuck(found)
-        return replace(
-            _case(self._job, assessment, found), beats=self._beats, heard_s=self._looked_s
-        )
+        case = _case(self._job, assessment, found)
+        return replace(case, beats=self._beats, heard_s=self._looked_s)
 
     def _assess(self) -> Assessment:
         assessment = detector.assess(self._watch, self._policy())
         if isinstance(assessment, Warming) and self._trains:
             return Healthy()  # it was at work before it was watched
         if isinstance(assessment, Warming) and not self._beats:
-            watched_s = self._looked_s - self._began_s
-            return Blind(
-                why=f"it does not beat, and {watched_s:.0f} s of observation are not enough"
-            )
+            watched_s = round(self._looked_s - self._began_s)
+            return Blind(why=f"it does not beat, and {watched_s} s of observation are not enough")
         return assessment
 
     def _stuck(self, found: Diagnosis) -> Suspect:
@@ -157,7 +154,7 @@ class _Watched:
     def _trains(self) -> bool:
         return any(beat.step is not None and beat.phase != "start" for beat in self._beats)
 
-    def _heard(self) -> tuple[Beat, ...]:
+    def _read_beats(self) -> tuple[Beat, ...]:
         beats = heartbeat.read_all(self._beat_dir) if self._beat_dir is not None else ()
         return tuple(beat for beat in beats if beat.rank in self._ranks)  # of the living
 

@@ -11,23 +11,21 @@ from gpuops.diagnose import newest
 from gpuops.system import files
 from gpuops.system.runs import rank_logs
 
-NO_FOLDER = "It was not launched by gpuops, so there are no logs of it."
-
 
 def logs(job: JobRow) -> list[str]:
     """The end of the logs of each rank and torchrun."""
     if job.run_dir is None or job.attempt is None:
-        return [NO_FOLDER]
+        return ["It was not launched by gpuops, so there are no logs of it."]
     root = Path(job.run_dir)
-    said = {
+    texts = {
         f"rank {rank}, {stream}": files.tail(root / paths.rank_log(job.attempt, rank, stream))
         for rank in rank_logs.ranks_with_output(root, job.attempt)
         for stream in ("stdout", "stderr")
     }
-    said["torchrun"] = files.tail(root / paths.agent_log(job.attempt))
+    texts["torchrun"] = files.tail(root / paths.agent_log(job.attempt))
     lines = [
         line
-        for name, text in reversed(said.items())
+        for name, text in reversed(texts.items())
         if text
         for line in ("", f"── {name} ──", *text.splitlines())
     ]
@@ -42,10 +40,6 @@ def diagnosis(job: JobRow) -> list[str]:
         holds = job.diagnosis is not None
         head = [] if holds else ["", "── the last diagnosis; it has moved since ──", ""]
         lines = [*lines, *([""] if lines and holds else head), *format_page(found).splitlines()]
-    which = f"`gpuops diagnose {job.run_id}`" if job.run_id else f"`gpuops diagnose {_pid(job)}`"
-    hint = f"{which} reads the stacks of its ranks now."
+    which = job.run_id or next((rank.pid for rank in job.ranks if rank.pid is not None), "PID")
+    hint = f"`gpuops diagnose {which}` reads the stacks of its ranks now."
     return [*(lines or ["No problem is known."]), "", hint]
-
-
-def _pid(job: JobRow) -> str:
-    return str(next((rank.pid for rank in job.ranks if rank.pid is not None), "PID"))

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,7 @@ from gpuops.system.processes import jobs, vitals
 from gpuops.system.runs import records, run_facts, supervisor_lock
 from gpuops.system.tail import Tail
 
-# Time for the first reading: the driver may have to start and to wake its GPUs.
-WAKE_S = 3.0
+WAKE_S = 3.0  # for the first reading: the driver may have to start and to wake its GPUs
 
 
 class Sampler:
@@ -44,8 +43,8 @@ class Sampler:
         self._answer_s = nvml.READ_TIMEOUT_S if patient else min(1.0, interval_s / 2)
         self._expected = nvml.on_the_bus()
         self._census = jobs.Census()
-        self._books: dict[str, _Book] = {}
-        self._lives: dict[tuple[str, int], _Life] = {}
+        self._events: dict[str, Tail] = {}  # over all attempts, by the run's folder
+        self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._monitor = Monitor(interval_s=interval_s)
 
     def __enter__(self) -> Sampler:
@@ -53,7 +52,7 @@ class Sampler:
 
     def __exit__(self, *_exc: object) -> None:
         self._gpus.close()
-        for attempt in self._lives.values():
+        for attempt in self._attempts.values():
             attempt.close()
 
     def sample(self) -> Frame:
@@ -63,11 +62,13 @@ class Sampler:
             inventory = replace(inventory, absent=False)
         jobs_now = self._census.jobs(inventory)
         for job in jobs_now:
-            if job.ours and job.run_dir is not None and job.run_dir not in self._books:
-                self._books[job.run_dir] = _Book(Path(job.run_dir))
-        events = {path: book.new_events() for path, book in self._books.items()}
+            if job.ours and job.run_dir is not None and job.run_dir not in self._events:
+                self._events[job.run_dir] = Tail(Path(job.run_dir) / paths.EVENTS)
+        events = {
+            path: tuple(files.parse_json_lines(file.lines())) for path, file in self._events.items()
+        }
         found = tuple(self._job(job, events) for job in jobs_now)
-        between, ended = self._without_a_job({job.job.run_dir for job in found})
+        between, ended = self._without_a_job({job.run_dir for job in jobs_now})
         sample = Sample(
             at_s=time.time(),
             clock_s=time.monotonic(),
@@ -85,16 +86,17 @@ class Sampler:
         if not job.ours:
             return JobSample(job=job)
         ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
-        attempt = self._life(job)
+        attempt = self._attempt(job)
         beats = attempt.beats() if attempt is not None else []
+        trains = any(beat.phase != "start" for beat in beats)
         seen = Observation(
             now_s=time.monotonic(),
             beats=tuple(beat for beat in beats if beat.rank in dict(ranks)),
             # A job that trains and beats is assessed by its beats; its I/O adds nothing.
-            vitals=vitals.read(ranks, with_io=not _trains(beats)),
+            vitals=vitals.read(ranks, with_io=not trains),
             # For a job that reports its steps, the first size of its log would look like growth.
-            log_bytes=attempt.log_bytes() if attempt is not None and not _trains(beats) else None,
-            checkpoint_bytes=attempt.checkpoint_bytes() if attempt is not None else None,
+            log_bytes=attempt.log_bytes() if attempt is not None and not trains else None,
+            checkpoint_bytes=attempt.checkpoints.bytes if attempt is not None else None,
         )
         if attempt is None or job.run_dir is None:
             return JobSample(job=job, observation=seen)
@@ -106,54 +108,37 @@ class Sampler:
             events=events.get(job.run_dir, ()),
         )
 
-    def _life(self, job: TrainingJob) -> _Life | None:
+    def _attempt(self, job: TrainingJob) -> _Attempt | None:
         if job.run_dir is None or job.attempt is None:
             return None
         key = (job.run_dir, job.attempt)
-        if key not in self._lives:
-            self._lives[key] = _Life(Path(job.run_dir), job.attempt)
-        return self._lives[key]
+        if key not in self._attempts:
+            self._attempts[key] = _Attempt(Path(job.run_dir), job.attempt)
+        return self._attempts[key]
 
     def _without_a_job(self, living: set[str | None]) -> tuple[frozenset[str], dict[str, Status]]:
         """The runs without a job that may start again, and the status of those that ended."""
-        between: set[str] = set()
+        idle = [path for path in self._events if path not in living]
+        between = {path for path in idle if supervisor_lock.holder(Path(path)) is not None}
         ended: dict[str, Status] = {}
-        for path in [path for path in self._books if path not in living]:
-            if supervisor_lock.holder(Path(path)) is not None:
-                between.add(path)
-                continue
-            del self._books[path]
-            record = records.load(Path(path))
-            if record is not None:
-                ended[path] = record.status
-        for key in [key for key in self._lives if key[0] not in living]:
-            self._lives.pop(key).close()
+        for path in idle:
+            if path not in between:
+                del self._events[path]
+                if (record := records.load(Path(path))) is not None:
+                    ended[path] = record.status
+        for key in [key for key in self._attempts if key[0] not in living]:
+            self._attempts.pop(key).close()
         return frozenset(between), ended
 
 
-def _trains(beats: Sequence[heartbeat.Beat]) -> bool:
-    return any(beat.phase != "start" for beat in beats)
-
-
-class _Book:
-    """The event file of a run, over all attempts. Its folder may be deleted meanwhile."""
-
-    def __init__(self, root: Path) -> None:
-        self._events = Tail(root / paths.EVENTS)
-
-    def new_events(self) -> tuple[dict[str, Any], ...]:
-        """The events since the last call."""
-        return tuple(files.parse_json_lines(self._events.lines()))
-
-
-class _Life:
+class _Attempt:
     """A running attempt, read from its run's folder."""
 
     def __init__(self, root: Path, attempt: int) -> None:
         self._root = root
         self.facts: RunFacts = run_facts.read(root)
         self._beats = root / paths.beats(attempt)
-        self._checkpoints = vitals.FolderSize(root / paths.CHECKPOINTS)
+        self.checkpoints = vitals.FolderSize(root / paths.CHECKPOINTS)
         self._log_folder = root / paths.logs(attempt)
         self._logs: vitals.FolderSize | None = None
 
@@ -164,16 +149,13 @@ class _Life:
         """Whether a supervisor watches it; ``None`` if its folder is not readable."""
         return supervisor_lock.holder(self._root) is not None if self._root.is_dir() else None
 
-    def checkpoint_bytes(self) -> int | None:
-        return self._checkpoints.bytes
-
     def log_bytes(self) -> int | None:
         """The size of its logs; measured only for jobs that do not report steps."""
         self._logs = self._logs or vitals.FolderSize(self._log_folder)
         return self._logs.bytes
 
     def close(self) -> None:
-        self._checkpoints.__exit__()
+        self.checkpoints.__exit__()
         if self._logs is not None:
             self._logs.__exit__()
 
@@ -189,7 +171,7 @@ class FrameSource:
         self._failed: BaseException | None = None
         self._closed = threading.Event()
         self._came = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._work, name="looks", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="sampler", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> FrameSource:

@@ -6,15 +6,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis, format_title
+from gpuops.ui import words
 from gpuops.ui.monitor.grid import clean
 
 
 def diagnosis(found: Diagnosis) -> RenderableType:
     """What, why, where, what to do, and the evidence."""
-    why = found.why[:1].upper() + found.why[1:]
     rows: list[RenderableType] = [
         Text(format_title(found), style="bold red" if found.sure else "bold yellow"),
-        Text(f"  {clean(why)}."),
+        Text(f"  {clean(words.sentence(found.why))}"),
     ]
     if found.place:
         rows.append(Text(f"  at {clean(found.place)}", style="cyan"))

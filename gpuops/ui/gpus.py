@@ -25,7 +25,7 @@ def gpus(inventory: GpuInventory, line: Sequence[Ticket], now_s: float) -> Rende
     for device in inventory.devices:
         table.add_row(
             Text(str(device.index), style="bold"),
-            (device.name or "—").removeprefix("NVIDIA ").removeprefix("GeForce "),
+            words.short_model(device.name),
             _memory(device),
             "—" if device.utilization_pct is None else f"{device.utilization_pct} %",
             "—" if device.temperature_c is None else f"{device.temperature_c} °C",

@@ -26,6 +26,7 @@ from gpuops.core.supervision.state_machine import Phase
 from gpuops.core.supervision.summary import FailureSummary, RunSummary
 from gpuops.text import many
 from gpuops.ui import findings, words
+from gpuops.ui.runs import facts, figures
 
 PLAIN_EVERY_S = 10.0
 LIVE_EVERY_S = 0.4
@@ -41,31 +42,22 @@ def plan(
     launch: LaunchPlan, settings: Mapping[str, Any], manifest: Manifest | None = None
 ) -> RenderableType:
     """What will run."""
-    table = Table.grid(padding=(0, 1, 0, 1))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = facts()
     attempt = f", attempt {launch.attempt}" if launch.attempt > 1 else ""
     table.add_row("run", f"{launch.run_id}{attempt}")
     table.add_row("what", f"{launch.target.name} ({launch.target.entry})")
     data = manifest.data if manifest else None
     if data is not None and (root := settings.get(data.setting)) is not None:
         table.add_row("data", f"{root} (built in)" if root in data.built_in else str(root))
-    where = (
-        f"GPU {', '.join(str(gpu.index) for gpu in launch.devices)} over nccl"
-        if launch.device == "cuda"
-        else "CPU over gloo"
-    )
-    shrunk = launch.world_size < launch.ranks_wanted
-    workers = many(launch.world_size, "worker")
-    table.add_row(
-        "where",
-        f"{workers}{f' of {launch.ranks_wanted}' if shrunk else ''}"
-        f" on {where}, port {launch.master_port} (profile {launch.profile})",
-    )
-    if manifest is not None and manifest.batch is not None:
-        batch = _global_batch(launch, settings, manifest.batch)
-        if batch is not None:
-            table.add_row("batch", batch)
+    gpus = ", ".join(str(gpu.index) for gpu in launch.devices)
+    where = f"GPU {gpus} over nccl" if launch.device == "cuda" else "CPU over gloo"
+    shrunk = f" of {launch.ranks_wanted}" if launch.world_size < launch.ranks_wanted else ""
+    workers = f"{many(launch.world_size, 'worker')}{shrunk}"
+    port = f"port {launch.master_port} (profile {launch.profile})"
+    table.add_row("where", f"{workers} on {where}, {port}")
+    batch = manifest.batch if manifest else None
+    if batch is not None and (described := _global_batch(launch, settings, batch)) is not None:
+        table.add_row("batch", described)
     table.add_row("folder", words.place(launch.run_dir, launch.working_dir))
     return Group(Text("\nplan", style="bold cyan"), table, "")
 
@@ -84,10 +76,8 @@ def _global_batch(launch: LaunchPlan, settings: Mapping[str, Any], batch: Batch)
         each = -(-total // (passes * world))
         times = f"{many(world, 'worker')} x {many(passes, 'pass')}"
         return f"global batch {total} = {times} of at most {each}"
-    return (
-        f"global batch {size * world * accumulate} = {size} per worker"
-        f" x {many(world, 'worker')} x {accumulate} accumulated"
-    )
+    parts = f"{size} per worker x {many(world, 'worker')} x {accumulate} accumulated"
+    return f"global batch {size * world * accumulate} = {parts}"
 
 
 # How trainers.engine logs: warnings, and the figures of a step, which the live line shows.
@@ -122,8 +112,8 @@ class Screen:
 
     def show(self, look: Look) -> None:
         """Show one observation of the job."""
-        phase, progress, lines, elapsed_s = look.phase, look.progress, look.lines, look.elapsed_s
-        for line in lines:
+        progress, elapsed_s = look.progress, look.elapsed_s
+        for line in look.lines:
             if line.startswith(WARNING):
                 self._console.print(Text(line, "yellow"), soft_wrap=True)
             elif not self._brief:
@@ -138,11 +128,8 @@ class Screen:
             self._live_due_s = elapsed_s + LIVE_EVERY_S if due else self._live_due_s
             self._live.update(progress_line(look, self._console.width), refresh=due)
         elif elapsed_s >= self._plain_due_s and progress.step != self._plain_step:
-            self._plain_due_s, self._plain_step = (
-                elapsed_s + PLAIN_EVERY_S,
-                progress.step,
-            )
-            self._console.print(_plain(phase, progress), soft_wrap=True)
+            self._plain_due_s, self._plain_step = elapsed_s + PLAIN_EVERY_S, progress.step
+            self._console.print(_line(look, PARTS_SHOWN).plain, soft_wrap=True)
 
     def show_plan(
         self, launch: LaunchPlan, settings: Mapping[str, Any], manifest: Manifest | None = None
@@ -172,107 +159,75 @@ class Screen:
 def waiting_line(waiting: Waiting) -> Text:
     """``waiting  6 of 7 GPUs are free, GPU 3 is held by run …, 1 launch before this one``."""
     choice = waiting.choice
-    parts = [f"{len(choice.devices)} of {choice.wanted} GPUs are free"]
-    parts.append(reasons([one for one in choice.refused if one.passes or one.reason == "faulty"]))
-    if waiting.ahead:
-        count = len(waiting.ahead)
+    refused = [one for one in choice.refused if one.passes or one.reason == "faulty"]
+    parts = [f"{len(choice.devices)} of {choice.wanted} GPUs are free", reasons(refused)]
+    if count := len(waiting.ahead):
         parts.append(f"{count} {'launch' if count == 1 else 'launches'} before this one")
     return Text.assemble(("waiting", "bold cyan"), "  ", ", ".join(parts))
 
 
 def progress_line(look: Look, width: int) -> RenderableType:
     """``training ━━━━━━ 120/600  loss 0.31 …  8.2 steps/s  ETA 0:58``, as much as there is room."""
-    phase, progress = look.phase, look.progress
+    progress, stopping = look.progress, look.phase is Phase.STOPPING
+    room = 0
     if look.trouble is not None:
-        return _troubled(look, width)
-    if phase is Phase.STOPPING:
-        return _stopping(look, width)
-    if progress.step is None:
-        doing = (_doing(phase, progress), "bold cyan")
+        head = ("hangs", "bold red") if stopping else ("hangs?", "bold yellow")
+        where = words.steps(progress.step, progress.total_steps)
+        line = Text.assemble(head, f"  {where}  ", look.trouble)
+    elif stopping:
         line = Text.assemble(
-            doing, f"  {words.duration(look.elapsed_s)}", (f"  {look.partial}", "dim")
+            ("stopping", "bold yellow"),
+            f"  {words.duration(look.stopping_s)}",
+            ("  the workers may save first; Ctrl-C again ends them at once", "dim"),
         )
-        line.truncate(width, overflow="ellipsis")
-        return line
-    for parts in range(PARTS_SHOWN, -1, -1):
-        line = _line(phase, progress, parts)
-        room = width - line.cell_len - 2
-        if room >= BAR_WIDTH or not parts:
-            break
+    elif progress.step is None:
+        ran = f"  {words.duration(look.elapsed_s)}"
+        line = Text.assemble((_doing(look), "bold cyan"), ran, (f"  {look.partial}", "dim"))
+    else:
+        for parts in range(PARTS_SHOWN, -1, -1):
+            line = _line(look, parts)
+            room = width - line.cell_len - 2
+            if room >= BAR_WIDTH:
+                break
     if not progress.total_steps or room < BAR_WIDTH:
         line.truncate(width, overflow="ellipsis")
         return line
-    bar = ProgressBar(progress.total_steps, progress.step, width=min(room, 2 * BAR_WIDTH))
+    bar = ProgressBar(progress.total_steps, progress.step or 0, width=min(room, 2 * BAR_WIDTH))
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row(bar, line)
     return table
 
 
-def _troubled(look: Look, width: int) -> Text:
-    head = ("hangs", "bold red") if look.phase is Phase.STOPPING else ("hangs?", "bold yellow")
-    where = words.steps(look.progress.step, look.progress.total_steps)
-    line = Text.assemble(head, f"  {where}  ", look.trouble or "")
-    line.truncate(width, overflow="ellipsis")
-    return line
-
-
-def _stopping(look: Look, width: int) -> Text:
-    line = Text.assemble(
-        ("stopping", "bold yellow"),
-        f"  {words.duration(look.stopping_s)}",
-        ("  the workers may save first; Ctrl-C again ends them at once", "dim"),
-    )
-    line.truncate(width, overflow="ellipsis")
-    return line
-
-
-def _line(phase: Phase, progress: Progress, parts: int) -> Text:
-    cells = [
-        (_doing(phase, progress), "bold cyan"),
-        (words.steps(progress.step, progress.total_steps), ""),
-        (_losses(progress, parts), "magenta"),
-    ]
+def _line(look: Look, parts: int) -> Text:
+    """What it does, its step, ``parts`` of its losses, its speed: as far as they are known."""
+    progress = look.progress
+    cells = [(_doing(look), "bold cyan")]
+    if progress.step is not None:
+        cells.append((words.steps(progress.step, progress.total_steps), ""))
+        cells.append((_losses(progress, parts), "magenta"))
     if progress.steps_per_s is not None:
         cells.append((words.speed(progress.steps_per_s), ""))
         cells.append((f"ETA {words.duration(progress.eta_s)}", "green"))
     return Text("  ").join(Text(text, style=style) for text, style in cells if text)
 
 
-def _plain(phase: Phase, progress: Progress) -> str:
-    parts = [_doing(phase, progress)]
-    if progress.step is not None:
-        parts += [
-            words.steps(progress.step, progress.total_steps),
-            _losses(progress, PARTS_SHOWN),
-        ]
-    if progress.steps_per_s is not None:
-        parts += [
-            words.speed(progress.steps_per_s),
-            f"ETA {words.duration(progress.eta_s)}",
-        ]
-    return "  ".join(part for part in parts if part)
-
-
-def _doing(phase: Phase, progress: Progress) -> str:
-    if phase is Phase.STOPPING:
-        return "stopping"
-    if phase is Phase.STARTING:
-        return "starting"
+def _doing(look: Look) -> str:
+    progress = look.progress
+    if look.phase in {Phase.STOPPING, Phase.STARTING}:
+        return "stopping" if look.phase is Phase.STOPPING else "starting"
     if progress.phase == "cache":
         return "building caches"
     if progress.step is None:
         return "running"
-    return {"evaluate": "evaluating", "save": "saving", "done": "finishing"}.get(
-        progress.phase or "", "training"
-    )
+    others = {"evaluate": "evaluating", "save": "saving", "done": "finishing"}
+    return others.get(progress.phase or "", "training")
 
 
 def _losses(progress: Progress, parts: int) -> str:
     loss = progress.loss if progress.loss is not None else progress.metrics.get("loss")
-    shown = [f"loss {words.figure(loss)}"] if loss is not None else []
     others = [(key, value) for key, value in progress.metrics.items() if key not in NOT_LOSSES]
-    shown += [f"{key} {words.figure(value)}" for key, value in others[:parts]]
-    return "  ".join(shown)
+    first = {} if loss is None else {"loss": loss}
+    return "  ".join(figures({**first, **dict(others[:parts])}))
 
 
 def closing(ended: RunSummary, here: str) -> RenderableType:
@@ -284,36 +239,26 @@ def closing(ended: RunSummary, here: str) -> RenderableType:
         "" if ended.step is None else f"{words.steps(ended.step, ended.total_steps)} steps ",
         f"in {words.duration(ended.duration_s)}",
     )
-    table = Table.grid(padding=(0, 1, 0, 1))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = facts()
     if ended.first_loss is not None and ended.last_loss is not None:
         first, last = words.figure(ended.first_loss), words.figure(ended.last_loss)
         table.add_row("loss", f"{first} → {last}")
     if ended.validation:
-        shown = [f"{key} {words.figure(value)}" for key, value in ended.validation.items()]
-        table.add_row("validation", Columns(shown, padding=(0, 2)))
+        table.add_row("validation", Columns(figures(ended.validation), padding=(0, 2)))
     for name, path in ended.places.items():
         table.add_row(name, words.place(path, here))
     width = max(len(command) for command, _ in ended.next_commands)
-    commands = [
-        Text.assemble(
-            (f" {command:<{width}}", "bold"),
-            (f"  {about}", "dim"),
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+    commands = Text("\n", no_wrap=True, overflow="ellipsis").join(
+        Text.assemble((f" {command:<{width}}", "bold"), (f"  {about}", "dim"))
         for command, about in ended.next_commands
-    ]
-    return Group("", head, table, Text("\nnext", style="bold cyan"), *commands)
+    )
+    return Group("", head, table, Text("\nnext", style="bold cyan"), commands)
 
 
 def given_up(decision: GiveUp) -> RenderableType:
     """Why the run was not started again, and what to do."""
-    why = f"{decision.why[:1].upper()}{decision.why[1:]}"
-    return Group(
-        Text(f"not started again: {why}.", style="bold red"), Text(f"  → {decision.advice}", "cyan")
-    )
+    head = Text(f"not started again: {words.sentence(decision.why)}", style="bold red")
+    return Group(head, Text(f"  → {decision.advice}", "cyan"))
 
 
 def failed(ended: FailureSummary) -> RenderableType:

@@ -14,13 +14,9 @@ from gpuops.text import many
 from gpuops.ui import words
 
 COLOURS = {
-    "running": "cyan",
-    "finished": "green",
-    "stopped": "yellow",
-    "failed": "red",
-    "elsewhere": "yellow",
-    "lost": "red",
-}
+    "running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red",
+    "elsewhere": "yellow", "lost": "red",
+}  # fmt: skip
 
 
 def columns(*names: str, breaks: str | None = None) -> Table:
@@ -29,6 +25,19 @@ def columns(*names: str, breaks: str | None = None) -> Table:
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name != (breaks or names[-1]))
     return table
+
+
+def facts() -> Table:
+    """A table of names and values without lines; long values break."""
+    table = Table.grid(padding=(0, 1, 0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def figures(values: Mapping[str, float]) -> list[str]:
+    """``loss 0.31`` for each value."""
+    return [f"{name} {words.figure(value)}" for name, value in values.items()]
 
 
 def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
@@ -49,6 +58,11 @@ def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
     return table
 
 
+def describe(record: RunRecord) -> str:
+    """What was launched, and on how many workers."""
+    return f"{record.target}, {many(record.workers, 'worker')}, profile {record.profile}"
+
+
 def _status(record: RunRecord) -> Text:
     host = record.attempts[-1].elsewhere if record.status == "elsewhere" else None
     return Text(f"on {host}" if host else record.status, style=COLOURS[record.status])
@@ -58,32 +72,23 @@ def run(
     record: RunRecord,
     events: Sequence[Mapping[str, Any]],
     checkpoints: Sequence[tuple[str, str]],
-    figures: Mapping[str, float],
+    last: Mapping[str, float],
 ) -> RenderableType:
     """One run and its events."""
-    facts = Table.grid(padding=(0, 1, 0, 1))
-    facts.add_column(style="dim")
-    facts.add_column(overflow="fold")
-    facts.add_row(
-        "what", f"{record.target}, {many(record.workers, 'worker')}, profile {record.profile}"
-    )
-    facts.add_row("status", _status(record))
-    facts.add_row("step", words.steps(record.step, record.total_steps))
-    facts.add_row("folder", record.path)
-    if figures:
-        shown = "  ".join(f"{key} {words.figure(value)}" for key, value in figures.items())
-        facts.add_row("figures", shown)
+    about = facts()
+    about.add_row("what", describe(record))
+    about.add_row("status", _status(record))
+    about.add_row("step", words.steps(record.step, record.total_steps))
+    about.add_row("folder", record.path)
+    if last:
+        about.add_row("figures", "  ".join(figures(last)))
     happened = columns("when", "event", "")
     for event in events:
         rest = {k: v for k, v in event.items() if k not in {"time", "event", "command"}}
         shown = "  ".join(f"{key} {value}" for key, value in rest.items() if value is not None)
         happened.add_row(words.moment(event.get("time")), str(event.get("event")), shown)
     kept = columns("checkpoint", "")
-    for name, about in checkpoints:
-        kept.add_row(name, about)
-    return Group(
-        Text(record.run_id, style="bold"),
-        facts,
-        *([kept] if checkpoints else []),
-        happened,
-    )
+    for checkpoint in checkpoints:
+        kept.add_row(*checkpoint)
+    head = Text(record.run_id, style="bold")
+    return Group(head, about, *([kept] if checkpoints else []), happened)

@@ -38,6 +38,11 @@ def brief(seconds: float | None, *, tenths: bool = False) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
 
 
+def sentence(text: str) -> str:
+    """The text with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def clock(at_s: float) -> str:
     """The time of day: ``06:12:30``."""
     return time.strftime("%H:%M:%S", time.localtime(at_s))
@@ -46,6 +51,11 @@ def clock(at_s: float) -> str:
 def ago(then_s: float | None, now_s: float) -> str:
     """``3 s ago``; a dash if it is not known."""
     return "—" if then_s is None else f"{duration(max(0.0, now_s - then_s))} ago"
+
+
+def short_model(name: str | None) -> str:
+    """The name of a GPU without its maker: ``RTX 4090``."""
+    return (name or "—").removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
 def moment(at_s: float | None) -> str:

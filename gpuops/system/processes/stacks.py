@@ -12,7 +12,6 @@ import json
 import linecache
 import os
 import re
-
 import shutil
 import signal
 import socket

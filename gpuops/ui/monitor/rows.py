@@ -114,13 +114,8 @@ def gpu(row: GpuRow, *, model: bool) -> list[Cell]:
         (sparkline(row.history), DIM),
         _holder(row),
         (clean(", ".join(row.slow)), WARM),
-        (short_model(row.name) if model else "", DIM),
+        (clean(words.short_model(row.name)) if model else "", DIM),
     ]
-
-
-def short_model(name: str | None) -> str:
-    """``RTX 4090``."""
-    return clean(name or DASH).removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
 def sparkline(history: Sequence[int | None]) -> str:

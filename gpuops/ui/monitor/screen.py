@@ -23,7 +23,6 @@ from gpuops.ui.monitor.rows import (
     STATES,
     STRANGERS,
     WARM,
-    short_model,
     stranger,
 )
 
@@ -216,7 +215,7 @@ def _counts(frame: Frame) -> list[Cell]:
 
 
 def _about(frame: Frame, view: View) -> list[Cell]:
-    models = {short_model(row.name) for row in frame.gpus if row.name}
+    models = {clean(words.short_model(row.name)) for row in frame.gpus if row.name}
     parts = [
         frame.driver and f"driver {clean(frame.driver)}",
         frame.cuda and f"CUDA {frame.cuda[0]}.{frame.cuda[1]}",

@@ -6,21 +6,19 @@ import hashlib
 import re
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
 from gpuops import __version__
-from gpuops.core.report.curves import Chart, Spread
 from gpuops.core.report.report import Report, Stretch
 from gpuops.core.report.scale import Scale, shared_axis
 from gpuops.text import GIB, many
 from gpuops.ui import words
 from gpuops.ui.report import plots
-from gpuops.ui.report.report import DOING, ran, range_
+from gpuops.ui.report.report import DOING, ran, shares, taken, used
 
 MOMENT = "%Y-%m-%d %H:%M:%S %Z"
-LARGE = {"Loss"}
 MARKS = {"hung": "hung", "crashed": "crashed", "suspected": "suspected", "attempt": "next attempt"}
 
 
@@ -29,30 +27,19 @@ def page(found: Report) -> str:
     own = files("gpuops.ui.report")
     style, script = (own.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     allowed = b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-        f"script-src 'sha256-{allowed}'"
-    )
-    seen = [chart for chart in found.charts if chart.over == "time"]
-    logged = [chart for chart in found.charts if chart.over == "steps"]
-    parts = (
-        _header(found),
-        _tiles(found),
-        _band(found),
-        _troubles(found),
-        _pictures(found, logged, seen),
-        _attempts(found),
-        _gpus(found),
-        _environment(found),
-        _configuration(found),
-    )
+    sources = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    policy = f"{sources}; script-src 'sha256-{allowed}'"
+    sections = (
+        _header, _tiles, _band, _troubles, _charts, _attempts, _gpus, _environment, _configuration,
+    )  # fmt: skip
+    parts = filter(None, (section(found) for section in sections))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
         f"<title>{escape(found.run.run_id)}</title>\n<style>\n{style}</style></head>\n"
-        f"<body><main>\n{chr(10).join(part for part in parts if part)}\n"
+        f"<body><main>\n{chr(10).join(parts)}\n"
         f"<footer>Written by gpuops {escape(__version__)} on {_moment(found.made_at)}.</footer>"
         f"</main>\n<script>{script}</script></body></html>\n"
     )
@@ -61,19 +48,13 @@ def page(found: Report) -> str:
 def _header(found: Report) -> str:
     run = found.run
     where = found.environment.get("host")
-    about = [
-        run.target,
-        many(run.workers, "worker"),
-        f"profile {run.profile}",
-        *([f"on {where}"] if isinstance(where, str) else []),
-        *([f"began {_moment(found.attempts[0].started_at)}"] if found.attempts else []),
-    ]
-    still = (
-        f'<p class="note running">It is still running: this is how it stood on '
-        f"{_moment(found.made_at)}.</p>"
-        if run.status == "running"
-        else ""
-    )
+    about = [run.target, many(run.workers, "worker"), f"profile {run.profile}"]
+    about += [f"on {where}"] if isinstance(where, str) else []
+    about += [f"began {_moment(found.attempts[0].started_at)}"] if found.attempts else []
+    still = ""
+    if run.status == "running":
+        note = f"It is still running: this is how it stood on {_moment(found.made_at)}."
+        still = f'<p class="note running">{note}</p>'
     return (
         f'<header><h1>{escape(run.run_id)}</h1><span class="pill {run.status}">{run.status}</span>'
         f"<p>{' · '.join(map(escape, about))}</p><pre>{escape(found.command)}</pre></header>{still}"
@@ -95,8 +76,7 @@ def _tiles(found: Report) -> str:
     if "loss" in found.validation:
         tiles.append(("Validation loss", words.figure(found.validation["loss"]), "the last one"))
     if found.shares.get("train"):
-        others = sorted(found.shares.items(), key=lambda item: -item[1])
-        rest = [f"{DOING.get(n, n)} {100 * s:.0f} %" for n, s in others if n != "train"]
+        rest = [share for name, share in shares(found).items() if name != "train"]
         tiles.append(("Time in training", f"{100 * found.shares['train']:.0f} %", ", ".join(rest)))
     tiles += _uses(found)
     cells = "".join(
@@ -104,13 +84,11 @@ def _tiles(found: Report) -> str:
         f"<small>{escape(about).replace(' %', '&nbsp;%')}</small></dl>"
         for name, value, about in tiles
     )
-    lost = (
-        f'<p class="note failed">{found.not_finite} of the logged losses are not finite; the '
-        "curves break there.</p>"
-        if found.not_finite
-        else ""
-    )
-    columns = len(tiles) if len(tiles) <= 6 else (len(tiles) + 1) // 2
+    lost = ""
+    if found.not_finite:
+        about = f"{found.not_finite} of the logged losses are not finite; the curves break there."
+        lost = f'<p class="note failed">{about}</p>'
+    columns = len(tiles) if len(tiles) <= 6 else -(-len(tiles) // 2)
     return f'<div class="tiles" style="--columns:{columns}">{cells}</div>{lost}'
 
 
@@ -131,7 +109,8 @@ def _uses(found: Report) -> list[tuple[str, str, str]]:
         most = f"at most {found.cpu_cores.most:.1f}"
         tiles.append(("CPU cores in use", f"{found.cpu_cores.median:.1f}", most))
     if not found.gpus and found.memory_bytes:
-        tiles.append(("Host memory", _gib(found.memory_bytes), "at most, of all ranks"))
+        most = f"{found.memory_bytes.most / GIB:.1f} GiB"
+        tiles.append(("Host memory", most, "at most, of all ranks"))
     return tiles
 
 
@@ -181,56 +160,41 @@ def _troubles(found: Report) -> str:
     for trouble in found.troubles:
         kind = trouble.what if trouble.what in MARKS else "other"
         advice = f'<p class="advice">{_prose(trouble.advice)}</p>' if trouble.advice else ""
-        why = f"{trouble.why[:1].upper()}{trouble.why[1:]}."
-        whole = (
-            f"<details><summary>The whole diagnosis</summary><pre>{escape(trouble.text)}</pre>"
-            "</details>"
-            if trouble.text
-            else ""
-        )
+        whole = _folded("", "The whole diagnosis", trouble.text) if trouble.text else ""
         parts.append(
             f'<article class="trouble panel {kind}"><h3>{escape(trouble.title)} '
             f'<span class="pill">{escape(trouble.what)}</span><time>attempt {trouble.attempt}, '
-            f"{_moment(trouble.at_s)}</time></h3><p>{_prose(why)}</p>{advice}{whole}</article>"
+            f"{_moment(trouble.at_s)}</time></h3><p>{_prose(words.sentence(trouble.why))}</p>"
+            f"{advice}{whole}</article>"
         )
     return f"<h2>What went wrong</h2>{''.join(parts)}"
 
 
-def _pictures(found: Report, logged: Sequence[Chart], seen: Sequence[Chart]) -> str:
-    if not logged and not seen:
-        return (
-            '<p class="note attempt">There are no curves: nothing was logged, and nothing recorded '
-            "while it ran.</p>"
-        )
-    steps, times = shared_axis(logged), shared_axis(seen, found.running_s)
-
-    def drawn(charts: Iterable[Chart], size: str = "") -> str:
-        return "".join(
-            plots.chart(
-                chart,
-                times if chart.over == "time" else steps,
-                found.marks,
-                "wide" if chart.title in LARGE else size,
-            )
-            for chart in charts
-        )
-
+def _charts(found: Report) -> str:
+    if not found.charts:
+        why = "There are no curves: nothing was logged, and nothing recorded while it ran."
+        return f'<p class="note attempt">{why}</p>'
+    seen = [chart for chart in found.charts if chart.over == "time"]
+    logged = [chart for chart in found.charts if chart.over == "steps"]
+    axes = {"steps": shared_axis(logged), "time": shared_axis(seen, found.running_s)}
     first = [chart for chart in logged if chart.title in {"Loss", "Learning rate"}]
     job = [chart for chart in seen if not chart.title.startswith(("GPU", "CPU", "Host"))]
-    gpus = [chart for chart in seen if chart.title.startswith("GPU")]
-    host = [chart for chart in seen if chart.title.startswith(("CPU", "Host"))]
-    others = [chart for chart in logged if chart not in first]
-    sections = (
-        ("Training", drawn([*first, *job]), ""),
-        ("GPUs", drawn(gpus), ""),
-        ("Host", drawn(host), ""),
-        ("All other figures", drawn(others), " small"),
-    )
-    return "".join(
-        f'<h2>{name}</h2><div class="charts{size}">{charts}</div>'
-        for name, charts, size in sections
-        if charts
-    )
+    sections = {
+        "Training": [*first, *job],
+        "GPUs": [chart for chart in seen if chart.title.startswith("GPU")],
+        "Host": [chart for chart in seen if chart.title.startswith(("CPU", "Host"))],
+        "All other figures": [chart for chart in logged if chart not in first],
+    }
+    parts = []
+    for name, charts in sections.items():
+        drawn = (
+            plots.chart(chart, axes[chart.over], found.marks, "wide" * (chart.title == "Loss"))
+            for chart in charts
+        )
+        size = " small" if name == "All other figures" else ""
+        if charts:
+            parts.append(f'<h2>{name}</h2><div class="charts{size}">{"".join(drawn)}</div>')
+    return "".join(parts)
 
 
 def _attempts(found: Report) -> str:
@@ -238,8 +202,7 @@ def _attempts(found: Report) -> str:
         (
             str(span.number),
             _moment(span.started_at),
-            words.duration(span.duration_s),
-            f"{words.steps(span.first_step, None)} → {words.steps(span.last_step, None)}",
+            *taken(span),
             f'<span class="pill {escape(span.ending)}">{escape(span.ending)}</span>',
             escape(span.follows or ""),
         )
@@ -249,16 +212,7 @@ def _attempts(found: Report) -> str:
 
 
 def _gpus(found: Report) -> str:
-    rows = [
-        (
-            f"GPU {gpu.index}",
-            range_(gpu.utilization_pct),
-            range_(gpu.memory_used_bytes, GIB, 1),
-            range_(gpu.temperature_c),
-            range_(gpu.power_w),
-        )
-        for gpu in found.gpus
-    ]
+    rows = [(f"GPU {gpu.index}", *used(gpu)) for gpu in found.gpus]
     names = ("GPU", "utilisation, %", "memory, GiB", "temperature, °C", "power, W")
     return _table("GPUs: least / median / most while training", names, rows)
 
@@ -280,10 +234,10 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> s
 
 
 def _environment(found: Report) -> str:
-    facts = [(name, value) for name, value in found.environment.items() if value not in (None, [])]
     cells = "".join(
         f"<div><dt>{escape(str(name).replace('_', ' '))}</dt><dd>{_value(value)}</dd></div>"
-        for name, value in facts
+        for name, value in found.environment.items()
+        if value not in (None, [])
     )
     cells += f'<div class="wide"><dt>folder</dt><dd>{escape(found.run.path)}</dd></div>'
     return f'<h2>Where it ran</h2><dl class="facts panel">{cells}</dl>'
@@ -291,11 +245,14 @@ def _environment(found: Report) -> str:
 
 def _configuration(found: Report) -> str:
     folded = "".join(
-        f'<details class="folded panel"><summary>{escape(name)}</summary>'
-        f"<pre>{escape(text)}</pre></details>"
-        for name, text in found.configuration.items()
+        _folded(' class="folded panel"', name, text) for name, text in found.configuration.items()
     )
     return f"<h2>Configuration</h2>{folded}" if folded else ""
+
+
+def _folded(attributes: str, title: str, text: str) -> str:
+    summary = f"<summary>{escape(title)}</summary>"
+    return f"<details{attributes}>{summary}<pre>{escape(text)}</pre></details>"
 
 
 def _value(value: object) -> str:
@@ -311,7 +268,3 @@ def _prose(text: str) -> str:
 
 def _moment(at_s: float | None) -> str:
     return "—" if at_s is None else time.strftime(MOMENT, time.localtime(at_s))
-
-
-def _gib(of: Spread) -> str:
-    return f"{of.most / GIB:.1f} GiB"

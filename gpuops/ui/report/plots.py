@@ -6,8 +6,10 @@ so that they are not stored twice.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from gpuops.core.report.curves import Chart, Curve, thinned
 from gpuops.core.report.history import Mark
@@ -20,7 +22,7 @@ FEW = 40  # up to so many points are drawn as dots, too
 MOST_POINTS = 4_800  # in one chart
 
 
-def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str = "") -> str:
+def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str) -> str:
     """A chart with its legend, axes and marks."""
     scale = value_axis(drawn)
     most = max(100, MOST_POINTS // len(drawn.curves))
@@ -31,17 +33,15 @@ def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str = "") -> 
         if (at := mark.running_s if drawn.over == "time" else mark.step) is not None
         and 0 <= (place := along.place(at)) <= 1
     ]
-    data = {
-        "over": drawn.over,
-        "x": f"{along.low!r},{along.high!r}",
-        "y": f"{scale.low!r},{scale.high!r},{int(scale.logarithmic)}",
-    }
-    attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
+    attributes = (
+        f'data-over="{drawn.over}" data-x="{along.low!r},{along.high!r}" '
+        f'data-y="{scale.low!r},{scale.high!r},{int(scale.logarithmic)}"'
+    )
     about = (drawn.unit, "medians" * drawn.varies, "logarithmic" * scale.logarithmic)
     unit = f'<span class="unit">{escape(", ".join(filter(None, about)))}</span>'
     return (
         f'<figure class="chart {size}" {attributes}><figcaption><h3>{escape(drawn.title)}</h3>'
-        f'{unit}<span class="where"></span>{_legend(drawn, curves)}</figcaption><div class="plot">'
+        f'{unit}<span class="where"></span>{_legend(drawn)}</figcaption><div class="plot">'
         f"{_labels(drawn, along, scale)}"
         f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(_describe_chart(drawn))}">{_grid(scale)}'
@@ -70,29 +70,27 @@ def time_label(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def _legend(drawn: Chart, curves: Sequence[Curve]) -> str:
-    whole = [curve.values for curve in drawn.curves]
-    summaries = [
-        sorted(values)[len(values) // 2] if drawn.varies else values[-1] for values in whole
-    ]
-    entries = [
-        f'<li style="--line:var(--c{_colour(number, curve)})">{escape(curve.name)} '
-        f"<output>{figure(value)}</output></li>"
-        for number, (curve, value) in enumerate(zip(curves, summaries, strict=True))
-    ]
+def _legend(drawn: Chart) -> str:
+    """The curves' colours, names, and medians or last values (of all points)."""
+    entries = []
+    for number, curve in enumerate(drawn.curves):
+        value = statistics.median_high(curve.values) if drawn.varies else curve.values[-1]
+        entries.append(
+            f'<li style="--line:var(--c{_colour(number, curve)})">{escape(curve.name)} '
+            f"<output>{figure(value)}</output></li>"
+        )
     return f"<ul>{''.join(entries)}</ul>"
 
 
 def _labels(drawn: Chart, along: Scale, scale: Scale) -> str:
-    over_time = drawn.over == "time"
     up = [
         f'<span class="y" style="bottom:{100 * scale.place(tick):.2f}%">{figure(tick)}</span>'
         for tick in scale.ticks()
     ]
-    ticks = along.times() if over_time else along.ticks(6)
+    time = drawn.over == "time"
+    ticks, label = (along.times(), time_label) if time else (along.ticks(6), _step_label)
     out = [
-        f'<span class="x" style="left:{100 * along.place(tick):.2f}%">'
-        f"{time_label(tick) if over_time else _step_label(tick)}</span>"
+        f'<span class="x" style="left:{100 * along.place(tick):.2f}%">{label(tick)}</span>'
         for tick in ticks
     ]
     return "".join((*up, *out))
@@ -133,11 +131,7 @@ def _line(number: int, curve: Curve, along: Scale, scale: Scale) -> str:
 
 def _path(piece: Sequence[tuple[int, int]]) -> str:
     """A piece of a line; a single point is a line to itself, drawn as a dot."""
-    x, y = piece[0]
-    steps = []
-    for next_x, next_y in piece[1:]:
-        steps.append(f"{next_x - x} {next_y - y}")
-        x, y = next_x, next_y
+    steps = [f"{end[0] - begin[0]} {end[1] - begin[1]}" for begin, end in pairwise(piece)]
     return f"M{piece[0][0]} {piece[0][1]}l{' '.join(steps or ['0 0'])}"
 
 
