@@ -56,16 +56,13 @@ def diagnose_crash(crash: Crash) -> Diagnosis:
         if (found := classify_end(end, host_oom=crash.oom.killed(end.pid)))
     ]
     causes = [found for found in failed if not found.consequence]
-    lost = _lost_gpu(crash)
-    if lost is not None:
+    if (lost := _lost_gpu(crash)) is not None:
         return lost
     if causes:
         return _diagnosis(_first(causes), failed, crash)
-    launcher = _launcher(crash)
-    if launcher is not None:
+    if (launcher := _launcher(crash)) is not None:
         return launcher
-    waiting = [found for found in failed if found.kind != "signal"]
-    if waiting:
+    if waiting := [found for found in failed if found.kind != "signal"]:
         return _peers(_first(waiting), failed, crash)
     if failed:
         return _because("signal", f"the job {_first(failed).why} from outside")

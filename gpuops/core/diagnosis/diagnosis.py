@@ -81,7 +81,8 @@ def diagnose_hang(
     advice = ADVICE[culprit.kind]
     if culprit.pid is not None:
         advice = advice.replace("PID", str(culprit.pid))
-    agreed = f"{culprit.agree} of {culprit.of} other ranks wait for it"
+    agreed = [f"{culprit.agree} of {culprit.of} other ranks wait for it"]
+    agreed = agreed if culprit.rank is not None and culprit.of else []
     return Diagnosis(
         kind=culprit.kind,
         rank=culprit.rank,
@@ -91,11 +92,7 @@ def diagnose_hang(
         why=culprit.why,
         advice=advice,
         groups=attribution.groups,
-        evidence=(
-            *((agreed,) if culprit.rank is not None and culprit.of else ()),
-            *evidence,
-            *attribution.evidence,
-        ),
+        evidence=(*agreed, *evidence, *attribution.evidence),
         sure=culprit.sure,
     )
 
@@ -106,7 +103,6 @@ def from_json(fields: Mapping[str, Any]) -> Diagnosis | None:
     kind = next((kind for kind in KINDS if kind == fields.get("kind")), None)
     if kind is None or not isinstance(why, str) or not isinstance(advice, str):
         return None
-    groups = [group for group in _list(fields, "groups") if isinstance(group, dict)]
     place = fields.get("place")
     return Diagnosis(
         kind=kind,
@@ -123,7 +119,8 @@ def from_json(fields: Mapping[str, Any]) -> Diagnosis | None:
                 place=str(group.get("place", "")),
                 waits_for=str(group["waits_for"]) if group.get("waits_for") else None,
             )
-            for group in groups
+            for group in _list(fields, "groups")
+            if isinstance(group, dict)
         ),
         evidence=tuple(map(str, _list(fields, "evidence"))),
         sure=fields.get("sure") is True,

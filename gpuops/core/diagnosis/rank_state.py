@@ -107,9 +107,8 @@ def _rank_state(
     gone = state in {"Z", "X"} or (watched and now is None and after is None)
     frames = after.frames if after and not gone else ()
     kept, moved = _kept(before.frames if before else frames, frames)
-    cpu_s = None
-    if was is not None and now is not None and was.cpu_s is not None and now.cpu_s is not None:
-        cpu_s = now.cpu_s - was.cpu_s
+    used = [vital.cpu_s for vital in (was, now) if vital and vital.cpu_s is not None]
+    cpu_s = used[1] - used[0] if len(used) == 2 else None
     active = after.active if after else None
     runs = state == "R" if active is None else active
     return RankState(
@@ -149,9 +148,9 @@ def _kept(before: Sequence[Frame], after: Sequence[Frame]) -> tuple[tuple[Frame,
 
 def _in_python(before: ThreadStack | None, after: ThreadStack | None) -> bool:
     """Whether its main thread holds the GIL; one sample may catch another thread's turn."""
-    looks = [thread for thread in (before, after) if thread is not None]
-    known = [thread.has_gil for thread in looks if thread.has_gil is not None]
-    return any(known) if known else bool(looks) and not is_deep(looks[-1].frames[0])
+    seen = [thread for thread in (before, after) if thread is not None]
+    known = [thread.has_gil for thread in seen if thread.has_gil is not None]
+    return any(known) if known else bool(seen) and not is_deep(seen[-1].frames[0])
 
 
 def _legible(innermost: Frame) -> bool:

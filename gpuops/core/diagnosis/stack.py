@@ -18,10 +18,6 @@ _BACKWARD = "torch/autograd/graph.py"
 _GPU = ("torch/cuda/__init__.py", "torch/cuda/streams.py")
 _LOADER = re.compile(r"(?:^|/)torch/utils/data/")
 _OUTSIDE = re.compile(r"/lib/python3[^/]*/(?:socket|ssl|http/client|subprocess)\.py$")
-# A call into C leaves no frame: only the caller's source line tells what it is.
-_WAIT_LINE = re.compile(r"\.wait\(|\bstore\.get\(")
-_GPU_LINE = re.compile(r"\.(?:item|tolist|cpu)\(|\bsynchronize\(")
-_READ_LINE = re.compile(r"\b(?:open|read|readline|readinto|recv|accept|connect)\(")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +84,17 @@ class Wait:
     name: str
 
 
+# A call into C leaves no frame: only the caller's source line tells what it is.
+_WAITS_OF_LINES = (
+    (re.compile(r"\.wait\(|\bstore\.get\("), Wait("ranks", "an asynchronous call")),
+    (re.compile(r"\.(?:item|tolist|cpu)\(|\bsynchronize\("), Wait("gpu", "the GPU")),
+    (
+        re.compile(r"\b(?:open|read|readline|readinto|recv|accept|connect)\("),
+        Wait("outside", "input"),
+    ),
+)
+
+
 def own_frame(frames: Sequence[Frame]) -> Frame | None:
     """The frame that the user should look at: the innermost of their own code.
 
@@ -116,17 +123,8 @@ def find_wait(frames: Sequence[Frame]) -> Wait | None:
         if _OUTSIDE.search(frame.file):
             program = frame.file.endswith("subprocess.py")
             return Wait("outside", "another program" if program else "the network")
-    return _wait_of_line(frames[0].text) if frames and not is_deep(frames[0]) else None
-
-
-def _wait_of_line(text: str) -> Wait | None:
-    if _WAIT_LINE.search(text):
-        return Wait("ranks", "an asynchronous call")
-    if _GPU_LINE.search(text):
-        return Wait("gpu", "the GPU")
-    if _READ_LINE.search(text):
-        return Wait("outside", "input")
-    return None
+    text = frames[0].text if frames and not is_deep(frames[0]) else ""
+    return next((wait for pattern, wait in _WAITS_OF_LINES if pattern.search(text)), None)
 
 
 def path_to_own(frames: Sequence[Frame]) -> tuple[Frame, ...]:

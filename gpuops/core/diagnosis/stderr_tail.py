@@ -17,8 +17,8 @@ _HEADER = re.compile(r"(?:Original )?Traceback \(most recent call last\):")
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+),? in (?P<function>.+)')
 _RAISED = re.compile(r"(?P<type>[A-Za-z_][\w.]*)(?:: .*)?")
 _FATAL = re.compile(r"Fatal Python error: .+")
-_SENTENCE = re.compile(r"(?:[\w./-]+: )?error(?: \(rank \d+\))?: (?P<said>.+)", re.IGNORECASE)
-_HINT = re.compile(r"hint: (?P<said>.+)", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?:[\w./-]+: )?error(?: \(rank \d+\))?: (?P<words>.+)", re.IGNORECASE)
+_HINT = re.compile(r"hint: (?P<words>.+)", re.IGNORECASE)
 _ACCIDENT = "During handling of the above exception"
 
 
@@ -71,8 +71,8 @@ def parse_stderr(stderr: str) -> StderrTail:
 
 def _as_sentence(lines: Sequence[str]) -> StderrTail:
     match = _SENTENCE.fullmatch(lines[0])
-    hints = [hint["said"] for line in lines[1:] if (hint := _HINT.fullmatch(line))]
-    message = match["said"] if match else ""
+    hints = [hint["words"] for line in lines[1:] if (hint := _HINT.fullmatch(line))]
+    message = match["words"] if match else ""
     return StderrTail(message=message, text=message, hint=hints[0] if hints else "", sentence=True)
 
 

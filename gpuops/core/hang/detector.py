@@ -240,18 +240,15 @@ def _by_signs(state: HangState, policy: HangPolicy, living: Sequence[int]) -> As
         usual_s = output.median_s or 0.0
         used_s = min(2 * output.longest_s, SUSPECT_PHASE_S)
         due_s = max(SUSPECT_QUIET_S, SUSPECT_STEPS * usual_s, used_s)
-        return _overdue(living, unsaid_s, usual_s) if unsaid_s >= due_s else Healthy()
+        if unsaid_s < due_s:
+            return Healthy()
+        why = (
+            f"nothing logged for {_format_seconds(unsaid_s)}, though it usually logs every "
+            f"{_format_seconds(usual_s)}; this may not be a hang: a wait in an NCCL collective "
+            "keeps CPUs busy, as work does"
+        )
+        return Suspect(ranks=tuple(living), phase="unknown", idle_s=unsaid_s, why=why)
     return Warming() if unsaid_s < policy.start_s else Blind(why=TOO_LITTLE)
-
-
-def _overdue(living: Sequence[int], idle_s: float, usual_s: float) -> Suspect:
-    """Suspect: busy or unreadable, but it no longer logs as often as before."""
-    why = (
-        f"nothing logged for {_format_seconds(idle_s)}, though it usually logs every "
-        f"{_format_seconds(usual_s)}; this may not be a hang: a wait in an NCCL collective keeps "
-        "CPUs busy, as work does"
-    )
-    return Suspect(ranks=tuple(living), phase="unknown", idle_s=idle_s, why=why)
 
 
 class _Limits(NamedTuple):

@@ -180,10 +180,8 @@ def _refusal(process: Process, now: ProcessNow | None) -> Refusal | None:
     if now.start_ticks != process.start_ticks:
         return Refusal(pids=pids, reason="recycled", words="is another process by now")
     if process.state == now.state == "D":
-        words = (
-            "is stuck in the kernel (state D) and cannot be ended until the disk or driver that "
-            "it waits for answers"
-        )
+        until = "until the disk or driver that it waits for answers"
+        words = f"is stuck in the kernel (state D) and cannot be ended {until}"
         return Refusal(pids=pids, reason="unkillable", words=words)
     return None
 

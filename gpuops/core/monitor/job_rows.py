@@ -56,8 +56,7 @@ def track_job(
     beats = {beat.rank: beat for beat in sample.observation.beats} if sample.observation else {}
     finding = _newest_finding(sample, before.finding if before else None, hang, at_s)
     started = [p.started_at_s for p in sample.job.processes if p.started_at_s is not None]
-    started_at_s = min(started, default=at_s)
-    health, why = _assessed(sample, hang, finding, at_s - started_at_s)
+    health, why = _assessed(sample, hang, finding, at_s - min(started, default=at_s))
     ranks = [_rank(one, sample.gpus(one), beats, hang, clock_s) for one in sample.job.ranks]
     if health in {"suspect", "hung"}:
         culprit = finding.rank if finding is not None else _behind(ranks)
@@ -81,7 +80,7 @@ def track_job(
         ours=job.ours,
         supervised=sample.supervised,
         attempt=job.attempt,
-        started_at_s=started_at_s if started else None,
+        started_at_s=min(started, default=None),
         health=health,
         why=why,
         diagnosis=finding.words if finding else None,

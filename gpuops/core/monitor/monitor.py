@@ -162,14 +162,11 @@ def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
     )
 
 
-def _is_fault(reason: str) -> bool:
-    """Whether a reason for slowness is a fault; a GPU at its power limit is fine."""
-    return reason.startswith(("remap", "heat", "NVLink"))
-
-
 def _assessed(one: Frame) -> Frame:
     """The frame with its overall health."""
-    ill = any(gpu.state in changes.BAD or any(map(_is_fault, gpu.slow)) for gpu in one.gpus)
+    faults = ("remap", "heat", "NVLink")  # a GPU at its power limit is fine
+    slow = any(reason.startswith(faults) for gpu in one.gpus for reason in gpu.slow)
+    ill = slow or any(gpu.state in changes.BAD for gpu in one.gpus)
     odd = any(job.health == "suspect" or (job.ours and job.supervised is False) for job in one.jobs)
     health: Health = "degraded" if ill or odd else "fine"
     if any(job.health == "hung" for job in one.jobs):

@@ -44,15 +44,12 @@ def _check_temperature(gpus: Sequence[Device], limit_c: int) -> Finding | None:
     hot = [gpu for gpu in gpus if (gpu.temperature_c or 0) >= limit_c]
     if not hot:
         return None
-    return warning(
-        "temperature",
-        f"{_each(hot, lambda gpu: f'{gpu.temperature_c} °C')}; "
-        f"GPUs should start below {limit_c} °C",
-        "Check its fans and the air around it. "
-        "`nvidia-smi -q -d TEMPERATURE` shows at what temperature it slows down.",
-        measured=f"{max(gpu.temperature_c or 0 for gpu in hot)} °C",
-        wanted=f"< {limit_c} °C",
-    )
+    degrees = _each(hot, lambda gpu: f"{gpu.temperature_c} °C")
+    summary = f"{degrees}; GPUs should start below {limit_c} °C"
+    look = "`nvidia-smi -q -d TEMPERATURE` shows at what temperature it slows down."
+    hint = f"Check its fans and the air around it. {look}"
+    hottest = f"{max(gpu.temperature_c or 0 for gpu in hot)} °C"
+    return warning("temperature", summary, hint, measured=hottest, wanted=f"< {limit_c} °C")
 
 
 def _check_ecc(gpus: Sequence[Device]) -> Finding | None:
@@ -99,14 +96,11 @@ def _check_pcie(gpus: Sequence[Device]) -> Finding | None:
     if not narrow:
         return None
     first = narrow[0].pcie
-    lanes = (first.width or 0) < (first.width_max or 0)
-    return warning(
-        "pcie",
-        _each(narrow, narrowed),
-        "Check that the GPU is firm in its slot; risers and shared slots narrow a link too.",
-        measured=f"x{first.width}" if lanes else f"PCIe {first.generation}",
-        wanted=f"x{first.width_max}" if lanes else f"PCIe {first.generation_max}",
-    )
+    now, want = f"PCIe {first.generation}", f"PCIe {first.generation_max}"
+    if (first.width or 0) < (first.width_max or 0):
+        now, want = f"x{first.width}", f"x{first.width_max}"
+    hint = "Check that the GPU is firm in its slot; risers and shared slots narrow a link too."
+    return warning("pcie", _each(narrow, narrowed), hint, measured=now, wanted=want)
 
 
 def _check_nvlink(gpus: Sequence[Device], every: Sequence[Device]) -> Finding | None:
@@ -126,13 +120,10 @@ def _check_nvlink(gpus: Sequence[Device], every: Sequence[Device]) -> Finding | 
     faulty = [gpu for gpu in gpus if fault(gpu)]
     if not faulty:
         return None
-    return warning(
-        "nvlink",
-        _each(faulty, fault),
-        "`nvidia-smi nvlink -s` shows them; a reset of the GPU may bring them back.",
-        measured=min(gpu.nvlinks_up or 0 for gpu in faulty),
-        wanted=max(len(gpu.nvlinks_down or ()) + (gpu.nvlinks_up or 0) for gpu in faulty),
-    )
+    up = min(gpu.nvlinks_up or 0 for gpu in faulty)
+    want = max(len(gpu.nvlinks_down or ()) + (gpu.nvlinks_up or 0) for gpu in faulty)
+    hint = "`nvidia-smi nvlink -s` shows them; a reset of the GPU may bring them back."
+    return warning("nvlink", _each(faulty, fault), hint, measured=up, wanted=want)
 
 
 def _check_persistence(gpus: Sequence[Device]) -> Finding | None:
@@ -151,14 +142,11 @@ def _check_headroom(gpus: Sequence[Device], headroom: float) -> Finding | None:
     if not full:
         return None
     fullest = max(full, key=_used_share)
-    allowed = headroom * (fullest.memory_total_bytes or 0)
-    return warning(
-        "headroom",
-        f"{_each(full, _in_use)}, more than the {headroom:.0%} that a job leaves free",
-        "`gpuops gpus` shows which processes hold it; a smaller batch leaves more room.",
-        measured=f"{(fullest.memory_used_bytes or 0) / GIB:.1f} GiB in use",
-        wanted=f"<= {allowed / GIB:.1f} GiB in use",
-    )
+    used, total = fullest.memory_used_bytes or 0, fullest.memory_total_bytes or 0
+    now, want = (f"{size / GIB:.1f} GiB in use" for size in (used, headroom * total))
+    summary = f"{_each(full, _in_use)}, more than the {headroom:.0%} that a job leaves free"
+    hint = "`gpuops gpus` shows which processes hold it; a smaller batch leaves more room."
+    return warning("headroom", summary, hint, measured=now, wanted=f"<= {want}")
 
 
 def _check_topology(gpus: Sequence[Device]) -> Finding | None:
@@ -212,12 +200,9 @@ def _all_well(inventory: GpuInventory, gpus: Sequence[Device], limit_c: int) -> 
         "NVLinks up": all(gpu.nvlinks_up for gpu in gpus),
         xids: True,
     }
-    return ok(
-        "gpu-health",
-        ", ".join(words for words, holds in seen.items() if holds),
-        measured=f"{high} °C" if heat else None,
-        wanted=f"< {limit_c} °C",
-    )
+    summary = ", ".join(words for words, holds in seen.items() if holds)
+    hottest = f"{high} °C" if heat else None
+    return ok("gpu-health", summary, measured=hottest, wanted=f"< {limit_c} °C")
 
 
 def _each(gpus: Iterable[Device], describe: Callable[[Device], str]) -> str:

@@ -114,8 +114,7 @@ def _way_out(profile: Profile, name: str, usable: Sequence[Interface]) -> str:
     if not usable:
         return "`ip address` shows the interfaces; `sudo ip link set lo up` starts the loopback."
     if name in profile.environment:
-        return (
-            f"Write `{name}: {usable[0].name}` under `environment` in your own profile: "
-            f"`gpuops profiles show {profile.name}` prints this one."
-        )
+        this = f"`gpuops profiles show {profile.name}` prints this one"
+        entry = f"`{name}: {usable[0].name}`"
+        return f"Write {entry} under `environment` in your own profile: {this}."
     return f"`unset {name}`, or `export {name}={usable[0].name}`."

@@ -30,16 +30,13 @@ def check_xid(gpus: Sequence[Device], now_s: float | None) -> Finding | None:
 
 
 def _hint(worst: Remedy, gpus: str) -> str:
+    until = f"Until then: `--exclude-gpu {gpus}`."
     if worst == "restart":
-        return (
-            "Switch the host off and on before you use it; if it falls off again, "
-            f"reseat or replace it. Until then: `--exclude-gpu {gpus}`."
-        )
+        again = "if it falls off again, reseat or replace it"
+        return f"Switch the host off and on before you use it; {again}. {until}"
     if worst == "reset":
-        return (
-            f"Reset it before you use it: `sudo nvidia-smi --gpu-reset -i {gpus}`, "
-            f"with nothing running on it. Until then: `--exclude-gpu {gpus}`."
-        )
+        reset = f"`sudo nvidia-smi --gpu-reset -i {gpus}`, with nothing running on it"
+        return f"Reset it before you use it: {reset}. {until}"
     return f"`nvidia-smi -q -d ECC,ROW_REMAPPER -i {gpus}` shows the state of its memory."
 
 
