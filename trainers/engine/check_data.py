@@ -36,8 +36,8 @@ class UnusableError(Exception):
 class Ranges(Moments):
     """Moments, and the least and the largest of each value."""
 
-    low: Any = field(default_factory=lambda: np.inf)
-    high: Any = field(default_factory=lambda: -np.inf)
+    low: Any = np.inf
+    high: Any = -np.inf
 
     def add(self, rows: NDArray[np.floating[Any]]) -> None:
         """Add rows (T, F)."""
@@ -114,10 +114,8 @@ def read_rows(path: Path, read_head: Callable[[str], npy.Head]) -> Rows:
         raise UnusableError(f"it cannot be read: {reason(error)}") from None
     if not np.isfinite(rows).all():
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        raise UnusableError(
-            f"{len(bad):,} of {len(rows):,} frames hold a value that is not finite, "
-            f"first frame {bad[0]}"
-        )
+        count = f"{len(bad):,} of {len(rows):,} frames"
+        raise UnusableError(f"{count} hold a value that is not finite, first frame {bad[0]}")
     return rows
 
 

@@ -103,9 +103,9 @@ def _older(path: Path, replaces: str | None, hint: str) -> bool:
     return True
 
 
-def reason(error: OSError) -> str:
+def reason(error: Exception) -> str:
     """Return the reason as text; NumPy's own errors have no `strerror`."""
-    return error.strerror or str(error)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def discard(path: Path) -> None:

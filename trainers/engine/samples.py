@@ -122,8 +122,7 @@ def read_array_head(path: str) -> npy.Head:
     except (FileNotFoundError, NotADirectoryError):
         raise
     except (npy.ArrayError, OSError) as error:
-        why = reason(error) if isinstance(error, OSError) else error
-        raise TrainerError(f"{path} cannot be read: {why}", MEND) from None
+        raise TrainerError(f"{path} cannot be read: {reason(error)}", MEND) from None
     if head.dtype.kind != "f":
         raise TrainerError(f"{path} does not hold floating point numbers", "write it as float32")
     return head
@@ -138,9 +137,8 @@ def map_array(path: Path, head: npy.Head) -> NDArray[Any]:
     try:
         return npy.mapped(path, head)
     except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else error
         raise TrainerError(
-            f"{path} cannot be mapped: {why}",
+            f"{path} cannot be mapped: {reason(error)}",
             "if there are more samples than vm.max_map_count, an administrator can raise it",
         ) from None
 

@@ -118,21 +118,15 @@ def _from_json(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _from_pair(path: Path) -> dict[str, NDArray[Any]]:
-    stem = path.name
-    if path.suffix != ".npy" or ("mean" not in stem and "std" not in stem):
+    # The last such word counts: X_mean.npy for X_std.npy, and the other way round.
+    word = max(("mean", "std"), key=path.name.rfind)
+    before, found, after = path.name.rpartition(word)
+    if path.suffix != ".npy" or not found:
         raise TrainerError(
             f"{path} cannot be used as statistics",
             "give a .json, or X_mean.npy with X_std.npy beside it",
         )
-    pair = {name: path.with_name(_named(stem, name)) for name in ("mean", "std")}
-    return {name: _vector(one) for name, one in pair.items()}
-
-
-def _named(stem: str, name: str) -> str:
-    """X_mean.npy for X_std.npy, and the other way round; the last such word counts."""
-    word = max(("mean", "std"), key=stem.rfind)
-    before, _, after = stem.rpartition(word)
-    return f"{before}{name}{after}"
+    return {name: _vector(path.with_name(f"{before}{name}{after}")) for name in ("mean", "std")}
 
 
 def _vector(path: Path) -> NDArray[Any]:
@@ -142,7 +136,5 @@ def _vector(path: Path) -> NDArray[Any]:
             raise TrainerError(f"{path} holds {head.shape} values, but it must be a vector")
         values: NDArray[Any] = np.load(path, allow_pickle=False)
         return values.squeeze()
-    except npy.ArrayError as error:
-        raise TrainerError(f"{path} cannot be read: {error}") from None
-    except OSError as error:
+    except (npy.ArrayError, OSError) as error:
         raise TrainerError(f"{path} cannot be read: {reason(error)}") from None

@@ -54,21 +54,15 @@ class Pair:
     skeleton: Skeleton
 
     @property
-    def unit(self) -> str:
-        """Of the positions."""
-        return self.skeleton.unit
-
-    @property
     def errors(self) -> NDArray[np.float32]:
         """(T,) mean distance of the joints."""
         gaps = np.linalg.norm(self.reconstruction - self.original, axis=-1)
-        errors: NDArray[np.float32] = gaps.mean(axis=-1)
-        return errors
+        return np.asarray(gaps.mean(axis=-1))
 
     @property
     def title(self) -> str:
         """The clip and its MPJPE."""
-        return f"{self.name}   ·   MPJPE {self.errors.mean():.2f} {self.unit}"
+        return f"{self.name}   ·   MPJPE {self.errors.mean():.2f} {self.skeleton.unit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +114,9 @@ class Stage:
         reach = max(float(np.abs(each[..., [0, 2]]).max()) for each in places)
         size = max(float(np.ptp(each[..., 1])) for each in places)
         self._radius, self._head = 0.85 * max(reach, 0.1 * size), 0.045 * size
-        seen = np.concatenate(
-            [self._seen(each).reshape(-1, 2) for each in places] + [self._ring(1.0)]
-        )
-        margin = self._head
-        self.low, self.high = seen.min(axis=0) - margin, seen.max(axis=0) + margin
+        seen = [self._ring(1.0), *(self._seen(each).reshape(-1, 2) for each in places)]
+        self.low = np.concatenate(seen).min(axis=0) - self._head
+        self.high = np.concatenate(seen).max(axis=0) + self._head
 
     @property
     def width(self) -> float:
@@ -197,9 +189,8 @@ class Figurine:
 
 
 def _lines(axes: Axes, colours: Any, widths: Any, order: int, **more: Any) -> LineCollection:
-    drawn = LineCollection(
-        [], colors=colours, linewidths=widths, capstyle="round", zorder=order, **more
-    )
+    more |= {"colors": colours, "linewidths": widths, "capstyle": "round", "zorder": order}
+    drawn = LineCollection([], **more)
     axes.add_collection(drawn, autolim=False)
     return drawn
 
@@ -221,13 +212,11 @@ def picture(pairs: Sequence[Pair], path: Path) -> None:
             for column, frame in enumerate(frames):
                 axes = add_axes(figure, edge + column * stage.width, y, stage.width, TILE)
                 stage.set(axes)
-                pose = Figurine(axes, stage).pose
-                if row:
-                    pose(pair.reconstruction[frame], ghost=pair.original[frame])
-                else:
-                    pose(pair.original[frame])
+                poses = [pair.reconstruction[frame], pair.original[frame]]
+                Figurine(axes, stage).pose(*poses[0 if row else 1 :])
         for column, frame in enumerate(frames):
-            label = f"{frame / pair.skeleton.fps:.1f} s · {pair.errors[frame]:.1f} {pair.unit}"
+            seconds, error = frame / pair.skeleton.fps, pair.errors[frame]
+            label = f"{seconds:.1f} s · {error:.1f} {pair.skeleton.unit}"
             x = edge + (column + 0.5) * stage.width
             add_text(
                 figure, x, top + head + TILE + line / 2, label, ha="center", va="center",
@@ -257,7 +246,7 @@ def film(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
     with writer.saving(figure, str(path), dpi=DPI):
         for pair in pairs:
             heading.set_text(pair.title)
-            curve.show(pair.errors, pair.skeleton.fps, pair.unit)
+            curve.show(pair.errors, pair.skeleton.fps, pair.skeleton.unit)
             for frame in film_frames(len(pair.errors), pair.skeleton.fps, seconds):
                 figurines[0].pose(pair.original[frame])
                 figurines[1].pose(pair.reconstruction[frame], ghost=pair.original[frame])

@@ -34,21 +34,6 @@ BLEND = (-1.0, 1.0)  # shares of the other window: from as far away from it to a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draws:
-    """What chance decides for each window of a batch."""
-
-    mirrored: NDArray[np.bool_]
-    turn: NDArray[np.float64]
-    """(B,) radians."""
-    blends: NDArray[np.bool_]
-    other: NDArray[np.float64]
-    """(B,) in [0, 1): which window to blend with."""
-    other_mirrored: NDArray[np.bool_]
-    share: NDArray[np.float64]
-    """(B, L) of the other window in each limb."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """The augmentation that a config asks for, prepared for a skeleton."""
 
@@ -74,32 +59,21 @@ class Augmentation:
         Only those that are `whole` (B,), not padded, are blended: with the windows (B, T, J*6)
         that `peers` gives for chances (B,) in [0, 1).
         """
-        draws = self.draw(seeds)
-        varied = self.reflect(features, draws.mirrored, draws.turn)
-        if peers is None or not draws.blends.any():
-            return varied
-        others = self.reflect(peers(draws.other), draws.other_mirrored, draws.turn)
-        return self.blend(varied, others, draws.share, draws.blends & whole)
-
-    def draw(self, seeds: NDArray[np.uint64]) -> Draws:
-        """Draw for each window from its own seed."""
         limbs = int(self.limbs.max()) + 1
+        # Of a window: mirrored, turn, blended; with which other, is that mirrored, its shares.
         chance = np.array([item_rng(seed).random(5 + limbs) for seed in seeds])
-        mirrors = self.mirror is not None
+        turn, blends = chance[:, 1] * 2 * np.pi, chance[:, 2] < self.blend_chance
+        varied = self.reflect(features, chance[:, 0] < 0.5, turn)
+        if peers is None or not blends.any():
+            return varied
+        others = self.reflect(peers(chance[:, 3]), chance[:, 4] < 0.5, turn)
         low, high = BLEND
-        return Draws(
-            mirrored=(chance[:, 0] < 0.5) & mirrors,
-            turn=chance[:, 1] * 2 * np.pi,
-            blends=chance[:, 2] < self.blend_chance,
-            other=chance[:, 3],
-            other_mirrored=(chance[:, 4] < 0.5) & mirrors,
-            share=low + (high - low) * chance[:, 5:],
-        )
+        return self.blend(varied, others, low + (high - low) * chance[:, 5:], blends & whole)
 
     def reflect(
         self, features: NDArray[np.float32], mirrored: NDArray[np.bool_], turn: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Windows (B, T, J*6), each mirrored or not, then turned if that is asked for."""
+        """Windows (B, T, J*6), each mirrored or not, then turned by radians, as is asked for."""
         varied: NDArray[np.float32] = features.reshape(*features.shape[:-1], -1, 6).copy()
         if self.mirror is not None:
             joints, factors = self.mirror
@@ -178,9 +152,7 @@ def check_turn(clips: Clips, skeleton: Skeleton) -> None:
         ConfigError: naming the clip, or the axis that is up instead.
     """
     joint = skeleton.translation_joint
-    above: list[int] = []
-    while (parent := skeleton.parents[above[-1] if above else joint]) >= 0:
-        above.append(parent)
+    above = skeleton.ancestors(joint)
     total = np.zeros((3, 3))
     for name, pose in zip(clips.names, clips.poses, strict=True):
         vectors = np.asarray(pose).reshape(len(pose), -1, 3)
@@ -202,11 +174,6 @@ def check_turn(clips: Clips, skeleton: Skeleton) -> None:
 def limbs_of(parents: tuple[int, ...]) -> NDArray[np.int64]:
     """(J,) chains of joints: a new limb begins at every child of a joint that has several."""
     limbs = [0]
-    count = 1
     for parent in parents[1:]:
-        if parents.count(parent) > 1:
-            limbs.append(count)
-            count += 1
-        else:
-            limbs.append(limbs[parent])
+        limbs.append(max(limbs) + 1 if parents.count(parent) > 1 else limbs[parent])
     return np.array(limbs)

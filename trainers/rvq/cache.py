@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,12 +59,14 @@ class CacheConfig(Config):
 def build(argv: Sequence[str]) -> int:
     """Cut the windows of a split, and write them."""
     begun = time.perf_counter()
-    as_json = "--json" in argv
     flags = [word for word in argv if word != "--json"]
     config = resolve(CacheConfig, flags, name="rvq", presets=PRESETS)
-    path = _save_path(config)
-    cache_file.KIND.check_writable(path)
     dataset = config.dataset
+    usual = dataset.cache_train if config.cache.split == "train" else dataset.cache_val
+    path = config.cache.save_path or usual
+    if path is None:
+        raise ConfigError("where should the cache be written?", "give --save-path FILE.npz")
+    cache_file.KIND.check_writable(path)
     cache = cache_file.build(
         _listing(dataset.data, config.cache.split, dataset.max_samples, dataset.pose_fps),
         recipe(dataset),
@@ -74,7 +75,7 @@ def build(argv: Sequence[str]) -> int:
     )
     cache_file.write(cache, path)
     found = report.describe_cache(cache, path)
-    if as_json:
+    if "--json" in argv:
         return _print_json(found)
     print(
         f"{path}: {found['windows']:,} windows of {found['clips']:,} clips "
@@ -93,8 +94,9 @@ def inspect(argv: Sequence[str]) -> int:
     else:
         found, advice = report.describe_cache(cache_file.read(given.cache), given.cache), ""
     if given.json:
-        return _print_json(found) or int(not found["usable"])
-    print("\n".join([*report.format_report(found), *([advice] if advice else [])]))
+        _print_json(found)
+    else:
+        print(*report.format_report(found), *([advice] if advice else []), sep="\n")
     return int(not found["usable"])
 
 
@@ -130,21 +132,11 @@ def verify(argv: Sequence[str]) -> int:
     return int(bool(differences))
 
 
-def _save_path(config: CacheConfig) -> Path:
-    dataset = config.dataset
-    usual = dataset.cache_train if config.cache.split == "train" else dataset.cache_val
-    path = config.cache.save_path or usual
-    if path is None:
-        raise ConfigError("where should the cache be written?", "give --save-path FILE.npz")
-    return path
-
-
 def _listing(data: str, split: str, max_samples: int | None, pose_fps: float | None) -> Listing:
     """The clips of a split; a name of the validation split stands for the one that is there."""
     root = Path(data)
     if data == "synthetic":
-        clips = synthetic_clips(split, max_samples=max_samples, pose_fps=pose_fps)
-        return clips.listing(data, split)
+        return synthetic_clips(split, max_samples=max_samples, pose_fps=pose_fps)
     if split in VALIDATION_SPLITS and not (root / split).is_dir():
         split = validation_split(root)
     watch = partial(tracked, doing="listing", quiet=QUIET_CLIPS)
@@ -152,13 +144,7 @@ def _listing(data: str, split: str, max_samples: int | None, pose_fps: float | N
 
 
 def _advice(old: OldCache, path: Path) -> str:
-    wanted = DatasetConfig(
-        data=old.data or "ROOT",
-        window_size=old.recipe.window_size,
-        window_stride=old.recipe.window_stride,
-        multi_length_training=old.recipe.multi_length_training,
-        pose_fps=old.fps,
-    )
+    wanted = DatasetConfig(data=old.data or "ROOT", pose_fps=old.fps, **asdict(old.recipe))
     command = build_command(path.with_suffix(".npz"), wanted, old.split or "train")
     return (
         "\nA pickled cache of an older guide: it does not say where windows begin, so it cannot be "
@@ -178,11 +164,7 @@ def _print_json(found: dict[str, Any]) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {
-    "build": build,
-    "inspect": inspect,
-    "verify": verify,
-}
+VERBS = {"build": build, "inspect": inspect, "verify": verify}
 
 
 def main(argv: Sequence[str]) -> int:

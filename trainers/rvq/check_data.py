@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainers.engine.samples import Watch
+    from trainers.motion.skeleton import Skeleton
 
 CLIP = "clip.json"
 SMPLH = {
@@ -81,7 +82,9 @@ def check_split(root: Path, split: str, window: int, watch: Watch = iter) -> Spl
     Raises:
         TrainerError: if there is no such split.
     """
-    width, fps = _wanted_width(root), frame_rate(root)
+    skeleton, fps = load_skeleton(root), frame_rate(root)
+    # The values of a frame, and what has as many.
+    width = (3 * len(skeleton), SKELETON) if skeleton else None
 
     def read(name: str) -> NDArray[np.float64]:
         nonlocal width
@@ -104,44 +107,31 @@ def check_split(root: Path, split: str, window: int, watch: Watch = iter) -> Spl
         seconds=round(frames / fps, 1),
         values=width[0] if width else 0,
         lengths=bins(list(lengths.values())) if lengths else {},
-        groups=tuple(_groups(found.ranges, _body(root, width[0]))) if width and lengths else (),
+        groups=tuple(_groups(found.ranges, skeleton, width[0] // 3)) if width and lengths else (),
         unusable=found.unusable,
         short=tuple(name for name, length in lengths.items() if length < window),
     )
 
 
-def _groups(ranges: Ranges, body: _Body) -> Iterator[Group]:
-    for name, joints in body.groups.items():
-        columns = [3 * joint + axis for joint in joints for axis in range(3)]
-        yield describe_group(
-            name, ranges, columns, lambda column: f"{body.joints[column // 3]}.{'xyz'[column % 3]}"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Body:
-    """Names of joints, and which of them belong together."""
-
-    joints: tuple[str, ...]
-    groups: Mapping[str, Sequence[int]]
-
-
-def _body(root: Path, values: int) -> _Body:
-    skeleton, count = load_skeleton(root), values // 3
+def _groups(ranges: Ranges, skeleton: Skeleton | None, count: int) -> Iterator[Group]:
+    """Describe ``count`` joints, those that belong together at once."""
     joints = skeleton.joints if skeleton else JOINTS
+    groups: Mapping[str, Sequence[int]] = {"all joints": range(count)}
     if joints == JOINTS and count == len(JOINTS):
-        return _Body(joints=JOINTS, groups=SMPLH)
-    if skeleton is not None:
+        groups = SMPLH
+    elif skeleton is not None:
         first = skeleton.translation_joint
-        others = tuple(joint for joint in range(count) if joint != first)
-        return _Body(
-            joints=skeleton.joints,
-            groups={
-                skeleton.joints[first]: (first,),
-                **({"other joints": others} if others else {}),
-            },
-        )
-    return _Body(joints=tuple(map(str, range(count))), groups={"all joints": range(count)})
+        groups = {joints[first]: [first], "other joints": [j for j in range(count) if j != first]}
+    else:
+        joints = tuple(map(str, range(count)))
+
+    def label(column: int) -> str:
+        return f"{joints[column // 3]}.{'xyz'[column % 3]}"
+
+    for name, members in groups.items():
+        if members:
+            columns = [3 * joint + axis for joint in members for axis in range(3)]
+            yield describe_group(name, ranges, columns, label)
 
 
 def _check_rate(folder: Path, fps: float) -> None:
@@ -155,14 +145,6 @@ def _check_rate(folder: Path, fps: float) -> None:
         raise UnusableError(f"{CLIP} cannot be read") from None
     if not abs(rate - fps) <= RATE_TOLERANCE * fps:
         raise UnusableError(f"it has {rate:g} frames a second, the data set {fps:g}")
-
-
-def _wanted_width(root: Path) -> tuple[int, str] | None:
-    """Values of a frame as skeleton.json has it."""
-    path = root / SKELETON
-    if not path.is_file():
-        return None
-    return 3 * len(load_skeleton(root) or ()), SKELETON
 
 
 def format_report(report: SplitReport) -> Iterator[str]:
@@ -185,13 +167,6 @@ def format_report(report: SplitReport) -> Iterator[str]:
         yield from format_unusable(report.unusable)
 
 
-def _shortest(given: argparse.Namespace) -> int:
-    """Frames of the shortest window."""
-    windows = {"window_size": given.window_size, "multi_length": given.multi_length}
-    config = from_dict(Config, windows, name="rvq", origin="the command line")
-    return min(recipe(config.dataset).sizes)
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     usual = DatasetConfig()
@@ -209,7 +184,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(argv)
-    window = _shortest(given)
+    windows = {"window_size": given.window_size, "multi_length": given.multi_length}
+    config = from_dict(Config, windows, name="rvq", origin="the command line")
+    window = min(recipe(config.dataset).sizes)
     watch = partial(tracked, doing="reading", quiet=QUIET_CLIPS)
     splits = splits_to_check(given.root, given.split)
     reports = [check_split(given.root, split, window, watch) for split in splits]
@@ -225,9 +202,7 @@ def main(argv: Sequence[str]) -> int:
         }
         print(json.dumps(found, indent=1))
     else:
-        print(
-            "\n".join(line for report in reports for line in [*format_report(report), ""]), end=""
-        )
+        print("\n\n".join("\n".join(format_report(report)) for report in reports))
     for problem in problems:
         print(problem, file=sys.stderr)
     return int(not usable)

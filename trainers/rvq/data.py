@@ -161,13 +161,13 @@ def open_data(config: DatasetConfig, split: str) -> MotionData:
     Raises:
         TrainerError: if the data set cannot be used.
     """
-    root, name = Path(config.data), split
     if config.data == "synthetic":
         clips = synthetic_clips(split, max_samples=config.max_samples, pose_fps=config.pose_fps)
     else:
+        root = Path(config.data)
         name = validation_split(root, config.val_split) if split == "val" else split
         clips = open_clips(root, name, config.max_samples, config.pose_fps)
-    return MotionData(clips, config, windows_of(config, split, clips.listing(config.data, name)))
+    return MotionData(clips, config, windows_of(config, split, clips))
 
 
 def statistics_of(data: MotionData, config: DatasetConfig) -> Statistics:

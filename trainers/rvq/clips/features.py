@@ -27,12 +27,12 @@ class ClipFeatures:
     """
 
     def __init__(self, clips: Clips, rotation: str, preload: str) -> None:
-        self._clips = clips
-        self._rotation = rotation
+        self._clips, self._rotation = clips, rotation
         size = 8 * sum(pose.size for pose in clips.poses)
         hold = preload == "yes" or (preload == "auto" and size <= PRELOAD_BYTES)
-        count = len(clips.names)
-        self.held = [self._read(clip, 0, None) for clip in range(count)] if hold else None
+        self.held: list[NDArray[np.float32]] | None = None
+        if hold:
+            self.held = list(self)
 
     def read(self, clip: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Return (stop - start, F) of a clip.
@@ -42,13 +42,10 @@ class ClipFeatures:
         """
         if self.held is not None:
             return self.held[clip][start:stop]
-        return self._read(clip, start, stop)
+        pose = np.array(self._clips.poses[clip][start:stop])
+        check_finite(f"{self._clips.source}/{self._clips.names[clip]}/{POSE}", pose, start)
+        return from_axis_angle(pose, self._rotation)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Give whole clips in order."""
         return map(self.read, range(len(self._clips.names)))
-
-    def _read(self, clip: int, start: int, stop: int | None) -> NDArray[np.float32]:
-        pose = np.array(self._clips.poses[clip][start:stop])
-        check_finite(f"{self._clips.source}/{self._clips.names[clip]}/{POSE}", pose, start)
-        return from_axis_angle(pose, self._rotation)

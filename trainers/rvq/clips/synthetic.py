@@ -19,7 +19,7 @@ import numpy as np
 
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.files import whole_folder
-from trainers.motion.skeleton import Skeleton, save_skeleton, to_matrices
+from trainers.motion.skeleton import save_skeleton, to_matrices
 from trainers.motion.smplh import smplh_skeleton
 from trainers.rvq.clips.clips import Clips
 
@@ -46,8 +46,10 @@ def synthetic_clips(
     rng = np.random.default_rng((seed, 1 + list(CLIPS).index(split)))
     poses = [gaits.clip(i % GAITS, rng) for i in range(CLIPS[split])][:max_samples]
     return Clips(
-        source=f"synthetic/{split}",
+        data="synthetic",
+        split=split,
         names=tuple(f"{i:04d}_gait{i % GAITS}" for i in range(len(poses))),
+        lengths=np.array([len(pose) for pose in poses], dtype=np.int64),
         poses=poses,
         skeleton=skeleton,
         fps=skeleton.fps,
@@ -83,14 +85,13 @@ class _Gaits:
         return pose.reshape(frames, -1).astype(np.float32)
 
 
-def write_clips(out: Path, seed: int = 0, *, skeleton: Skeleton | None = None) -> dict[str, int]:
+def write_clips(out: Path, seed: int = 0) -> dict[str, int]:
     """Write both splits in the layout of a data set; all or nothing.
 
     Raises:
         TrainerError: if `out` holds something or cannot be written.
     """
-    skeleton = skeleton or smplh_skeleton()
-    counts = {}
+    skeleton, counts = smplh_skeleton(), {}
     with whole_folder(out) as building:
         for split in CLIPS:
             clips = synthetic_clips(split, seed=seed)
@@ -110,10 +111,8 @@ def write_clips(out: Path, seed: int = 0, *, skeleton: Skeleton | None = None) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.rvq.clips.synthetic",
-        description="Write the built-in motion data set.",
-    )
+    prog, about = "python -m trainers.rvq.clips.synthetic", "Write the built-in motion data set."
+    parser = argparse.ArgumentParser(prog=prog, description=about)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(argv)

@@ -35,6 +35,7 @@ BODY = "smplh"
 PARTS = {"global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45}
 FPS = 30.0
 MIN_FRAMES = 16
+WHICH = "give the folder that holds the data set"
 MOST = 256 << 20  # bytes of an array: more than an hour of keypoints
 
 
@@ -66,16 +67,14 @@ def find_files(source: Path) -> dict[str, list[Path]]:
         TrainerError: if there is none, or if a file belongs to no split.
     """
     if not source.is_dir():
-        raise TrainerError(f"{source} is not a folder", "give the folder that holds the data set")
+        raise TrainerError(f"{source} is not a folder", WHICH)
     found: dict[str, list[Path]] = {}
     for path in sorted(source.rglob("*.npz")):
         folders = (*path.relative_to(source).parts[:-1], source.resolve().name)
         split = next((part for part in folders if part in SPLITS), "")
         found.setdefault(split, []).append(path)
     if not found:
-        raise TrainerError(
-            f"{source} holds no .npz file", "give the folder that holds the data set"
-        )
+        raise TrainerError(f"{source} holds no .npz file", WHICH)
     if "" in found:
         raise TrainerError(
             f"{found[''][0]} lies in no split", f"a folder above it is one of: {', '.join(SPLITS)}"
@@ -91,20 +90,16 @@ def read(path: Path, *, keypoints: bool = False) -> Interaction:
     """
     with npz.opened(path) as archive:
         body = {part: _frames(archive, BODY, part, width) for part, width in PARTS.items()}
-        beside = _some(archive, BODY, {"translation": 3})
-        if keypoints:
-            beside |= _some(archive, "boxes_and_keypoints", {"keypoints": 3 * 133})
-        valid = _some(archive, BODY, {"is_valid": 1})
-    frames = {name: len(array) for name, array in {**body, **beside, **valid}.items()}
+        wanted = [(BODY, "translation", 3), (BODY, "is_valid", 1)]
+        wanted += [("boxes_and_keypoints", "keypoints", 3 * 133)] if keypoints else []
+        beside = {one[1]: _frames(archive, *one) for one in wanted if _member(archive, *one[:2])}
+    frames = {name: len(array) for name, array in {**body, **beside}.items()}
     if len(set(frames.values())) > 1:
         each = ", ".join(f"{count} of {name}" for name, count in frames.items())
         raise ArrayError(f"its arrays differ in frames: {each}")
     pose = np.concatenate(list(body.values()), axis=1)
-    return Interaction(
-        pose=pose,
-        beside=beside,
-        valid=valid["is_valid"][:, 0] != 0 if valid else np.ones(len(pose), bool),
-    )
+    valid = beside.pop("is_valid", np.ones((len(pose), 1)))[:, 0] != 0
+    return Interaction(pose=pose, beside=beside, valid=valid)
 
 
 def import_seamless(
@@ -178,17 +173,6 @@ def _frames(archive: npz.Archive, group: str, name: str, width: int) -> NDArray[
     if not array.ndim or not len(array) or array.size != len(array) * width:
         raise ArrayError(f"{member} has shape {array.shape}, {width} values a frame are wanted")
     return array.reshape(len(array), width).astype(np.float32)
-
-
-def _some(
-    archive: npz.Archive, group: str, widths: dict[str, int]
-) -> dict[str, NDArray[np.float32]]:
-    """Those of the members that are there."""
-    return {
-        name: _frames(archive, group, name, width)
-        for name, width in widths.items()
-        if _member(archive, group, name)
-    }
 
 
 def _member(archive: npz.Archive, group: str, name: str) -> str | None:
