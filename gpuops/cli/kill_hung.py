@@ -1,4 +1,4 @@
-"""``gpuops kill-hung``: end the jobs that hang, and nobody else."""
+"""``gpuops kill-hung``: end the jobs that hang, and no others."""
 
 from __future__ import annotations
 
@@ -54,12 +54,17 @@ def kill_hung(
         output.answer(cases, lambda: hung_jobs.cases(cases), as_json=False)
     elif not (dry_run or yes):
         output.comment(hung_jobs.cases(cases))
-    chosen = (
-        [] if dry_run else [case for case in cases if case.decision.stop and _wanted(case, yes)]
-    )
+    stoppable = [] if dry_run else [case for case in cases if case.decision.stop]
+    chosen = [case for case in stoppable if _wanted(case, yes)]
     done = end(chosen, read_gpus) if chosen else Cleaned()
     output.answer(
-        {"jobs": [_json(case) for case in cases], "dry_run": dry_run, **_result(done)},
+        {
+            "jobs": [_json(case) for case in cases],
+            "dry_run": dry_run,
+            "ended": [process.pid for process in done.ended],
+            "left": [process.pid for process in done.left],
+            "unreleased": done.unreleased,
+        },
         lambda: hung_jobs.cleaned(done),
         as_json=as_json,
     )
@@ -115,12 +120,4 @@ def _json(case: Case) -> dict[str, Any]:
         "stop": [process.pid for process in decision.stop],
         "refused": decision.refused,
         "diagnosis": case.diagnosis,
-    }
-
-
-def _result(done: Cleaned) -> dict[str, Any]:
-    return {
-        "ended": [process.pid for process in done.ended],
-        "left": [process.pid for process in done.left],
-        "unreleased": done.unreleased,
     }

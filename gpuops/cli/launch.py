@@ -21,7 +21,7 @@ from gpuops.system.runs import run_dir
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-FAILED = "error: "  # how a detached launch begins to tell why it failed
+FAILED = "error: "  # how a detached launch begins to say why it failed
 EXAMPLES = """
 **Examples**
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gpuops.cli import options, output
 from gpuops.cli.hints import hint_launch_flags
-from gpuops.core.finding import Finding
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.preflight.preflight import stopping
 from gpuops.errors import ExitCode
 from gpuops.launch.prepare import misspelled, prepare
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 app = typer.Typer(add_completion=False)
 
@@ -35,20 +30,21 @@ def preflight(
     nothing = (asked.name, asked.module, asked.resume) == (None, None, None)
     with hint_launch_flags(ctx):
         prepared = prepare(replace(asked, machine_only=nothing))
-    stop = stopping(prepared.findings, asked.force)
+    found, simulated = prepared.findings, prepared.selection.inventory.simulated
+    stop = stopping(found, asked.force)
     if prepared.launch.manifest is None:
         for flag, near in misspelled(asked.arguments, options.spelled(ctx.command)):
             output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.answer(
-        {"simulated": prepared.selection.inventory.simulated, "findings": prepared.findings},
-        lambda: _shown(prepared.findings, prepared.selection.inventory.simulated),
+        {"simulated": simulated, "findings": found},
+        lambda: _ui().findings(found, simulated),
         as_json=as_json,
     )
-    if stop or (strict and any(found.severity == "warning" for found in prepared.findings)):
+    if stop or (strict and any(one.severity == "warning" for one in found)):
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _shown(found: Sequence[Finding], simulated: str | None) -> RenderableType:
+def _ui() -> Any:
     from gpuops.ui import findings  # noqa: PLC0415 - rich, which JSON does without
 
-    return findings.findings(found, simulated)
+    return findings

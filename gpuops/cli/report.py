@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,11 +13,6 @@ from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.report import read
 from gpuops.system import files
 from gpuops.system.runs import records, run_dir
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from gpuops.core.report.report import Report
 
 app = typer.Typer(add_completion=False)
 
@@ -35,7 +30,7 @@ def report(
 ) -> None:
     """Show how a run went: its attempts, what went wrong, its curves, how the GPUs were used."""
     if html is not None and files.exists(html) and not files.is_file(html):
-        raise UsageError(f"{html} is no file.", "Name one: `--html report.html`.")
+        raise UsageError(f"{html} is not a file.", "Name one: `--html report.html`.")
     found = read(records.find(run_dir.runs_dir(runs_dir), run))
     if html is not None:
         from gpuops.ui.report.page import page  # noqa: PLC0415 - the page alone needs it
@@ -43,10 +38,10 @@ def report(
         files.write_text(html, page(found))
         output.note(f"the page is {html}")
     if html is None or as_json:
-        output.answer(found, lambda: _shown(found), as_json=as_json)
+        output.answer(found, lambda: _ui().report(found), as_json=as_json)
 
 
-def _shown(found: Report) -> RenderableType:
+def _ui() -> Any:
     from gpuops.ui.report import report as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
 
-    return ui.report(found)
+    return ui

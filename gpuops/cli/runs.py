@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,11 +14,6 @@ from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, events, records, run_dir
 from gpuops.system.runs.checkpoints import aside, damage
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from gpuops.core.run.record import RunRecord
 
 app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True, add_completion=False)
 
@@ -46,7 +41,7 @@ def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> N
     if not found and not as_json:
         output.comment(f"no runs in {runs} yet; `gpuops launch rvq --profile cpu` makes one.")
         return
-    output.answer(found, lambda: _table(found), as_json=as_json)
+    output.answer(found, lambda: _ui().runs(found, time.time()), as_json=as_json)
 
 
 @app.command()
@@ -59,16 +54,8 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
     happened = events.read(root)
     listed = _checkpoints(root / paths.CHECKPOINTS)
     figures = _last_figures(root)
-    output.answer(
-        {
-            "run": record,
-            "events": happened,
-            "checkpoints": listed,
-            "figures": figures,
-        },
-        lambda: _page(record, happened, listed, figures),
-        as_json=as_json,
-    )
+    value = {"run": record, "events": happened, "checkpoints": listed, "figures": figures}
+    output.answer(value, lambda: _ui().run(record, happened, listed, figures), as_json=as_json)
 
 
 def _checkpoints(folder: Path) -> list[tuple[str, str]]:
@@ -80,30 +67,17 @@ def _checkpoints(folder: Path) -> list[tuple[str, str]]:
 
 
 def _standing(checkpoint: Path) -> str:
-    problem = damage(checkpoint)
-    if problem is not None:
+    if (problem := damage(checkpoint)) is not None:
         return f"damaged: {problem}"
     return "left aside" if aside(checkpoint.name) else ""
 
 
-def _table(found: list[RunRecord]) -> RenderableType:
+def _ui() -> Any:
     from gpuops.ui import runs as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
 
-    return ui.runs(found, time.time())
-
-
-def _page(
-    record: RunRecord,
-    events: list[dict[str, Any]],
-    checkpoints: list[tuple[str, str]],
-    figures: dict[str, float],
-) -> RenderableType:
-    from gpuops.ui import runs as ui  # noqa: PLC0415 - likewise
-
-    return ui.run(record, events, checkpoints, figures)
+    return ui
 
 
 def _last_figures(root: Path) -> dict[str, float]:
-    rows: list[dict[str, Any]] = files.read_json_lines(root / paths.METRICS)
-    last: dict[str, Any] = rows[-1] if rows else {}
+    last = (files.read_json_lines(root / paths.METRICS) or [{}])[-1]
     return {k: v for k, v in last.items() if isinstance(v, (int, float)) and k != "time"}

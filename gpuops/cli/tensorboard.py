@@ -30,15 +30,7 @@ def tensorboard(
     folder = records.find(runs, run) if run is not None else runs
     if not any(folder.glob("**/events.out.tfevents.*")):
         raise GpuopsError(
-            f"there are no TensorBoard events in {folder}.",
-            "`gpuops runs list` shows the runs.",
+            f"there are no TensorBoard events in {folder}.", "`gpuops runs list` shows the runs."
         )
-    command = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        str(folder),
-        *ctx.args,
-    ]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), *ctx.args]
     os.execv(command[0], command)  # noqa: S606 - a list, and TensorBoard takes over the terminal

@@ -13,16 +13,15 @@ from typing import Any
 from gpuops import __version__
 from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import Choice, Wish, choose
-from gpuops.core.launch.manifest import Batch, Manifest, flag
+from gpuops.core.launch.manifest import Batch, flag
 from gpuops.core.launch.options import LaunchOptions
-from gpuops.core.launch.plan import LaunchPlan, LaunchRequest
+from gpuops.core.launch.plan import LaunchRequest
 from gpuops.core.launch.plan_launch import plan, wish
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.launch.queue import Ticket, awaited
 from gpuops.core.machine import environment
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.environment import Environment
-from gpuops.core.machine.snapshot import DataCount
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError, MachineError, UsageError
@@ -80,7 +79,8 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
         GpuopsError: what was asked for does not exist, or does not fit the machine.
     """
     manifest, asked = request(options)
-    selection = _select_gpus(asked, ticket)
+    # The profile as it was typed, which an error names.
+    selection = _select_gpus(asked, options.profile or asked.options.profile, ticket)
     claimed = _claimed_ports(asked.run_dir)
     port = host.next_free_port(selection.profile.torchrun.master_port - 1, claimed)
     planned = plan(selection.profile, selection.choice, asked, port, socket.gethostname())
@@ -96,7 +96,15 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
         needs,
         interpreter=interpreter,
         inventory=selection.inventory,
-        count=partial(_count_data, planned, manifest) if manifest else None,
+        count=partial(
+            datasets.count_data,
+            manifest,
+            python=planned.python,
+            flags=planned.program_arguments,
+            cwd=planned.working_dir,
+        )
+        if manifest
+        else None,
         trainer_findings=_trainer_findings(launch),
         # A port that we chose ourselves is claimed next, or another one chosen.
         claimed_ports=claimed if options.master_port else claimed - {planned.master_port},
@@ -139,12 +147,11 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
     return [(flag, near[0]) for flag, near in found if near]
 
 
-def _select_gpus(asked: LaunchRequest, ticket: Ticket | None) -> Selection:
+def _select_gpus(asked: LaunchRequest, chosen: str | None, ticket: Ticket | None) -> Selection:
     options = asked.options
     inventory = read_gpus(options.simulate, own=asked.run_dir)
     real = inventory.devices and options.simulate is None
     kept = awaited(leases.queue(), ticket) if real else frozenset[str]()
-    chosen = options.profile
     profile = (
         _what_is_free(inventory, kept) if chosen in {None, WHAT_IS_FREE} else profiles.load(chosen)
     )
@@ -165,9 +172,8 @@ def _select_gpus(asked: LaunchRequest, ticket: Ticket | None) -> Selection:
 
 def _what_is_free(inventory: GpuInventory, kept: frozenset[str]) -> Profile:
     """No profile was asked for: every free GPU, or the CPU profile if there are no GPUs."""
-    if (
-        "gpus" in inventory.gaps and not inventory.absent
-    ):  # not a laptop: a job must not slip onto the CPU
+    # Not a laptop: a job must not slip onto the CPU.
+    if "gpus" in inventory.gaps and not inventory.absent:
         raise MachineError(
             f"the GPUs of this machine cannot be used: {inventory.gaps['gpus'].rstrip('.')}.",
             "`--profile cpu` runs without a GPU.",
@@ -227,16 +233,6 @@ def _trainer_findings(launch: Launch) -> tuple[Finding, ...]:
     if manifest is None or module is None or not manifest.has_to_check(launch.settings):
         return ()
     return check.check(plan_.python, module, plan_.program_arguments, plan_.working_dir)
-
-
-def _count_data(planned: LaunchPlan, manifest: Manifest, root: Path) -> DataCount:
-    return datasets.count_data(
-        manifest,
-        root,
-        python=planned.python,
-        flags=planned.program_arguments,
-        cwd=planned.working_dir,
-    )
 
 
 def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) -> Requirements:

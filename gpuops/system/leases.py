@@ -81,9 +81,7 @@ def acquire(things: Iterable[str], claim: Claim) -> Iterator[Held]:
                 raise TakenError(
                     f"{thing} was claimed a moment ago.", "`gpuops gpus` shows by whom."
                 )
-            with contextlib.suppress(
-                OSError
-            ):  # full disk: the lock is held even without its record
+            with contextlib.suppress(OSError):  # full disk: the lock holds without its record
                 _write(descriptor, asdict(claim))
             descriptors.append(descriptor)
         if descriptors:  # cleaners of /tmp skip a locked folder
@@ -161,14 +159,9 @@ def queue() -> list[Ticket]:
             uuids, count = said.get("uuids"), said.get("count")
             named = uuids if isinstance(uuids, list) else []
             gpus = tuple(printable(uuid, 100) for uuid in named if isinstance(uuid, str))
-            found.append(
-                Ticket(
-                    number=int(number),
-                    uuids=gpus,
-                    count=count if isinstance(count, int) and 0 <= count <= len(gpus) else 0,
-                    claim=_claim(said),
-                )
-            )
+            wanted = count if isinstance(count, int) and 0 <= count <= len(gpus) else 0
+            claim = _claim(said)
+            found.append(Ticket(number=int(number), uuids=gpus, count=wanted, claim=claim))
     return sorted(found, key=lambda ticket: ticket.number)
 
 
@@ -335,9 +328,8 @@ def _still_there(descriptor: int, path: Path) -> bool:
 
 
 def _write(descriptor: int, said: dict[str, object]) -> None:
-    text = json.dumps(said).encode()
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text, 0)
+    os.pwrite(descriptor, json.dumps(said).encode(), 0)
 
 
 def _said_if_held(path: Path) -> dict[str, object] | None:
@@ -363,19 +355,15 @@ def _claim(said: dict[str, object]) -> Claim:
         for name, most in LENGTHS.items()
         if isinstance(word := said.get(name), str)
     }
-    pid, since_s = said.get("pid"), said.get("since_s")
+    pid, since_s, latest_s = said.get("pid"), said.get("since_s"), time.time() + DAY_S
     return Claim(
         run_id=words.get("run_id"),
         run_dir=words.get("run_dir"),
         user=words.get("user"),
         pid=pid if isinstance(pid, int) and 0 < pid < LARGEST_PID else None,
-        since_s=since_s if isinstance(since_s, float) and _is_past(since_s) else None,
+        # In the past, allowing for a clock that is a day ahead.
+        since_s=since_s if isinstance(since_s, float) and 0 <= since_s <= latest_s else None,
     )
-
-
-def _is_past(moment_s: float) -> bool:
-    """Whether a moment can be in the past, allowing for a clock that is a day ahead."""
-    return 0 <= moment_s <= time.time() + DAY_S
 
 
 def _sweep(place: Path) -> None:

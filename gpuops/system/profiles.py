@@ -18,11 +18,7 @@ SUFFIXES = {".yaml", ".yml"}
 def search_path() -> list[Path]:
     """The folders in which a profile's name is looked up; the first that has it wins."""
     config_home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 - never raises
-    return [
-        Path("profiles"),
-        Path(config_home) / "gpuops" / "profiles",
-        shipped("profiles"),
-    ]
+    return [Path("profiles"), Path(config_home) / "gpuops" / "profiles", shipped("profiles")]
 
 
 def available() -> dict[str, Path]:

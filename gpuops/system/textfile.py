@@ -16,6 +16,7 @@ from gpuops.errors import GpuopsError
 GPU = ("gpu", "uuid", "model")
 RUN = ("run", "folder", "attempt")
 RANK = (*RUN, "rank")
+Labels = tuple[str, ...]
 
 
 def write(path: Path, frame: Frame) -> None:
@@ -39,10 +40,10 @@ class _Figures(Collector):
     """The figures of a frame; what could not be read is left out: absent is not zero."""
 
     def __init__(self, frame: Frame) -> None:
-        self._board = frame
+        self._frame = frame
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        frame = self._board
+        frame = self._frame
         yield _gauge("look_timestamp_seconds", "Time of this sample.", (), [((), frame.at_s)])
         yield _states("health", "Health of the host.", (), [((), frame.health)], Health)
         gpus = [(_gpu(gpu), gpu) for gpu in frame.gpus]
@@ -78,24 +79,21 @@ RANK_FIGURES: tuple[tuple[str, str, Callable[[RankRow], float | None]], ...] = (
 )
 
 
-def _gpu(gpu: GpuRow) -> tuple[str, ...]:
+def _gpu(gpu: GpuRow) -> Labels:
     return str(gpu.index), gpu.uuid or "", gpu.name or ""
 
 
-def _run(job: JobRow) -> tuple[str, ...]:
+def _run(job: JobRow) -> Labels:
     return job.name, job.run_dir or "", str(job.attempt or "")
 
 
-def _ranks(job: JobRow) -> Iterator[tuple[tuple[str, ...], RankRow]]:
+def _ranks(job: JobRow) -> Iterator[tuple[Labels, RankRow]]:
     for rank in job.ranks:
         yield (*_run(job), "" if rank.rank is None else str(rank.rank)), rank
 
 
 def _gauge(
-    name: str,
-    words: str,
-    labels: tuple[str, ...],
-    values: Iterable[tuple[tuple[str, ...], float | None]],
+    name: str, words: str, labels: Labels, values: Iterable[tuple[Labels, float | None]]
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"gpuops_{name}", words, labels=labels)
     for names, value in values:
@@ -105,11 +103,7 @@ def _gauge(
 
 
 def _states(
-    name: str,
-    words: str,
-    labels: tuple[str, ...],
-    values: Iterable[tuple[tuple[str, ...], str]],
-    kinds: object,
+    name: str, words: str, labels: Labels, values: Iterable[tuple[Labels, str]], kinds: object
 ) -> GaugeMetricFamily:
     """One series per state, 1 for the current one, so that alerts are simple queries."""
     family = GaugeMetricFamily(f"gpuops_{name}", words, labels=(*labels, "state"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from gpuops.core.launch.profile import Gpus
@@ -90,22 +91,19 @@ def choose(
     Raises:
         UsageError: a selector matches no GPU, or more than one, or contradicts another.
     """
-    boxed = tuple(devices)
-    only = _selected(boxed, wish.only, "--gpu")
-    excluded = _selected(boxed, wish.exclude, "--exclude-gpu")
+    devices = tuple(devices)
+    only = _selected(devices, wish.only, "--gpu")
+    excluded = _selected(devices, wish.exclude, "--exclude-gpu")
     if both := sorted(only & excluded):
         raise UsageError(
             f"--gpu and --exclude-gpu both name GPU {both[0]}.", "Leave one of them out."
         )
-    spared = {device.index for selector in wish.spared for device in select(boxed, selector)}
+    spared = {device.index for selector in wish.spared for device in select(devices, selector)}
     refused: list[Refusal] = []
     free: list[Device] = []
-    for device in boxed:
-        refusal = (
-            _not_meant(device, only, excluded, spared)
-            or _unsuited(device, wish)
-            or _taken(device, awaited)
-        )
+    for device in devices:
+        refusal = _not_meant(device, only, excluded, spared) or _unsuited(device, wish)
+        refusal = refusal or _taken(device, awaited)
         if refusal is None:
             free.append(device)
         else:
@@ -168,7 +166,7 @@ def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ())
         model=gpus.model,
         memory_gib=gpus.memory_gib,
         only=named,
-        # Who names GPUs has looked at them, so the exclusions of the profile do not count.
+        # A user who names GPUs has looked at them, so the exclusions of the profile do not count.
         spared=() if named else tuple(str(selector) for selector in gpus.exclude),
     )
 
@@ -176,32 +174,28 @@ def wish_of(gpus: Gpus, *, count: int | None = None, only: tuple[str, ...] = ())
 def _not_meant(
     device: Device, only: Collection[int], excluded: Collection[int], spared: Collection[int]
 ) -> Refusal | None:
+    refuse = partial(Refusal, device=device)
     if device.index in excluded:
-        return Refusal(device=device, reason="excluded", words="is excluded")
+        return refuse(reason="excluded", words="is excluded")
     if device.index in spared:
-        return Refusal(device=device, reason="excluded", words="is left alone by the profile")
+        return refuse(reason="excluded", words="is left alone by the profile")
     if only and device.index not in only:
-        return Refusal(device=device, reason="not asked for", words="was not asked for")
+        return refuse(reason="not asked for", words="was not asked for")
     return None
 
 
 def _unsuited(device: Device, wish: Wish) -> Refusal | None:
+    refuse = partial(Refusal, device=device)
     if device.fault is not None:
-        return Refusal(device=device, reason="faulty", words=f"cannot be used: {device.fault}")
+        return refuse(reason="faulty", words=f"cannot be used: {device.fault}")
     if device.mig:
-        return Refusal(
-            device=device,
-            reason="mig",
-            words="is in MIG mode (`sudo nvidia-smi -i "
-            f"{device.index} -mig 0` makes it one GPU again)",
-        )
+        way = f"`sudo nvidia-smi -i {device.index} -mig 0` makes it one GPU again"
+        return refuse(reason="mig", words=f"is in MIG mode ({way})")
     if wish.model is not None and not _is_model(device.name or "", wish.model):
-        return Refusal(
-            device=device, reason="model", words=f"is {device.name or 'of an unknown model'}"
-        )
+        return refuse(reason="model", words=f"is {device.name or 'of an unknown model'}")
     has, wants = device.memory_total_bytes, wish.memory_gib
     if wants is not None and has is not None and has < wants * GIB * MEMORY_SHARE:
-        return Refusal(device=device, reason="memory", words=f"has {has / GIB:.0f} GiB of memory")
+        return refuse(reason="memory", words=f"has {has / GIB:.0f} GiB of memory")
     return None
 
 

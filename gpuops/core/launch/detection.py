@@ -17,6 +17,7 @@ from gpuops.text import GIB, MIB, many, printable
 DISPLAY_BYTES = 32 * MIB
 CPU_WORKERS = 2
 LONGEST = 2000
+TORCHRUN = f"torchrun: {{master_port: {Torchrun().master_port}}}"
 
 _MAKER = re.compile(r"^(NVIDIA\s+)?((GeForce|Tesla)\s+)?")
 # Where a GPU's name turns from its model to its memory, its plug or its cooling.
@@ -60,7 +61,7 @@ def _cpu(inventory: GpuInventory, cores: int) -> tuple[list[str], str]:
     body = [
         f"device: cpu  # no GPU: {why}",
         f"workers: {workers}",
-        *_torchrun(),
+        TORCHRUN,
         "environment:",
         _threads(cores, workers),
     ]
@@ -101,7 +102,7 @@ def _gpus(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
         *([f"  memory_gib: {gpus.memory_gib:.0f}"] if gpus.memory_gib else []),
         *(["  exclude:"] if left_alone else []),
         *(f"    - {index}  # {why}" for index, why in sorted(left_alone.items())),
-        *_torchrun(),
+        TORCHRUN,
         "environment:",
         "  NCCL_DEBUG: WARN",
         "  NCCL_SOCKET_IFNAME: ^docker0,lo",
@@ -141,10 +142,6 @@ def _display(device: Device) -> str | None:
 def _least_gib(taken: Sequence[Device]) -> float | None:
     sizes = [d.memory_total_bytes for d in taken if d.memory_total_bytes is not None]
     return float(round(min(sizes) / GIB)) or None if sizes else None
-
-
-def _torchrun() -> list[str]:
-    return [f"torchrun: {{master_port: {Torchrun().master_port}}}"]
 
 
 def _threads(cores: int, ranks: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -136,16 +137,10 @@ def gpu(profile: Profile | None, devices: Sequence[Device]) -> Gpu | None:
     if profile is not None and gpus is None:
         return None
     if gpus is not None and gpus.memory_gib is not None:
-        return Gpu(
-            name=gpus.model or "gpu",
-            memory_bytes=int(gpus.memory_gib * GIB),
-            headroom=limits.memory_headroom,
-        )
-    known = [
-        (device.memory_total_bytes, device.name or "gpu")
-        for device in devices
-        if device.memory_total_bytes and not device.fault
-    ]
+        known = [(int(gpus.memory_gib * GIB), gpus.model or "gpu")]
+    else:
+        sizes = [(one.memory_total_bytes, one.name or "gpu") for one in devices if not one.fault]
+        known = [(size, name) for size, name in sizes if size]
     if not known:
         return None
     memory_bytes, name = min(known)
@@ -182,40 +177,32 @@ def assess_fit(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Fit:
     takes = {need.size: need.peak_bytes + need.rounding_bytes for need in estimate.needs}
     per_sample = _per_sample(takes)
     room = room_bytes(gpu, margin)
+    fit = partial(Fit, per_sample_bytes=per_sample)
     if gpu is None or room is None:
-        total = f"{takes[estimate.size] * estimate.ranks / MIB:,.0f} MiB"
-        on_gpu = estimate.device == "cuda"
-        return Fit(
-            fits=None,
-            largest=None,
-            per_sample_bytes=per_sample,
-            sentence="No GPU is known to compare it with."
-            if on_gpu
-            else f"No GPU is needed: the tensors of all ranks take {total} of the machine's "
-            "memory, beside torch itself.",
-            hint="`--profile NAME` plans for one; `gpuops profiles list` shows them."
-            if on_gpu
-            else "`gpuops preflight` says how much of it is free.",
-        )
+        sentence = "No GPU is known to compare it with."
+        hint = "`--profile NAME` plans for one; `gpuops profiles list` shows them."
+        if estimate.device == "cpu":
+            total = f"{takes[estimate.size] * estimate.ranks / MIB:,.0f} MiB"
+            sentence = (
+                f"No GPU is needed: the tensors of all ranks take {total} of the machine's "
+                "memory, beside torch itself."
+            )
+            hint = "`gpuops preflight` says how much of it is free."
+        return fit(fits=None, largest=None, sentence=sentence, hint=hint)
     setting, size = estimate.setting, estimate.size
     largest = _largest(takes, room, per_sample)
     whole = f"{(takes[size] + margin.total_bytes) / GIB:.1f}"
     usable = f"{gpu.usable_bytes / GIB:.1f} GiB"
     if takes[size] <= room:
         more = f"; up to about {largest:,} would" if largest > size else ""
-        return Fit(
-            fits=True,
-            largest=largest,
-            per_sample_bytes=per_sample,
-            sentence=f"It fits: {whole} of {usable} with {setting} {size:,}{more}.",
-        )
+        sentence = f"It fits: {whole} of {usable} with {setting} {size:,}{more}."
+        return fit(fits=True, largest=largest, sentence=sentence)
     flag = "--" + setting.replace("_", "-")
     less = " or ".join(f"`{saver}`" for saver in estimate.savers)
     other = f"{flag} {largest} would" if largest else f"no {setting} would"
-    return Fit(
+    return fit(
         fits=False,
         largest=largest,
-        per_sample_bytes=per_sample,
         sentence=f"It does not fit: {setting} {size:,} needs {whole} GiB, {usable} may be taken; "
         f"{other}.",
         hint=f"{less} makes it smaller." if less else "",

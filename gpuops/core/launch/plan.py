@@ -141,11 +141,6 @@ class LaunchPlan(LaunchRequest):
 
 def wished(settings: Mapping[str, Setting]) -> tuple[str, ...]:
     """Settings that are weaker than anything the user wrote, as arguments."""
-    pairs = [f"{key}={_word(value)}" for key, value in settings.items()]
+    listed = {key: value if isinstance(value, list) else [value] for key, value in settings.items()}
+    pairs = [f"{key}={','.join(map(str, values))}" for key, values in listed.items()]
     return ("--defaults", *pairs) if pairs else ()
-
-
-def _word(value: Setting) -> str:
-    if isinstance(value, list):
-        return ",".join(str(item) for item in value)
-    return str(value)

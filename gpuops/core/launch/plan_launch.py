@@ -8,7 +8,7 @@ from gpuops.core.launch.choice import Choice, Wish, wish_of
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, NodePlan, Setting
 from gpuops.core.launch.profile import Profile
-from gpuops.core.machine.device import Device, DeviceRef
+from gpuops.core.machine.device import DeviceRef
 from gpuops.errors import UsageError
 
 
@@ -29,28 +29,22 @@ def plan(
     wanted = wanted or options.nproc_per_node or profile.nproc_per_node
     ranks = (len(devices) if options.shrink else 0) or wanted
     asked = {one.name: getattr(request, one.name) for one in fields(LaunchRequest)}
+    refs = tuple(DeviceRef(index=d.index, uuid=d.uuid, bus_id=d.bus_id) for d in devices)
+    restarts = options.max_restarts
     return LaunchPlan(
         **{**asked, "defaults": _defaults(profile, request)},
         profile=options.profile or profile.name,
         device=profile.device,
-        nodes=(
-            NodePlan(host=host, devices=tuple(map(_reference, devices)), ranks=tuple(range(ranks))),
-        ),
+        nodes=(NodePlan(host=host, devices=refs, ranks=tuple(range(ranks))),),
         ranks_wanted=wanted,
         master_port=options.master_port or port or profile.torchrun.master_port,
         hang_timeout_s=options.hang_timeout_s or profile.hang.timeout_s,
         observe=options.observe or profile.hang.observe,
-        max_restarts=profile.restart.max_restarts
-        if options.max_restarts is None
-        else options.max_restarts,
+        max_restarts=profile.restart.max_restarts if restarts is None else restarts,
         profile_environment=dict(profile.environment),
         stop_save_s=profile.stop.save_s,
         stop_terminate_s=profile.stop.terminate_s,
     )
-
-
-def _reference(device: Device) -> DeviceRef:
-    return DeviceRef(index=device.index, uuid=device.uuid, bus_id=device.bus_id)
 
 
 def wish(profile: Profile, options: LaunchOptions) -> Wish | None:

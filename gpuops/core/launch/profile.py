@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
-from gpuops.core.launch.validation import wanted
+from gpuops.core.launch.validation import Section, describe_mistake, wanted
 from gpuops.errors import UsageError
 
 SHOWN = 5
@@ -70,13 +62,7 @@ Wish = Text | int | float | bool
 Gpu = Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(pattern=GPU)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
-    )
-
-
-class Gpus(_Section):
+class Gpus(Section):
     """The GPUs of a job."""
 
     count: int = Field(ge=1, le=1024, description="number of GPUs, and so of ranks")
@@ -95,13 +81,13 @@ class Gpus(_Section):
     )
 
 
-class Torchrun(_Section):
+class Torchrun(Section):
     """How torchrun is called."""
 
     master_port: int = Field(29501, ge=1, le=65535, description="rendezvous port of the ranks")
 
 
-class Stop(_Section):
+class Stop(Section):
     """How long each stage of stopping a job may take."""
 
     save_s: float = Field(60.0, gt=0, description="time to save after the first stop signal")
@@ -110,7 +96,7 @@ class Stop(_Section):
     )
 
 
-class Hang(_Section):
+class Hang(Section):
     """When a job without progress is ended."""
 
     timeout_s: float | None = Field(
@@ -119,7 +105,7 @@ class Hang(_Section):
     observe: bool = Field(False, description="detect, diagnose and record hangs, but end nothing")
 
 
-class Restart(_Section):
+class Restart(Section):
     """How often a failed job is restarted."""
 
     max_restarts: int = Field(
@@ -127,7 +113,7 @@ class Restart(_Section):
     )
 
 
-class Limits(_Section):
+class Limits(Section):
     """Limits at which preflight warns."""
 
     temperature_c: int = Field(85, ge=1, le=150, description="temperature of a GPU")
@@ -136,7 +122,7 @@ class Limits(_Section):
     )
 
 
-class Profile(_Section):
+class Profile(Section):
     """A hardware profile. Either ``gpus`` or ``workers`` (for CPUs) sets the number of ranks."""
 
     name: Name = Field(description="its name in runs and messages; best the same as the file's")
@@ -257,15 +243,9 @@ def _place(where: tuple[int | str, ...]) -> list[str]:
 
 
 def _sentence(path: str, error: Any) -> str:
-    kind, where = error["type"], error["loc"]
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(where[-1]), _keys_at(where[:-1]), n=1)
-        return f"{path} is not a key" + (f" (the nearest is {near[0]})" if near else "")
-    if kind == "missing":
-        return f"{path} is missing"
-    if where[-1:] == ("[key]",):
+    if error["loc"][-1:] == ("[key]",):
         return f"{path} is not allowed: {_reason(error)}"
-    return f"{path} is {error['input']!r:.60}: {_reason(error)}"
+    return describe_mistake(path, error, _keys_at(error["loc"][:-1]), _reason(error))
 
 
 def _reason(error: Any) -> str:

@@ -1,8 +1,21 @@
-"""What a refused value should be, in words for people rather than for a validator."""
+"""Documents that users write: strict sections, and what is wrong in words for people."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A mapping of a document; nothing in it is guessed or converted."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
+
 
 WANTED = {
     "int_type": "a whole number is wanted",
@@ -20,6 +33,16 @@ WANTED = {
     "string_too_short": "text of {min_length} characters or more is wanted",
     "string_too_long": "text of up to {max_length} characters is wanted",
 }
+
+
+def describe_mistake(path: str, error: Any, keys: Iterable[str], reason: str = "") -> str:
+    """A sentence part for pydantic's ``error`` at a ``path``; ``keys`` are those there could be."""
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1)
+        return f"{path} is not a key" + (f" (the nearest is {near[0]})" if near else "")
+    if error["type"] == "missing":
+        return f"{path} is missing"
+    return f"{path} is {error['input']!r:.60}: {reason or wanted(error)}"
 
 
 def wanted(error: Any) -> str:

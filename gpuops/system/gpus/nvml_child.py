@@ -74,9 +74,8 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for us
             )
         except OSError as error:
-            raise EndedError(
-                f"no process can be started to read them ({error.strerror})"
-            ) from error
+            words = f"no process can be started to read them ({error.strerror})"
+            raise EndedError(words) from error
         self._requests = cast("IO[bytes]", self._process.stdin)
         self._answers = cast("IO[bytes]", self._process.stdout)
         self._poller = select.poll()
@@ -98,14 +97,12 @@ class Child:
         """
         start_until = self.since + start_timeout_s
         while not self.started:
-            line = self._next(start_until)
-            if line is None:
+            if (line := self._next(start_until)) is None:
                 return
             self._take(line)
         self._ask()
         while (until := self._until(timeout_s, start_until)) is not None:
-            line = self._next(until)
-            if line is None:
+            if (line := self._next(until)) is None:
                 return
             self._take(line)
 

@@ -3,11 +3,11 @@
 Run as ``python -I -S nvml_reader.py FOLDER_OF_PYNVML``; only the standard library and pynvml, so
 that it starts quickly. Requests are numbers, one per line of stdin. stdout carries JSON lines:
 
-    {"driver": "580.95.05", "cuda": 13000, "GPUs": 8}                  once, before any request
+    {"driver": "580.95.05", "cuda": 13000, "gpus": 8}                  once, before any request
     {"failed": 9, "words": "Driver Not Loaded"}                         instead of it
-    {"GPU": 0, "facts": {...}}                                         once a GPU is open
-    {"GPU": 0, "request": 1, "readings": {...}}                        for each request
-    {"GPU": 3, "request": 1, "failed": 15, "words": "GPU is lost"}     instead of it
+    {"gpu": 0, "facts": {...}}                                         once a GPU is open
+    {"gpu": 0, "request": 1, "readings": {...}}                        for each request
+    {"gpu": 3, "request": 1, "failed": 15, "words": "GPU is lost"}     instead of it
 
 Facts and readings have the names of the fields of ``core.machine.device.Device``. Each GPU has a
 thread: one that is stuck in the driver does not delay the others, and gets no request meanwhile.
@@ -153,13 +153,9 @@ class Gpu:
         """The facts that do not change while the driver is loaded."""
         links = self._ask("nvmlDeviceGetFieldValues", [NVLINK_COUNT])
         self._links = links[0].value.uiVal if links and not links[0].nvmlReturn else 0
+        words = self._ask("nvmlDeviceGetMemoryAffinity", 16, NODE_SCOPE) or ()
         nodes = [
-            node
-            for word, bits in enumerate(
-                self._ask("nvmlDeviceGetMemoryAffinity", 16, NODE_SCOPE) or ()
-            )
-            for node in range(64 * word, 64 * word + 64)
-            if bits >> node % 64 & 1
+            64 * at + bit for at, word in enumerate(words) for bit in range(64) if word >> bit & 1
         ]
         return {
             "uuid": self._ask("nvmlDeviceGetUUID"),
@@ -203,10 +199,8 @@ class Gpu:
 
     def _space(self) -> Any:
         """The memory; version 2 separates what the driver reserves from what is used."""
-        version = self._library.pynvml.nvmlMemory_v2
-        return self._ask("nvmlDeviceGetMemoryInfo", version, vital=True) or self._ask(
-            "nvmlDeviceGetMemoryInfo", vital=True
-        )
+        name, version = "nvmlDeviceGetMemoryInfo", self._library.pynvml.nvmlMemory_v2
+        return self._ask(name, version, vital=True) or self._ask(name, vital=True)
 
     def _memory(self) -> dict[str, Any]:
         ecc = self._ask("nvmlDeviceGetEccMode")
@@ -250,12 +244,9 @@ def _watts(milliwatts: int | None) -> float | None:
 def _slowed_by(reasons: int | None) -> list[str] | None:
     if reasons is None:
         return None
+    unnamed = reasons & HARDWARE and not reasons & HARDWARE_SAYS_WHY
     words = [words for bit, words in REASONS.items() if reasons & bit]
-    return (
-        [*words, "the hardware"]
-        if reasons & HARDWARE and not reasons & HARDWARE_SAYS_WHY
-        else words
-    )
+    return [*words, "the hardware"] if unnamed else words
 
 
 def _teller() -> Callable[..., None]:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from gpuops.core.launch.validation import wanted
+from gpuops.core.launch.validation import Section, describe_mistake
 from gpuops.core.machine.device import Claim, Device, GpuInventory, GpuProcess, Memory, Pcie, Xid
 from gpuops.errors import UsageError
 from gpuops.system import files
@@ -56,13 +56,7 @@ Gib = Annotated[float, Field(gt=0, le=1024)]
 Count = Annotated[int, Field(ge=0, le=1024)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
-    )
-
-
-class Busy(_Section):
+class Busy(Section):
     """A process of another user that computes on a GPU."""
 
     user: Word
@@ -70,14 +64,14 @@ class Busy(_Section):
     memory_gib: Gib = 4.0
 
 
-class Claimed(_Section):
+class Claimed(Section):
     """A run that holds a GPU through gpuops."""
 
     user: Word
     run: Word
 
 
-class Matter(_Section):
+class Matter(Section):
     """The problems of a GPU; none by default."""
 
     state: Literal["ok", "lost", "stuck", "unreadable"] = "ok"
@@ -85,15 +79,15 @@ class Matter(_Section):
     claimed: Claimed | None = None
     unowned_gib: Gib | None = None
     temperature_c: Annotated[int, Field(ge=1, le=150)] | None = None
-    slowed_by: list[Word] = []
+    slowed_by: list[Word] = Field([])
     mig: bool = False
     persistence: bool = True
     ecc_uncorrected: Count | None = None
     remap_pending: bool | None = None
     remap_failed: bool | None = None
     pcie_width: Literal[1, 2, 4, 8, 16] = 16
-    nvlinks_down: list[Annotated[int, Field(ge=0, le=17)]] = []
-    xids: list[Count] = []
+    nvlinks_down: list[Annotated[int, Field(ge=0, le=17)]] = Field([])
+    xids: list[Count] = Field([])
     numa_node: Count | None = None
 
     @model_validator(mode="before")
@@ -102,11 +96,11 @@ class Matter(_Section):
         return {"state": value} if isinstance(value, str) else value
 
 
-class Scenario(_Section):
+class Scenario(Section):
     """A host: its GPUs, and the problems of some of them."""
 
     gpus: str
-    but: dict[int, Matter] = {}
+    but: dict[int, Matter] = Field({})
     driver: Word = "580.95.05"
     cuda: Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$")] = "13.0"
 
@@ -134,28 +128,22 @@ def _parse(document: object, source: str) -> Scenario:
             f"`gpus: 8x4090` is the smallest one; {DOCUMENT}",
         )
     try:
-        scenario = Scenario.model_validate(dict(document))
+        return Scenario.model_validate(dict(document))
     except ValidationError as problem:
         wrong = [_sentence(error) for error in problem.errors(include_url=False)]
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise UsageError(
             f"{source} is not a scenario: {'; '.join(wrong[:SHOWN])}{more}.", DOCUMENT
         ) from None
-    return scenario
 
 
 def _sentence(error: Any) -> str:
     where = [str(part) for part in error["loc"] if part != "[key]"]
     path = ".".join(part if part.isprintable() else repr(part) for part in where)[:80]
-    if error["type"] == "extra_forbidden":
-        known = {name for section in SECTIONS for name in section.model_fields}
-        near = difflib.get_close_matches(where[-1], known, n=1)
-        return f"{path} is not a key" + (f" (the nearest is {near[0]})" if near else "")
-    if error["type"] == "missing":
-        return f"{path} is missing"
     if where[:1] == ["but"] and error["loc"][-1] == "[key]":
         return f"{path} is not a GPU: an index is wanted"
-    return f"{path} is {error['input']!r:.60}: {wanted(error)}"
+    known = {name for section in SECTIONS for name in section.model_fields}
+    return describe_mistake(path, error, known)
 
 
 def _host(scenario: Scenario, source: str) -> GpuInventory:
@@ -202,6 +190,7 @@ def _models(gpus: str, source: str) -> list[Model]:
 
 
 def _device(index: int, model: Model, matter: Matter, node: int) -> Device:
+    claimed = matter.claimed
     identity = Device(
         index=index,
         uuid=f"GPU-5130{index:04d}-0000-4000-8000-000000000000",
@@ -209,17 +198,23 @@ def _device(index: int, model: Model, matter: Matter, node: int) -> Device:
         bus_id=f"{index // 8:08X}:{index % 8 * 0x20 + 1:02X}:00.0",
         numa_node=node if matter.numa_node is None else matter.numa_node,
         memory_total_bytes=model.memory_mib * MIB,
-        claim=_claim(matter.claimed),
+        claim=Claim(user=claimed.user, run_id=claimed.run) if claimed else None,
         xids=tuple(Xid(code=code, at_s=time.time(), text="simulated") for code in matter.xids),
     )
     if matter.state != "ok":
-        return replace(identity, state=matter.state, fault=_fault(matter.state, index))
+        fault = {
+            "lost": nvml.failure(index, nvml.LOST),
+            "stuck": nvml.silence(nvml.READ_TIMEOUT_S),
+            "unreadable": nvml.failure(index, nvml.RESET_REQUIRED),
+        }[matter.state]
+        return replace(identity, state=matter.state, fault=fault)
     busy, unowned = matter.busy, int((matter.unowned_gib or 0) * GIB)
     held = int(busy.memory_gib * GIB) if busy else 0
     process = busy and GpuProcess(
         pid=4000 + index, user=busy.user, command=busy.command, memory_bytes=held
     )
     links = set(range(model.nvlinks))
+    uncorrected = 0 if links and matter.ecc_uncorrected is None else matter.ecc_uncorrected
     return replace(
         identity,
         memory_used_bytes=held + unowned,
@@ -230,9 +225,7 @@ def _device(index: int, model: Model, matter: Matter, node: int) -> Device:
         slowed_by=tuple(matter.slowed_by),
         memory=Memory(
             ecc_enabled=bool(links) or None,
-            ecc_uncorrected=0
-            if links and matter.ecc_uncorrected is None
-            else matter.ecc_uncorrected,
+            ecc_uncorrected=uncorrected,
             remap_pending=matter.remap_pending,
             remap_failed=matter.remap_failed,
         ),
@@ -243,15 +236,3 @@ def _device(index: int, model: Model, matter: Matter, node: int) -> Device:
         mig=matter.mig,
         processes=(process,) if process else (),
     )
-
-
-def _claim(claimed: Claimed | None) -> Claim | None:
-    return None if claimed is None else Claim(user=claimed.user, run_id=claimed.run)
-
-
-def _fault(state: str, index: int) -> str:
-    return {
-        "lost": nvml.failure(index, nvml.LOST),
-        "stuck": nvml.silence(nvml.READ_TIMEOUT_S),
-        "unreadable": nvml.failure(index, nvml.RESET_REQUIRED),
-    }[state]

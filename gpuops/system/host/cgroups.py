@@ -20,8 +20,9 @@ def memory_left_bytes(root: Path = ROOT, own: Path = OWN) -> int | None:
     left: list[int] = []
     for group in _groups(root, own):
         limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+        reclaimable = _counter(group / "memory.stat", "inactive_file") or 0
         if limit is not None and used is not None:
-            left.append(max(0, limit - used + _reclaimable(group)))
+            left.append(max(0, limit - used + reclaimable))
     return min(left, default=None)
 
 
@@ -45,11 +46,7 @@ def oom_kills(group: Path) -> int | None:
 
     ``None`` if there is no counter; there is none for the host as a whole either.
     """
-    for line in _text(group / "memory.events").splitlines():
-        name, _, value = line.partition(" ")
-        if name == "oom_kill" and value.isdecimal():
-            return int(value)
-    return None
+    return _counter(group / "memory.events", "oom_kill")
 
 
 def _groups(root: Path, own: Path) -> Iterator[Path]:
@@ -61,12 +58,10 @@ def _groups(root: Path, own: Path) -> Iterator[Path]:
             yield from (parent for parent in group.parents if parent.is_relative_to(root))
 
 
-def _reclaimable(group: Path) -> int:
-    for line in _text(group / "memory.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name == "inactive_file" and value.isdecimal():
-            return int(value)
-    return 0
+def _counter(path: Path, name: str) -> int | None:
+    """A value of a file of lines ``name value``."""
+    pairs = (line.partition(" ") for line in _text(path).splitlines())
+    return next((int(value) for key, _, value in pairs if key == name and value.isdecimal()), None)
 
 
 def _number(path: Path) -> int | None:

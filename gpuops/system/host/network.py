@@ -21,19 +21,13 @@ def interfaces() -> tuple[Interface, ...] | None:
         addresses = psutil.net_if_addrs()
     except (OSError, psutil.Error):
         return None
-    found = (
-        Interface(
-            name=name,
-            addresses=tuple(
-                entry.address.partition("%")[0]
-                for entry in entries
-                if entry.family in {socket.AF_INET, socket.AF_INET6}
-            ),
-        )
+    ip = {socket.AF_INET, socket.AF_INET6}
+    found = {
+        name: tuple(entry.address.partition("%")[0] for entry in entries if entry.family in ip)
         for name, entries in addresses.items()
         if name in running
-    )
-    return tuple(interface for interface in found if interface.addresses)
+    }
+    return tuple(Interface(name=name, addresses=those) for name, those in found.items() if those)
 
 
 def infiniband(root: Path = INFINIBAND) -> tuple[str, ...]:
