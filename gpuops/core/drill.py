@@ -18,7 +18,7 @@ Then = Literal["restarted", "given up", "goes on"]
 Culprit = Literal["right", "unsure", "wrong"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that can happen to a job.
 
@@ -40,60 +40,55 @@ class Fault:
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
     for fault in (
-        Fault(name="kill", about="a rank gets SIGKILL", kinds=("signal",)),
-        Fault(name="stop", about="a rank gets SIGSTOP", kinds=("rank stopped",), hangs=True),
-        Fault(name="segv", about="a rank reads where no memory is", kinds=("signal",)),
-        Fault(name="exception", about="a rank raises, once", kinds=("exception",)),
+        Fault("kill", "a rank gets SIGKILL", ("signal",)),
+        Fault("stop", "a rank gets SIGSTOP", ("rank stopped",), hangs=True),
+        Fault("segv", "a rank reads where no memory is", ("signal",)),
+        Fault("exception", "a rank raises, once", ("exception",)),
         Fault(
-            name="skip",
-            about="a rank leaves out an all_reduce and waits at the next barrier",
-            kinds=("collective mismatch",),
+            "skip",
+            "a rank leaves out an all_reduce and waits at the next barrier",
+            ("collective mismatch",),
             saving=True,
             hangs=True,
         ),
         Fault(
-            name="spin",
-            about="a rank computes forever and never releases the interpreter's lock",
-            kinds=("python spin",),
+            "spin",
+            "a rank computes forever and never releases the interpreter's lock",
+            ("python spin",),
             hangs=True,
         ),
+        Fault("loader", "a rank's data set sleeps forever", ("data loader starved",), hangs=True),
         Fault(
-            name="loader",
-            about="a rank's data set sleeps forever",
-            kinds=("data loader starved",),
-            hangs=True,
-        ),
-        Fault(
-            name="oom",
-            about="a rank asks for more memory than its address space may have: MemoryError "
+            "oom",
+            "a rank asks for more memory than its address space may have: MemoryError "
             "(the kernel's OOM killer takes no part)",
-            kinds=("out of memory (host)",),
+            ("out of memory (host)",),
             then="given up",
         ),
-        Fault(name="agent", about="torchrun gets SIGKILL", kinds=("signal",), blames=False),
+        Fault("agent", "torchrun gets SIGKILL", ("signal",), blames=False),
         Fault(
-            name="supervisor",
-            about="gpuops gets SIGKILL; `gpuops supervise` adopts the run; a rank gets SIGKILL",
-            kinds=("signal",),
+            "supervisor",
+            "gpuops gets SIGKILL; `gpuops supervise` adopts the run; a rank gets SIGKILL",
+            ("signal",),
             then="goes on",
         ),
         Fault(
-            name="checkpoint",
-            about="the newest checkpoint is cut in half, and a rank gets SIGKILL",
-            kinds=("signal",),
+            "checkpoint",
+            "the newest checkpoint is cut in half, and a rank gets SIGKILL",
+            ("signal",),
         ),
         Fault(
-            name="disk",
-            about="saving fails at a limit of the file's size, once",
-            kinds=("disk full",),
+            "disk",
+            "saving fails at a limit of the file's size, once",
+            ("disk full",),
             then="given up",
             rank=0,
             saving=True,
         ),
         Fault(
-            name="port",
-            about="another process takes the rendezvous port between plan and start",
-            kinds=("port taken",),
+            "port",
+            "another process takes the rendezvous port between plan and start",
+            ("port taken",),
             blames=False,
         ),
     )
@@ -200,11 +195,10 @@ def place_fault(fault: Fault, seed: int) -> Injection:
     """Draw the rank and the step of a fault; the same seed gives the same place."""
     chance = random.Random(f"{seed} {fault.name}")  # noqa: S311 - no secret
     rank = fault.rank if fault.rank is not None else chance.randrange(RANKS)
-    first, last = STEPS // 4, STEPS // 2
     if fault.then == "goes on":
         orphan = chance.randint(STEPS // 2, STEPS * 3 // 4)
         return Injection(fault=fault, rank=rank, step=SAVE_EVERY + 1, orphan_step=orphan)
-    step = chance.randint(first, last)
+    step = chance.randint(STEPS // 4, STEPS // 2)
     step -= step % SAVE_EVERY
     if not fault.saving:
         step += chance.randrange(2, SAVE_EVERY)  # so that steps are lost
@@ -215,24 +209,24 @@ def assess(done: Injection, seen: Observed, undisturbed: tuple[str, ...]) -> Row
     """Compare what was seen of a run with what is right."""
     fault = done.fault
     diagnoses = [event for event in seen.events if event.get("event") == "diagnosis"]
-    first = next(iter(diagnoses), None) if fault.kinds else None
+    first = diagnoses[0] if diagnoses and fault.kinds else None
     # The first attempt's last diagnosis: a suspicion may have been confirmed by then.
     same = [one for one in diagnoses if first and one.get("attempt") == first.get("attempt")]
     final = same[-1] if same else None
     before, after = _split_at_restart(seen)
-    same_weights = bool(undisturbed) and seen.weights == undisturbed
+    begin_s = before[-1].at_s if before else seen.fault_s
     row = Row(
         fault=fault.name,
         rank=done.rank,
         step=done.step,
-        detected_s=_seconds_after(first, before[-1].at_s if before else seen.fault_s),
+        detected_s=float(first["time"]) - begin_s if first and begin_s is not None else None,
         kind=final.get("kind") if final else None,
         named=final.get("rank") if final else None,
         sure=final.get("sure") is True if final else None,
         culprit=judge_culprit({done.rank}, final) if final and fault.blames else None,
         recovered_s=after[0].at_s - seen.fault_s if after and seen.fault_s is not None else None,
-        steps_lost=_lost(before, after),
-        same_weights=same_weights,
+        steps_lost=before[-1].number - (after[0].number - 1) if before and after else None,
+        same_weights=bool(undisturbed) and seen.weights == undisturbed,
         exit_code=seen.exit_code,
         resumed=seen.resumed,
         left=seen.left,
@@ -261,16 +255,13 @@ def _wrong(done: Injection, row: Row, seen: Observed, before: Sequence[Step]) ->
         wrong.append(f"it is sure of {named}, and rank {row.rank} had the fault")
     if done.orphan_step is not None and (not before or before[-1].number < done.orphan_step - 1):
         wrong.append("the job was started again, though only its supervisor was killed")
-    if row.steps_lost is not None and row.steps_lost > _may_lose(fault):
-        wrong.append(f"{row.steps_lost} steps were lost, {_may_lose(fault)} can be")
+    # Steps since the last checkpoint; since the one before if that one is broken.
+    may_lose = SAVE_EVERY * (2 if fault.name == "checkpoint" else 1)
+    if row.steps_lost is not None and row.steps_lost > may_lose:
+        wrong.append(f"{row.steps_lost} steps were lost, {may_lose} can be")
     if not row.same_weights:
         wrong.append("the final weights are not those of the undisturbed run")
     return [*wrong, *(f"left behind: {thing}" for thing in row.left)]
-
-
-def _may_lose(fault: Fault) -> int:
-    """Steps since the last checkpoint; since the one before if that one is broken."""
-    return SAVE_EVERY * (2 if fault.name == "checkpoint" else 1)
 
 
 def judge_culprit(ranks: Collection[int], diagnosis: Mapping[str, Any]) -> Culprit:
@@ -283,16 +274,8 @@ def judge_culprit(ranks: Collection[int], diagnosis: Mapping[str, Any]) -> Culpr
 
 def _split_at_restart(seen: Observed) -> tuple[list[Step], list[Step]]:
     """The steps of the attempt with the fault, and those of later attempts."""
-    first = seen.steps[0].attempt if seen.steps else ""
-    if seen.fault_s is not None and seen.steps and seen.steps[0].at_s > seen.fault_s:
-        return [], list(seen.steps)  # the fault came before the first step
-    before = [step for step in seen.steps if step.attempt == first]
-    return before, [step for step in seen.steps if step.attempt != first]
-
-
-def _seconds_after(event: Mapping[str, Any] | None, moment_s: float | None) -> float | None:
-    return None if event is None or moment_s is None else float(event["time"]) - moment_s
-
-
-def _lost(before: Sequence[Step], after: Sequence[Step]) -> int | None:
-    return before[-1].number - (after[0].number - 1) if before and after else None
+    steps = seen.steps
+    if seen.fault_s is not None and steps and steps[0].at_s > seen.fault_s:
+        return [], list(steps)  # the fault came before the first step
+    before = [step for step in steps if step.attempt == steps[0].attempt]
+    return before, [step for step in steps if step.attempt != steps[0].attempt]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,8 +25,7 @@ from gpuops.system import files, leases
 from gpuops.system.runs import events, run_dir, supervisor_lock
 
 WORKER = Path(__file__).with_name("worker.py")
-HANG_TIMEOUT_S = 4.0
-"""A job without progress for so long counts as hung: steps take 0.05 s. Real jobs get more time."""
+HANG_TIMEOUT_S = 4.0  # a step takes 0.05 s; real jobs get more time
 TOO_LONG_S = 240.0
 POLL_S = 0.02
 
@@ -40,11 +38,10 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
-        yield folder
+        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -126,9 +123,8 @@ class Scene:
 
     def set_mark(self, fault: str, attempt: int) -> None:
         """Record a fault that is caused from outside."""
-        files.write_json(
-            self._mark(fault), {"time": time.time(), "attempt": f"{paths.ATTEMPT}{attempt}"}
-        )
+        mark = {"time": time.time(), "attempt": f"{paths.ATTEMPT}{attempt}"}
+        files.write_json(self._mark(fault), mark)
 
     def _mark(self, fault: str) -> Path:
         return self.notes / f"fault-{fault.replace(':', '-')}.json"
@@ -179,9 +175,9 @@ class Scene:
             GpuopsError: the job did not start.
         """
         if self.root is None:
-            said = self.screen.read_text(errors="replace").strip().splitlines()
+            printed = self.screen.read_text(errors="replace").strip() or "it printed nothing"
             raise GpuopsError(
-                f"the drill's job did not start: {said[-1] if said else 'it printed nothing'}",
+                f"the drill's job did not start: {printed.splitlines()[-1]}",
                 "`gpuops preflight --profile cpu` looks at the machine.",
             )
         return Observed(
@@ -255,9 +251,9 @@ def _port_taken(
     while child.poll() is None and scene.root is None:
         time.sleep(POLL_S / 10)
     plan = scene.plan
-    with contextlib.ExitStack() as until_the_end:
-        if plan is not None and (taken := take_port(plan["master_port"])) is not None:
-            until_the_end.enter_context(taken)
+    taken = take_port(plan["master_port"]) if plan is not None else None
+    with taken or contextlib.nullcontext():
+        if plan is not None and taken is not None:
             scene.set_mark(injection.words[0], plan["attempt"])
         yield
 

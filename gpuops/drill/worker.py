@@ -149,7 +149,9 @@ def _save(
 ) -> None:
     """Write a checkpoint atomically; ``full``: as if the disk were full."""
     state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    payload = _bytes(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
     kept.mkdir(exist_ok=True)
     temporary = kept / f".step-{step:08d}"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -210,19 +212,13 @@ def _checksum(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _bytes(state: object) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
 # ------------------------------------------------------------------------------------------ faults
 
 
 def _commit(faults: Faults, step: int, kept: Path) -> None:
     """The faults that happen to this rank before it trains a step."""
     if faults.due("kill", step) or faults.due("orphan", step):
-        _kill(os.getpid())
+        os.kill(os.getpid(), signal.SIGKILL)
     if faults.due("stop", step):
         os.kill(os.getpid(), signal.SIGSTOP)
     if faults.due("segv", step):
@@ -234,16 +230,12 @@ def _commit(faults: Faults, step: int, kept: Path) -> None:
     if faults.due("oom", step):
         _exhaust_memory()
     if faults.due("agent", step):
-        _kill(os.getppid())
+        os.kill(os.getppid(), signal.SIGKILL)
     if faults.due("checkpoint", step):
         newest = max(kept.glob("step-*"))
         os.truncate(newest, newest.stat().st_size // 2)
-        _kill(os.getpid())
+        os.kill(os.getpid(), signal.SIGKILL)
     faults.due("supervisor", step)  # only recorded: the drill kills the supervisor
-
-
-def _kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
 
 
 def _exhaust_memory() -> NoReturn:

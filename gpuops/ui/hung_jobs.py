@@ -27,13 +27,8 @@ def cleaned(done: Cleaned) -> RenderableType:
     if done.ended:
         rows.append(Text(f"ended: {_processes(done.ended)}", style="green"))
     if done.left:
-        rows.append(
-            Text(
-                f"still alive after SIGKILL: {_processes(done.left)}; each waits in the kernel for "
-                "a disk or a driver, and ends when that answers",
-                style="red",
-            )
-        )
+        why = "each waits in the kernel for a disk or a driver, and ends when that answers"
+        rows.append(Text(f"still alive after SIGKILL: {_processes(done.left)}; {why}", "red"))
     rows += [Text(words, style="red") for words in done.unreleased]
     if done.ended and not done.unreleased and any(process.gpus for process in done.ended):
         rows.append(Text("the GPU memory is released", style="green"))
@@ -48,16 +43,14 @@ def name(job: TrainingJob) -> str:
 def _case(case: Case) -> RenderableType:
     decision, job = case.decision, case.decision.job
     state, colour = _state(case)
-    rows = [
-        Text.assemble((f"{state:<9}", f"bold {colour}"), (f" {name(job)}", "bold"), _about(job))
-    ]
+    badge = (f"{state:<9}", f"bold {colour}")
+    rows = [Text.assemble(badge, (f" {name(job)}", "bold"), _about(job))]
     rows += [Text(f"  {words}", style=colour) for words in decision.evidence]
     if decision.stop:
         rows.append(Text(f"  would be ended: {_processes(decision.stop)}", style="bold"))
         if case.supervisor_pid is not None:
-            pid = case.supervisor_pid
-            stopped = f"  its supervisor (pid {pid}) is stopped first, or it would start it again"
-            rows.append(Text(stopped))
+            supervisor = f"its supervisor (pid {case.supervisor_pid})"
+            rows.append(Text(f"  {supervisor} is stopped first, or it would start it again"))
     for refusal in decision.refused:
         pids = ", ".join(map(str, refusal.pids))
         subject = "it" if len(refusal.pids) == len(job.processes) else f"pid {pids}"

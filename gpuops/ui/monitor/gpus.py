@@ -45,10 +45,7 @@ def gpus(frame: Frame, *, width: int, room: int | None, sort: Sort = "order") ->
 def _table(rows: Sequence[GpuRow], width: int, *, mixed: bool) -> list[Text]:
     cells = [gpu(row, model=mixed) for row in rows]
     widths = grid.fitted(GPUS, cells, width)
-    return [
-        grid.heads(GPUS, widths, width),
-        *(grid.line(GPUS, widths, row, width) for row in cells),
-    ]
+    return [grid.heads(GPUS, widths, width), *(grid.line(GPUS, widths, c, width) for c in cells)]
 
 
 def _paired(rows: Sequence[GpuRow], half: int, width: int) -> list[Text]:

@@ -212,14 +212,9 @@ def _evidence(badge: Cell, sentence: str, style: str, width: int, limit: int | N
 
 
 def _about(job: JobRow, now_s: float) -> list[str]:
+    attempt = f"attempt {job.attempt}" if (job.attempt or 1) > 1 else None
     ran = None if job.started_at_s is None else words.brief(now_s - job.started_at_s)
-    parts = [
-        job.target,
-        job.profile,
-        f"attempt {job.attempt}" if (job.attempt or 1) > 1 else None,
-        job.user,
-        ran,
-    ]
+    parts = [job.target, job.profile, attempt, job.user, ran]
     return [clean(part) for part in parts if part]
 
 

@@ -64,12 +64,8 @@ RANKS = (
     Column(head="run", keep=12, right=False),
 )
 PROCESS = {
-    "T": "stopped (T)",
-    "t": "traced (t)",
-    "D": "in kernel (D)",
-    "Z": "ended (Z)",
-    "X": "ended (X)",
-}
+    "T": "stopped (T)", "t": "traced (t)", "D": "in kernel (D)", "Z": "ended (Z)", "X": "ended (X)",
+}  # fmt: skip
 
 JOB_HEALTH: dict[JobHealth, tuple[str, str]] = {
     "starting": ("starting", OURS),
@@ -157,7 +153,7 @@ def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
 
 def stranger(row: StrangerRow, now_s: float, label: str) -> list[Cell]:
     """A process's cells, in the order of ``STRANGERS``."""
-    told = row.command or WHOSE.get(row.whose, DASH)
+    command = row.command or WHOSE.get(row.whose, DASH)
     return [
         (label, DIM),
         (str(row.gpu), "bold"),
@@ -165,7 +161,7 @@ def stranger(row: StrangerRow, now_s: float, label: str) -> list[Cell]:
         (DASH if row.memory_bytes is None else f"{row.memory_bytes / GIB:.1f}", ""),
         (since(row.started_at_s, now_s), ""),
         (str(row.pid), ""),
-        (clean(told), "" if row.command else DIM),
+        (clean(command), "" if row.command else DIM),
     ]
 
 
@@ -186,11 +182,10 @@ def _memory(row: GpuRow) -> Cell:
 
 
 def _holder(row: GpuRow) -> Cell:
-    said = [clean(each) for each in (row.fault, row.holder) if each]
-    if row.idle and not said:
-        return "idle", GOOD
-    style = WARM if row.fault else STATES[row.state][1] if row.state == "busy-other" else ""
-    return (" · ".join(said), style) if said else (DASH, DIM)
+    texts = [clean(text) for text in (row.fault, row.holder) if text]
+    if not texts:
+        return ("idle", GOOD) if row.idle else (DASH, DIM)
+    return " · ".join(texts), WARM if row.fault else OTHERS if row.state == "busy-other" else ""
 
 
 def _known(value: int | None) -> str:

@@ -118,11 +118,8 @@ def scrolled(frame: Frame, view: View, by: int) -> View:
 
 def rest(frame: Frame, width: int) -> list[str]:
     """What may not fit on the screen: processes of others, events, advice, gaps."""
-    lines = [
-        line.plain.rstrip()
-        for section in _tail(frame, width).values()
-        for line in (*section, Text())
-    ]
+    sections = _tail(frame, width).values()
+    lines = [line.plain.rstrip() for section in sections for line in (*section, Text())]
     return lines or ["No events, and no processes of others."]
 
 
@@ -246,27 +243,19 @@ def _tail(frame: Frame, width: int) -> dict[str, list[Text]]:
 
 
 def _strangers(frame: Frame, width: int) -> list[Text]:
-    if not frame.strangers:
-        return []
     cells = [
         stranger(row, frame.at_s, "others" if place == 0 else "")
         for place, row in enumerate(frame.strangers)
     ]
-    widths = grid.fitted(STRANGERS, cells, width)
+    widths = grid.fitted(STRANGERS, cells, width) if cells else []
     return [grid.line(STRANGERS, widths, row, width) for row in cells]
 
 
 def _labelled(label: str, rows: Sequence[tuple[str, str, str]], width: int) -> list[Text]:
+    names = (f"{name:<7}" for name in (label, *[""] * len(rows)))
     return [
-        grid.trimmed(
-            [
-                (f"{label if place == 0 else '':<7}", DIM),
-                (clean(about), DIM),
-                (clean(said), style),
-            ],
-            width,
-        )
-        for place, (about, said, style) in enumerate(rows)
+        grid.trimmed([(name, DIM), (clean(about), DIM), (clean(text), style)], width)
+        for name, (about, text, style) in zip(names, rows, strict=False)
     ]
 
 

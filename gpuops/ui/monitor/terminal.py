@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -93,14 +94,14 @@ class _Live:
             if terminal.wake_fd in ready:
                 self._woken(set(os.read(terminal.wake_fd, 4096)))
             if self._frames.fileno() in ready:
-                if not os.read(self._frames.fileno(), 4096):
-                    poll.unregister(
-                        self._frames.fileno()
-                    )  # closed: the screen shows that frames are overdue
+                if not os.read(self._frames.fileno(), 4096):  # closed: frames become overdue
+                    poll.unregister(self._frames.fileno())
                 self._take(self._frames.newest())
             if terminal.keys_fd in ready:
-                read = _typed(terminal.keys_fd)
-                if not read:
+                read = b""
+                with suppress(OSError):
+                    read = os.read(terminal.keys_fd, 1024)
+                if not read:  # the terminal is gone
                     return
                 names, pending = keys.pressed(pending + read)
                 due_at = time.monotonic() + _ESCAPE_S
@@ -114,8 +115,8 @@ class _Live:
     def _show(self) -> None:
         width, height = self._terminal.size
         if self._frame is None:
-            reading = "reading the host …"[:width]
-            self._terminal.paint([Text(reading, "dim"), *[Text()] * (height - 1)])
+            reading = Text("reading the host …"[:width], "dim")
+            self._terminal.paint([reading, *[Text()] * (height - 1)])
             return
         silent_s = time.monotonic() - self._came_at
         late = silent_s > max(_LATE_AFTER * self._interval_s, _LEAST_LATE_S)
@@ -193,13 +194,8 @@ class _Live:
         if job is None:
             self._view = replace(self._view, message="no run is here")
             return
-        self._turn_to(
-            Page(
-                title=f"{_TITLES[kind]} of {job.name}",
-                lines=("reading …",),
-                top=None if kind == "logs" else 0,
-            )
-        )
+        title, top = f"{_TITLES[kind]} of {job.name}", None if kind == "logs" else 0
+        self._turn_to(Page(title=title, lines=("reading …",), top=top))
         self._reader.start(job, kind)
 
     def _turn_to(self, page: Page | None) -> None:
@@ -234,7 +230,7 @@ class _Reader:
         self._open = (job, kind)
         if not self._busy:
             self._busy = True
-            threading.Thread(target=self._look, args=(self._open,), daemon=True).start()
+            threading.Thread(target=self._load, args=(self._open,), daemon=True).start()
 
     def again(self, frame: Frame | None) -> None:
         """Read the open page again, with the newest row of its job."""
@@ -263,7 +259,7 @@ class _Reader:
         self.start(*self._open)
         return None
 
-    def _look(self, page: tuple[JobRow, Kind]) -> None:
+    def _load(self, page: tuple[JobRow, Kind]) -> None:
         try:
             self._found = page, self._pages(*page)
         except GpuopsError as problem:
@@ -273,11 +269,3 @@ class _Reader:
         except Exception as problem:  # noqa: BLE001 - raised again where it is seen
             self._found = page, problem
         self._wake()
-
-
-def _typed(fd: int) -> bytes:
-    """What was typed; empty if the terminal is gone."""
-    try:
-        return os.read(fd, 1024)
-    except OSError:
-        return b""
