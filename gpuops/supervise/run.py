@@ -15,27 +15,25 @@ from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.queue import Waiting
-from gpuops.core.machine.environment import Environment
 from gpuops.core.run import paths
 from gpuops.core.supervision.attempts import (
     Ended,
     Finish,
     Interrupted,
     Outcome,
-    Prepare,
-    Ready,
     RunEvent,
     RunState,
-    Start,
-    Started,
     Unprepared,
-    Wait,
-    Waited,
-    Watch,
     next_move,
 )
 from gpuops.core.supervision.progress import Look
-from gpuops.core.supervision.restart import FailedAttempt, GiveUp, RestartPolicy
+from gpuops.core.supervision.restart import (
+    FailedAttempt,
+    GiveUp,
+    Replan,
+    Restart,
+    RestartPolicy,
+)
 from gpuops.errors import GpuopsError
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
@@ -105,37 +103,31 @@ def run_attempts(
         RunClaims(screen.wait, screen.show_findings) as claims,
         _Run(first.launch, screen, claims) as run,
     ):
-        event = run.adopt(first) if isinstance(first, Adopted) else run.claim(first)
+        if isinstance(first, Adopted):
+            run.adopt(first.job)
+        else:
+            run.launch_first(first)
+        begun(run.launch.plan.run_id)
+        event: RunEvent = run.watch()
         while True:
             state, move = next_move(state, event)
             if isinstance(event, Ended):
-                run.report(state)
-            match move:
-                case Start():
-                    event = run.start()
-                case Watch():
-                    if state.outcome is None:
-                        begun(run.launch.plan.run_id)
-                    event = run.watch()
-                case Wait():
-                    event = run.wait(move.seconds)
-                case Prepare():
-                    event = run.prepare(move)
-                case Finish():
-                    return run.finish(move)
+                run.report(event.outcome, move)
+            if isinstance(move, Finish):
+                return run.finish(move)
+            event = run.launch_next(move)
 
 
 class _Run:
-    """Acts on the moves of a run, as its only supervisor; each act says what came of it."""
+    """Acts on the moves of a run, as its only supervisor."""
 
     def __init__(self, launch: Launch, screen: Screen, claims: RunClaims) -> None:
         self.launch = launch
         self._screen, self._claims = screen, claims
         self._signals = SignalQueue()
-        self._prepared: Prepared  # set by ``claim`` and ``prepare``
-        self._job: Job  # set by ``adopt`` and ``start``
-        self._locked = False
+        self._job: Job  # set by ``adopt`` and ``_start``
         self._lock, self._handlers = ExitStack(), ExitStack()
+        self._locked = False
 
     def __enter__(self) -> _Run:
         return self
@@ -144,72 +136,55 @@ class _Run:
         self._lock.close()  # first: once nobody supervises the run, nobody sends a stop signal
         self._handlers.close()
 
-    def adopt(self, first: Adopted) -> RunEvent:
+    def adopt(self, job: Job) -> None:
         """Take over an attempt that runs."""
         self._be_the_only_one()
         self._handlers.enter_context(self._signals)
-        self._job = first.job
-        return Started()
+        self._job = job
 
-    def claim(self, first: Prepared) -> RunEvent:
-        """Claim what the first attempt takes."""
+    def launch_first(self, first: Prepared) -> None:
+        """Claim what the first attempt takes, and start it."""
         if first.launch.plan.attempt > 1:  # else it has no folder yet
             self._be_the_only_one()
         prepared = self._claims.take(first)
         if prepared is not first:  # it waited, or others were faster
-            self._screen.show_plan(
-                prepared.launch.plan, prepared.launch.settings, prepared.launch.manifest
-            )
+            self._show_plan(prepared.launch)
         self._handlers.enter_context(self._signals)
-        self.launch, self._prepared = prepared.launch, prepared
-        return Ready()
+        self._start(prepared)
 
-    def start(self) -> RunEvent:
-        """Start the attempt that was prepared."""
-        self._job = begin(self.launch, self._claims.descriptors)
-        _keep_environment(self.launch.plan, self._prepared.environment)
-        self._be_the_only_one()
-        return Started()
+    def launch_next(self, move: Restart | Replan) -> RunEvent:
+        """Wait, plan the next attempt for the machine as it is then, and watch it to its end."""
+        until = time.monotonic() + move.after_s
+        while (left := until - time.monotonic()) > 0:
+            for number in self._signals.wait(None, left):
+                return Interrupted(number)
+        try:
+            prepared = prepare(_next_options(self.launch.plan, move))
+            if not self._claims.cover(prepared.launch.plan):
+                prepared = self._claims.take(prepared)
+                self._show_plan(prepared.launch)
+            refuse_errors(prepared.findings, prepared.launch.plan.options.force)
+        except GpuopsError as problem:
+            return Unprepared(problem.message.rstrip("."), problem.hint)
+        self._start(prepared)
+        return self.watch()
 
     def watch(self) -> RunEvent:
         """Watch the attempt to its end."""
         outcome = watch(self.launch, self._job, self._screen.show, self._signals)
         return Ended(outcome, _failed_attempt(self.launch, outcome), time.monotonic())
 
-    def report(self, state: RunState) -> None:
-        """Record what was decided after an attempt, and show it if another one follows."""
-        plan, decision = self.launch.plan, state.decision
-        if state.outcome is None or decision is None:
+    def report(self, outcome: Outcome, move: Restart | Replan | Finish) -> None:
+        """Record what was decided after an attempt failed, and show it if another one follows."""
+        plan, decision = self.launch.plan, move.given_up if isinstance(move, Finish) else move
+        if decision is None:
             return
         fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
         name = type(decision).__name__.lower()
         events.record(Path(plan.run_dir), name, attempt=plan.attempt, **fields)
         if not isinstance(decision, GiveUp):
-            why = decision.why
-            self._screen.tell(f"{_describe_end(state.outcome)} {why[:1].upper()}{why[1:]}.")
-
-    def wait(self, seconds: float) -> RunEvent:
-        """Wait; a stop signal ends the pause."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            for number in self._signals.wait(None, left):
-                return Interrupted(number)
-        return Waited()
-
-    def prepare(self, move: Prepare) -> RunEvent:
-        """Plan the next attempt for the machine as it is now, and claim what it takes."""
-        try:
-            prepared = prepare(_next_options(self.launch.plan, move))
-            if not self._claims.cover(prepared.launch.plan):
-                prepared = self._claims.take(prepared)
-                self._screen.show_plan(
-                    prepared.launch.plan, prepared.launch.settings, prepared.launch.manifest
-                )
-            refuse_errors(prepared.findings, prepared.launch.plan.options.force)
-        except GpuopsError as problem:
-            return Unprepared(problem.message.rstrip("."), problem.hint)
-        self.launch, self._prepared = prepared.launch, prepared
-        return Ready()
+            ended = outcome.diagnosis.why if outcome.diagnosis else "it ended"
+            self._screen.tell(f"{_sentence(ended)} {_sentence(decision.why)}")
 
     def finish(self, move: Finish) -> RunOutcome:
         """Run the hook for the end."""
@@ -217,19 +192,30 @@ class _Run:
         _run_exit_hook(ended)
         return ended
 
+    def _start(self, prepared: Prepared) -> None:
+        self.launch = prepared.launch
+        self._job = begin(self.launch, self._claims.descriptors)
+        with suppress(GpuopsError):  # where it runs is worth keeping; the job matters more
+            path = Path(self.launch.plan.run_dir, paths.ENVIRONMENT)
+            files.write_json(path, asdict(prepared.environment))
+        self._be_the_only_one()
+
     def _be_the_only_one(self) -> None:
         if not self._locked:
             self._lock.enter_context(only_one(Path(self.launch.plan.run_dir)))
             self._locked = True
 
+    def _show_plan(self, launch: Launch) -> None:
+        self._screen.show_plan(launch.plan, launch.settings, launch.manifest)
 
-def _next_options(plan: LaunchPlan, move: Prepare) -> LaunchOptions:
+
+def _next_options(plan: LaunchPlan, move: Restart | Replan) -> LaunchOptions:
     """The same run again, on its own GPUs if they are there; if not, on others or on fewer.
 
     What a person said of GPUs and port still holds.
     """
-    options = plan.options
-    lost = () if options.gpus else move.without_gpus
+    options, replan = plan.options, move if isinstance(move, Replan) else None
+    lost = replan.without_gpus if replan and not options.gpus else ()
     return LaunchOptions(
         resume=plan.run_dir,
         nproc_per_node=plan.ranks_wanted,
@@ -238,37 +224,29 @@ def _next_options(plan: LaunchPlan, move: Prepare) -> LaunchOptions:
         prefer_gpus=tuple(gpu.uuid for gpu in plan.devices if gpu.uuid is not None),
         shrink=True,
         force=options.force,
-        batch_divisor=options.batch_divisor * (2 if move.halve_batch else 1),
+        batch_divisor=options.batch_divisor * (2 if replan and replan.halve_batch else 1),
     )
-
-
-def _keep_environment(plan: LaunchPlan, environment: Environment) -> None:
-    """Write down where it runs, and on what; if that fails, the job matters more."""
-    with suppress(GpuopsError):
-        files.write_json(Path(plan.run_dir, paths.ENVIRONMENT), asdict(environment))
 
 
 def _run_exit_hook(ended: RunOutcome) -> None:
     plan, outcome = ended.launch.plan, ended.outcome
-    if plan.options.on_exit is not None:
-        hooks.run(
-            plan.options.on_exit,
-            {
-                "event": "exit",
-                "run_id": plan.run_id,
-                "run_dir": plan.run_dir,
-                "ending": outcome.ending,
-                "attempts": plan.attempt,
-                "step": outcome.progress.step,
-                "given_up": ended.given_up.why if ended.given_up else None,
-                "diagnosis": outcome.diagnosis.why if outcome.diagnosis else None,
-            },
-        ).join(hooks.TIMEOUT_S)
+    if plan.options.on_exit is None:
+        return
+    happened = {
+        "event": "exit",
+        "run_id": plan.run_id,
+        "run_dir": plan.run_dir,
+        "ending": outcome.ending,
+        "attempts": plan.attempt,
+        "step": outcome.progress.step,
+        "given_up": ended.given_up.why if ended.given_up else None,
+        "diagnosis": outcome.diagnosis.why if outcome.diagnosis else None,
+    }
+    hooks.run(plan.options.on_exit, happened).join(hooks.TIMEOUT_S)
 
 
-def _describe_end(outcome: Outcome) -> str:
-    why = outcome.diagnosis.why if outcome.diagnosis else "it ended"
-    return f"{why[:1].upper()}{why[1:]}."
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _failed_attempt(launch: Launch, outcome: Outcome) -> FailedAttempt | None:
@@ -276,29 +254,15 @@ def _failed_attempt(launch: Launch, outcome: Outcome) -> FailedAttempt | None:
     plan, diagnosis = launch.plan, outcome.diagnosis
     if outcome.ending != "failed" or diagnosis is None:
         return None
-    rank = diagnosis.rank if diagnosis.rank is not None else 0
-    log = Path(plan.run_dir) / paths.rank_log(plan.attempt, rank, "stderr")
-    said = files.tail(log, LOG_BYTES)
-    folder = launch.places.checkpoints
-    whole = [
-        name
-        for name, _ in checkpoints.list_checkpoints(folder)
-        if not checkpoints.aside(name) and checkpoints.damage(folder / name) is None
-    ]
-    kept = [step for name in whole if (step := _step(name)) is not None]
+    log = paths.rank_log(plan.attempt, diagnosis.rank or 0, "stderr")
+    stderr = files.tail(Path(plan.run_dir, log), LOG_BYTES)
     return FailedAttempt(
         number=plan.attempt,
         ended_s=time.monotonic(),
         first_step=outcome.first_step,
         last_step=outcome.progress.step,
         diagnosis=diagnosis,
-        traceback_key=traceback_key(said) or refusal_key(said),
-        checkpoint_step=max(kept, default=None),
+        traceback_key=traceback_key(stderr) or refusal_key(stderr),
+        checkpoint_step=checkpoints.newest_step(launch.places.checkpoints),
         exitcode=outcome.failure.exitcode if outcome.failure else None,
     )
-
-
-def _step(name: str) -> int | None:
-    """The step in a checkpoint's name, if it ends in one."""
-    digits = name.rpartition("-")[2]
-    return int(digits) if digits.isascii() and digits.isdecimal() else None

@@ -39,30 +39,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """What is known of a run: the attempts that failed since a person launched it.
-
-    ``outcome`` is that of the last attempt, ``decision`` what was decided after it.
-    """
+    """The attempts that failed since a person launched the run, and how the last attempt ended."""
 
     policy: RestartPolicy
     failed: tuple[FailedAttempt, ...] = ()
     outcome: Outcome | None = None
-    decision: Restart | Replan | GiveUp | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """An attempt is planned, and what it takes is claimed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The attempt runs: it was started, or another process had started it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The attempt has ended; ``failed`` describes it if it failed for a known reason."""
+    """An attempt has ended; ``failed`` describes it if it failed for a known reason."""
 
     outcome: Outcome
     failed: FailedAttempt | None
@@ -70,13 +56,8 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Waited:
-    """The pause before the next attempt is over."""
-
-
-@dataclass(frozen=True, slots=True)
 class Interrupted:
-    """A stop signal came during the pause."""
+    """A stop signal came during the pause before the next attempt."""
 
     signal: int
 
@@ -89,32 +70,7 @@ class Unprepared:
     advice: str
 
 
-RunEvent = Ready | Started | Ended | Waited | Interrupted | Unprepared
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start the attempt that is ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Watch the attempt to its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait before the next attempt; a stop signal ends the pause."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """Plan the next attempt, without these GPUs and with half the batch; claim what it takes."""
-
-    without_gpus: tuple[str, ...] = ()
-    halve_batch: bool = False
+RunEvent = Ended | Interrupted | Unprepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,47 +81,27 @@ class Finish:
     given_up: GiveUp | None = None
 
 
-Move = Start | Watch | Wait | Prepare | Finish
-
-
-def next_move(state: RunState, event: RunEvent) -> tuple[RunState, Move]:
-    """What an event changes, and what follows it.
+def next_move(state: RunState, event: RunEvent) -> tuple[RunState, Restart | Replan | Finish]:
+    """What an event changes, and what follows it: another attempt, or the end of the run.
 
     Raises:
-        ValueError: the event needs an attempt that has ended, and none has.
+        ValueError: a next attempt was stopped or not prepared, and none has ended before it.
     """
-    match event:
-        case Ready():
-            return state, Start()
-        case Started():
-            return state, Watch()
-        case Ended():
-            return _after(state, event)
-    outcome, decision = state.outcome, state.decision
-    if outcome is None or decision is None:
+    if isinstance(event, Ended):
+        return _after(state, event)
+    if state.outcome is None:
         raise ValueError(f"{event} before any attempt has failed")
-    match event:
-        case Waited():
-            return state, _prepare(decision)
-        case Interrupted(signal=number):
-            return state, Finish(replace(outcome, ending="stopped", stop_signal=number))
-        case Unprepared(why=why, advice=advice):
-            return state, Finish(outcome, GiveUp(why=why, advice=advice))
+    if isinstance(event, Interrupted):
+        return state, Finish(replace(state.outcome, ending="stopped", stop_signal=event.signal))
+    return state, Finish(state.outcome, GiveUp(why=event.why, advice=event.advice))
 
 
-def _prepare(decision: Restart | Replan | GiveUp) -> Prepare:
-    if isinstance(decision, Replan):
-        return Prepare(decision.without_gpus, decision.halve_batch)
-    return Prepare()
-
-
-def _after(state: RunState, event: Ended) -> tuple[RunState, Move]:
-    state = replace(state, outcome=event.outcome, decision=None)
+def _after(state: RunState, event: Ended) -> tuple[RunState, Restart | Replan | Finish]:
+    state = replace(state, outcome=event.outcome)
     if event.failed is None:
         return state, Finish(event.outcome)
-    failed = (*state.failed, event.failed)
-    decision = decide(failed, state.policy, event.now_s)
-    state = replace(state, failed=failed, decision=decision)
+    state = replace(state, failed=(*state.failed, event.failed))
+    decision = decide(state.failed, state.policy, event.now_s)
     if isinstance(decision, GiveUp):
         return state, Finish(event.outcome, decision)
-    return state, Wait(decision.after_s)
+    return state, decision

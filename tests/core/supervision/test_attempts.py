@@ -15,15 +15,8 @@ from gpuops.core.supervision.attempts import (
     Finish,
     Interrupted,
     Outcome,
-    Prepare,
-    Ready,
     RunState,
-    Start,
-    Started,
     Unprepared,
-    Wait,
-    Waited,
-    Watch,
     next_move,
 )
 from gpuops.core.supervision.progress import Progress
@@ -65,76 +58,55 @@ class Run:
     def fails(self, kind="signal", **changes):
         """The move after one more attempt that failed."""
         number = len(self.state.failed) + 1
-        return self.happens(Ready(), Started(), failure(kind, number=number, **changes))
-
-
-def test_an_attempt_is_started_once_it_is_ready_and_then_watched():
-    run = Run()
-
-    assert Start() == run.happens(Ready())
-    assert Watch() == run.happens(Started())
-
-
-def test_an_adopted_attempt_is_watched_at_once_and_followed_like_any_other():
-    run = Run()
-
-    assert Watch() == run.happens(Started())
-    assert Wait(1) == run.happens(failure())
-    assert Prepare() == run.happens(Waited())
-    assert Start() == run.happens(Ready())
+        return self.happens(failure(kind, number=number, **changes))
 
 
 @pytest.mark.parametrize("ending", ["finished", "stopped", "failed"])
 def test_an_end_without_a_known_failure_is_the_end_of_the_run(ending):
     last = outcome(ending)
 
-    assert Finish(last) == Run().happens(Ready(), Started(), Ended(last, None, NOW_S))
+    assert Finish(last) == Run().happens(Ended(last, None, NOW_S))
 
 
 def test_a_crash_is_followed_by_the_same_plan_after_a_pause():
-    run = Run()
+    move = Run().fails()
 
-    assert Wait(1) == run.fails()
-    assert isinstance(run.state.decision, Restart)
-    assert Prepare() == run.happens(Waited())
+    assert isinstance(move, Restart)
+    assert 1 == move.after_s
 
 
 def test_a_lost_gpu_is_left_out_from_then_on():
     run = Run()
-    run.fails("gpu lost", gpu=3)
+    first, second = run.fails("gpu lost", gpu=3), run.fails("gpu lost", gpu=5)
 
-    assert isinstance(run.state.decision, Replan)
-    assert Prepare(without_gpus=("3",)) == run.happens(Waited())
-
-    run.fails("gpu lost", gpu=5)
-    assert Prepare(without_gpus=("3", "5")) == run.happens(Waited())
+    assert isinstance(first, Replan)
+    assert isinstance(second, Replan)
+    assert (("3",), ("3", "5")) == (first.without_gpus, second.without_gpus)
+    assert (False, False) == (first.halve_batch, second.halve_batch)
 
 
 def test_a_taken_port_is_planned_for_again():
-    run = Run()
-    run.fails("port taken")
+    move = Run().fails("port taken")
 
-    assert isinstance(run.state.decision, Replan)
-    assert Prepare() == run.happens(Waited())
+    assert isinstance(move, Replan)
+    assert ((), False) == (move.without_gpus, move.halve_batch)
 
 
 def test_the_batch_is_halved_once_for_each_time_that_memory_ran_out():
     """A plan keeps what was halved for it."""
     run, halved = Run(), []
     for number, kind in enumerate(["out of memory (gpu)", "signal", "out of memory (gpu)"]):
-        run.fails(kind, last_step=50 + number)
-        halved.append(run.happens(Waited()).halve_batch)
+        move = run.fails(kind, last_step=50 + number)
+        halved.append(isinstance(move, Replan) and move.halve_batch)
 
     assert [True, False, True] == halved
 
 
 def test_a_run_that_is_given_up_ends_as_its_last_attempt():
-    run = Run(replace(POLICY, max_restarts=0))
-    move = run.fails()
+    move = Run(replace(POLICY, max_restarts=0)).fails()
 
     assert isinstance(move, Finish)
     assert "failed" == move.outcome.ending
-    assert move.given_up == run.state.decision
     assert isinstance(move.given_up, GiveUp)
 
 
@@ -152,13 +124,13 @@ def test_a_next_attempt_that_cannot_be_prepared_ends_the_run():
     """Its GPUs may have gone; the outcome is that of the attempt that ran."""
     run = Run()
     run.fails()
-    move = run.happens(Waited(), Unprepared("2 of the GPUs are missing", "Wait for them."))
+    move = run.happens(Unprepared("2 of the GPUs are missing", "Wait for them."))
 
     assert GiveUp(why="2 of the GPUs are missing", advice="Wait for them.") == move.given_up
     assert "failed" == move.outcome.ending
 
 
-@pytest.mark.parametrize("event", [Waited(), Interrupted(SIGTERM), Unprepared("why", "advice")])
+@pytest.mark.parametrize("event", [Interrupted(SIGTERM), Unprepared("why", "advice")])
 def test_nothing_can_follow_an_attempt_before_one_has_ended(event):
     """The first attempt that cannot be prepared is an error of the launch."""
     with pytest.raises(ValueError, match="before any attempt has failed"):
@@ -174,9 +146,9 @@ def test_every_run_that_keeps_failing_ends(kinds, restarts):
         if isinstance(move, Finish):
             assert isinstance(move.given_up, GiveUp)
             return
-        assert 0 <= move.seconds <= max(POLICY.backoff_s)
+        assert isinstance(move, (Restart, Replan))
+        assert 0 <= move.after_s <= max(POLICY.backoff_s)
         assert tries == len(run.state.failed) <= restarts
-        assert isinstance(run.happens(Waited()), Prepare)
     assert len(kinds) <= restarts
 
 
@@ -185,9 +157,9 @@ def test_gpus_that_were_lost_never_come_back(kinds):
     """Each plan that is made again leaves out all that were left out before."""
     run, before = Run(replace(POLICY, max_restarts=100)), set()
     for gpu, kind in enumerate(kinds):
-        if isinstance(run.fails(kind, gpu=gpu, last_step=50 + gpu), Finish):
+        move = run.fails(kind, gpu=gpu, last_step=50 + gpu)
+        if isinstance(move, Finish):
             return
-        without = set(run.happens(Waited()).without_gpus)
-        if isinstance(run.state.decision, Replan):
-            assert before <= without
-            before = without
+        if isinstance(move, Replan):
+            assert before <= set(move.without_gpus)
+            before = set(move.without_gpus)
