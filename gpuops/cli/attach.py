@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from gpuops.cli import output
+from gpuops.cli.runs import Run
 from gpuops.core.hang.detector import HangPolicy
-from gpuops.core.supervision.state_machine import Phase, StopPolicy, Supervision
+from gpuops.core.supervision.state_machine import Phase
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
@@ -24,15 +24,14 @@ app = typer.Typer(add_completion=False)
 
 @app.command(epilog=EXIT_CODES_HELP)
 def attach(
-    run: Annotated[str, typer.Argument(help="A run: `last`, its name, or the beginning of one.")],
+    run: Run,
     runs_dir: output.RunsDir = None,
 ) -> None:
     """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
-    attempts = records.attempts(root)
     watched = supervisor_lock.holder(root) is not None
-    if not (attempts and attempts[-1].alive) and not watched:
+    if not (watched or records.is_running(root)):
         raise UsageError(
             f"run {root.name} does not run.", f"`gpuops runs show {root.name}` tells how it went."
         )
@@ -55,17 +54,13 @@ def _follow_attempt(root: Path) -> bool:
     job = process.Job(Path(plan.state_dir))
     while job.pid is None and supervisor_lock.holder(root) is not None:
         time.sleep(POLL_S)  # it is just being started
-    begin = time.monotonic()
     with (
         launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen,
         AttemptObserver(launch, HangPolicy()) as observer,
     ):
-        policy = StopPolicy(save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s)
         while job.poll() is None:
             observer.poll(job)
-            phase = Phase.RUNNING if observer.begun else Phase.STARTING
-            state = Supervision(policy=policy, phase=phase)
-            screen.show(observer.shown(state, time.monotonic() - begin, None))
+            screen.show(observer.snapshot(Phase.RUNNING if observer.begun else Phase.STARTING))
             time.sleep(POLL_S)
     while supervisor_lock.holder(root) is not None:
         if records.next_attempt(root) > plan.attempt + 1:

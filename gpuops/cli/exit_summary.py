@@ -1,15 +1,33 @@
-"""What launch, supervise and attach show at the end of a run."""
+"""What launch, supervise and stop show at the end of a run."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
 from gpuops.cli import output
-from gpuops.supervise.run import RunOutcome
+from gpuops.launch.launch import recall
+from gpuops.supervise.run import Adopted, RunOutcome, run_attempts
 from gpuops.supervise.summary import summarise
+from gpuops.system.processes.process import Job
+from gpuops.system.runs import plan_file
 from gpuops.ui import diagnoses, launches
+
+
+def supervise_to_the_end(
+    root: Path, *, begun: Callable[[str], None] = lambda _run_id: None, as_json: bool = False
+) -> None:
+    """Take over a run that another process started; show its end as ``show_end`` does."""
+    launch = recall(plan_file.load(root))
+    gc.enable()
+    with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
+        adopted = Adopted(launch=launch, job=Job(Path(launch.plan.state_dir)))
+        kept = run_attempts(adopted, screen, begun=begun)
+    show_end(kept, as_json=as_json)
 
 
 def show_end(kept: RunOutcome, *, as_json: bool) -> None:

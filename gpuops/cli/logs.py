@@ -45,13 +45,16 @@ def logs(
         raise GpuopsError(f"run {root.name} has not been started yet.")
     number = attempt or attempts[-1].number
     if number not in [attempt.number for attempt in attempts]:
-        there = many(len(attempts), "attempt")
-        raise GpuopsError(f"run {root.name} has {there}, no attempt {number}.")
-    paths = _paths(root, number, rank, agent=agent)
+        count = many(len(attempts), "attempt")
+        raise GpuopsError(f"run {root.name} has {count}, no attempt {number}.")
+    sources = [(root / paths.agent_log(number), sys.stdout)]
+    if not agent:
+        streams = (("stdout", sys.stdout), ("stderr", sys.stderr))
+        sources = [(root / paths.rank_log(number, rank, name), stream) for name, stream in streams]
     if not follow:
-        _say_if_silent(root, number, rank, [path for path, _ in paths])
+        _note_if_silent(root, number, rank, [path for path, _ in sources])
     gc.enable()
-    tails = [(Tail(path), stream) for path, stream in paths]
+    tails = [(Tail(path), stream) for path, stream in sources]
     try:
         while True:
             alive = follow and any(a.alive for a in records.attempts(root) if a.number == number)
@@ -65,7 +68,7 @@ def logs(
         raise typer.Exit(130) from None
 
 
-def _say_if_silent(root: Path, attempt: int, rank: int, paths: list[Path]) -> None:
+def _note_if_silent(root: Path, attempt: int, rank: int, paths: list[Path]) -> None:
     if not any(path.exists() for path in paths):
         listed = ", ".join(map(str, rank_logs.ranks(root, attempt))) or "none yet"
         raise GpuopsError(
@@ -83,12 +86,3 @@ def _print(line: str, stream: TextIO, rank: int, *, as_json: bool) -> None:
         print(json.dumps(row, ensure_ascii=False), flush=True)
     else:
         print(line, file=stream, flush=True)
-
-
-def _paths(root: Path, attempt: int, rank: int, *, agent: bool) -> list[tuple[Path, TextIO]]:
-    if agent:
-        return [(root / paths.agent_log(attempt), sys.stdout)]
-    return [
-        (root / paths.rank_log(attempt, rank, "stdout"), sys.stdout),
-        (root / paths.rank_log(attempt, rank, "stderr"), sys.stderr),
-    ]

@@ -13,7 +13,6 @@ from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, events, records, run_dir
-from gpuops.system.runs.checkpoints import aside, damage
 
 app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True, add_completion=False)
 
@@ -27,8 +26,7 @@ def complete_run(incomplete: str) -> list[str]:
 Run = Annotated[
     str,
     typer.Argument(
-        help="A run: its name, a part of it, its folder, or `last`.",
-        autocompletion=complete_run,
+        help="A run: its name, a part of it, its folder, or `last`.", autocompletion=complete_run
     ),
 ]
 
@@ -60,16 +58,12 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
 
 def _checkpoints(folder: Path) -> list[tuple[str, str]]:
     """Each with what points to it, and what is wrong with it."""
-    return [
-        (name, ", ".join(filter(None, (about, _standing(folder / name)))))
-        for name, about in checkpoints.list_checkpoints(folder)
-    ]
-
-
-def _standing(checkpoint: Path) -> str:
-    if (problem := damage(checkpoint)) is not None:
-        return f"damaged: {problem}"
-    return "left aside" if aside(checkpoint.name) else ""
+    listed = []
+    for name, about in checkpoints.list_checkpoints(folder):
+        problem, left = checkpoints.damage(folder / name), checkpoints.aside(name)
+        state = f"damaged: {problem}" if problem else "left aside" if left else ""
+        listed.append((name, ", ".join(filter(None, (about, state)))))
+    return listed
 
 
 def _ui() -> Any:

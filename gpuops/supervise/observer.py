@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from gpuops import heartbeat
-from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.hang import detector
 from gpuops.core.hang.observation import HangState, Observation, update_state
 from gpuops.core.run import paths, telemetry
 from gpuops.core.supervision.progress import Look, Progress, observe
-from gpuops.core.supervision.state_machine import Phase, Supervision
+from gpuops.core.supervision.state_machine import Phase
 from gpuops.launch.launch import Launch
 from gpuops.system import files
 from gpuops.system.gpus.poller import GpuPoller
@@ -29,28 +29,26 @@ class AttemptObserver:
     """What a supervisor sees of an attempt, poll by poll."""
 
     def __init__(
-        self,
-        launch: Launch,
-        policy: detector.HangPolicy,
-        *,
-        record: bool = False,
+        self, launch: Launch, policy: detector.HangPolicy, *, record: bool = False
     ) -> None:
         """``record``: keep what is seen in the run's folder; its supervisor alone does."""
         self.progress = Progress()
         self.first_step: int | None = None
         self.assessment: detector.Assessment | None = None
         self.observation: Observation | None = None
-        plan, places = launch.plan, launch.places
-        self._plan, self._policy = plan, policy
-        self._checkpoints = vitals.FolderSize(places.checkpoints)
-        self._logs = vitals.FolderSize(Path(plan.run_dir, paths.logs(plan.attempt)))
-        self._beats = Path(plan.run_dir, paths.beats(plan.attempt))
+        plan, places, root = launch.plan, launch.places, Path(launch.plan.run_dir)
+        self._plan, self._policy, self._root = plan, policy, root
+        self._begun_s = time.monotonic()
+        self._open = ExitStack()
+        self._checkpoints = self._open.enter_context(vitals.FolderSize(places.checkpoints))
+        self._logs = self._open.enter_context(vitals.FolderSize(root / paths.logs(plan.attempt)))
+        self._beats = root / paths.beats(plan.attempt)
         self._metrics = Tail(places.metrics_file, from_end=True) if places.metrics_file else None
-        self._last: dict[str, float] = {}
+        self._figures: dict[str, float] = {}
         streams = ("stdout",) if plan.target.kind == "trainer" else ("stdout", "stderr")
-        root = Path(plan.run_dir)
         self._output = [Tail(root / paths.rank_log(plan.attempt, 0, name)) for name in streams]
-        self._gpus = GpuPoller([gpu.index for gpu in plan.devices] if record else [])
+        gpus = [gpu.index for gpu in plan.devices] if record else []
+        self._gpus = self._open.enter_context(GpuPoller(gpus))
         self._recorder = Recorder(root) if record else None
         self._recorded: Observation | None = None
         self._hang = HangState()
@@ -62,14 +60,12 @@ class AttemptObserver:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._checkpoints.__exit__()
-        self._logs.__exit__()
-        self._gpus.__exit__()
+        self._open.close()
 
     def poll(self, job: Job) -> None:
         """Read what there is to see now."""
         beats = heartbeat.read_all(self._beats)
-        self.progress = observe(self.progress, beats, self._figures())
+        self.progress = observe(self.progress, beats, self._read_figures())
         if self.first_step is None:
             self.first_step = self.progress.step
         now = time.monotonic()
@@ -96,24 +92,30 @@ class AttemptObserver:
         """Whether it trains; for a script without heartbeats, whether its ranks are there."""
         if self.progress.step is not None or self._plan.target.kind == "trainer":
             return self.progress.step is not None
-        return bool(rank_logs.ranks(Path(self._plan.run_dir), self._plan.attempt))
+        return bool(rank_logs.ranks(self._root, self._plan.attempt))
 
-    def shown(self, state: Supervision, elapsed_s: float, evidence: Diagnosis | None) -> Look:
-        """What a screen may show now."""
+    @property
+    def elapsed_s(self) -> float:
+        """For how long it was watched."""
+        return time.monotonic() - self._begun_s
+
+    def snapshot(
+        self, phase: Phase, *, asked_s: float | None = None, trouble: str | None = None
+    ) -> Look:
+        """What a screen may show now; it was asked to stop at ``asked_s`` (monotonic)."""
         if not self._linked:
             rank_logs.link(self._plan)
-            linked = rank_logs.ranks(Path(self._plan.run_dir), self._plan.attempt)
+            linked = rank_logs.ranks(self._root, self._plan.attempt)
             self._linked = len(linked) == self._plan.world_size
-        flush = state.phase is Phase.DONE
-        suspected = state.suspected is not None or state.hung
+        flush = phase is Phase.DONE
         return Look(
-            phase=state.phase,
+            phase=phase,
             progress=self.progress,
             lines=tuple(line for tail in self._output for line in tail.lines(flush=flush)),
             partial=next((tail.partial for tail in reversed(self._output) if tail.partial), ""),
-            elapsed_s=elapsed_s,
-            stopping_s=None if state.asked_s is None else time.monotonic() - state.asked_s,
-            trouble=evidence.why if suspected and evidence is not None else None,
+            elapsed_s=self.elapsed_s,
+            stopping_s=None if asked_s is None else time.monotonic() - asked_s,
+            trouble=trouble,
         )
 
     def _sample(self, seen: Observation) -> telemetry.Sample:
@@ -127,10 +129,9 @@ class AttemptObserver:
             gpus=self._gpus.newest,
         )
 
-    def _figures(self) -> dict[str, float]:
+    def _read_figures(self) -> dict[str, float]:
         """The newest training figures that the trainer logged."""
-        lines = self._metrics.lines() if self._metrics else []
-        for row in files.parse_json_lines(lines):
+        for row in files.parse_json_lines(self._metrics.lines() if self._metrics else []):
             if row.get("split", "train") == "train":
-                self._last = {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
-        return self._last
+                self._figures = {k: float(v) for k, v in row.items() if isinstance(v, (int, float))}
+        return self._figures

@@ -121,7 +121,7 @@ def _why(launch: Launch, said: str, *, there: bool) -> str:
 
 
 def _reference(plan: LaunchPlan) -> str:
-    """The run as it can be typed here: its name, or its folder where runs lie elsewhere."""
+    """The run as it can be typed here: its name, or its folder if runs lie elsewhere."""
     root = Path(plan.run_dir)
     if root.parent == run_dir.runs_dir(None):
         return plan.run_id

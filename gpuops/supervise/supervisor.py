@@ -79,7 +79,7 @@ def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
 
 def watch(launch: Launch, job: Job, show: Callable[[Look], None], signals: SignalQueue) -> Outcome:
     """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
-    plan, begun_s = launch.plan, time.monotonic()
+    plan = launch.plan
     policy = hang_policy(plan.target.kind, plan.hang_timeout_s)
     with AttemptObserver(launch, policy, record=True) as observer:
         try:
@@ -88,7 +88,7 @@ def watch(launch: Launch, job: Job, show: Callable[[Look], None], signals: Signa
             _act(plan, job, AskWorkers())
             raise
         observer.poll(job)
-        return _close(plan, state, observer, evidence, time.monotonic() - begun_s)
+        return _close(plan, state, observer, evidence)
 
 
 def _until_the_end(
@@ -98,8 +98,10 @@ def _until_the_end(
     show: Callable[[Look], None],
     signals: SignalQueue,
 ) -> tuple[Supervision, Diagnosis | None]:
-    state, evidence = Supervision(policy=_stop_policy(plan)), None
-    begun_s = time.monotonic()
+    policy = StopPolicy(
+        save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s, observe=plan.observe
+    )
+    state, evidence = Supervision(policy=policy), None
     while state.phase is not Phase.DONE:
         received = list(signals.wait(job.pid, POLL_S))
         observer.poll(job)
@@ -109,14 +111,17 @@ def _until_the_end(
                 evidence = _act(plan, job, action) or evidence
         if state.suspected is None and not state.hung:
             evidence = None  # it moves again
-        show = _shown(show, observer.shown(state, time.monotonic() - begun_s, evidence))
+        trouble = evidence.why if evidence else None
+        look = observer.snapshot(state.phase, asked_s=state.asked_s, trouble=trouble)
+        try:
+            show(look)
+        except (OSError, SystemExit):  # the terminal has gone; rich makes a SystemExit of it
+            show = _show_nothing
     return state, evidence
 
 
-def _stop_policy(plan: LaunchPlan) -> StopPolicy:
-    return StopPolicy(
-        save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s, observe=plan.observe
-    )
+def _show_nothing(_look: Look) -> None:
+    """Without a terminal the job goes on."""
 
 
 def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
@@ -133,29 +138,18 @@ def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervisi
     return state, actions
 
 
-def _shown(show: Callable[[Look], None], poll: Look) -> Callable[[Look], None]:
-    """Show a look; if the terminal has gone, nothing more is shown and the job goes on."""
-    try:
-        show(poll)
-    except (OSError, SystemExit):  # SystemExit: what rich makes of a broken pipe
-        return lambda _look: None
-    return show
-
-
 def _events(
     job: Job, received: list[int], observer: AttemptObserver, evidence: Diagnosis | None
 ) -> list[Event]:
     now = time.monotonic()
     events: list[Event] = [Begun()] if observer.begun else []
     events += [StopRequested(number, now) for number in received]
-    assessment = observer.assessment
-    if assessment is not None:
+    if (assessment := observer.assessment) is not None:
         events.append(Assessed(assessment, now))
         if isinstance(assessment, Suspect) and evidence is not None and evidence.hopeless:
             events.append(Assessed(to_hung(assessment), now))  # what it waits for can never come
     events.append(Tick(now))
-    returncode = job.poll()
-    if returncode is not None:
+    if (returncode := job.poll()) is not None:
         events.append(Exited(returncode))
     return events
 
@@ -194,11 +188,7 @@ def _inspected(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagno
 
 
 def _close(
-    plan: LaunchPlan,
-    state: Supervision,
-    observer: AttemptObserver,
-    evidence: Diagnosis | None,
-    duration_s: float,
+    plan: LaunchPlan, state: Supervision, observer: AttemptObserver, evidence: Diagnosis | None
 ) -> Outcome:
     root = Path(plan.run_dir)
     rank_logs.link(plan)
@@ -235,5 +225,5 @@ def _close(
         diagnosis=diagnosis,
         progress=observer.progress,
         first_step=observer.first_step,
-        duration_s=duration_s,
+        duration_s=observer.elapsed_s,
     )

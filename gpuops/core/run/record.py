@@ -47,15 +47,16 @@ def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> 
 
     ``elsewhere`` if another host has started it, and has not recorded its end.
     """
-    if attempts and attempts[-1].alive:
+    if not attempts:
+        return "lost"
+    newest = attempts[-1]
+    if newest.alive:
         return "running"
     for event in reversed(events):
-        if event.get("event") == "attempt_ended" and event.get("attempt") == (
-            attempts[-1].number if attempts else None
-        ):
+        if event.get("event") == "attempt_ended" and event.get("attempt") == newest.number:
             outcome = event.get("outcome")
             if outcome in ("finished", "failed", "stopped"):
                 return outcome  # type: ignore[no-any-return]
-    if attempts and attempts[-1].returncode is not None:
-        return "finished" if attempts[-1].returncode == 0 else "failed"
-    return "elsewhere" if attempts and attempts[-1].elsewhere else "lost"
+    if newest.returncode is not None:
+        return "finished" if newest.returncode == 0 else "failed"
+    return "elsewhere" if newest.elsewhere else "lost"

@@ -6,7 +6,7 @@ there are too many of them, two become one, and the next come half as often.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gpuops.core.hang.observation import Observation
@@ -67,9 +67,9 @@ def sample(
     gpus: Iterable[Device],
 ) -> Sample:
     """A sample of what is ``seen``; ``before`` is what was seen at the sample before this one."""
-    slowest = min((beat for beat in seen.beats if beat.step is not None), key=_step, default=None)
-    known = [beat.step for beat in before.beats if beat.step is not None] if before else []
-    moved = slowest is not None and slowest.step != min(known, default=None)
+    slowest = _slowest(seen)
+    earlier = _slowest(before) if before else None
+    moved = slowest is not None and (earlier is None or slowest.step != earlier.step)
     return Sample(
         at_s=round(at_s, 3),
         attempt=attempt,
@@ -93,7 +93,7 @@ def sample(
 
 
 def added(recording: Recording, sample: Sample) -> Recording:
-    """A recording with one sample more, thinned if those are too many."""
+    """A recording with one more sample, thinned if there are too many."""
     longer = replace(recording, samples=(*recording.samples, sample))
     return longer if len(longer.samples) <= MOST_SAMPLES else thinned(longer)
 
@@ -110,11 +110,8 @@ def _merged(earlier: Sample, later: Sample) -> Sample:
     if earlier.attempt != later.attempt:
         return later
     both = set(earlier.gpus) | set(later.gpus)
-    return Sample(
-        at_s=later.at_s,
-        attempt=later.attempt,
-        step=later.step,
-        phase=later.phase,
+    return replace(
+        later,
         loss=_mean([earlier.loss, later.loss]),
         step_s=_mean([earlier.step_s, later.step_s]),
         data_wait=_mean([earlier.data_wait, later.data_wait]),
@@ -142,31 +139,31 @@ def _cpu_cores(before: Observation | None, seen: Observation) -> float | None:
         return None
     then = {vitals.pid: vitals.cpu_s for vitals in before.vitals}
     spent = [
-        None
-        if vitals.cpu_s is None or (was := then.get(vitals.pid)) is None
-        else vitals.cpu_s - was
+        vitals.cpu_s - was
         for vitals in seen.vitals
+        if vitals.cpu_s is not None and (was := then.get(vitals.pid)) is not None
     ]
-    total = _sum(spent)
-    return None if total is None else max(0.0, total) / (seen.now_s - before.now_s)
+    return max(0.0, sum(spent)) / (seen.now_s - before.now_s) if spent else None
 
 
-def _of(values: Sequence[float | None], what: Callable[[Sequence[float]], float]) -> float | None:
-    known = [value for value in values if value is not None]
-    return what(known) if known else None
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
-    return _of(values, sum)
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = _known(values)
+    return sum(known) if known else None
 
 
-def _most(values: Sequence[float | None]) -> float | None:
-    return _of(values, max)
+def _most(values: Iterable[float | None]) -> float | None:
+    return max(_known(values), default=None)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    return _of(values, lambda known: sum(known) / len(known))
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = _known(values)
+    return sum(known) / len(known) if known else None
 
 
-def _step(beat: Beat) -> int:
-    return beat.step or 0
+def _slowest(seen: Observation) -> Beat | None:
+    stepping = [beat for beat in seen.beats if beat.step is not None]
+    return min(stepping, key=lambda beat: beat.step or 0, default=None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis, Kind
 from gpuops.core.diagnosis.traceback_key import REFUSED
@@ -13,10 +13,7 @@ from gpuops.errors import ExitCode
 # Failures that the code or its data bring about: they come back where they came from.
 OF_THE_CODE: set[Kind] = {"exception", "nan", "collective mismatch", "python spin"}
 OF_THE_CODE |= {"signal", "unknown"}  # some of them
-OWN_SIGNALS = {
-    -number
-    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-}
+OWN_SIGNALS = {-number for number in (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL)}
 # What a second start does not fix.
 NEVER: set[Kind] = {"out of memory (host)", "disk full"}
 # What a network or a file system raises that is away for a while.
@@ -56,7 +53,7 @@ class RestartPolicy:
 
     ``max_restarts`` within ``window_s`` (0: never), ``max_fruitless`` in a row however far apart;
     a newer checkpoint clears both counts. ``backoff_s`` are the pauses, the last for all after it.
-    ``max_halvings``: how often the batch is halved for want of GPU memory.
+    ``max_halvings``: how often the batch is halved when GPU memory runs out.
     """
 
     max_restarts: int = 5
@@ -76,7 +73,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replan:
-    """Look at the machine anew and plan for what is there, ``after_s`` seconds from now.
+    """Plan again for the machine as it is then, ``after_s`` seconds from now.
 
     ``without_gpus`` are all the GPUs to leave alone from now on, as ``--exclude-gpu`` takes them.
     ``halve_batch``: halve the micro-batch of the plan that has just failed, double its passes.
@@ -90,7 +87,7 @@ class Replan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """Leave it: ``advice`` is what a person can do."""
+    """Start it no more: ``advice`` is what a person can do."""
 
     why: str
     advice: str
@@ -176,13 +173,13 @@ def _refused(attempts: Sequence[FailedAttempt]) -> bool:
 
 def _twin(attempts: Sequence[FailedAttempt]) -> FailedAttempt | None:
     """An earlier attempt that failed in the same way, with none between them that got further."""
-    last = attempts[-1]
-    mark = _mark(last)
-    for earlier in reversed(attempts[:-1]) if mark is not None else ():
-        if _mark(earlier) == mark:
-            return earlier
-        if _reached(earlier) > _reached(last):
-            return None
+    *others, last = attempts
+    if (mark := _mark(last)) is not None:
+        for earlier in reversed(others):
+            if _mark(earlier) == mark:
+                return earlier
+            if _reached(earlier) > _reached(last):
+                break
     return None
 
 

@@ -71,7 +71,7 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class Assessed:
-    """Somebody has looked whether the job moves."""
+    """Whether the job moves was assessed."""
 
     assessment: Assessment
     now_s: float
@@ -103,10 +103,7 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class AskWorkers:
-    """SIGTERM to every worker (to torchrun, where there is none yet): who can, saves and leaves.
-
-    A worker that is stopped is let go on, so that it can too.
-    """
+    """SIGTERM to every worker (to torchrun, if there is none yet): who can, saves and leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,29 +120,27 @@ Action = Inspect | AskWorkers | TerminateAgent | Kill
 
 
 def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
-    """What an event changes, and what is to be done about it."""
+    """What an event changes, and what to do about it."""
     if state.phase is Phase.DONE:
         return state, []
     match event:
         case Exited(returncode=code):
-            return replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None), []
-        case Begun():
-            starting = state.phase is Phase.STARTING
-            return (replace(state, phase=Phase.RUNNING) if starting else state), []
-        case StopRequested(signal=number, now_s=now):
-            return _stop(state, number, now)
-        case Assessed(assessment=assessment, now_s=now):
-            return _assessed(state, assessment, now)
-        case Tick(now_s=now):
-            due = state.rung_due_s is not None and now >= state.rung_due_s
-            return _climb(state, now) if due else (state, [])
+            state = replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None)
+        case Begun() if state.phase is Phase.STARTING:
+            state = replace(state, phase=Phase.RUNNING)
+        case StopRequested(signal=number, now_s=now_s):
+            return _stop(state, number, now_s)
+        case Assessed(assessment=assessment, now_s=now_s) if state.phase is not Phase.STOPPING:
+            return _assessed(state, assessment, now_s)
+        case Tick(now_s=now_s) if state.rung_due_s is not None and now_s >= state.rung_due_s:
+            return _climb(state, now_s)
+    return state, []
 
 
 def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, list[Action]]:
     """Asked once: gently, on the first rung. Asked twice: at once."""
     if state.phase is Phase.STOPPING:
-        wanted = replace(state, stop_signal=state.stop_signal or number)
-        return replace(wanted, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]
+        return _kill(replace(state, stop_signal=state.stop_signal or number), now_s)
     asked = replace(state, phase=Phase.STOPPING, stop_signal=number, asked_s=now_s)
     return replace(asked, rung="terminate", rung_due_s=now_s + state.policy.save_s), [AskWorkers()]
 
@@ -153,9 +148,7 @@ def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, l
 def _assessed(
     state: Supervision, assessment: Assessment, now_s: float
 ) -> tuple[Supervision, list[Action]]:
-    """Evidence first; then the ladder, if the job is to be ended at all."""
-    if state.phase not in {Phase.STARTING, Phase.RUNNING}:
-        return state, []
+    """Evidence first; then the ladder, if the job must be ended at all."""
     if not isinstance(assessment, (Suspect, Hung)):
         return replace(state, suspected=None), []
     if type(assessment) is type(state.suspected):
@@ -170,8 +163,12 @@ def _assessed(
 
 def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
     """The rung below did not do it in its time."""
-    if state.rung == "terminate":
-        due = now_s + state.policy.terminate_s
-        return replace(state, rung="kill", rung_due_s=due), [TerminateAgent()]
-    # Again and again: a job that is just starting may not be there yet to be killed.
+    if state.rung == "kill":
+        return _kill(state, now_s)
+    due = now_s + state.policy.terminate_s
+    return replace(state, rung="kill", rung_due_s=due), [TerminateAgent()]
+
+
+def _kill(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
+    """Again and again: a job that is just starting may not be there yet to be killed."""
     return replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]

@@ -44,21 +44,17 @@ def next_commands(
     """
     show = (f"gpuops runs show {run}", "what happened, and what it kept")
     curves = (f"gpuops tensorboard {run}", "the curves in a browser")
-    logs = (
-        (f"gpuops logs {run}", "what rank 0 said; --rank R for another")
-        if spoke
-        else (f"gpuops logs {run} --agent", "what torchrun said")
-    )
-    again = (
-        f"gpuops launch --resume {run}",
-        "go on from the last checkpoint" if kept else "start it again",
-    )
+    logs = (f"gpuops logs {run}", "what rank 0 said; --rank R for another")
+    if not spoke:
+        logs = (f"gpuops logs {run} --agent", "what torchrun said")
+    how = "go on from the last checkpoint" if kept else "start it again"
+    again = (f"gpuops launch --resume {run}", how)
     if ending == "failed":
-        return (logs, show, again)
+        return logs, show, again
     if ending == "stopped":
-        return (again, show, logs)
+        return again, show, logs
     if not trainer:
-        return (show, logs, ("gpuops runs list", "all runs"))
+        return show, logs, ("gpuops runs list", "all runs")
     if not evaluates:
-        return (show, curves, logs)
-    return ((f"gpuops evaluate {run}", "measure what it has learned"), curves, show)
+        return show, curves, logs
+    return (f"gpuops evaluate {run}", "measure what it has learned"), curves, show

@@ -39,14 +39,17 @@ def attempts(root: Path) -> tuple[Attempt, ...]:
     return tuple(_attempt(root / paths.state(number), number) for number in numbers)
 
 
+def is_running(root: Path) -> bool:
+    """Whether the newest attempt of a run lives."""
+    known = attempts(root)
+    return bool(known) and known[-1].alive
+
+
 def _attempt(state: Path, number: int) -> Attempt:
     started = files.read_json(state / reaper.PROCESS)
     ended = files.read_json(state / reaper.EXIT)
-    processes = [
-        found
-        for found in (identity.recorded(state, "reaper"), identity.recorded(state, "agent"))
-        if found is not None
-    ]
+    recorded = (identity.recorded(state, name) for name in ("reaper", "agent"))
+    processes = [process for process in recorded if process is not None]
     code = _number(ended, "returncode")
     return Attempt(
         number=number,
