@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpuops.core.diagnosis import torchrun_failure
+from gpuops.core.diagnosis.torchrun_failure import last_lines, signal_name
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
 from gpuops.core.supervision.attempts import Outcome
@@ -27,12 +27,18 @@ PORT_TAKEN = ("EADDRINUSE", "address already in use")
 
 def summarise(launch: Launch, outcome: Outcome, given_up: GiveUp | None = None) -> RunSummary:
     """Gather what the attempt left behind."""
-    plan = launch.plan
-    lines = files.read_json_lines(launch.places.metrics_file) if launch.places.metrics_file else []
+    plan, manifest, places = launch.plan, launch.manifest, launch.places
+    lines = files.read_json_lines(places.metrics_file) if places.metrics_file else []
     begun_s = time.time() - outcome.duration_s  # what stands before is an earlier attempt's
     figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
     evaluated = [row for row in figures if row.get("split") == "val"]
+    kept = manifest is not None and bool(checkpoints.list_checkpoints(places.checkpoints))
+    shown = {"folder": plan.run_dir, "logs": plan.log_dir}
+    if kept:
+        shown["checkpoints"] = str(places.checkpoints)
+        shown["curves"] = str(places.out_dir / "tensorboard")
+    failed = outcome.ending == "failed" or outcome.failure is not None
     return RunSummary(
         run_id=plan.run_id,
         ending=outcome.ending,
@@ -43,18 +49,16 @@ def summarise(launch: Launch, outcome: Outcome, given_up: GiveUp | None = None) 
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
         validation=_numbers(evaluated[-1]) if evaluated else {},
-        places=_places(launch),
+        places=shown,
         next_commands=next_commands(
-            run=_reference(launch.plan),
+            run=_reference(plan),
             ending=outcome.ending,
-            trainer=launch.manifest is not None,
-            evaluates=launch.manifest is not None and "evaluate" in launch.manifest.verbs,
-            kept=bool(_checkpoints(launch)),
+            trainer=manifest is not None,
+            evaluates=manifest is not None and "evaluate" in manifest.verbs,
+            kept=kept,
             spoke=bool(rank_logs.ranks(Path(plan.run_dir), plan.attempt)),
         ),
-        failure=_ended(launch, outcome)
-        if outcome.ending == "failed" or outcome.failure is not None
-        else None,
+        failure=_failure(launch, outcome) if failed else None,
     )
 
 
@@ -71,50 +75,32 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in numbers.items() if key not in NOT_FIGURES}
 
 
-def _places(launch: Launch) -> dict[str, str]:
-    places = {"folder": launch.plan.run_dir, "logs": launch.plan.log_dir}
-    if launch.manifest is not None and _checkpoints(launch):
-        places["checkpoints"] = str(launch.places.checkpoints)
-        places["curves"] = str(launch.places.out_dir / "tensorboard")
-    return places
-
-
-def _checkpoints(launch: Launch) -> list[tuple[str, str]]:
-    if launch.manifest is None:
-        return []
-    return checkpoints.list_checkpoints(launch.places.checkpoints)
-
-
-def _ended(launch: Launch, outcome: Outcome) -> FailureSummary:
+def _failure(launch: Launch, outcome: Outcome) -> FailureSummary:
     plan, cause = launch.plan, outcome.failure
-    agent_log = Path(plan.run_dir, paths.agent_log(plan.attempt))
     if cause is None:
-        said = files.tail(agent_log)
-        return FailureSummary(
-            rank=None,
-            how=torchrun_failure.signal_name(outcome.returncode)
-            or f"exit code {outcome.returncode}",
-            last_words=tuple(torchrun_failure.last_lines(said)),
-            log=str(agent_log),
-            hint=_why(launch, said, there=agent_log.exists()),
-        )
-    log = Path(plan.run_dir) / paths.rank_log(plan.attempt, cause.rank, "stderr")
+        rank, code, signal = None, outcome.returncode, signal_name(outcome.returncode)
+        log = Path(plan.run_dir, paths.agent_log(plan.attempt))
+    else:
+        rank, code, signal = cause.rank, cause.exitcode, cause.signal_name
+        log = Path(plan.run_dir, paths.rank_log(plan.attempt, cause.rank, "stderr"))
+    text = files.tail(log)
+    hint = _explain_agent(plan, text, there=log.exists()) if cause is None else ""
     return FailureSummary(
-        rank=cause.rank,
-        how=cause.signal_name or f"exit code {cause.exitcode}",
-        last_words=tuple(torchrun_failure.last_lines(files.tail(log))),
+        rank=rank,
+        how=signal or f"exit code {code}",
+        last_words=tuple(last_lines(text)),
         log=str(log),
-        hint=KILLED if cause.signal_name == "SIGKILL" else "",
+        hint=KILLED if cause is not None and signal == "SIGKILL" else hint,
     )
 
 
-def _why(launch: Launch, said: str, *, there: bool) -> str:
-    """What torchrun's end is known to mean."""
+def _explain_agent(plan: LaunchPlan, text: str, *, there: bool) -> str:
+    """What the end of torchrun is known to mean."""
     if not there:
-        return "The run's folder is gone: somebody removed it while the job ran."
-    if any(words in said for words in PORT_TAKEN) and "port" not in launch.plan.options.force:
+        return "The run's folder is gone: it was removed while the job ran."
+    if any(words in text for words in PORT_TAKEN) and "port" not in plan.options.force:
         return (
-            f"Port {launch.plan.master_port} was taken after preflight had looked: launch again, "
+            f"Port {plan.master_port} was taken after preflight had looked: launch again, "
             "or choose another with --master-port."
         )
     return ""

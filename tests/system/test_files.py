@@ -167,3 +167,17 @@ def test_a_name_that_cannot_be_is_not_there(tmp_path, name):
 
     assert not files.is_file(tmp_path / name)
     assert not files.exists(tmp_path / name)
+
+
+def test_lines_that_are_no_objects_are_passed_over():
+    """Blank lines, other values, half objects, bombs."""
+    lines = ["", "{}", "3", "[1]", '{"a": 1}', '{"a":', "nonsense", "[" * 100_000, "null"]
+
+    assert [{}, {"a": 1}] == files.parse_json_lines(lines)
+
+
+def test_a_line_is_only_ended_by_a_newline(tmp_path):
+    """JSON may hold other line separators as they are."""
+    (tmp_path / "m.jsonl").write_text('{"a": "x\u2028y\x85z"}\n{"b": 1}', encoding="utf-8")
+
+    assert [{"a": "x\u2028y\x85z"}, {"b": 1}] == files.read_json_lines(tmp_path / "m.jsonl")

@@ -1,7 +1,7 @@
-"""What is recorded of a run while it lasts: a sample every now and then, and never too many.
+"""What is recorded of a run while it lasts: samples, and never too many of them.
 
-Nobody knows beforehand how long a run will last. So samples come a second apart at first; when
-there are too many of them, two become one, and the next come half as often.
+They come a second apart at first; when there are too many, two become one, and the next come half
+as often.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def added(recording: Recording, sample: Sample) -> Recording:
 
 
 def thinned(recording: Recording) -> Recording:
-    """Of two samples one, half as often: means of what varies, the most of what is in use."""
+    """One sample of each two, half as often: means of what varies, the most of what is in use."""
     samples = recording.samples
     pairs = zip(samples[::2], samples[1::2], strict=False)
     merged = tuple(_merged(earlier, later) for earlier, later in pairs)

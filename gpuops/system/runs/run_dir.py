@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from dataclasses import asdict
@@ -31,11 +32,8 @@ def new_run_id(runs: Path, name: str, now_s: float) -> str:
     """A name that sorts by time and is not taken yet: ``20261121-061230-rvq``."""
     typeable = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
     stem = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now_s))}-{typeable}"
-    number, run_id = 1, stem
-    while files.exists(runs / run_id):
-        number += 1
-        run_id = f"{stem}-{number}"
-    return run_id
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if not files.exists(runs / name))
 
 
 def create(plan: LaunchPlan) -> None:

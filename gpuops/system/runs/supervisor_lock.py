@@ -22,7 +22,7 @@ from gpuops.system.processes.identity import Identity, parse
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
 LONGEST = 4096  # bytes; more is not ours
-LOOKERS = 5  # several monitors may look one after the other
+TRIES = 5  # several monitors may read it one after the other
 
 
 class SupervisedError(GpuopsError):
@@ -50,28 +50,23 @@ def only_one(root: Path) -> Iterator[None]:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Take the lock; a process that only looks who has it holds it for a moment."""
-    for patience in reversed(range(LOOKERS)):
-        try:
+    """Take the lock; a process that only reads who has it holds it for a moment."""
+    for attempt in range(TRIES):
+        time.sleep(POLL_S if attempt else 0)
+        with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if patience:
-                time.sleep(POLL_S)
-        else:
             return True
     return False
 
 
 def holder(root: Path) -> Identity | None:
     """The process that supervises a run; ``None`` if there is none."""
-    try:
-        with files.open_regular(root / paths.SUPERVISOR_LOCK) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return parse(json.loads(file.read(LONGEST)))
-    except (OSError, ValueError, RecursionError):
-        pass
+    gone = contextlib.suppress(OSError, ValueError, RecursionError)
+    with gone, files.open_regular(root / paths.SUPERVISOR_LOCK) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return parse(json.loads(file.read(LONGEST)))
     return None
 
 

@@ -1,7 +1,7 @@
 """The recording of a run, in its folder: ``telemetry.jsonl``, which a person can read too.
 
 The first line says how many seconds samples are apart: ``{"every_s": 1.0}``. Each other line is a
-sample, with the names of ``core.telemetry.Sample``; what was not available is left out.
+sample, with the names of ``core.run.telemetry.Sample``; what was not available is left out.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ def decode(data: bytes) -> Recording:
     """All whole rows of a file that make sense; a file of another kind holds none."""
     head, *lines = data.split(b"\n", MOST_SAMPLES + 1)
     every_s = (_parsed(_HEAD, head) or Recording()).every_s
-    rows = (_parsed(_ROW, line) for line in lines)
+    rows = [row for line in lines if (row := _parsed(_ROW, line)) and _makes_sense(row)]
     return Recording(
-        every_s=every_s if FIRST_S <= every_s < math.inf else FIRST_S,
-        samples=tuple(row for row in rows if row is not None and _makes_sense(row)),
+        every_s=every_s if FIRST_S <= every_s < math.inf else FIRST_S, samples=tuple(rows)
     )
 
 
@@ -65,10 +64,8 @@ class Recorder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._room = 0  # for so many rows, if the file still ends where we left it
-        self._end = 0
-        self._every_s = FIRST_S
-        self._due_s = 0.0
+        self._room = self._end = 0  # rows that still fit, if the file ends where we left it
+        self._every_s, self._due_s = FIRST_S, 0.0
 
     @property
     def due(self) -> bool:

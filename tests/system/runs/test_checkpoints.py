@@ -1,4 +1,4 @@
-"""A checkpoint whose files are not as long as it says is damaged."""
+"""Checkpoints: listed, found damaged, the newest whole one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from gpuops.system.runs.checkpoints import damage, list_checkpoints
+from gpuops.system.runs import checkpoints
+from gpuops.system.runs.checkpoints import damage
 
 
 @pytest.fixture(name="checkpoint")
@@ -55,4 +56,29 @@ def test_a_link_to_itself_is_not_followed(tmp_path):
     (tmp_path / "last").symlink_to("step-1")
     (tmp_path / "loop").symlink_to("loop")
 
-    assert [("step-1", "last")] == list_checkpoints(tmp_path)
+    assert [("step-1", "last")] == checkpoints.list_checkpoints(tmp_path)
+
+
+def test_checkpoints_are_listed_with_what_points_to_them(tmp_path):
+    """Oldest first; hidden (half-written) ones are none."""
+    folder = tmp_path / "checkpoints"
+    for name in ("step-00000010", "step-00000020", ".step-00000030.tmp"):
+        (folder / name).mkdir(parents=True)
+    (folder / "last").symlink_to("step-00000020")
+    (folder / "best").symlink_to("step-00000020")
+
+    assert [("step-00000010", ""), ("step-00000020", "best, last")] == checkpoints.list_checkpoints(
+        folder
+    )
+    assert [] == checkpoints.list_checkpoints(tmp_path / "none")
+
+
+def test_the_newest_whole_checkpoint_counts(tmp_path):
+    """Those left aside, damaged or named otherwise do not."""
+    for name in ("step-00000010", "step-00000020", "step-00000030", "aside-00000040", "step-x"):
+        (tmp_path / name).mkdir()
+    broken = {"files": {"model.safetensors": {"bytes": 4096}}}
+    (tmp_path / "step-00000030" / "checkpoint.json").write_text(json.dumps(broken))
+
+    assert 20 == checkpoints.newest_step(tmp_path)
+    assert checkpoints.newest_step(tmp_path / "none") is None
