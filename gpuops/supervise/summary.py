@@ -20,7 +20,7 @@ from gpuops.system.runs import checkpoints, rank_logs, run_dir
 
 NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch"}
 KILLED = (
-    "Killed from outside: by somebody, or by the kernel for want of memory (`dmesg` tells of both)."
+    "Killed from outside: by a user, or by the kernel when memory ran out (`dmesg` tells of both)."
 )
 PORT_TAKEN = ("EADDRINUSE", "address already in use")
 

@@ -147,7 +147,7 @@ def _hopeless(attempts: Sequence[FailedAttempt]) -> GiveUp | None:
     cause = last.diagnosis
     if any(attempt.stopped for attempt in attempts):
         return GiveUp(
-            why="somebody stopped it", advice="`gpuops launch --resume RUN` goes on with it."
+            why="a person stopped it", advice="`gpuops launch --resume RUN` goes on with it."
         )
     if cause.kind in NEVER:
         return GiveUp(why=cause.why, advice=cause.advice)
@@ -206,7 +206,7 @@ def _reached(attempt: FailedAttempt) -> int:
 def _spent(last: FailedAttempt, policy: RestartPolicy, *, recent: int, all_: int) -> GiveUp | None:
     cause = last.diagnosis
     if not policy.max_restarts:
-        why = f"it is to be started once only: {cause.why}"
+        why = f"it must be started once only: {cause.why}"
     elif recent > policy.max_restarts:
         span = f"{policy.window_s / 60:.0f} min"
         why = f"it ended {recent} times within {span} without a newer checkpoint: {cause.why}"

@@ -32,4 +32,4 @@ def load(root: Path) -> LaunchPlan:
         reason = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'].lower()}"
     except (ValueError, RecursionError):
         reason = "it is not JSON"
-    raise GpuopsError(f"{path} cannot be used: {reason}.", "Launch it anew without --resume.")
+    raise GpuopsError(f"{path} cannot be used: {reason}.", "Launch it again without --resume.")

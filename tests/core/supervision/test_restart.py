@@ -117,7 +117,7 @@ def test_no_restarts_means_none(progress):
     """Not even after a checkpoint."""
     found = decision(ended(checkpoint_step=progress), policy=replace(POLICY, max_restarts=0))
 
-    assert "it is to be started once only: rank 1 was killed" == found.why
+    assert "it must be started once only: rank 1 was killed" == found.why
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_what_a_person_stopped_stays_stopped(several, data):
     place = data.draw(st.integers(0, len(story) - 1))
     story[place] = replace(story[place], stopped=True)
 
-    assert "somebody stopped it" == decide(story, POLICY, NOW_S).why
+    assert "a person stopped it" == decide(story, POLICY, NOW_S).why
 
 
 @rules
