@@ -157,6 +157,12 @@ SUPERVISION: dict[str, Any] = {
         min=0,
         help="Restarts within an hour without a newer checkpoint.  [default: the profile's]",
     ),
+    "stop_grace_s": option(
+        "--stop-grace",
+        metavar="TIME",
+        parser=seconds,
+        help="How long a stop waits until the job has saved.  [default: the profile's]",
+    ),
     "on_hang": option(
         "--on-hang", metavar="CMD", parser=_hook, help="Run this when it hangs; JSON on its stdin."
     ),

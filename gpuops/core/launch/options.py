@@ -41,6 +41,7 @@ class LaunchOptions:
     hang_timeout_s: float | None = None
     observe: bool = False
     max_restarts: int | None = None
+    stop_grace_s: float | None = None
     on_hang: str | None = None
     on_exit: str | None = None
     force: tuple[str, ...] = _once(())

@@ -42,7 +42,7 @@ def plan(
         observe=options.observe or profile.hang.observe,
         max_restarts=profile.restart.max_restarts if restarts is None else restarts,
         profile_environment=dict(profile.environment),
-        stop_save_s=profile.stop.save_s,
+        stop_save_s=options.stop_grace_s or profile.stop.save_s,
         stop_terminate_s=profile.stop.terminate_s,
     )
 

@@ -97,6 +97,14 @@ def test_the_port_asked_for_overrules_the_profiles():
     assert 31000 == plan(profile, None, request(master_port=31000)).master_port
 
 
+def test_the_time_to_save_asked_for_overrules_the_profiles():
+    """``--stop-grace`` is for a job whose checkpoint takes longer than the profile allows."""
+    profile = Profile(name="cpu", device="cpu", workers=1)
+
+    assert profile.stop.save_s == plan(profile, None, request()).stop_save_s
+    assert 600 == plan(profile, None, request(stop_grace_s=600.0)).stop_save_s
+
+
 def test_arguments_go_from_weakest_to_strongest():
     """A profile's wishes, then the run's folder, then what was typed, then how to resume."""
     profile = Profile(
