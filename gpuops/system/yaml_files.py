@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from gpuops.errors import UsageError
+from gpuops.system.files import open_regular
 
 try:  # ten times as fast; missing in a PyYAML built without libyaml
     from yaml import CSafeLoader as SafeLoader
@@ -56,7 +57,7 @@ def read_yaml(path: Path) -> object:
         UsageError: it is not there, too large, or does not parse; names the file and line.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise UsageError(f"{path} is larger than 100 kB: that is not a profile or manifest.")

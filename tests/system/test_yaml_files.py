@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -287,3 +288,11 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text):
 
     assert "any.yaml" in message
     assert 1 == len(message.split("\n"))
+
+
+def test_a_fifo_is_refused(tmp_path):
+    """It would wait for a writer for ever."""
+    os.mkfifo(tmp_path / "profile.yaml")
+
+    with pytest.raises(UsageError, match="it is not a regular file"):
+        read_yaml(tmp_path / "profile.yaml")

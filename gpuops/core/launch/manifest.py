@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -18,6 +19,8 @@ from pydantic import (
 from gpuops.errors import UsageError
 
 Subject = Literal["run", "data", "settings", "nothing"]
+# On a line, without control characters: a terminal must not obey it.
+Text = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\P{C}*$")]
 
 
 class _Section(BaseModel):
@@ -32,11 +35,11 @@ class Answers(_Section):
     the samples of the data set. ``check_data`` gets the folder of a data set and reads all of it.
     """
 
-    config: str
-    check: str | None = None
-    estimate: str | None = None
-    count: str | None = None
-    check_data: str | None = None
+    config: Text
+    check: Text | None = None
+    estimate: Text | None = None
+    count: Text | None = None
+    check_data: Text | None = None
 
 
 class Verb(_Section):
@@ -46,13 +49,13 @@ class Verb(_Section):
     ``settings`` there is no such word, only flags of a training.
     """
 
-    module: str
+    module: Text
     of: Annotated[
         tuple[Subject, ...],
         BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
         Field(min_length=1),
     ]
-    does: str
+    does: Text
 
 
 class DataLayout(_Section):
@@ -62,8 +65,8 @@ class DataLayout(_Section):
     each sample must have.
     """
 
-    splits: dict[str, list[str]]
-    sample_files: list[str]
+    splits: dict[Text, list[Text]]
+    sample_files: list[Text]
 
 
 class DataSet(_Section):
@@ -74,9 +77,9 @@ class DataSet(_Section):
     trainer counts its samples itself (``answers.count``).
     """
 
-    setting: str
-    about: str
-    built_in: list[str] = []
+    setting: Text
+    about: Text
+    built_in: list[Text] = []
     layout: DataLayout | None = None
 
 
@@ -88,10 +91,10 @@ class Batch(_Section):
     replaces ``size``: a pass takes as many samples as make up this much.
     """
 
-    size: str
-    accumulate: str
-    total: str
-    fill: str | None = None
+    size: Text
+    accumulate: Text
+    total: Text
+    fill: Text | None = None
 
 
 class Manifest(_Section):
@@ -101,20 +104,20 @@ class Manifest(_Section):
     typed by people; ``importers`` and ``synthetic`` make data sets.
     """
 
-    name: str
-    summary: str
-    train: str
+    name: Text
+    summary: Text
+    train: Text
     answers: Answers
     verbs: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], Verb] = {}
     data: DataSet | None = None
     batch: Batch | None = None
-    importers: dict[str, str] = {}
-    synthetic: str | None = None
-    out_dir_setting: str = "out_dir"
-    resume_setting: str = "resume"
-    config_setting: str = "config"
-    metrics_file: str = "metrics.jsonl"
-    checkpoints: str = "checkpoints"
+    importers: dict[Text, Text] = {}
+    synthetic: Text | None = None
+    out_dir_setting: Text = "out_dir"
+    resume_setting: Text = "resume"
+    config_setting: Text = "config"
+    metrics_file: Text = "metrics.jsonl"
+    checkpoints: Text = "checkpoints"
     memory_per_worker_gib: Annotated[float, Field(gt=0)] = 1.0
     disk_gib: Annotated[float, Field(ge=0)] = 1.0
 

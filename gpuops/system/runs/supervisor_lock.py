@@ -35,21 +35,26 @@ def only_one(root: Path) -> Iterator[None]:
 
     Raises:
         SupervisedError: another process is.
+        GpuopsError: the lock cannot be written: the run is of another user.
     """
     path = root / paths.SUPERVISOR_LOCK
-    with path.open("a+") as file:
+    try:
+        file = path.open("ab+", buffering=0)
+    except OSError as error:
+        raise GpuopsError(f"{path} cannot be written: {error.strerror}.") from error
+    with file:
         if not _locked(file):
             raise SupervisedError(
                 f"run {root.name} has a supervisor already.",
                 f"`gpuops attach {root.name}` shows it, `gpuops stop {root.name}` ends it.",
             )
         file.truncate(0)
-        file.write(json.dumps(reaper.identity(os.getpid())))
-        file.flush()
+        with contextlib.suppress(OSError):  # on a full disk the lock itself still counts
+            file.write(json.dumps(reaper.identity(os.getpid())).encode())
         yield
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(file: IO[bytes]) -> bool:
     """Take the lock; a process that only reads who has it holds it for a moment."""
     for attempt in range(TRIES):
         time.sleep(POLL_S if attempt else 0)
@@ -70,6 +75,13 @@ def holder(root: Path) -> Identity | None:
     return None
 
 
+def _ask_to_end(root: Path, supervisor: Identity) -> None:
+    try:
+        supervisor.send(signal.SIGTERM)
+    except PermissionError as error:
+        raise GpuopsError(f"run {root.name} belongs to another user: you cannot end it.") from error
+
+
 def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> None:
     """Let the supervisors of runs end them; wait until they have gone, or the time has passed.
 
@@ -81,6 +93,6 @@ def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> N
         if time.monotonic() >= again_s:
             for root, supervisor in asked.items():
                 if holder(root) == supervisor:  # else it only reports how the run has ended
-                    supervisor.send(signal.SIGTERM)
+                    _ask_to_end(root, supervisor)
             again_s = time.monotonic() + AGAIN_S if now else math.inf
         time.sleep(POLL_S)

@@ -21,7 +21,10 @@ INSTALLED = {"site-packages", "dist-packages"}
 def package_folder(package: str) -> Path | None:
     """The folder of a package; only its topmost package is located, and nothing is imported."""
     top, *inner = package.split(".")
-    spec = importlib.util.find_spec(top)
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):  # what an entry point names need not be a package
+        return None
     locations = list(spec.submodule_search_locations or []) if spec else []
     return Path(locations[0], *inner) if locations else None
 

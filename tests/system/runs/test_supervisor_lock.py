@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
+import signal
 
 import pytest
 
 from gpuops import reaper
+from gpuops.errors import GpuopsError
 from gpuops.system.runs import supervisor_lock
 
 
@@ -42,3 +45,40 @@ def test_the_holder_is_found(tmp_path):
     assert found is not None
     assert os.getpid() == found.pid
     assert reaper.identity(os.getpid()) == json.loads((tmp_path / "supervisor.lock").read_text())
+
+
+def test_on_a_full_disk_a_run_still_has_one_supervisor(tmp_path):
+    """The lock holds, though nobody can read whose it is."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with supervisor_lock.only_one(tmp_path):
+            assert supervisor_lock.holder(tmp_path) is None
+            with pytest.raises(supervisor_lock.SupervisedError):
+                supervisor_lock.only_one(tmp_path).__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_lock_that_cannot_be_written_is_a_sentence(tmp_path):
+    """As in the run of another user."""
+    (tmp_path / "supervisor.lock").mkdir()
+
+    with pytest.raises(GpuopsError, match="cannot be written"), supervisor_lock.only_one(tmp_path):
+        pass
+
+
+def test_the_supervisor_of_another_user_cannot_be_asked_to_end(tmp_path, monkeypatch):
+    """This is a sentence, not a traceback."""
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
+    with (
+        supervisor_lock.only_one(tmp_path),
+        pytest.raises(GpuopsError, match="belongs to another user"),
+    ):
+        supervisor_lock.retire([tmp_path], now=True)

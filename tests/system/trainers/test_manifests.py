@@ -139,6 +139,12 @@ def test_other_peoples_trainers_plug_in(plug_in):
         ("name: [", "toytrainer", "line "),
         ("name: toy\n", "toytrainer", "is not a valid trainer manifest: summary: "),
         (TOY, "gone_package", "is not where its entry point says"),
+        (TOY, "__main__", "is not where its entry point says"),
+        (
+            TOY.replace("a toy", '"\\e[2J"'),
+            "toytrainer",
+            "is not a valid trainer manifest: summary: ",
+        ),
     ],
 )
 def test_a_broken_trainer_is_a_sentence(plug_in, manifest, package, sentence):
@@ -148,3 +154,4 @@ def test_a_broken_trainer_is_a_sentence(plug_in, manifest, package, sentence):
     with pytest.raises(UsageError, match=sentence):
         manifests.load("toy")
     assert "rvq" == manifests.load("rvq").name
+    assert "rvq" in [manifest.name for manifest in manifests.load_all()]

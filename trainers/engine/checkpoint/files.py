@@ -50,7 +50,7 @@ def validate(path: Path) -> str | None:
         return f"it has no {MANIFEST}"
     except OSError as error:
         return f"{MANIFEST} cannot be read ({error.strerror})"
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return f"{MANIFEST} is damaged"
     reasons = (_damage(path / name, *of) for name, of in expected.items())
     return next((reason for reason in reasons if reason), None)
