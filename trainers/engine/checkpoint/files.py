@@ -248,7 +248,7 @@ def _damage(path: Path, size: int, checksum: int) -> str:
         if actual != size:
             return f"{path.name} has {actual:,} bytes instead of {size:,}"
         return "" if crc32(path) == checksum else f"{path.name} is damaged (its checksum differs)"
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a name may hold a NUL
         return f"{path.name} is missing"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"

@@ -132,6 +132,13 @@ def test_what_an_interrupted_save_left_is_swept(tmp_path: Path) -> None:
         (lambda p: (p / "checkpoint.json").unlink(), "it has no checkpoint.json"),
         (lambda p: (p / "checkpoint.json").write_text('{"fi'), "checkpoint.json is damaged"),
         (lambda p: (p / "checkpoint.json").write_text("[]"), "checkpoint.json is damaged"),
+        (lambda p: (p / "checkpoint.json").write_text("[" * 100_000), "checkpoint.json is damaged"),
+        (
+            lambda p: (p / "checkpoint.json").write_text(
+                '{"files": {"\\u0000": {"bytes": 1, "crc32": 1}}}'
+            ),
+            "\0 is missing",
+        ),
         (lambda p: flip_a_bit(p / "trainer.pt"), "trainer.pt is damaged (its checksum differs)"),
     ],
 )
