@@ -40,7 +40,7 @@ def main(
     check: Callable[[T], Sequence[Finding]],
     *,
     name: str,
-    presets: Path,
+    presets: Path | None = None,
     translate: Translate | None = None,
 ) -> None:
     """Print what ``check`` finds for the settings on the command line, and exit."""
