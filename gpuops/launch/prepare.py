@@ -240,10 +240,11 @@ def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) ->
     data_root = built_in = None
     splits: tuple[str, ...] = ()
     about = ""
+    built_ins: tuple[str, ...] = ()
     if manifest is not None and manifest.data is not None:
         value = launch.settings.get(manifest.data.setting)
         splits = tuple(manifest.data.layout.splits) if manifest.data.layout else ()
-        about = manifest.data.about
+        about, built_ins = manifest.data.about, tuple(manifest.data.built_in)
         if value in manifest.data.built_in:
             built_in = str(value)
         elif value:
@@ -266,6 +267,8 @@ def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) ->
         data_splits=splits,
         data_about=about,
         data_built_in=built_in,
+        data_built_ins=built_ins,
+        data_imports=bool(manifest and manifest.importers),
         resume=planned.run_id if planned.attempt > 1 else options.resume,
         resume_checkpoint=_checkpoint(launch),
     )

@@ -74,8 +74,7 @@ def check_data(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -
     found = snapshot.data
     if found is None:
         summary = snapshot.gaps.get("data", f"{needs.data_root} is not a data set")
-        hint = "`--data synthetic` trains without files; `gpuops data import --help` imports yours."
-        return error("data", summary, hint)
+        return error("data", summary, _other_data(needs))
     whole = f"{sum(found.samples.values())} samples"
     for split in needs.data_splits or found.samples:
         if not found.samples.get(split):
@@ -120,6 +119,13 @@ def _too_old(driver: str, cuda: tuple[int, int] | None, major: int) -> bool:
         return major > cuda[0]
     least = LEAST_DRIVER.get(major)
     return least is not None and _numbers(driver) < _numbers(least)
+
+
+def _other_data(needs: Requirements) -> str:
+    """What this trainer offers in place of a data set that is not there."""
+    ways = [f"`--data {name}` trains without files" for name in needs.data_built_ins[:1]]
+    ways += ["`gpuops data import --help` imports yours"] if needs.data_imports else []
+    return "; ".join(ways) + "." if ways else f"The layout: {needs.data_about}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ class Requirements:
     ``loader_workers``: the processes that read data for each worker. ``usual_port``: the port of
     the profile, if the job uses another. ``data_splits``: the splits that must have a folder with
     samples; if there are none, the trainer counts and names its splits. ``data_about`` shows how
-    the files lie.
+    the files lie, ``data_built_ins`` what trains without files, ``data_imports`` whether there are
+    importers.
     """
 
     workers: int
@@ -32,5 +33,7 @@ class Requirements:
     data_splits: tuple[str, ...] = ()
     data_about: str = ""
     data_built_in: str | None = None
+    data_built_ins: tuple[str, ...] = ()
+    data_imports: bool = False
     resume: str | None = None
     resume_checkpoint: str | None = None

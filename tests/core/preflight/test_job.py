@@ -139,6 +139,22 @@ def test_a_data_set_that_is_not_there_is_an_error_with_the_reason():
     assert ("error", "there is no data set at data") == (found.severity, found.summary)
 
 
+@pytest.mark.parametrize(
+    ("offers", "hint"),
+    [
+        ({"data_built_ins": ("made-up",)}, "`--data made-up` trains without files."),
+        ({"data_imports": True}, "`gpuops data import --help` imports yours."),
+        ({}, "The layout: <root>/<class>/*.png"),
+    ],
+)
+def test_the_way_out_is_one_that_the_trainer_offers(offers, hint):
+    """Not every trainer has built-in data or importers."""
+    about = "<root>/<class>/*.png"
+    found = finding("data", data_root="data", data_about=about, **offers)
+
+    assert hint == found.hint
+
+
 @pytest.mark.parametrize("samples", [{"train": 8}, {"train": 8, "val": 0}, {}])
 def test_a_split_without_samples_is_an_error(samples):
     """It names the split, and what is there."""
