@@ -11,7 +11,7 @@ from typing import Any
 from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.profile import Profile
-from gpuops.errors import UsageError
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.system.trainers import manifests, settings
 
 
@@ -61,12 +61,20 @@ def resolve_settings(plan: LaunchPlan, manifest: Manifest | None) -> Mapping[str
 
     Raises:
         UsageError: the trainer refuses a flag or a file.
-        GpuopsError: the trainer does not answer.
+        GpuopsError: the trainer does not answer, or lacks a setting that its manifest names.
     """
     if manifest is None:
         return {}
     arguments = plan.program_arguments
-    return settings.resolve(plan.python, manifest.answers.config, arguments, plan.working_dir) or {}
+    found = settings.resolve(plan.python, manifest.answers.config, arguments, plan.working_dir)
+    if found is None:
+        return {}
+    if unknown := manifest.unknown_setting(found):
+        raise GpuopsError(
+            f"the manifest of {manifest.name} does not fit its settings: {unknown}",
+            "Correct its trainer.yaml; docs/trainers.md describes every key.",
+        )
+    return found
 
 
 @contextmanager

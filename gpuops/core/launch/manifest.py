@@ -131,6 +131,21 @@ class Manifest(_Section):
                 raise ValueError("it needs either a layout or answers.count")
         return data
 
+    def unknown_setting(self, settings: Mapping[str, object]) -> str | None:
+        """A sentence on the first setting of ``data`` or ``batch`` that ``settings`` lack, if any.
+
+        Without it the data set would not be counted, or the batch not be kept, and nobody told.
+        """
+        named = {"data.setting": self.data.setting} if self.data else {}
+        batch = self.batch.model_dump(exclude_none=True) if self.batch else {}
+        named |= {f"batch.{key}": name for key, name in batch.items()}
+        for key, name in named.items():
+            if name not in settings:
+                bare = name.rpartition(".")[2]
+                tail = f"; {bare} is one, without its section" if bare in settings else ""
+                return f"{key}: {name} is not a setting that {self.answers.config} prints{tail}."
+        return None
+
     def has_to_check(self, settings: Mapping[str, object]) -> bool:
         """Whether the trainer's own check is useful: with data in files, or something to resume."""
         if self.answers.check is None:

@@ -114,3 +114,24 @@ def test_a_trainer_without_data_is_checked_for_what_it_resumes():
 
     assert manifest.has_to_check({"resume": "auto", "data": "x"})
     assert not manifest.has_to_check({"resume": "none", "data": "x"})
+
+
+BATCH = {"size": "batch_size", "accumulate": "accumulate", "total": "global_batch"}
+
+
+@pytest.mark.parametrize(
+    ("size", "tail"),
+    [
+        ("loop.batch_size", "; batch_size is one, without its section."),
+        ("loop.size", "."),
+    ],
+)
+def test_a_setting_that_the_trainer_does_not_have_is_named(size, tail):
+    """A batch that cannot be kept must not look like one that can."""
+    settings = {"data": "x", "batch_size": 8, "accumulate": 1, "global_batch": None}
+    good = parse({**MANIFEST, "data": DATA, "batch": BATCH}, "trainer.yaml")
+    wrong = parse({**MANIFEST, "data": DATA, "batch": {**BATCH, "size": size}}, "trainer.yaml")
+
+    assert good.unknown_setting(settings) is None
+    sentence = f"batch.size: {size} is not a setting that toy.config prints{tail}"
+    assert sentence == wrong.unknown_setting(settings)
