@@ -71,7 +71,8 @@ def shared_axis(charts: Sequence[Chart], end: float | None = None) -> Scale:
     places = [
         x for chart in charts for line in chart.curves for piece in line.pieces for x, _ in piece
     ]
-    low, high = (min(places), max(places)) if end is None else (0.0, max([*places, end]))
+    low = min(places, default=0.0) if end is None else 0.0
+    high = max([*places, low if end is None else end])
     return Scale(low=low, high=high if high > low else low + 1.0)
 
 

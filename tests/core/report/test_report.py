@@ -176,6 +176,14 @@ def test_a_run_without_anything():
     assert "There are no curves" in page(found)
 
 
+def test_a_run_may_have_curves_over_time_only():
+    """A script that logs nothing, on a host whose use was recorded."""
+    found = made(figures=(), recording=Recording(samples=[at(10, step_s=0.5), at(20, step_s=0.4)]))
+
+    assert {"time"} == {chart.over for chart in found.charts}
+    assert page(found).endswith("</html>\n")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers(-(10**400), 10**400) | st.text(),
     lambda inner: st.lists(inner, max_size=2),
