@@ -95,12 +95,15 @@ def _perform(
         )
     if first is not None and "run" in subjects:
         try:
-            root = records.find(run_dir.runs_dir(runs_dir), first)
+            root: Path | None = records.find(run_dir.runs_dir(runs_dir), first)
+            checkpoint = str(root)
         except UsageError:
-            if not subjects & {"data", "nothing"}:
+            of_run_alone = not subjects & {"data", "nothing"}
+            root, checkpoint = records.holder(first) if of_run_alone else None, first
+            if root is None and of_run_alone:
                 raise
-        else:
-            _perform_of_run(verb, root, words[1:], owners, python)
+        if root is not None:
+            _perform_of_run(verb, root, [checkpoint, *words[1:]], owners, python)
             return
     manifest, found = manifests.choose(trainer, verb, lambda one: one.verbs.get(verb))
     if first is not None and "data" in found.of:
@@ -113,7 +116,10 @@ def _perform(
 def _perform_of_run(
     verb: str, root: Path, words: Sequence[str], owners: Mapping[str, Manifest], python: str | None
 ) -> None:
-    """Use what a run has learned, by the run's interpreter and on one of its GPUs."""
+    """Use what a run has learned, by the run's interpreter and on one of its GPUs.
+
+    The first word is the run's folder, or a checkpoint in it.
+    """
     plan = plan_file.load(root)
     kind, name = plan.target.kind, plan.target.name
     if kind != "trainer":
@@ -129,7 +135,7 @@ def _perform_of_run(
     _hand_over(
         owners[name],
         verb,
-        ["--checkpoint", str(root), *words],
+        ["--checkpoint", *words],
         python or plan.python,
         torchrun.one_gpu(plan),
     )

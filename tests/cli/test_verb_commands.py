@@ -90,6 +90,14 @@ def test_words_pass_as_they_are_typed(run, handed):
     )
 
 
+@pytest.mark.parametrize("name", ["step-00000300", "best_model.pth"])
+def test_a_path_in_a_run_is_a_checkpoint_of_it(run, handed, name):
+    """As it was typed, for the trainer knows names of files that are not there."""
+    checkpoint = run / "checkpoints" / name
+
+    assert handed("evaluate", checkpoint, "--json")[1] == f"--checkpoint {checkpoint} --json"
+
+
 def test_gpuops_takes_its_own_flags_wherever_they_stand(run, handed):
     """``--python``, ``--trainer`` and ``--runs-dir``."""
     own = ("--runs-dir", run.parent, "--trainer", "rvq", "--python", sys.executable)

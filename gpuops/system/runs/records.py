@@ -129,6 +129,12 @@ def load_all(runs: Path) -> list[RunRecord]:
     return [run for run in found if run is not None]
 
 
+def holder(reference: str) -> Path | None:
+    """The run that a path leads into, such as that of one of its checkpoints."""
+    above = Path(reference).absolute().parents if "/" in reference else ()
+    return next((folder for folder in above if files.is_file(folder / paths.PLAN)), None)
+
+
 def find(runs: Path, reference: str) -> Path:
     """The run that a name, the beginning of one, a path, or ``last`` means.
 

@@ -6,8 +6,8 @@ import json
 import sys
 
 import pytest
+from toy import Config
 
-from tests.trainers.engine.toy import Config
 from trainers.engine.check import checkpoint, main
 
 
