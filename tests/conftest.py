@@ -17,6 +17,10 @@ import pytest
 from gpuops_runner import Gpuops, Server
 
 LONGEST = {"e2e", "cli", "trainers"}
+# A shell that starts the tests in the background has them ignore Ctrl-C, and jobs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
 WORKERS = Path(__file__).parent / "workers"
 
 
