@@ -19,7 +19,7 @@ from gpuops.system.processes import process
 from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
 from gpuops.ui import launches
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
@@ -27,7 +27,7 @@ def attach(
     run: Run,
     runs_dir: output.RunsDir = None,
 ) -> None:
-    """Watch a run that was launched elsewhere. Ctrl-C leaves it alone: it goes on."""
+    """Show the progress of a run that was launched elsewhere. Ctrl-C ends only the display."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
     watched = supervisor_lock.holder(root) is not None

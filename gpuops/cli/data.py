@@ -19,7 +19,10 @@ from gpuops.system.trainers import datasets, manifests, modules
 from gpuops.ui import tables
 
 app = typer.Typer(
-    help="Import, check, count or make data sets.", no_args_is_help=True, add_completion=False
+    help="Import, check, count or make data sets.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
 )
 Root = Annotated[Path, typer.Argument(help="The folder of the data set.")]
 QUIET_S = 1.0  # a count that ends sooner shows no progress
@@ -61,7 +64,7 @@ def import_(
 
 @app.command(context_settings=PASS_ON, epilog="Other flags go to the trainer, like --json.")
 def check(ctx: typer.Context, root: Root, trainer: Trainer = None) -> None:
-    """Read every sample: name the unusable ones, show lengths, describe the values."""
+    """Read every sample: name those that cannot be used, show lengths and statistics."""
     _, module = manifests.choose(trainer, "check data sets", lambda one: one.answers.check_data)
     _run(module, [str(root), *ctx.args])
 
@@ -90,7 +93,7 @@ def synthetic(
     out: Annotated[Path, typer.Option(help="The folder of the data set to make.")],
     trainer: Trainer = None,
 ) -> None:
-    """Write a trainer's built-in data set as files, to try things on."""
+    """Write a trainer's built-in data set as files."""
     _, module = manifests.choose(trainer, "make data sets", lambda one: one.synthetic)
     _run(module, ["--out", str(out), *ctx.args])
 

@@ -16,17 +16,19 @@ from gpuops.system.processes import jobs, process
 from gpuops.system.runs import events, plan_file, rank_logs, records, run_dir
 from gpuops.ui import diagnoses
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
 def diagnose(
-    what: Annotated[str, typer.Argument(metavar="RUN|PID", help="A run (`last`), or a process.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|PID", help="A run (`last`), or a process ID.")
+    ],
     runs_dir: output.RunsDir = None,
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Say why a job stands still, or why it ended. Nothing is stopped, nothing ended."""
+    """Show why a job makes no progress, or why it ended. The job is not disturbed."""
     if what.isascii() and what.isdecimal():
         found = _of_process(int(what))
     else:

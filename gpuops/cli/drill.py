@@ -24,7 +24,7 @@ from gpuops.errors import EXIT_CODES_HELP, ExitCode
 from gpuops.ui import drills
 
 PREFIX = "gpuops-drill-"
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 Faults = Annotated[
     list[str] | None,
     options.option(
@@ -42,10 +42,10 @@ def drill(
     python: options.Python = None,
     seed: Annotated[int, typer.Option(help="Random seed for the rank and step of each fault.")] = 0,
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the runs' folder.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder of the runs.")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Let faults happen to a small job, and see that it recovers. All take about four minutes."""
+    """Inject faults into a small job, and test that it recovers. All take about four minutes."""
     faults = select_faults(fault or ())
     rows: list[Row] = []
     with _folder(keep=keep) as folder:

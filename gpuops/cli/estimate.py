@@ -31,13 +31,13 @@ OPTIONS = {"name": Trainer, **{name: options.PLANNING[name] for name in SHARED}}
 
 @app.command(
     **options.COMMAND,
-    help="Say what a training step takes of a GPU's memory, and what fits. No GPU is needed.\n\n"
-    "`gpuops estimate rvq --profile 7x4090 --batch-size 512` · the flags of training just follow",
+    help="Compute the GPU memory of a training step, and what fits. No GPU is needed.\n\n"
+    "`gpuops estimate rvq --profile 7x4090 --batch-size 512` · the flags of training follow",
     rich_help_panel="Jobs",
 )
 @options.takes(OPTIONS)
 def estimate(ctx: typer.Context, typed: LaunchOptions, *, as_json: output.Json = False) -> None:
-    """Say what a training step takes of a GPU's memory, and what fits."""
+    """Compute the GPU memory of a training step, and what fits."""
     name, simulated = typed.name, typed.simulate
     if name is None or name.startswith("-"):
         raise UsageError("say which trainer.", f"The trainers: {', '.join(manifests.names())}.")

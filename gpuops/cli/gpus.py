@@ -14,12 +14,12 @@ from gpuops.system import leases
 from gpuops.ui import gpus as screen
 from gpuops.ui.findings import not_here
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
 def gpus(simulate: options.Simulate = None, *, as_json: output.Json = False) -> None:
-    """List the GPUs, who holds them and who waits."""
+    """List the GPUs, the jobs that hold them and those that wait."""
     inventory = read_gpus(simulate)
     if "gpus" in inventory.gaps:
         raise MachineError(

@@ -18,25 +18,25 @@ from gpuops.system.processes import jobs
 from gpuops.system.runs import records, run_dir
 from gpuops.ui import hung_jobs
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
 def kill_hung(
     run: Annotated[str | None, typer.Option("--run", help="Only this run.")] = None,
-    pid: Annotated[int | None, typer.Option("--pid", help="Only this process's job.")] = None,
+    pid: Annotated[int | None, typer.Option("--pid", help="Only the job of this process.")] = None,
     watch: Annotated[
-        str, typer.Option("--watch", metavar="TIME", help="For how long to watch them.")
+        str, typer.Option("--watch", metavar="TIME", help="How long to observe the jobs.")
     ] = f"{WATCH_S:.0f}s",
     runs_dir: output.RunsDir = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; end nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the jobs; end nothing.")] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="End what surely hangs, without asking.")
+        bool, typer.Option("--yes", help="Do not ask: end every job that certainly hangs.")
     ] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Find jobs that hang, show why, ask, and end them; see that their GPU memory is released.
+    """Find jobs that hang, show why, ask, end them, and check that their GPU memory is released.
 
     Jobs that move and other users' jobs are shown, and never touched.
     """

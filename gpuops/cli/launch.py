@@ -27,19 +27,19 @@ EXAMPLES = """
 
 `gpuops launch rvq --profile cpu` · train the motion RVQ-VAE on two CPU workers
 
-`gpuops launch rvq --profile 7x4090 --exclude-gpu 0 --batch-size 80` · its own flags just follow
+`gpuops launch rvq --profile 7x4090 --exclude-gpu 0 --batch-size 80` · the trainer's flags follow
 
 `gpuops launch ./train.py --profile 4x4090 -- --lr 3e-4` · any script that torchrun can start
 
 `gpuops launch rvq --profile 7x4090 --wait 8h` · queue for the GPUs; `--shrink` takes fewer
 
-`gpuops launch --resume last` · go on with the newest run where it stopped
+`gpuops launch --resume last` · continue the newest run from its checkpoint
 """
 
 
 @app.command(
     **options.COMMAND,
-    help="Start a trainer, a script or a module under torchrun, and watch over it.\n" + EXAMPLES,
+    help="Start a trainer, a script or a module under torchrun, and supervise it.\n" + EXAMPLES,
     rich_help_panel="Jobs",
 )
 @options.takes(options.PLANNING | options.SUPERVISION)
@@ -48,7 +48,8 @@ def launch(
     asked: LaunchOptions,
     *,
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Go on without the terminal; `attach` shows it.")
+        bool,
+        typer.Option("--detach", "-d", help="Run on without this terminal; see `attach`."),
     ] = False,
     dry_run: Annotated[
         bool,
@@ -82,8 +83,8 @@ def launch(
         _run(prepared, detach=detach, as_json=as_json)
     elif prepared.short:
         raise GpuopsError(
-            "there is no command yet: it is known when the GPUs are.",
-            "Without --dry-run it queues; `--shrink` plans for the GPUs there are.",
+            "there is no command yet: it depends on which GPUs become free.",
+            "Without --dry-run the launch queues; `--shrink` plans for the GPUs that are free.",
         )
 
 
@@ -146,4 +147,4 @@ def _show_detached(run: str) -> None:
         message, _, hint = run.removeprefix(FAILED).partition("\n")
         raise GpuopsError(message or "the detached process died at once.", hint)
     print(run)
-    output.note(f"it goes on without this terminal: `gpuops attach {run}`, `gpuops stop {run}`.")
+    output.note(f"it runs on without this terminal: `gpuops attach {run}`, `gpuops stop {run}`.")

@@ -20,7 +20,7 @@ from gpuops.system.tail import Tail
 from gpuops.text import many
 
 POLL_S = 0.2
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(rich_help_panel="Jobs")
@@ -33,12 +33,12 @@ def logs(
     runs_dir: output.RunsDir = None,
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run ends.")
+        bool, typer.Option("--follow", "-f", help="Follow the output until the run ends.")
     ] = False,
-    agent: Annotated[bool, typer.Option("--agent", help="What torchrun itself said.")] = False,
+    agent: Annotated[bool, typer.Option("--agent", help="The output of torchrun itself.")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Show what a rank of a run said: its stdout on stdout, its stderr on stderr."""
+    """Show the output of a rank of a run: its stdout on stdout, its stderr on stderr."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     attempts = records.attempts(root)
     if not attempts:

@@ -22,7 +22,7 @@ from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.monitor.sampler import FrameSource, Sampler, ticks
 from gpuops.system.runs import records, run_dir
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 CODES: dict[Health, ExitCode] = {
     "fine": ExitCode.OK,
     "degraded": ExitCode.DEGRADED,
@@ -34,9 +34,9 @@ SHORTEST_S = 0.2
 
 @app.command(epilog=EXIT_CODES_HELP)
 def monitor(
-    interval: Annotated[float, typer.Option(help="Seconds from one look to the next.")] = 2.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two frames.")] = 2.0,
     count: Annotated[
-        int | None, typer.Option(min=1, help="End after so many looks.", show_default=False)
+        int | None, typer.Option(min=1, help="End after this many frames.", show_default=False)
     ] = None,
     gpu: Annotated[
         list[str] | None,
@@ -45,16 +45,18 @@ def monitor(
     run: Annotated[str | None, typer.Option("--run", help="Only this run and its GPUs.")] = None,
     textfile: Annotated[
         Path | None,
-        typer.Option("--export-textfile", help="Write the figures for Prometheus at each look."),
+        typer.Option("--export-textfile", help="Write the figures for Prometheus at each frame."),
     ] = None,
     runs_dir: output.RunsDir = None,
     *,
-    once: Annotated[bool, typer.Option("--once", help="One look, and an exit code of it.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Show one frame; the exit code tells the state.")
+    ] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Show the GPUs and the jobs on them, live; `q` leaves, `h` helps, nothing here ends a job.
+    """Show the GPUs and the jobs on them, live; `q` leaves, `h` helps, no key ends a job.
 
-    With --once, with --count or into a pipe the exit code says how things are at the last look.
+    With --once, with --count or into a pipe, the exit code tells the state in the last frame.
     """
     if not SHORTEST_S <= interval < math.inf:
         what = "too short" if interval < SHORTEST_S else "no time"

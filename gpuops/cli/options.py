@@ -89,14 +89,14 @@ option = functools.partial(typer.Option, show_default=False)
 argument = functools.partial(typer.Argument, show_default=False)
 
 Python = Annotated[
-    str | None, option("--python", help="The interpreter that trains.  [default: this one]")
+    str | None, option("--python", help="The Python interpreter of the job.  [default: this one]")
 ]
 Simulate = Annotated[
     str | None,
     option(
         "--simulate",
         metavar="HOST",
-        help="Plan for a host that is not here: `8x4090`, or a scenario file.",
+        help="Plan for another host: `8x4090`, or a scenario file.",
     ),
 ]
 # How each field of LaunchOptions is spelled, in the order of the help page. Those in SUPERVISION
@@ -115,41 +115,40 @@ PLANNING: dict[str, Any] = {
         autocompletion=complete_profile,
     ),
     "gpus": option(
-        "--gpu", help="Take this GPU: index, UUID or its beginning; `1,2,3` names several."
+        "--gpu", help="Use this GPU: index, UUID or its beginning; `1,2,3` names several."
     ),
     "exclude_gpus": option(
         "--exclude-gpu",
-        help="Leave this GPU alone: index, UUID or its beginning; `1,2` names several.",
+        help="Do not use this GPU: index, UUID or its beginning; `1,2` names several.",
     ),
     "nproc_per_node": option(
         "--nproc-per-node", min=1, help="Ranks to start, instead of the profile's."
     ),
     "master_port": option("--master-port", min=1, max=65535, help="Rendezvous port."),
     "python": Python,
-    "data": option("--data", help="The training program's data set: a folder, or `synthetic`."),
-    "configs": option(
-        "--config", help="The training program's settings file (YAML, JSON). May be repeated."
-    ),
+    "data": option("--data", help="The data set: a folder, or `synthetic`."),
+    "configs": option("--config", help="A file of settings (YAML, JSON). May be repeated."),
     "resume": option(
-        "--resume", help="Go on: a run (`last`, its name, its folder), or a checkpoint's folder."
+        "--resume",
+        help="Continue a run (`last`, its name, its folder), or start from a checkpoint.",
     ),
     "runs_dir": output.RunsDir,
     "wait_s": option(
         "--wait",
         metavar="[TIME]",
         parser=seconds,
-        help="Queue until enough GPUs are free, for ever or so long (30m, 8h).",
+        help="Queue until enough GPUs are free, at most this long (30m, 8h) if a time is given.",
     ),
     "simulate": Simulate,
-    "shrink": option("--shrink", help="If GPUs are missing, take fewer and keep the global batch."),
-    "force": option("--force", help="Overrule this check, by its name, though it finds an error."),
+    "shrink": option("--shrink", help="If GPUs are missing, use fewer with the same global batch."),
+    "force": option("--force", help="Launch although this check, given by name, finds an error."),
 }
 SUPERVISION: dict[str, Any] = {
     "hang_timeout_s": option(
         "--hang-timeout",
         metavar="TIME",
         parser=seconds,
-        help="No progress for so long is a hang (90s, 15m).  [default: by the job's own pace]",
+        help="No progress for this long is a hang (90s, 15m).  [default: by the job's own pace]",
     ),
     "observe": option("--observe", help="Detect and diagnose hangs, but end nothing."),
     "max_restarts": option(
@@ -161,16 +160,19 @@ SUPERVISION: dict[str, Any] = {
         "--stop-grace",
         metavar="TIME",
         parser=seconds,
-        help="How long a stop waits until the job has saved.  [default: the profile's]",
+        help="How long a stop waits for the job to save.  [default: the profile's]",
     ),
     "on_hang": option(
-        "--on-hang", metavar="CMD", parser=_hook, help="Run this when it hangs; JSON on its stdin."
+        "--on-hang",
+        metavar="CMD",
+        parser=_hook,
+        help="Run this if the job hangs; it gets JSON on stdin.",
     ),
     "on_exit": option(
         "--on-exit",
         metavar="CMD",
         parser=_hook,
-        help="Run this when it has ended; JSON on its stdin.",
+        help="Run this when the job has ended; it gets JSON on stdin.",
     ),
 }
 

@@ -14,7 +14,7 @@ from gpuops.core.preflight.preflight import stopping
 from gpuops.errors import ExitCode
 from gpuops.launch.prepare import misspelled, prepare
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(**options.COMMAND, rich_help_panel="Jobs")
@@ -23,10 +23,10 @@ def preflight(
     ctx: typer.Context,
     asked: LaunchOptions,
     *,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail it too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Look at the machine, and say what would go wrong before it does."""
+    """Check this host, and name what would make a job fail."""
     nothing = (asked.name, asked.module, asked.resume) == (None, None, None)
     with hint_launch_flags(ctx):
         prepared = prepare(replace(asked, machine_only=nothing))

@@ -23,13 +23,16 @@ from gpuops.system.yaml_files import parse_yaml, read_yaml
 from gpuops.ui import tables
 
 app = typer.Typer(
-    help="The hardware profiles there are.", no_args_is_help=True, add_completion=False
+    help="List, check or make hardware profiles.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
 )
 
 
 @app.command("list")
 def list_(*, as_json: output.Json = False) -> None:
-    """List the profiles; a broken one is named, and does not hide the others."""
+    """List the profiles; a profile with an error is named, and the others are still shown."""
     found = []
     for name, files in profiles.everywhere().items():
         try:
@@ -55,7 +58,7 @@ def show(
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Show one profile as it is written, after checking it."""
+    """Check one profile, and print its file."""
     path = profiles.find(name)
     profile = profiles.load(name)
     _answer(profile, path.read_text(encoding="utf-8"), as_json=as_json)
@@ -74,7 +77,7 @@ def validate(
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Check profiles; what is wrong is named by its dotted path, or by file and line.
+    """Check profiles; name each error by its key, or by file and line.
 
     The trainers that one has wishes for are asked whether they know these settings.
     """
@@ -109,7 +112,7 @@ def detect(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Write a profile for this machine, from what its driver shows."""
+    """Write a profile for this host, from what its driver reports."""
     inventory = read_gpus()
     text = detection.detect(
         inventory,
@@ -129,7 +132,7 @@ def detect(
 
 @app.command("schema")
 def schema_() -> None:
-    """Print the JSON Schema of a profile, by which an editor completes keys."""
+    """Print the JSON Schema of a profile, for completion in an editor."""
     print(json.dumps(schema(), indent=2))
 
 

@@ -14,7 +14,7 @@ from gpuops.report import read
 from gpuops.system import files
 from gpuops.system.runs import records, run_dir
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)

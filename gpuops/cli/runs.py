@@ -14,7 +14,12 @@ from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, events, records, run_dir
 
-app = typer.Typer(help="List the runs, or show one.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="List the runs, or show one.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -44,7 +49,7 @@ def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> N
 
 @app.command()
 def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
-    """Show one run: what was launched, what happened, what it left."""
+    """Show one run: what was launched, its events and its checkpoints."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     record = records.load(root)
     if record is None:

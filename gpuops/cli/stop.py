@@ -12,7 +12,7 @@ from gpuops.cli.runs import Run
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.system.runs import records, run_dir, supervisor_lock
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
@@ -20,9 +20,11 @@ def stop(
     run: Run,
     runs_dir: output.RunsDir = None,
     *,
-    now: Annotated[bool, typer.Option("--now", help="At once: it does not get to save.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Kill it at once, without a checkpoint.")
+    ] = False,
 ) -> None:
-    """Let a run save and leave, and wait for its end."""
+    """Stop a run: it saves a checkpoint and ends. Wait for that."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
     supervisor = supervisor_lock.holder(root)

@@ -9,7 +9,7 @@ from gpuops.cli.runs import Run
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.system.runs import records, run_dir, supervisor_lock
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
@@ -19,7 +19,7 @@ def supervise(
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Look after a run whose supervisor has gone: with the same policies, to the same end."""
+    """Supervise a run whose supervisor has ended, with the same policies."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
     if not records.is_running(root) and supervisor_lock.holder(root) is None:

@@ -13,7 +13,7 @@ from gpuops.cli.runs import complete_run
 from gpuops.errors import GpuopsError
 from gpuops.system.runs import records, run_dir
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -25,7 +25,7 @@ def tensorboard(
     ] = None,
     runs_dir: output.RunsDir = None,
 ) -> None:
-    """Open TensorBoard on a run, or on all; other flags (--port, --bind_all) go to it."""
+    """Open TensorBoard on a run, or on all runs; other flags (--port, --bind_all) go to it."""
     runs = run_dir.runs_dir(runs_dir)
     folder = records.find(runs, run) if run is not None else runs
     if not any(folder.glob("**/events.out.tfevents.*")):

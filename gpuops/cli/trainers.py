@@ -13,7 +13,10 @@ from gpuops.system.trainers import settings
 from gpuops.ui import tables
 
 app = typer.Typer(
-    help="List the trainers, or show one.", no_args_is_help=True, add_completion=False
+    help="List the trainers, or show one.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
 )
 
 
@@ -32,7 +35,7 @@ def show(
     *,
     as_json: output.Json = False,
 ) -> None:
-    """Show one trainer: what it is, its verbs, and every setting it takes."""
+    """Show one trainer: its verbs, and every setting with its default."""
     manifest = trainers.load(name)
     if as_json:
         output.answer(manifest, str, as_json=True)

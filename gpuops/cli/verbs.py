@@ -53,7 +53,7 @@ def known() -> dict[str, str]:
 
 def command(name: str) -> Any:
     """The command of a verb: its own words go to the trainer's module as they were typed."""
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
     @app.command(context_settings=PASS_ON, add_help_option=False)
     def verb(
