@@ -128,7 +128,9 @@ class _Watched:
             return Healthy()  # it was at work before it was watched
         if isinstance(assessment, Warming) and not self._beats:
             watched_s = round(self._looked_s - self._began_s)
-            return Blind(why=f"it does not beat, and {watched_s} s of observation are not enough")
+            return Blind(
+                why=f"it sends no heartbeats, and {watched_s} s of observation are not enough"
+            )
         return assessment
 
     def _stuck(self, found: Diagnosis) -> Suspect:

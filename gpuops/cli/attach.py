@@ -33,7 +33,7 @@ def attach(
     watched = supervisor_lock.holder(root) is not None
     if not (watched or records.is_running(root)):
         raise UsageError(
-            f"run {root.name} does not run.", f"`gpuops runs show {root.name}` tells how it went."
+            f"run {root.name} is not running.", f"`gpuops runs show {root.name}` tells how it went."
         )
     if not watched:
         output.note(f"nobody supervises it: `gpuops supervise {root.name}` does.")

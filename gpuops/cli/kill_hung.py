@@ -42,8 +42,8 @@ def kill_hung(
     """
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError(
-            "kill-hung asks before it ends anything, and nobody is here to be asked.",
-            "`--dry-run` only shows; `--yes` ends what surely hangs.",
+            "kill-hung asks before it ends a job, and there is no terminal to ask on.",
+            "`--dry-run` only shows the jobs; `--yes` ends every job that certainly hangs.",
         )
     watch_s = options.seconds(watch) or WATCH_S
     found = _meant(run, pid, runs_dir)

@@ -98,7 +98,7 @@ def _code(frame: Frame, root: Path | None) -> int:
         return int(CODES[frame.health])
     record = records.load(root)
     status = record.status if record is not None else "gone"
-    output.note(f"{root.name} does not run: it is {status}.")
+    output.note(f"{root.name} is not running: it is {status}.")
     return int(ExitCode.OK if status in {"finished", "stopped"} else ExitCode.FAILED)
 
 

@@ -52,10 +52,19 @@ def _dashed(word: str, ours: set[str]) -> str:
 def _with_time(words: list[str]) -> list[str]:
     whole: list[str] = []
     for word, after in zip_longest(words, words[1:], fillvalue=""):
-        # A word that begins with a digit but is not a time goes to ``seconds``, which says so.
-        timeless = word == "--wait" and not after[:1].isdigit()
+        timeless = word == "--wait" and not _meant_as_time(after, whole)
         whole.append(f"--wait={FOR_EVER}" if timeless else word)
     return whole
+
+
+def _meant_as_time(word: str, before: Sequence[str]) -> bool:
+    """Whether ``seconds`` reads the word, and refuses it if it is not a time.
+
+    After a trainer's name only flags can follow; a script takes words of its own.
+    """
+    if not word or word.startswith("-"):
+        return False
+    return word[0].isdigit() or not set(before).isdisjoint(manifests.names())
 
 
 def seconds(text: str) -> float:

@@ -32,7 +32,10 @@ def stop(
         supervisor_lock.retire([root], now=now)
     if not records.is_running(root):
         if supervisor is None:
-            raise UsageError(f"run {root.name} does not run.", f"`gpuops runs show {root.name}`")
+            raise UsageError(
+                f"run {root.name} is not running.",
+                f"`gpuops runs show {root.name}` tells how it went.",
+            )
         print(f"{root.name} has stopped.")
         return
 

@@ -24,6 +24,7 @@ def supervise(
     records.insist_here(root)
     if not records.is_running(root) and supervisor_lock.holder(root) is None:
         raise UsageError(
-            f"run {root.name} does not run.", f"`gpuops launch --resume {root.name}` goes on."
+            f"run {root.name} is not running.",
+            f"`gpuops launch --resume {root.name}` continues it.",
         )
     exit_summary.supervise_to_the_end(root, as_json=as_json)

@@ -18,6 +18,8 @@ COLOURS = {
     "elsewhere": "yellow", "lost": "red",
 }  # fmt: skip
 
+NOT_SHOWN = {"time", "event", "command", "memory_group", "oom_kills"}
+
 
 def columns(*names: str, breaks: str | None = None) -> Table:
     """A table without lines; if room is short, the named column breaks, else the last."""
@@ -84,7 +86,9 @@ def run(
         about.add_row("figures", "  ".join(figures(last)))
     happened = columns("when", "event", "")
     for event in events:
-        rest = {k: v for k, v in event.items() if k not in {"time", "event", "command"}}
+        if event.get("event") == "observed":  # the supervisor's inner steps, for programs
+            continue
+        rest = {key: value for key, value in event.items() if key not in NOT_SHOWN}
         shown = "  ".join(f"{key} {value}" for key, value in rest.items() if value is not None)
         happened.add_row(words.moment(event.get("time")), str(event.get("event")), shown)
     kept = columns("checkpoint", "")

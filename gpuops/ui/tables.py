@@ -53,13 +53,16 @@ def text_file(text: str, kind: str) -> RenderableType:
 
 
 def trainers(manifests: Sequence[Manifest]) -> RenderableType:
-    """One row per trainer, and below one row per verb."""
+    """One row per trainer, and below one row per verb and importer."""
     table = columns("trainer", "about", "module")
     verbs = columns("verb", "of", "does", "trainer")
     for manifest in manifests:
         table.add_row(Text(manifest.name, style="bold"), manifest.summary, manifest.train)
         for name, verb in manifest.verbs.items():
             verbs.add_row(Text(name, style="bold"), " or ".join(verb.of), verb.does, manifest.name)
+        for kind in manifest.importers:
+            does = f"convert {kind} files into a data set"
+            verbs.add_row(Text(f"data import {kind}", style="bold"), "files", does, manifest.name)
     return Group(table, "", verbs) if verbs.rows else table
 
 

@@ -146,7 +146,7 @@ def test_a_hung_job_is_shown_then_ended_with_its_supervisor(morning):
     wait_until((morning.marks / "1-15-stop").exists)
     ranks = morning.ranks()
     code, said = morning.clean()
-    assert (2, True) == (code, "nobody is here to be asked" in said)
+    assert (2, True) == (code, "there is no terminal to ask on" in said)
 
     code, said = morning.clean("--dry-run", "--watch", "1s", "--json")
     (found,) = json.loads(said)["jobs"]
@@ -250,7 +250,7 @@ def test_a_job_without_beats_is_unclear(morning, workers):
 
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "unclear" in done.stdout
-    assert "it does not beat" in done.stdout
+    assert "it sends no heartbeats" in done.stdout
     assert job.poll() is None
 
 

@@ -101,7 +101,7 @@ def test_a_run_that_does_not_run_is_as_it_ended(monitor, inventory, run):
     lost = monitor(inventory, run, "--once", "--json")
 
     assert [run.name] == [job["run_id"] for job in json.loads(alive.stdout)["jobs"]]
-    assert (1, True) == (lost.returncode, "does not run: it is lost" in lost.stderr), lost.stderr
+    assert (1, True) == (lost.returncode, "is not running: it is lost" in lost.stderr), lost.stderr
 
 
 def test_looks_one_by_one_as_lines_of_json(monitor, inventory, run):

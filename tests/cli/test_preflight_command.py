@@ -55,6 +55,7 @@ def test_a_gpu_in_use_can_be_waited_for_or_shared(preflight):
         (("--force", "prot"), "did you mean port?"),
         (("--wait", "30min"), "30min is not a time"),
         (("--wait=soon",), "soon is not a time"),
+        (("rvq", "--wait", "soon"), "soon is not a time"),
         (("--gpu", "0,1", "--nproc-per-node", "4"), "wants more GPUs than --gpu names"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Window caches: built, inspected, compared with their data set (numpy, no torch).
+"""Build, inspect or verify a window cache; `gpuops cache ...` does the same (numpy, no torch).
 
     python -m trainers.rvq.cache build --data ROOT --split train --save-path F.npz [FLAGS]
     python -m trainers.rvq.cache inspect F [--json]

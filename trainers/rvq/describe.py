@@ -168,7 +168,7 @@ def main(argv: Sequence[str]) -> int:
     if given.checkpoint is None:
         shapes = None
         config = resolve(Config, flags, name="rvq", presets=PRESETS)
-        about = f"rvq, {config.run.exp_name}"
+        about = config.run.exp_name
     else:
         trained = load(given.checkpoint)
         about = f"{trained.path} (step {trained.step})"

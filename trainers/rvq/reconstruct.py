@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="a .png, .gif or .mp4 to write")
     given = parser.parse_args(argv)
     if given.out.suffix not in (".png", ".gif", ".mp4"):
-        raise ConfigError(f"{given.out} is not a .png, .gif or .mp4", "name it accordingly")
+        raise ConfigError(f"{given.out} is not a .png, .gif or .mp4", "end the name in one of them")
     trained = load(given.checkpoint)
     clips = open_for(trained, given.data, given.split)
     with distributed.world() as world:

@@ -63,9 +63,9 @@ HUNG_STEPS, HUNG_SAVE_STEPS, HUNG_EVALUATE_STEPS = 60, 200, 400
 HUNG_HIDDEN_STEPS = HUNG_SAVE_STEPS + HUNG_EVALUATE_STEPS
 AGAIN = 3  # a silence may last this many times the longest one after which the job went on
 
-UNREADABLE = "it does not beat, and neither its logs nor its processes can be read"
+UNREADABLE = "it sends no heartbeats, and neither its logs nor its processes can be read"
 TOO_LITTLE = (
-    "it does not beat and logs too little to tell a hang from work; busy CPUs prove nothing, "
+    "it sends no heartbeats and logs too little to tell a hang from work; busy CPUs prove nothing, "
     "a wait in an NCCL collective keeps them busy too"
 )
 

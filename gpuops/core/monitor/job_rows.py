@@ -17,7 +17,7 @@ from gpuops.heartbeat import Beat
 
 LATELY = 5  # steps for the current speed
 STARTS_S = 120.0  # until then a job without beats may still be starting
-SILENT = "it does not beat: whether it moves is not visible from outside"
+SILENT = "it sends no heartbeats: whether it makes progress is not visible from outside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

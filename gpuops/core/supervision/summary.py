@@ -42,12 +42,12 @@ def next_commands(
 
     ``run``: as it can be typed here; ``kept``: there is a checkpoint; ``spoke``: a rank has a log.
     """
-    show = (f"gpuops runs show {run}", "what happened, and what it kept")
+    show = (f"gpuops runs show {run}", "its events and checkpoints")
     curves = (f"gpuops tensorboard {run}", "the curves in a browser")
-    logs = (f"gpuops logs {run}", "what rank 0 said; --rank R for another")
+    logs = (f"gpuops logs {run}", "the output of rank 0; --rank R for another")
     if not spoke:
-        logs = (f"gpuops logs {run} --agent", "what torchrun said")
-    how = "go on from the last checkpoint" if kept else "start it again"
+        logs = (f"gpuops logs {run} --agent", "the output of torchrun")
+    how = "continue from the last checkpoint" if kept else "start it again"
     again = (f"gpuops launch --resume {run}", how)
     if ending == "failed":
         return logs, show, again

@@ -64,7 +64,7 @@ def _facts(found: Report) -> Table:
         table.add_row("time", ", ".join(shares(found).values()))
     if found.cpu_cores and found.memory_bytes:
         cores, memory = range_(found.cpu_cores, digits=1), range_(found.memory_bytes, GIB, 1)
-        table.add_row("host", f"{cores} cores, {memory} GiB of memory")
+        table.add_row("host", f"{cores} cores, {memory} GiB of memory (least / median / most)")
     if found.data_wait:
         table.add_row("data", f"waited for {100 * found.data_wait.median:.0f} % of a step")
     return table

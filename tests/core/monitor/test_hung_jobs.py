@@ -63,7 +63,11 @@ def test_a_suspect_is_left_to_a_person():
         (Healthy(), "healthy", "moves, or its silence is within the limits"),
         (Warming(), "healthy", "is starting"),
         (SUSPECT, "unclear", "is only suspect: no beat for 400 s"),
-        (Blind(why="it does not beat"), "unclear", "cannot be assessed: it does not beat"),
+        (
+            Blind(why="it sends no heartbeats"),
+            "unclear",
+            "cannot be assessed: it sends no heartbeats",
+        ),
         (None, "unclear", "has not been watched"),
     ],
 )

@@ -402,4 +402,4 @@ def test_a_job_that_never_beats_is_not_starting_for_ever():
 
     assert "starting" == young.jobs[0].health
     assert ("blind", "fine") == (old.jobs[0].health, old.health)
-    assert "does not beat" in old.jobs[0].why
+    assert "sends no heartbeats" in old.jobs[0].why

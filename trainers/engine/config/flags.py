@@ -57,7 +57,7 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
             rest.insert(0, value)
         if key == "defaults":
             pairs = [_one(typed, rest, equals)]
-            while rest and not _is_flag(rest[0]):
+            while rest and not _is_flag(rest[0]) and "=" in rest[0]:
                 pairs.append(rest.pop(0))
             flags.weak = parse([f"--{pair}" for pair in pairs], settings, name)
             continue
@@ -124,7 +124,7 @@ def _is_flag(word: str) -> bool:
 
 def _unknown(typed: str, key: str, settings: list[Setting], name: str) -> ConfigError:
     close = nearest(settings, key, _OWN)
-    hint = "" if close else f"python -m trainers.{name}.config --help lists all of them"
+    hint = "" if close else f"python -m trainers.{name}.config --help lists all settings"
     tail = f"; the nearest is {_spell(close, typed)}" if close else ""
     return ConfigError(f"{typed} is not a setting of {name}{tail}", hint)
 

@@ -172,6 +172,7 @@ def test_resume_is_bare_auto_or_a_path() -> None:
         (["--no-width"], "--no-width is not a setting of toy"),
         (["--zzz"], "--zzz is not a setting of toy"),
         (["width=3"], "'width=3' is not a flag of toy: flags start with --"),
+        (["--defaults", "width=3", "abc"], "'abc' is not a flag of toy: flags start with --"),
         (["--width"], "--width needs a value"),
         (["--width", "--lr", "1"], "--width needs a value"),
         (["--width", "wide"], "model.width cannot be 'wide' (--width): a whole number is wanted"),
