@@ -134,7 +134,7 @@ class Manifest(_Section):
     def unknown_setting(self, settings: Mapping[str, object]) -> str | None:
         """A sentence on the first setting of ``data`` or ``batch`` that ``settings`` lack, if any.
 
-        Without it the data set would not be counted, or the batch not be kept, and nobody told.
+        Without it the data set would not be counted, or the batch not be kept, without a message.
         """
         named = {"data.setting": self.data.setting} if self.data else {}
         batch = self.batch.model_dump(exclude_none=True) if self.batch else {}
