@@ -80,7 +80,7 @@ def everything(world):
     return differing_steps(world), steps_without_a_hang(world), uneven_first_batch(world), shared
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_ranks_agree_and_equal_one(tmp_path, ranks):
     """Bit-equal codebooks at every step, those of one rank on the whole batch, and no hang."""
     answers = on_ranks(ranks, everything, tmp_path / "meet")
