@@ -52,6 +52,8 @@ def validate(path: Path) -> str | None:
         return f"{MANIFEST} cannot be read ({error.strerror})"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return f"{MANIFEST} is damaged"
+    if any(name != Path(name).name for name in expected):  # another's device would never end
+        return f"{MANIFEST} is damaged"
     reasons = (_damage(path / name, *of) for name, of in expected.items())
     return next((reason for reason in reasons if reason), None)
 

@@ -297,3 +297,13 @@ def test_trainer_pt_is_loaded_without_unpickling(run: Path) -> None:
     loaded = torch.load(run / "checkpoints" / "last" / "trainer.pt", weights_only=True)
 
     assert loaded.keys() == {"state", "rng"}
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../other/model.safetensors"])
+def test_a_listed_file_outside_the_folder_is_not_read(tmp_path, name):
+    """A device would never end, and another folder's file is not part of the checkpoint."""
+    (tmp_path / "checkpoint.json").write_text(
+        json.dumps({"files": {name: {"bytes": 0, "crc32": 0}}})
+    )
+
+    assert files.validate(tmp_path) == "checkpoint.json is damaged"
