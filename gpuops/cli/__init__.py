@@ -66,13 +66,15 @@ class _Commands(TyperGroup):
                 f"The commands: {', '.join(COMMANDS)}; verbs of trainers: {', '.join(verbs)}.",
             )
         found = typer.main.get_command(import_module(f"gpuops.cli.{name.replace('-', '_')}").app)
-        found.name = name
+        found.name, found.help = name, found.help or COMMANDS[name][1]
         return name, found, rest
 
 
 def _verbs() -> Any:
     return import_module("gpuops.cli.verbs")
 
+
+_WrongLine: Any = typer.BadParameter.__base__  # Typer's usage error, which has no public name
 
 app = typer.Typer(
     cls=_Commands,
@@ -100,18 +102,37 @@ def root(
     """An operator's toolkit for multi-GPU PyTorch jobs."""
 
 
+def _run() -> int:
+    """Run the command and return its exit code.
+
+    Raises:
+        GpuopsError: the command line is wrong, or the command failed.
+    """
+    try:
+        return app(prog_name="gpuops", standalone_mode=False) or 0
+    except _WrongLine as problem:
+        message = problem.format_message()
+        if not message:  # a group without a command: Typer has printed its help
+            return int(problem.exit_code)
+        raise UsageError(
+            f"{message[:1].lower()}{message[1:].rstrip('.')}.",
+            f"`{problem.ctx.command_path} --help` shows what to type." if problem.ctx else "",
+        ) from None
+
+
 def main() -> None:
-    """Run the command line; errors a person can mend become a sentence and an exit code."""
+    """Run the command line; an error that the user can correct is a sentence and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that is not UTF-8, or a terminal of another encoding, must not end a command.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="gpuops")
+        sys.exit(_run())
+    except typer.Abort:  # the end of the input, where a question was asked
+        sys.stderr.write("Aborted.\n")
+        sys.exit(1)
     except GpuopsError as problem:
-        from gpuops.cli.output import comment  # noqa: PLC0415 - rich is slow, and rarely needed here
-        from gpuops.ui import findings  # noqa: PLC0415
-
-        comment(findings.error(problem))
+        output = import_module("gpuops.cli.output")
+        output.comment(output.ui("findings").error(problem))
         sys.exit(int(problem.exit_code))
     except BrokenPipeError:  # `gpuops ... | head`
         sys.stderr.close()

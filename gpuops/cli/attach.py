@@ -23,10 +23,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
-def attach(
-    run: Run,
-    runs_dir: output.RunsDir = None,
-) -> None:
+def attach(run: Run, runs_dir: output.RunsDir = None) -> None:
     """Show the progress of a run that was launched elsewhere. Ctrl-C ends only the display."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)
@@ -36,7 +33,7 @@ def attach(
             f"run {root.name} is not running.", f"`gpuops runs show {root.name}` tells how it went."
         )
     if not watched:
-        output.note(f"nobody supervises it: `gpuops supervise {root.name}` does.")
+        output.note(f"it has no supervisor: `gpuops supervise {root.name}` is one.")
     try:
         while _follow_attempt(root):
             pass  # it was started again

@@ -12,25 +12,18 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.options import Python
+from gpuops.cli.options import Python, complete
 from gpuops.cli.verbs import PASS_ON, Trainer
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system.trainers import datasets, manifests, modules
 from gpuops.ui import tables
 
-app = typer.Typer(
-    help="Import, check, count or make data sets.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 Root = Annotated[Path, typer.Argument(help="The folder of the data set.")]
+_complete_kind = complete(
+    lambda: sorted({kind for manifest in manifests.load_all() for kind in manifest.importers})
+)
 QUIET_S = 1.0  # a count that ends sooner shows no progress
-
-
-def _complete_kind(incomplete: str) -> list[str]:
-    kinds = {kind for manifest in manifests.load_all() for kind in manifest.importers}
-    return sorted(kind for kind in kinds if kind.startswith(incomplete))
 
 
 @app.command(

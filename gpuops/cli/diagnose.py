@@ -1,4 +1,4 @@
-"""``gpuops diagnose``: why does it stand still, or why did it end?"""
+"""``gpuops diagnose``: why a job makes no progress, or why it ended."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def diagnose(
 
 
 def _of_run(root: Path) -> Diagnosis:
-    """Of a run that lives, as it is now; of one that has ended, what was found out then.
+    """Diagnose a running run now; of one that has ended, return the supervisor's diagnosis.
 
-    Where nobody watched when it ended, it is found out now.
+    If it had no supervisor when it ended, it is diagnosed now.
     """
     records.insist_here(root)
     attempts = records.attempts(root)
@@ -62,12 +62,12 @@ def _of_run(root: Path) -> Diagnosis:
 
 
 def _of_process(pid: int) -> Diagnosis:
-    """Of any job, whoever started it: the ranks that belong together with this process."""
+    """Diagnose the training job of a process, also one that gpuops did not start."""
     for job in jobs.find():
         ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
         if any(one.pid == pid for one in job.processes) and ranks:
             return diagnose_processes(ranks, None)
     raise UsageError(
         f"process {pid} belongs to no training job that can be seen.",
-        "`gpuops kill-hung --dry-run` lists the jobs of this machine.",
+        "`gpuops kill-hung --dry-run` lists the jobs of this host.",
     )

@@ -1,4 +1,4 @@
-"""``gpuops drill``: let faults happen to a small job, to see that this host recovers."""
+"""``gpuops drill``: inject faults into a small job, to test that this host recovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gpuops estimate``: whether a training run fits, before there is a GPU to try it on."""
+"""``gpuops estimate``: whether a training run fits in GPU memory, computed without a GPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Trainer = Annotated[
         autocompletion=options.complete_trainer,
     ),
 ]
-# The options of a launch that say something of memory; only a trainer can be asked.
+# The options of a launch that change the memory. Only a trainer can estimate its steps.
 SHARED = ("profile", "nproc_per_node", "python", "data", "configs", "simulate")
 OPTIONS = {"name": Trainer, **{name: options.PLANNING[name] for name in SHARED}}
 

@@ -31,7 +31,7 @@ def supervise_to_the_end(
 
 
 def show_end(kept: RunOutcome, *, as_json: bool) -> None:
-    """The closing summary; exits with what the run's end means."""
+    """Print the closing summary; exit with the code of the run's end."""
     closing = summarise(kept.launch, kept.outcome, kept.given_up)
     with contextlib.suppress(OSError, SystemExit):  # the terminal, or the pipe, may have gone
         if closing.failure is not None:

@@ -1,4 +1,4 @@
-"""``gpuops gpus``: who holds which GPU, and who waits."""
+"""``gpuops gpus``: the jobs that hold the GPUs, and those that wait."""
 
 from __future__ import annotations
 

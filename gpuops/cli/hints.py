@@ -21,12 +21,11 @@ def hint_launch_flags(ctx: typer.Context) -> Iterator[None]:
     try:
         yield
     except UsageError as problem:
-        from gpuops.cli.launch import app  # noqa: PLC0415 - only a mistake pays for it
+        from gpuops.cli.launch import app  # noqa: PLC0415 - slow, and only for a mistake
 
         own = set(options.spelled(ctx.command))
         launch = set(options.spelled(typer.main.get_command(app)))
         refused = {word for word in problem.message.split() if word in ctx.args}
         for flag in sorted(refused & (launch - own)):
-            use = f"{ctx.info_name} has no use for it."
-            problem.hint = f"{flag} is a flag of `gpuops launch`; {use}"
+            problem.hint = f"{flag} is a flag of `gpuops launch`; {ctx.info_name} does not use it."
         raise

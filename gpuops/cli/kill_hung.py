@@ -46,7 +46,7 @@ def kill_hung(
             "`--dry-run` only shows the jobs; `--yes` ends every job that certainly hangs.",
         )
     watch_s = options.seconds(watch) or WATCH_S
-    found = _meant(run, pid, runs_dir)
+    found = _named_jobs(run, pid, runs_dir)
     if any(job.ours for job in found):
         output.note(f"watching for {watch_s:g} s")
     cases = examine(found, watch_s)
@@ -72,8 +72,8 @@ def kill_hung(
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _meant(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[TrainingJob, ...]:
-    """The jobs that are meant: a run by its whole name wherever it lies, or as everywhere else."""
+def _named_jobs(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[TrainingJob, ...]:
+    """The named jobs; a running run is found by its whole name in any folder of runs."""
     found = jobs.find(read_gpus())
     if run is not None and all(job.run_id != run for job in found):
         run = str(records.find(run_dir.runs_dir(runs_dir), run))
@@ -81,17 +81,17 @@ def _meant(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[Tra
 
 
 def _wanted(case: Case, yes: bool) -> bool:  # noqa: FBT001 - the option itself
-    """Whether a person, or what is known, says that it is to be ended."""
+    """Whether the user, or with ``--yes`` the evidence, decides that it must be ended."""
     name = hung_jobs.name(case.decision.job)
     if not yes:
         return typer.confirm(f"End {name}?", err=True)
     if not case.decision.sure:
-        output.note(f"{name} is left alone: that is not sure enough to end it unasked.")
+        output.note(f"{name} is left alone: it does not hang for certain, and you were not asked.")
     return case.decision.sure
 
 
 def _remains(cases: tuple[Case, ...], done: Cleaned) -> bool:
-    """Whether anything hangs still, or holds what it should not."""
+    """Whether a job still hangs, or GPU memory is still held."""
     gone = {process.pid for process in done.ended}
     return bool(done.unreleased) or any(
         case.hung and not (case.decision.stop and {p.pid for p in case.decision.stop} <= gone)

@@ -1,4 +1,4 @@
-"""``gpuops launch``: start a job and watch over it."""
+"""``gpuops launch``: start a job and supervise it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gpuops.system.runs import run_dir
 from gpuops.ui import findings, launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-FAILED = "error: "  # how a detached launch begins to say why it failed
+FAILED = "error: "  # how the report of a detached launch that failed begins
 EXAMPLES = """
 **Examples**
 
@@ -57,12 +57,12 @@ def launch(
     ] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Start a job and watch over it."""
+    """Start a job and supervise it."""
     near_misses = misspelled(asked.arguments, options.spelled(ctx.command))
     only_plan = dry_run or ctx.info_name == "plan"
     if asked.simulate is not None and not only_plan:
         raise UsageError(
-            "a simulated machine can be planned for, not run on.",
+            "a simulated host can be planned for, not run on.",
             f"Add --dry-run, or leave --simulate {asked.simulate} out.",
         )
     try:
@@ -141,10 +141,10 @@ def _show_detached(run: str) -> None:
     """Print the name of the run.
 
     Raises:
-        GpuopsError: the launch failed; in its own words.
+        GpuopsError: the launch failed; with its message.
     """
     if not run or run.startswith(FAILED):
         message, _, hint = run.removeprefix(FAILED).partition("\n")
-        raise GpuopsError(message or "the detached process died at once.", hint)
+        raise GpuopsError(message or "the detached process ended at once.", hint)
     print(run)
     output.note(f"it runs on without this terminal: `gpuops attach {run}`, `gpuops stop {run}`.")

@@ -1,4 +1,4 @@
-"""``gpuops logs``: what a rank said."""
+"""``gpuops logs``: the output of a rank."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def _note_if_silent(root: Path, attempt: int, rank: int, paths: list[Path]) -> N
         listed = ", ".join(map(str, rank_logs.ranks(root, attempt))) or "none yet"
         raise GpuopsError(
             f"rank {rank} of run {root.name} has no log.",
-            f"Ranks with a log: {listed}; `--agent` shows what torchrun said.",
+            f"Ranks with a log: {listed}; `--agent` shows the output of torchrun.",
         )
     if not any(path.exists() and path.stat().st_size for path in paths):
-        said = ", ".join(map(str, rank_logs.ranks_with_output(root, attempt))) or "none"
-        output.note(f"nothing was said here; ranks that said something: {said}.")
+        others = ", ".join(map(str, rank_logs.ranks_with_output(root, attempt))) or "none"
+        output.note(f"rank {rank} has printed nothing; ranks with output: {others}.")
 
 
 def _print(line: str, stream: TextIO, rank: int, *, as_json: bool) -> None:

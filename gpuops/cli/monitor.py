@@ -1,4 +1,4 @@
-"""``gpuops monitor``: GPUs and jobs on one screen, and what is to be thought of them."""
+"""``gpuops monitor``: the GPUs and jobs on one screen, and their health."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import math
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,25 +63,25 @@ def monitor(
     gc.enable()
     root = records.find(run_dir.runs_dir(runs_dir), run) if run is not None else None
     part = _part(gpu, root)
-    looks = 1 if once else count
-    live = looks is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    wanted = 1 if once else count
+    live = wanted is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
     if live:
         _live(interval, part, textfile)
         return
     last = None
-    with _looks(interval, looks) as boards:
-        for frame in boards:
-            last = part(frame)
+    with Sampler(interval, patient=wanted == 1) as sampler:
+        for _ in itertools.islice(ticks(interval, threading.Event()), wanted):
+            last = part(sampler.sample())
             if textfile is not None:
-                _export(textfile, last, for_good=looks is None)
+                _export(textfile, last, for_good=wanted is None)
             if textfile is None or as_json:
-                _print(last, as_json=as_json, alone=looks == 1)
+                _print(last, as_json=as_json, alone=wanted == 1)
     if last is not None and (code := _code(last, root)):
         raise typer.Exit(code)
 
 
 def _part(gpu: list[str] | None, root: Path | None) -> Callable[[Frame], Frame]:
-    """What of a board is wanted: GPUs, and a run by its folder, however that was reached."""
+    """Select GPUs and a run from a frame; the run's folder may be reached by a link."""
     gpus = [word for words in gpu or () for word in words.split(",") if word]
     wanted = {str(root), str(root.resolve())} if root is not None else None
 
@@ -93,7 +92,7 @@ def _part(gpu: list[str] | None, root: Path | None) -> Callable[[Frame], Frame]:
 
 
 def _code(frame: Frame, root: Path | None) -> int:
-    """What the last look comes to; a run that was asked for and does not run is as it ended."""
+    """The exit code for the last frame; for a run that has ended, that of its end."""
     if root is None or frame.jobs:
         return int(CODES[frame.health])
     record = records.load(root)
@@ -102,29 +101,19 @@ def _code(frame: Frame, root: Path | None) -> int:
     return int(ExitCode.OK if status in {"finished", "stopped"} else ExitCode.FAILED)
 
 
-@contextmanager
-def _looks(interval_s: float, count: int | None) -> Iterator[Iterator[Frame]]:
-    """So many looks, one after the other, at their distance; a single one is patient."""
-    with Sampler(interval_s, patient=count == 1) as sampler:
-        looks = itertools.islice(ticks(interval_s, threading.Event()), count)
-        yield (sampler.sample() for _ in looks)
-
-
 def _print(frame: Frame, *, as_json: bool, alone: bool) -> None:
-    """As JSON one object, or one a line where more follow."""
+    """Print a frame; as JSON on one line if more follow."""
     if as_json and alone:
         output.answer(frame, lambda: "", as_json=True)
     elif as_json:
         print(output.json_text(frame), flush=True)
     else:
-        from gpuops.ui.monitor import screen  # noqa: PLC0415 - JSON does without
-
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print("\n".join(screen.plain(frame, width)), flush=True)
+        print("\n".join(output.ui("monitor.screen").plain(frame, width)), flush=True)
 
 
 def _live(interval_s: float, part: Callable[[Frame], Frame], textfile: Path | None) -> None:
-    """On the terminal, until somebody leaves."""
+    """Show frames on the terminal until the user leaves."""
 
     def shown(frame: Frame) -> Frame:
         mine = part(frame)
@@ -132,23 +121,22 @@ def _live(interval_s: float, part: Callable[[Frame], Frame], textfile: Path | No
             _export(textfile, mine, for_good=True)
         return mine
 
-    with FrameSource(interval_s, shown) as looks:  # it looks while the screen is loaded
-        from gpuops.ui.monitor import terminal  # noqa: PLC0415
-
-        number = terminal.run(looks, interval_s=interval_s, pages=_page)
+    with FrameSource(interval_s, shown) as frames:  # it samples while the screen is loaded
+        run = output.ui("monitor.terminal").run
+        number = run(frames, interval_s=interval_s, pages=_page)
     if number is not None:
         raise typer.Exit(128 + number)
 
 
 def _page(job: JobRow, kind: Literal["logs", "diagnosis"]) -> list[str]:
-    """What a key opens: the end of a job's logs, or why it stands still."""
+    """The page that a key opens."""
     from gpuops.monitor import job_pages  # noqa: PLC0415 - when a key asks for it
 
     return job_pages.logs(job) if kind == "logs" else job_pages.diagnosis(job)
 
 
 def _export(path: Path, frame: Frame, *, for_good: bool) -> None:
-    """Write the figures; a service that cannot says so, and tries again at the next look."""
+    """Write the figures; ``for_good``: a failure is only reported, since more frames follow."""
     from gpuops.system import textfile  # noqa: PLC0415 - rarely asked for
 
     try:

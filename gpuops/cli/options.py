@@ -25,7 +25,7 @@ from gpuops.system import hooks, profiles
 from gpuops.system.trainers import manifests
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
-FOR_EVER = "for-ever"  # how `--wait` without a time goes on to typer
+FOR_EVER = "for-ever"  # what Typer gets for `--wait` without a time
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DEFAULTS = {one.name: one.default for one in dataclasses.fields(LaunchOptions)}
 KINDS = get_type_hints(LaunchOptions)
@@ -58,7 +58,7 @@ def _with_time(words: list[str]) -> list[str]:
 
 
 def _meant_as_time(word: str, before: Sequence[str]) -> bool:
-    """Whether ``seconds`` reads the word, and refuses it if it is not a time.
+    """Whether the word after ``--wait`` is its time, or must be one.
 
     After a trainer's name only flags can follow; a script takes words of its own.
     """
@@ -68,7 +68,7 @@ def _meant_as_time(word: str, before: Sequence[str]) -> bool:
 
 
 def seconds(text: str) -> float:
-    """A time as people type it: ``90``, ``90s``, ``30m``, ``8h``, ``2d``.
+    """Parse a time: ``90``, ``90s``, ``30m``, ``8h``, ``2d``.
 
     Raises:
         UsageError: it is not a time.
@@ -82,7 +82,7 @@ def seconds(text: str) -> float:
 
 
 def _hook(command: str) -> str:
-    """A command to run later; a mistake in it is refused now, not at three in the morning."""
+    """A command to run later; a mistake in it is refused now."""
     hooks.words(command)
     return command
 

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -27,6 +28,11 @@ RunsDir = Annotated[
 ]
 
 
+def ui(name: str) -> Any:
+    """A module of ``gpuops.ui``, for commands that load it only if a person sees the answer."""
+    return import_module(f"gpuops.ui.{name}")
+
+
 def stdout() -> Console:
     """The console of answers."""
     return _console(sys.stdout)
@@ -40,13 +46,13 @@ def stderr() -> Console:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console  # noqa: PLC0415
 
-    # Nobody looks at a pipe: wide, so that a sentence stays on its line for grep.
+    # A pipe is not a screen: it is wide, so that a sentence stays on its line for grep.
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: bool) -> None:
-    """Print a command's answer: a picture for people, or JSON for programs."""
+    """Print a command's answer: as text for people, or as JSON for programs."""
     if as_json:
         print(json_text(value, indent=2))
     else:
@@ -55,7 +61,7 @@ def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: 
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """A value as JSON, of which no terminal obeys a letter."""
+    """A value as JSON, without characters that control a terminal."""
     return CONTROLS.sub(
         lambda found: f"\\u{ord(found[0]):04x}",
         json.dumps(plain(value), indent=indent, ensure_ascii=False),
@@ -63,12 +69,12 @@ def json_text(value: object, indent: int | None = None) -> str:
 
 
 def comment(renderable: RenderableType) -> None:
-    """Print what goes beside the answer; a word that is wider than the terminal stays whole."""
+    """Print commentary; a word that is wider than the terminal stays whole."""
     stderr().print(renderable, crop=False)
 
 
 def note(sentence: str) -> None:
-    """Say something in passing."""
+    """Print a remark."""
     stderr().print(f"note: {sentence}", style="yellow", soft_wrap=True)
 
 
@@ -83,5 +89,5 @@ def plain(value: object) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no word for it
+        return None  # JSON has no such number
     return str(value) if isinstance(value, Path) else value

@@ -1,4 +1,4 @@
-"""``gpuops plan``: what a launch would run, also on a machine that is not here."""
+"""``gpuops plan``: what a launch would run, also on another host."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""``gpuops preflight``: what would go wrong, before it does."""
+"""``gpuops preflight``: find what would make a job fail."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,14 +37,8 @@ def preflight(
             output.note(f"{flag} goes to the script; gpuops has {near}.")
     output.answer(
         {"simulated": simulated, "findings": found},
-        lambda: _ui().findings(found, simulated),
+        lambda: output.ui("findings").findings(found, simulated),
         as_json=as_json,
     )
     if stop or (strict and any(one.severity == "warning" for one in found)):
         raise typer.Exit(int(ExitCode.FAILED))
-
-
-def _ui() -> Any:
-    from gpuops.ui import findings  # noqa: PLC0415 - rich, which JSON does without
-
-    return findings

@@ -1,4 +1,4 @@
-"""``gpuops profiles``: the hardware profiles there are."""
+"""``gpuops profiles``: list, check or make hardware profiles."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ from gpuops.system.trainers import manifests, settings
 from gpuops.system.yaml_files import parse_yaml, read_yaml
 from gpuops.ui import tables
 
-app = typer.Typer(
-    help="List, check or make hardware profiles.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command("list")
@@ -79,9 +74,9 @@ def validate(
 ) -> None:
     """Check profiles; name each error by its key, or by file and line.
 
-    The trainers that one has wishes for are asked whether they know these settings.
+    The settings that a profile asks for are checked with the trainers.
     """
-    judged = {name: _judged(name) for name in names}
+    checked = {name: _check(name) for name in names}
     output.answer(
         [
             {
@@ -91,12 +86,12 @@ def validate(
                 "hint": problem and problem.hint,
                 "warnings": warnings,
             }
-            for name, (problem, warnings) in judged.items()
+            for name, (problem, warnings) in checked.items()
         ],
-        lambda: tables.validated(judged),
+        lambda: tables.validated(checked),
         as_json=as_json,
     )
-    if any(problem for problem, _ in judged.values()):
+    if any(problem for problem, _ in checked.values()):
         raise typer.Exit(int(ExitCode.USAGE))
 
 
@@ -137,15 +132,15 @@ def schema_() -> None:
 
 
 def _answer(profile: Profile, text: str, *, as_json: bool) -> None:
-    """A profile as text: in colours for people, letter by letter for a file."""
+    """Print a profile's text: in colours on a terminal, unchanged into a file."""
     if as_json or sys.stdout.isatty():
         output.answer(profile, lambda: tables.text_file(text.rstrip("\n"), "yaml"), as_json=as_json)
     else:
         print(text, end="")
 
 
-def _judged(name: str) -> tuple[GpuopsError | None, list[str]]:
-    """What is wrong with a profile, and what is odd about it."""
+def _check(name: str) -> tuple[GpuopsError | None, list[str]]:
+    """The error of a profile, and the warnings about it."""
     warnings: list[str] = []
     wrong: list[str] = []
     try:

@@ -1,9 +1,9 @@
-"""``gpuops report``: how did a run go?"""
+"""``gpuops report``: how a run went."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -33,15 +33,7 @@ def report(
         raise UsageError(f"{html} is not a file.", "Name one: `--html report.html`.")
     found = read(records.find(run_dir.runs_dir(runs_dir), run))
     if html is not None:
-        from gpuops.ui.report.page import page  # noqa: PLC0415 - the page alone needs it
-
-        files.write_text(html, page(found))
+        files.write_text(html, output.ui("report.page").page(found))
         output.note(f"the page is {html}")
     if html is None or as_json:
-        output.answer(found, lambda: _ui().report(found), as_json=as_json)
-
-
-def _ui() -> Any:
-    from gpuops.ui.report import report as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
-
-    return ui
+        output.answer(found, lambda: output.ui("report.report").report(found), as_json=as_json)

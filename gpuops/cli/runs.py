@@ -1,10 +1,10 @@
-"""``gpuops runs``: what has been launched, and how it went."""
+"""``gpuops runs``: the runs that were launched, and how they went."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,16 +14,11 @@ from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, events, records, run_dir
 
-app = typer.Typer(
-    help="List the runs, or show one.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 
 def complete_run(incomplete: str) -> list[str]:
-    """The runs that a word may become."""
+    """The runs whose name begins with a word."""
     names = [run.run_id for run in records.load_all(run_dir.runs_dir(None))]
     return [name for name in ["last", *names] if name.startswith(incomplete)]
 
@@ -44,7 +39,7 @@ def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> N
     if not found and not as_json:
         output.comment(f"no runs in {runs} yet; `gpuops launch rvq --profile cpu` makes one.")
         return
-    output.answer(found, lambda: _ui().runs(found, time.time()), as_json=as_json)
+    output.answer(found, lambda: output.ui("runs").runs(found, time.time()), as_json=as_json)
 
 
 @app.command()
@@ -57,8 +52,11 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
     happened = events.read(root)
     listed = _checkpoints(root / paths.CHECKPOINTS)
     figures = _last_figures(root)
-    value = {"run": record, "events": happened, "checkpoints": listed, "figures": figures}
-    output.answer(value, lambda: _ui().run(record, happened, listed, figures), as_json=as_json)
+    output.answer(
+        {"run": record, "events": happened, "checkpoints": listed, "figures": figures},
+        lambda: output.ui("runs").run(record, happened, listed, figures),
+        as_json=as_json,
+    )
 
 
 def _checkpoints(folder: Path) -> list[tuple[str, str]]:
@@ -69,12 +67,6 @@ def _checkpoints(folder: Path) -> list[tuple[str, str]]:
         state = f"damaged: {problem}" if problem else "left aside" if left else ""
         listed.append((name, ", ".join(filter(None, (about, state)))))
     return listed
-
-
-def _ui() -> Any:
-    from gpuops.ui import runs as ui  # noqa: PLC0415 - with it comes rich, which JSON does without
-
-    return ui
 
 
 def _last_figures(root: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""``gpuops stop``: let a run save and leave, wherever it was launched."""
+"""``gpuops stop``: let a run save a checkpoint and end."""
 
 from __future__ import annotations
 

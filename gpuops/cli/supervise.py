@@ -1,4 +1,4 @@
-"""``gpuops supervise``: take over a run whose supervisor has gone."""
+"""``gpuops supervise``: take over a run whose supervisor has ended."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(epilog=EXIT_CODES_HELP)
-def supervise(
-    run: Run,
-    runs_dir: output.RunsDir = None,
-    *,
-    as_json: output.Json = False,
-) -> None:
+def supervise(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
     """Supervise a run whose supervisor has ended, with the same policies."""
     root = records.find(run_dir.runs_dir(runs_dir), run)
     records.insist_here(root)

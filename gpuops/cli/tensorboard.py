@@ -1,4 +1,4 @@
-"""``gpuops tensorboard``: the curves in a browser."""
+"""``gpuops tensorboard``: show the curves in a browser."""
 
 from __future__ import annotations
 

@@ -12,12 +12,7 @@ from gpuops.system.trainers import manifests as trainers
 from gpuops.system.trainers import settings
 from gpuops.ui import tables
 
-app = typer.Typer(
-    help="List the trainers, or show one.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command("list")

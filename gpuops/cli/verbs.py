@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gpuops.cli import output
+from gpuops.cli.options import complete_trainer
 from gpuops.cli.runs import complete_run
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.manifest import Manifest, Verb, flag
@@ -22,10 +23,6 @@ HELP = {"-h", "--help"}
 FIRST_WORDS = {"run": "RUN", "data": "DATA"}
 
 
-def _complete_trainer(incomplete: str) -> list[str]:
-    return [name for name in manifests.names() if name.startswith(incomplete)]
-
-
 def _complete_first(ctx: typer.Context, incomplete: str) -> list[str]:
     return [] if ctx.params.get("words") else complete_run(incomplete)
 
@@ -35,7 +32,7 @@ Trainer = Annotated[
     str | None,
     typer.Option(
         help="The trainer, if several are able to.",
-        autocompletion=_complete_trainer,
+        autocompletion=complete_trainer,
         show_default=False,
     ),
 ]
@@ -52,7 +49,7 @@ def known() -> dict[str, str]:
 
 
 def command(name: str) -> Any:
-    """The command of a verb: its own words go to the trainer's module as they were typed."""
+    """The command of a verb; its words go to the trainer's module as they were typed."""
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
     @app.command(context_settings=PASS_ON, add_help_option=False)
@@ -78,7 +75,7 @@ def _perform(
     """Hand the words over to the trainer that the run names, or to the only one with this verb.
 
     Raises:
-        UsageError: the first word is not what the verb is of, or no trainer has the verb.
+        UsageError: the first word is not a run or data set, or no trainer has the verb.
     """
     loaded = manifests.load_all() if trainer is None else [manifests.load(trainer)]
     owners = {one.name: one for one in loaded if verb in one.verbs}
@@ -132,13 +129,8 @@ def _perform_of_run(
             f"run {plan.run_id} is of trainer {name}, which does not {verb} runs.",
             f"`gpuops trainers show {name}` lists what it does.",
         )
-    _hand_over(
-        owners[name],
-        verb,
-        ["--checkpoint", *words],
-        python or plan.python,
-        torchrun.one_gpu(plan),
-    )
+    words = ["--checkpoint", *words]
+    _hand_over(owners[name], verb, words, python or plan.python, torchrun.one_gpu(plan))
 
 
 def _hand_over(

@@ -18,6 +18,12 @@ COLOURS = {
     "elsewhere": "yellow", "lost": "red",
 }  # fmt: skip
 
+ACTIONS = {
+    "Inspect": "look why the ranks make no progress",
+    "AskWorkers": "ask the workers to save and end (SIGTERM)",
+    "TerminateAgent": "ask torchrun to end (SIGTERM)",
+    "Kill": "kill the workers and torchrun (SIGKILL)",
+}
 NOT_SHOWN = {"time", "event", "command", "memory_group", "oom_kills"}
 
 
@@ -88,11 +94,19 @@ def run(
     for event in events:
         if event.get("event") == "observed":  # the supervisor's inner steps, for programs
             continue
-        rest = {key: value for key, value in event.items() if key not in NOT_SHOWN}
-        shown = "  ".join(f"{key} {value}" for key, value in rest.items() if value is not None)
-        happened.add_row(words.moment(event.get("time")), str(event.get("event")), shown)
+        happened.add_row(words.moment(event.get("time")), str(event.get("event")), _details(event))
     kept = columns("checkpoint", "")
     for checkpoint in checkpoints:
         kept.add_row(*checkpoint)
     head = Text(record.run_id, style="bold")
     return Group(head, about, *([kept] if checkpoints else []), happened)
+
+
+def _details(event: Mapping[str, Any]) -> str:
+    """``attempt 1  rank 3``; of an action, what the supervisor does."""
+    shown = [
+        ACTIONS.get(str(value), str(value)) if key == "action" else f"{key} {value}"
+        for key, value in event.items()
+        if key not in NOT_SHOWN and value is not None
+    ]
+    return "  ".join(shown)

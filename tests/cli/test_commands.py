@@ -80,6 +80,10 @@ def test_every_command_has_help(gpuops, words):
         (("data", "import", "bvh", "nowhere", "--out", "x"), 1, "nowhere"),
         (("profiles", "show", "8x409"), 2, "did you mean 8x4090?"),
         (("trainers", "show", "rvqq"), 2, "did you mean rvq?"),
+        (("runs", "shwo"), 2, "error: no such command 'shwo'. Did you mean 'show'?"),
+        (("data", "count"), 2, "hint: `gpuops data count --help` shows what to type."),
+        (("logs", "last", "--rank", "x"), 2, "error: invalid value for '--rank'"),
+        (("--lunch",), 2, "error: no such option: --lunch"),
     ],
 )
 def test_mistakes_become_a_sentence(gpuops, tmp_path, words, code, sentence):
