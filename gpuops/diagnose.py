@@ -15,10 +15,11 @@ from gpuops import heartbeat, reaper
 from gpuops.core.diagnosis import diagnosis as diagnoses
 from gpuops.core.diagnosis import gpu_loss, power
 from gpuops.core.diagnosis import nccl_ras as ras
-from gpuops.core.diagnosis.crash import Crash, diagnose_crash, parse_rank_ends
+from gpuops.core.diagnosis.crash import Crash, diagnose_crash
 from gpuops.core.diagnosis.culprit import Attribution, find_culprit
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.diagnosis.nccl_ras import RasReport
+from gpuops.core.diagnosis.torchrun_failure import parse_rank_ends
 from gpuops.core.hang.detector import Hung, Suspect
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.machine.device import Device, Xid

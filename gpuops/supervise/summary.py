@@ -77,16 +77,14 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _failure(launch: Launch, outcome: Outcome) -> FailureSummary:
     plan, cause = launch.plan, outcome.failure
-    if cause is None:
-        rank, code, signal = None, outcome.returncode, signal_name(outcome.returncode)
-        log = Path(plan.run_dir, paths.agent_log(plan.attempt))
-    else:
-        rank, code, signal = cause.rank, cause.exitcode, cause.signal_name
-        log = Path(plan.run_dir, paths.rank_log(plan.attempt, cause.rank, "stderr"))
+    name, code = paths.agent_log(plan.attempt), cause.exitcode if cause else outcome.returncode
+    if cause is not None:
+        name = paths.rank_log(plan.attempt, cause.rank, "stderr")
+    log, signal = Path(plan.run_dir, name), signal_name(code)
     text = files.tail(log)
     hint = _explain_agent(plan, text, there=log.exists()) if cause is None else ""
     return FailureSummary(
-        rank=rank,
+        rank=cause.rank if cause else None,
         how=signal or f"exit code {code}",
         last_words=tuple(last_lines(text)),
         log=str(log),

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gpuops.core.diagnosis import torchrun_failure as failure
 from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.diagnosis.torchrun_failure import root_cause
 from gpuops.core.hang.detector import Hung, Suspect, hang_policy, to_hung
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
@@ -196,10 +196,8 @@ def _close(
     ending: Ending = "finished" if returncode == 0 and not state.hung else "failed"
     if state.stop_signal is not None:
         ending = "stopped"
-    cause = None
-    if returncode != 0:
-        cause = failure.root_cause(files.tail(root / paths.agent_log(plan.attempt)))
-    if ending == "stopped" and cause is not None and cause.exitcode < 0:
+    cause = root_cause(files.tail(root / paths.agent_log(plan.attempt))) if returncode else None
+    if ending == "stopped" and cause is not None and cause.killed_by:
         cause = None  # ended by the signal that it was sent
     diagnosis = None
     if ending == "failed":

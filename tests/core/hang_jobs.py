@@ -87,7 +87,6 @@ class World:
                     state=self.states.get(rank, "S"),
                     cpu_s=round(self.cpu_s[rank], 2),
                     io_bytes=0,
-                    threads=9,
                 )
                 for rank in range(self.ranks)
             ),

@@ -78,7 +78,6 @@ class Scene:
                 state=self.state,
                 cpu_s=self.clock_s,
                 io_bytes=0,
-                threads=4,
             )
             for number in self.steps
         )

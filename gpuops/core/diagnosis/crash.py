@@ -11,24 +11,15 @@ import re
 import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 
-from gpuops.core.diagnosis import torchrun_failure
 from gpuops.core.diagnosis.diagnosis import ADVICE, Diagnosis, Kind
 from gpuops.core.diagnosis.gpu_loss import describe_xid, diagnose_xids
-from gpuops.core.diagnosis.rank_failure import (
-    RankEnd,
-    RankFailure,
-    classify_end,
-    find_symptom,
-    shorten,
-)
+from gpuops.core.diagnosis.rank_failure import RankFailure, classify_end, find_symptom, shorten
 from gpuops.core.diagnosis.stderr_tail import parse_stderr
+from gpuops.core.diagnosis.torchrun_failure import RankEnd, last_lines, signal_name
 from gpuops.core.machine.device import Xid
 from gpuops.core.machine.oom_kills import OomKills
 
-_BLOCK = re.compile(r"^\s*\[\d+\]:\s*$", re.MULTILINE)
-_FIELD = re.compile(r"^\s*(time|rank|exitcode)\s*:\s*(\S+)(?:.*\(pid: (\d+)\))?", re.MULTILINE)
 _NAN_ON = re.compile(r"not finite on rank (\d+)$")
 
 
@@ -67,40 +58,8 @@ def diagnose_crash(crash: Crash) -> Diagnosis:
     if failed:
         return _because("signal", f"the job {_first(failed).why} from outside")
     why = f"torchrun ended with code {crash.returncode}, and no rank reported why"
-    evidence = torchrun_failure.last_lines(crash.agent_tail)
+    evidence = last_lines(crash.agent_tail)
     return _because("unknown", why, sure=False, evidence=evidence)
-
-
-def parse_rank_ends(
-    agent_log: str, stderr_tails: Mapping[int, str], gpus: Mapping[int, int] | None = None
-) -> tuple[RankEnd, ...]:
-    """How the ranks ended according to torchrun's log, its first observed failure first.
-
-    Ranks that it does not mention have neither exit code nor signal.
-    """
-    report, named, root = agent_log.rpartition("Root Cause (first observed failure)")
-    others = _BLOCK.split(report.rpartition("Failures:")[2])[1:]
-    reported: dict[int, RankEnd] = {}
-    for block in (root, *others) if named else ():
-        fields = {match[1]: match for match in reversed([*_FIELD.finditer(block)])}
-        number = _number(fields, "rank")
-        if number is None or number in reported:
-            continue
-        pid = fields["exitcode"][3] if "exitcode" in fields else None
-        reported[number] = RankEnd(
-            rank=number,
-            exitcode=_number(fields, "exitcode"),
-            stderr_tail=stderr_tails.get(number, ""),
-            ended_at=_time(fields["time"][2]) if "time" in fields else None,
-            pid=int(pid) if pid else None,
-            gpu=(gpus or {}).get(number),
-        )
-    silent = [
-        RankEnd(rank=rank, stderr_tail=tail, gpu=(gpus or {}).get(rank))
-        for rank, tail in sorted(stderr_tails.items())
-        if rank not in reported
-    ]
-    return (*reported.values(), *silent)
 
 
 def _first(failing: Sequence[RankFailure]) -> RankFailure:
@@ -124,7 +83,7 @@ def _lost_gpu(crash: Crash) -> Diagnosis | None:
 def _launcher(crash: Crash) -> Diagnosis | None:
     """What happened to torchrun itself, if no rank failed on its own."""
     words = parse_stderr(crash.agent_tail)
-    evidence = torchrun_failure.last_lines(crash.agent_tail)
+    evidence = last_lines(crash.agent_tail)
     reports = "ChildFailedError" in crash.agent_tail  # of its ranks: not its own words
     symptom = None if reports else find_symptom(words)
     if symptom is not None and not symptom.peer:
@@ -135,7 +94,7 @@ def _launcher(crash: Crash) -> Diagnosis | None:
         kills = crash.oom.log_lines(crash.agent_pid)
         return _because("out of memory (host)", why, evidence=(*evidence, *kills))
     if crash.returncode < 0:
-        name = torchrun_failure.signal_name(crash.returncode)
+        name = signal_name(crash.returncode)
         why = f"torchrun itself was ended by {name}, and its ranks after it"
         return _because("signal", why, evidence=evidence)
     if words.type is not None and words.type.endswith("SignalException"):
@@ -181,7 +140,7 @@ def _evidence(first: RankFailure, failed: Sequence[RankFailure], crash: Crash) -
         if found is not first
     ]
     return (
-        *torchrun_failure.last_lines(first.end.stderr_tail),
+        *last_lines(first.end.stderr_tail),
         *crash.oom.log_lines(first.end.pid),
         *(crash.oom.group_lines if first.kind == "signal" else ()),
         *map(describe_xid, gpu),
@@ -208,16 +167,3 @@ def _because(
         evidence=tuple(evidence),
         sure=sure,
     )
-
-
-def _number(fields: Mapping[str, re.Match[str]], name: str) -> int | None:
-    text = fields[name][2] if name in fields else ""
-    return int(text) if re.fullmatch(r"-?\d+", text) else None
-
-
-def _time(text: str) -> float | None:
-    """Seconds of torchrun's ``2026-11-21_06:12:03``; to compare, not to show."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None

@@ -6,7 +6,7 @@ and the culprit is elsewhere, is stopped, or has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,14 +23,9 @@ from gpuops.core.hang.observation import RankVitals
 from gpuops.heartbeat import Beat
 
 HangKind = Literal[
-    "rank stopped",
-    "stuck in I/O",
-    "python spin",
-    "data loader starved",
-    "collective mismatch",
-    "peer died",
-    "unknown",
-]
+    "rank stopped", "stuck in I/O", "python spin", "data loader starved", "collective mismatch",
+    "peer died", "unknown",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +102,6 @@ def _group(ranks: Sequence[RankState]) -> Group:
     )
 
 
-# ------------------------------------------------------------------------ facts, without a vote
-
-
 def _gone(ranks: Sequence[RankState]) -> Culprit | None:
     """Ranks that have ended, if the others wait for them (or none is left)."""
     gone = [rank for rank in ranks if rank.gone]
@@ -156,9 +148,6 @@ def _fact(
         agree=len(waiting),
         of=len(others),
     )
-
-
-# ---------------------------------------------------------------------------------------- the votes
 
 
 def _elsewhere(ranks: Sequence[RankState]) -> Culprit | None:
@@ -214,13 +203,7 @@ def _alone_at_work(ranks: Sequence[RankState]) -> Culprit | None:
     return _vote(working[0], idle, ranks, sure=False)
 
 
-_RULES: tuple[Callable[[Sequence[RankState]], Culprit | None], ...] = (
-    _stopped,
-    _stuck,
-    _elsewhere,
-    _odd_one_out,
-    _alone_at_work,
-)
+_RULES = (_stopped, _stuck, _elsewhere, _odd_one_out, _alone_at_work)
 
 
 def _undecided(ranks: Sequence[RankState]) -> Culprit:
@@ -272,9 +255,6 @@ def _activity(one: RankState, others: Sequence[RankState]) -> tuple[HangKind, st
     if one.computes and one.in_python:
         return "python spin", f"{name} computes without end{one.at}"
     return "unknown", f"{name} {'computes' if one.computes else 'stands still'}{one.at}"
-
-
-# ---------------------------------------------------------------------------------- helpers
 
 
 def _stands_apart(rank: RankState) -> bool:

@@ -6,25 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from gpuops.core.diagnosis.culprit import Attribution, Group
+from gpuops.core.diagnosis.culprit import Attribution, Group, HangKind
 
 Kind = Literal[
-    "rank stopped",
-    "stuck in I/O",
-    "python spin",
-    "data loader starved",
-    "collective mismatch",
-    "peer died",
-    "gpu lost",
-    "out of memory (gpu)",
-    "out of memory (host)",
-    "nan",
-    "exception",
-    "disk full",
-    "signal",
-    "port taken",
-    "unknown",
-]
+    HangKind, "gpu lost", "out of memory (gpu)", "out of memory (host)", "nan", "exception",
+    "disk full", "signal", "port taken",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 ADVICE: Mapping[Kind, str] = {

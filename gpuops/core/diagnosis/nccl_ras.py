@@ -124,9 +124,6 @@ def _peer(match: re.Match[str], section: _Section) -> Peer:
     return Peer(rank=int(match[1]), ranks=section.ranks, pid=int(match[2]) if match[2] else None)
 
 
-# ------------------------------------------------------------------------------------- conclusions
-
-
 def apply_ras(attribution: Attribution, report: RasReport, pids: Mapping[int, int]) -> Attribution:
     """Add NCCL's report to the attribution: it decides if the stacks do not, and is never sure.
 

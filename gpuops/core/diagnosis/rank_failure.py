@@ -6,41 +6,21 @@ import re
 import signal as signals
 from dataclasses import dataclass
 
-from gpuops.core.diagnosis import torchrun_failure
 from gpuops.core.diagnosis.diagnosis import Kind
 from gpuops.core.diagnosis.stderr_tail import StderrTail, parse_stderr
+from gpuops.core.diagnosis.torchrun_failure import RankEnd, signal_name
 from gpuops.errors import ExitCode
 
 ASKED = {signals.SIGTERM, signals.SIGINT, signals.SIGHUP}
 SHOWN_LENGTH = 300
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankEnd:
-    """How a rank ended. ``exitcode`` is negative if a signal ended it.
-
-    ``stderr_tail`` is the end of its stderr; ``ended_at`` is in seconds of any one clock.
-    """
-
-    rank: int
-    exitcode: int | None = None
-    stderr_tail: str = ""
-    ended_at: float | None = None
-    pid: int | None = None
-    gpu: int | None = None
-
-    @property
-    def killed_by(self) -> int | None:
-        """The signal that ended it."""
-        return -self.exitcode if self.exitcode is not None and self.exitcode < 0 else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Symptom:
     """A text that reveals a kind of failure. ``peer``: it appears when another rank has failed."""
 
     kind: Kind
-    pattern: re.Pattern[str]
+    pattern: str
     why: str
     advice: str = ""
     peer: bool = False
@@ -59,55 +39,49 @@ class RankFailure:
     sure: bool = True
 
 
-def _symptom(
-    kind: Kind, pattern: str, why: str, advice: str = "", *, peer: bool = False
-) -> Symptom:
-    return Symptom(kind=kind, pattern=re.compile(pattern), why=why, advice=advice, peer=peer)
-
-
 SYMPTOMS = (
-    _symptom(
+    Symptom(
         "out of memory (gpu)",
         r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED",
         "ran out of GPU memory",
     ),
-    _symptom(
+    Symptom(
         "out of memory (host)",
         r"worker.* is killed by signal: Bus error|unable to (?:write to|open) file </?torch_"
         r"|unable to mmap .*torch_|out of shared memory",
         "ran out of shared memory (/dev/shm)",
         "Give /dev/shm more room (`--shm-size` of a container), or use fewer loader workers.",
     ),
-    _symptom(
+    Symptom(
         "out of memory (host)",
         r"\b(?:_Array)?MemoryError\b|DefaultCPUAllocator: |Cannot allocate memory"
         r"|worker.* is killed by signal: Killed",
         "ran out of host memory",
     ),
-    _symptom(
+    Symptom(
         "disk full",
         r"No space left on device|Disk quota exceeded|StorageFull|File too large",
         "could not write",
     ),
-    _symptom("port taken", r"EADDRINUSE|[Aa]ddress already in use", "found its port taken"),
-    _symptom(
+    Symptom("port taken", r"EADDRINUSE|[Aa]ddress already in use", "found its port taken"),
+    Symptom(
         "gpu lost",
         r"GPU is lost|fallen off the bus|[Uu]ncorrectable ECC error|CUDA error: (?:unknown error"
         r"|hardware stack error|.*NVLink)",
         "lost its GPU",
     ),
-    _symptom(
+    Symptom(
         "exception",
         r"device-side assert triggered|illegal memory access|misaligned address",
         "failed in a GPU kernel, often because of an index out of range",
         "Run it with CUDA_LAUNCH_BLOCKING=1, so that the traceback names the right line.",
     ),
-    _symptom(
+    Symptom(
         "collective mismatch",
         r"collective mismatch|mismatch between collectives|op\.preamble\.length <= op\.nbytes",
         "met a different collective or different shapes on another rank",
     ),
-    _symptom(
+    Symptom(
         "unknown",
         r"Watchdog caught collective operation timeout|[Tt]imed out waiting .*(?:recv|send|gloo)"
         r"|gloo/.*[Tt]imeout|[Tt]imeout at NCCL|monitoredBarrier",
@@ -115,7 +89,7 @@ SYMPTOMS = (
         "Launch it with gpuops, which reads the stacks before the timeout and names the rank.",
         peer=True,
     ),
-    _symptom(
+    Symptom(
         "peer died",
         r"gloo/transport|NCCL error|NCCL communicator was aborted|nccl(?:Remote|System)Error"
         r"|DistBackendError|DistStoreError|DistNetworkError|TCPStore|ProcessGroup(?:NCCL|Gloo)",
@@ -123,10 +97,9 @@ SYMPTOMS = (
         peer=True,
     ),
 )
-NAN = _symptom(
+NAN = Symptom(
     "nan", r"(?i)\bnot finite\b|\bnon-?finite\b|\bnan\b", "met a value that is not finite"
 )
-_NAN_ON = re.compile(r"not finite on rank (\d+)$")
 _COLLECTIVES = "/torch/distributed/"
 _NATIVE = "Native code crashed: check which package the line calls, and its version."
 _MAPPED = "Check that /dev/shm and the disk have room: a mapped file could not be read or written."
@@ -147,7 +120,7 @@ def find_symptom(words: StderrTail) -> Symptom | None:
     """The first symptom in a text; ``NAN`` only if it ended the program, since logs contain it."""
     ended = words.type is not None or words.sentence
     known = (*SYMPTOMS, NAN) if ended else SYMPTOMS
-    return next((symptom for symptom in known if symptom.pattern.search(words.text)), None)
+    return next((symptom for symptom in known if re.search(symptom.pattern, words.text)), None)
 
 
 def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
@@ -182,7 +155,7 @@ def _by_signal(end: RankEnd, words: StderrTail) -> RankFailure | None:
         return None
     if end.killed_by in ASKED:
         return _asked(end, words, end.killed_by)
-    why = f"crashed with {torchrun_failure.signal_name(-end.killed_by)}"
+    why = f"crashed with {signal_name(-end.killed_by)}"
     advice = _MAPPED if end.killed_by == signals.SIGBUS else _NATIVE
     return RankFailure(kind="signal", why=why, advice=advice, end=end, words=words)
 
@@ -206,7 +179,7 @@ def _by_code(end: RankEnd, words: StderrTail) -> RankFailure | None:
 
 
 def _asked(end: RankEnd, words: StderrTail, number: int) -> RankFailure:
-    why = f"was asked to end by {torchrun_failure.signal_name(-number)}"
+    why = f"was asked to end by {signal_name(-number)}"
     return RankFailure(kind="signal", why=why, end=end, words=words, consequence=True)
 
 

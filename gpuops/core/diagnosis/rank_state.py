@@ -166,9 +166,6 @@ def groups(ranks: Iterable[RankState]) -> list[list[RankState]]:
     return sorted(found.values(), key=lambda group: (-len(group), group[0].rank))
 
 
-# ----------------------------------------------------------------------------------------- as text
-
-
 def describe_rank(rank: RankState) -> str:
     """One line with all that is known of a rank except its frames."""
     if rank.gone:

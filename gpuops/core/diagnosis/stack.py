@@ -86,12 +86,9 @@ class Wait:
 
 # A call into C leaves no frame: only the caller's source line tells what it is.
 _WAITS_OF_LINES = (
-    (re.compile(r"\.wait\(|\bstore\.get\("), Wait("ranks", "an asynchronous call")),
-    (re.compile(r"\.(?:item|tolist|cpu)\(|\bsynchronize\("), Wait("gpu", "the GPU")),
-    (
-        re.compile(r"\b(?:open|read|readline|readinto|recv|accept|connect)\("),
-        Wait("outside", "input"),
-    ),
+    (r"\.wait\(|\bstore\.get\(", Wait("ranks", "an asynchronous call")),
+    (r"\.(?:item|tolist|cpu)\(|\bsynchronize\(", Wait("gpu", "the GPU")),
+    (r"\b(?:open|read|readline|readinto|recv|accept|connect)\(", Wait("outside", "input")),
 )
 
 
@@ -124,7 +121,7 @@ def find_wait(frames: Sequence[Frame]) -> Wait | None:
             program = frame.file.endswith("subprocess.py")
             return Wait("outside", "another program" if program else "the network")
     text = frames[0].text if frames and not is_deep(frames[0]) else ""
-    return next((wait for pattern, wait in _WAITS_OF_LINES if pattern.search(text)), None)
+    return next((wait for pattern, wait in _WAITS_OF_LINES if re.search(pattern, text)), None)
 
 
 def path_to_own(frames: Sequence[Frame]) -> tuple[Frame, ...]:

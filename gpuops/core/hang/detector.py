@@ -1,30 +1,8 @@
 """Whether a job hangs: ``assess(state, policy)`` interprets what ``update_state`` has collected.
 
 ``Suspect`` costs one dump of the stacks and must come soon. ``Hung`` ends the job: if it would have
-continued, it loses its steps since the last checkpoint, so it comes late. Each silence below is one
-of *all* ranks that beat.
-
-=====================  =====================================  =====================================
-silence while          suspect after                          hung after
-=====================  =====================================  =====================================
-training               max(5 s, 10 medians)                   max(300 s, 60 slow steps); if it does
-                                                              not report its phases: max(1800 s,
-                                                              600 slow steps)
-evaluating             600 s, or twice the longest so far     max(3600 s, 400 slow steps)
-saving                 600 s, or twice the longest so far     max(1800 s, 200 slow steps)
-starting, or done      600 s                                  1800 s
-all but training       60 s (or 10 medians) without any use
-                       of CPU, disk or log by any rank
-a rank in state T      5 s                                    20 s; if all are: 1800 s
-a rank in state D      60 s
-no beats at all        10 s (at first 60 s), or twice the     1800 s of the same
-                       longest so far, without any use of
-                       CPU, disk or log by any rank
-no beats, but busy     10 s, 10 of the usual times between
-                       two logs, twice the longest so far
-=====================  =====================================  =====================================
-
-Each "hung after" is at least 3 times the longest silence of its kind after which the job went on.
+continued, it loses its steps since the last checkpoint, so it comes late. docs/supervision.md has
+the table of all limits, each on the silence of *all* ranks that beat. Why they are as they are:
 
 - *5 s, 10 medians*: with two stack samples on top the answer comes within 10 s, or 20 medians.
 - *300 s*: half of the time that NCCL itself waits (600 s) before it ends the job. Recompilation, a
@@ -37,18 +15,14 @@ Each "hung after" is at least 3 times the longest silence of its kind after whic
   a debugger holds one, it is deliberate. *State D* shortens no limit: a large fsync looks like a
   dead file system, and a process in state D cannot be ended anyway.
 - *CPU use is not progress*: a wait in a collective takes 0 % over gloo and 100 % over NCCL. Only
-  its absence means something, together with silent disks and logs. A job that does not beat, is
-  busy and logs nothing is ``Suspect`` at most, else ``Blind``, unless ``hang_timeout_s`` is set.
+  its absence means something, together with silent disks and logs.
 - *A growing checkpoint* is a sign of life in every phase.
-
-``hang_timeout_s`` replaces every "hung after" except those of starting and of a job that is done
-and cleans up or uploads; the job is suspect after half of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from gpuops.core.hang.observation import HangState
@@ -72,7 +46,7 @@ TOO_LITTLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangPolicy:
-    """How long a silence may last before the job counts as hung, in seconds; see the module.
+    """How long a silence may last before the job counts as hung, in seconds.
 
     ``phased``: a trainer that is known to beat and to report its phases; ``unsaid_s`` is the limit
     for a job that does not report them. ``hang_timeout_s`` is the user's own limit.
@@ -133,9 +107,7 @@ Assessment = Warming | Healthy | Suspect | Hung | Blind
 
 def to_hung(assessment: Suspect) -> Hung:
     """The same ranks as hung: the stacks have shown that the job cannot go on."""
-    return Hung(
-        ranks=assessment.ranks, phase=assessment.phase, idle_s=assessment.idle_s, why=assessment.why
-    )
+    return Hung(**asdict(assessment))
 
 
 def assess(state: HangState, policy: HangPolicy) -> Assessment:

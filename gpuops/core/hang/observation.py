@@ -7,7 +7,7 @@ night; and step times, measured on the same clock, stay comparable with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gpuops.core.hang.pace import Pace, follow_pace
@@ -32,7 +32,6 @@ class RankVitals:
     state: str | None
     cpu_s: float | None
     io_bytes: int | None
-    threads: int | None
     memory_bytes: int | None = None
 
 
@@ -131,6 +130,12 @@ def update_state(before: HangState, observation: Observation) -> HangState:
         saved_s=clock_s if saved else before.saved_s,
         phases=before.phases.union(beat.phase for beat in observation.beats),
     )
+
+
+def slowest_beat(beats: Iterable[Beat]) -> Beat | None:
+    """The beat of the rank that is behind, of those that report steps; its step is the job's."""
+    stepping = (beat for beat in beats if beat.step is not None)
+    return min(stepping, key=lambda beat: beat.step or 0, default=None)
 
 
 def _update_paces(

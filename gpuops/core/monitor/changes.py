@@ -12,6 +12,11 @@ from gpuops.core.run.record import Status
 
 BAD = {"lost", "stuck", "unreadable", "no permission"}
 ENDS: Mapping[Status, Level] = {"finished": "good", "failed": "bad", "stopped": "info"}
+DECISIONS: Mapping[str, tuple[str, Level]] = {
+    "restart": ("restarts", "warning"),
+    "replan": ("restarts", "warning"),
+    "giveup": ("is given up", "bad"),
+}
 
 
 def gpu_changes(before: Sequence[GpuRow], now: Sequence[GpuRow], at_s: float) -> Iterator[Change]:
@@ -96,13 +101,9 @@ def event_changes(sample: Sample, since_s: float) -> Iterator[Change]:
             at_s, why = event.get("time"), event.get("why")
             if not isinstance(at_s, (int, float)) or at_s < since_s or not isinstance(why, str):
                 continue
-            match event.get("event"):
-                case "restart" | "replan":
-                    what = f"{name} restarts: {why}"
-                    yield Change(at_s=at_s, words=what, level="warning", job=job)
-                case "giveup":
-                    what = f"{name} is given up: {why}"
-                    yield Change(at_s=at_s, words=what, level="bad", job=job)
+            if decision := DECISIONS.get(str(event.get("event"))):
+                what, level = decision
+                yield Change(at_s=at_s, words=f"{name} {what}: {why}", level=level, job=job)
 
 
 def _key(row: JobRow) -> tuple[str, int | None]:

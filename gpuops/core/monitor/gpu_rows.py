@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from gpuops.core.machine.device import DENIED, Device, GpuInventory, select
 from gpuops.core.machine.gpu_health import unowned, why_slow
@@ -11,6 +11,8 @@ from gpuops.core.monitor.frame import GpuRow, GpuState
 from gpuops.core.monitor.sample import JobSample
 
 HISTORY = 150  # samples: five minutes, at one every two seconds
+# What a row shows as the driver reports it; its state is the monitor's own.
+_READINGS = {f.name for f in fields(GpuRow)} & {f.name for f in fields(Device)} - {"state", "fault"}
 
 
 def gpu_rows(
@@ -49,23 +51,9 @@ def gpu_rows(
 
 def _row(device: Device, owner: str | None, *, excluded: bool) -> GpuRow:
     state, fault = _state(device, owner, excluded=excluded)
-    return GpuRow(
-        index=device.index,
-        name=device.name,
-        uuid=device.uuid,
-        state=state,
-        fault=fault,
-        utilization_pct=device.utilization_pct,
-        memory_used_bytes=device.memory_used_bytes,
-        memory_total_bytes=device.memory_total_bytes,
-        temperature_c=device.temperature_c,
-        power_w=device.power_w,
-        power_limit_w=device.power_limit_w,
-        clock_mhz=device.clock_mhz,
-        clock_max_mhz=device.clock_max_mhz,
-        slow=why_slow(device),
-        holder=owner or _stranger(device),
-    )
+    readings = {name: getattr(device, name) for name in _READINGS}
+    holder = owner or _stranger(device)
+    return GpuRow(**readings, state=state, fault=fault, slow=why_slow(device), holder=holder)
 
 
 def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[GpuState, str | None]:

@@ -151,14 +151,14 @@ def unreleased(processes: Sequence[Process], inventory: GpuInventory) -> tuple[s
 
 def _refuse_job(job: TrainingJob, assessment: Assessment | None) -> Refusal:
     """Why a job is left alone."""
-    reason: Reason = "unclear"
+    reason: Reason = "healthy" if isinstance(assessment, (Healthy, Warming)) else "unclear"
     match assessment:
         case _ if not job.ours:
             reason, words = "not ours", f"belongs to {job.user or 'another user'}"
         case Healthy():
-            reason, words = "healthy", "moves, or its silence is within the limits"
+            words = "moves, or its silence is within the limits"
         case Warming():
-            reason, words = "healthy", "is starting"
+            words = "is starting"
         case Blind(why=why):
             words = f"cannot be assessed: {why}"
         case Suspect(why=why) | Hung(why=why):

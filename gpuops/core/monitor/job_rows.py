@@ -15,6 +15,7 @@ from gpuops.core.monitor.jobs import Process
 from gpuops.core.monitor.sample import JobSample
 from gpuops.heartbeat import Beat
 
+HEALTH: Mapping[type, JobHealth] = {Hung: "hung", Suspect: "suspect", Blind: "blind"}
 LATELY = 5  # steps for the current speed
 STARTS_S = 120.0  # until then a job without beats may still be starting
 SILENT = "it sends no heartbeats: whether it makes progress is not visible from outside"
@@ -152,16 +153,9 @@ def _assessed(
 
 
 def _health(assessment: Assessment, *, trains: bool) -> tuple[JobHealth, str | None]:
-    match assessment:
-        case Hung(why=why):
-            return "hung", why
-        case Suspect(why=why):
-            return "suspect", why
-        case Blind(why=why):
-            return "blind", why
-        case Warming() if not trains:
-            return "starting", None
-    return "healthy", None
+    if isinstance(assessment, (Hung, Suspect, Blind)):
+        return HEALTH[type(assessment)], assessment.why
+    return "starting" if isinstance(assessment, Warming) and not trains else "healthy", None
 
 
 def _rank(
@@ -174,18 +168,15 @@ def _rank(
     rank = process.rank
     beat = beats.get(rank) if rank is not None else None
     pace = hang.beats.get(rank) if rank is not None else None
+    row = RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
     if beat is None or pace is None:
-        return RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
+        return row
     usual = _per_s(pace.median_s)
     age_s = max(0.0, clock_s - beat.monotonic_s)
-    left = None
-    if beat.step is not None and beat.total_steps is not None:
-        left = max(0, beat.total_steps - beat.step)
-    return RankRow(
-        rank=rank,
-        pid=process.pid,
-        gpus=gpus,
-        process=process.state,
+    known = beat.step is not None and beat.total_steps is not None
+    left = max(0, (beat.total_steps or 0) - (beat.step or 0)) if known else None
+    return replace(
+        row,
         phase=beat.phase,
         step=beat.step,
         total_steps=beat.total_steps,

@@ -13,7 +13,7 @@ from gpuops.core.report import charts
 from gpuops.core.report.curves import Chart, Spread, fits, spread
 from gpuops.core.report.history import AttemptSpan, Event, Mark, Trouble, marks, spans, troubles
 from gpuops.core.run.record import RunRecord
-from gpuops.core.run.telemetry import GpuSample, Recording, Sample
+from gpuops.core.run.telemetry import READINGS, GpuSample, Recording, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +160,7 @@ def _gpus(samples: Sequence[Sample]) -> tuple[GpuUse, ...]:
             uses.setdefault(index, []).append(gpu)
     return tuple(
         GpuUse(
-            index=index,
-            utilization_pct=_spread(gpu.utilization_pct for gpu in seen),
-            memory_used_bytes=_spread(gpu.memory_used_bytes for gpu in seen),
-            temperature_c=_spread(gpu.temperature_c for gpu in seen),
-            power_w=_spread(gpu.power_w for gpu in seen),
+            index=index, **{name: _spread(getattr(gpu, name) for gpu in seen) for name in READINGS}
         )
         for index, seen in sorted(uses.items())
     )

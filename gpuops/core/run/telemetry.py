@@ -7,11 +7,11 @@ as often.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
-from gpuops.core.hang.observation import Observation
+from gpuops.core.hang.observation import Observation, slowest_beat
 from gpuops.core.machine.device import Device
-from gpuops.heartbeat import PHASES, Beat
+from gpuops.heartbeat import PHASES
 
 FIRST_S = 1.0
 MOST_SAMPLES = 3000
@@ -28,11 +28,14 @@ class GpuSample:
     memory_used_bytes: float | None = None
 
 
+READINGS = [one.name for one in fields(GpuSample)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A run at one moment, in seconds since the epoch.
 
-    What belongs to a step (``loss``, ``step_s``, ``data_wait``) is ``None`` where there was none
+    What belongs to a step (``loss``, ``step_s``, ``data_wait``) is ``None`` if there was none
     since the sample before. ``step_s`` is the usual time of a step; ``cpu_cores`` and
     ``memory_bytes`` are what all ranks use together; ``gpus`` are by index.
     """
@@ -67,8 +70,8 @@ def sample(
     gpus: Iterable[Device],
 ) -> Sample:
     """A sample of what is ``seen``; ``before`` is what was seen at the sample before this one."""
-    slowest = _slowest(seen)
-    earlier = _slowest(before) if before else None
+    slowest = slowest_beat(seen.beats)
+    earlier = slowest_beat(before.beats) if before else None
     moved = slowest is not None and (earlier is None or slowest.step != earlier.step)
     return Sample(
         at_s=round(at_s, 3),
@@ -80,15 +83,7 @@ def sample(
         data_wait=_mean([beat.data_wait for beat in seen.beats]) if moved else None,
         cpu_cores=_cpu_cores(before, seen),
         memory_bytes=_sum([vitals.memory_bytes for vitals in seen.vitals]),
-        gpus={
-            gpu.index: GpuSample(
-                utilization_pct=gpu.utilization_pct,
-                temperature_c=gpu.temperature_c,
-                power_w=gpu.power_w,
-                memory_used_bytes=gpu.memory_used_bytes,
-            )
-            for gpu in gpus
-        },
+        gpus={gpu.index: GpuSample(**{n: getattr(gpu, n) for n in READINGS}) for gpu in gpus},
     )
 
 
@@ -162,8 +157,3 @@ def _most(values: Iterable[float | None]) -> float | None:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = _known(values)
     return sum(known) / len(known) if known else None
-
-
-def _slowest(seen: Observation) -> Beat | None:
-    stepping = [beat for beat in seen.beats if beat.step is not None]
-    return min(stepping, key=lambda beat: beat.step or 0, default=None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis
-from gpuops.core.diagnosis.torchrun_failure import Failure
+from gpuops.core.diagnosis.torchrun_failure import RankEnd
 from gpuops.core.supervision.progress import Progress
 from gpuops.core.supervision.restart import (
     FailedAttempt,
@@ -30,7 +30,7 @@ class Outcome:
     ending: Ending
     returncode: int
     stop_signal: int | None
-    failure: Failure | None
+    failure: RankEnd | None
     diagnosis: Diagnosis | None
     progress: Progress
     first_step: int | None

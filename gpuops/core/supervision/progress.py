@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gpuops.core.hang.observation import slowest_beat
 from gpuops.core.supervision.state_machine import Phase
 from gpuops.heartbeat import Beat
 
@@ -32,7 +33,7 @@ class Progress:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to the last step at the present speed; ``None`` where that is unknown."""
+        """Seconds to the last step at the present speed; ``None`` if that is unknown."""
         rate = self.steps_per_s
         if rate is None or self.step is None or self.total_steps is None:
             return None
@@ -44,7 +45,7 @@ class Look:
     """What a screen may show of an attempt at one moment.
 
     ``lines`` are rank 0's new ones, ``partial`` the one it has not finished; ``stopping_s`` is the
-    time since somebody asked it to stop; ``trouble`` why it is suspected to hang.
+    time since it was asked to stop; ``trouble`` why it is suspected to hang.
     """
 
     phase: Phase
@@ -59,16 +60,13 @@ class Look:
 def observe(
     before: Progress, beats: Sequence[Beat], metrics: Mapping[str, float] | None
 ) -> Progress:
-    """Take in what the ranks last said. The slowest rank's step is the job's step."""
-    stepping = [beat for beat in beats if beat.step is not None]
-    if not stepping:
+    """Add the last reports of the ranks. The slowest rank's step is the job's step."""
+    slowest = slowest_beat(beats)
+    if slowest is None:
         return replace(before, metrics=metrics or before.metrics)
-    slowest = min(stepping, key=lambda beat: beat.step or 0)
-    step = slowest.step or 0
-    mark = (slowest.monotonic_s, step)
-    marks = before.marks
+    step, marks = slowest.step or 0, before.marks
     if not marks or step > marks[-1][1]:
-        marks = (*marks, mark)[-WINDOW:]
+        marks = (*marks, (slowest.monotonic_s, step))[-WINDOW:]
     return Progress(
         step=step,
         total_steps=slowest.total_steps,

@@ -26,7 +26,7 @@ def read(ranks: Iterable[tuple[int, Identity]], *, with_io: bool = True) -> tupl
 
 def _vitals(rank: int, process: Identity, *, with_io: bool) -> RankVitals:
     pid = process.pid
-    hidden = RankVitals(rank=rank, pid=pid, state=None, cpu_s=None, io_bytes=None, threads=None)
+    hidden = RankVitals(rank=rank, pid=pid, state=None, cpu_s=None, io_bytes=None)
     try:
         # A name may hold anything, but no other field holds a ")".
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
@@ -42,7 +42,6 @@ def _vitals(rank: int, process: Identity, *, with_io: bool) -> RankVitals:
         state=fields[0].decode(),
         cpu_s=(int(fields[11]) + int(fields[12])) * TICK_S,
         io_bytes=_io_bytes(pid) if with_io else None,
-        threads=int(fields[17]),
         memory_bytes=int(fields[21]) * PAGE_BYTES,
     )
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.diagnosis.crash import Crash, diagnose_crash, parse_rank_ends
+from gpuops.core.diagnosis.crash import Crash, diagnose_crash
 from gpuops.core.diagnosis.diagnosis import KINDS
-from gpuops.core.diagnosis.rank_failure import RankEnd
+from gpuops.core.diagnosis.torchrun_failure import RankEnd, parse_rank_ends
 from gpuops.core.machine.device import Xid
 from gpuops.core.machine.oom_kills import OomKill, OomKills
 

@@ -133,9 +133,7 @@ def stack(rank, text, *, active=False, gil=False, gap=None):
 
 
 def vitals(rank, state="S", cpu_s=10.0):
-    return RankVitals(
-        rank=rank, pid=4700 + rank, state=state, cpu_s=cpu_s, io_bytes=None, threads=2
-    )
+    return RankVitals(rank=rank, pid=4700 + rank, state=state, cpu_s=cpu_s, io_bytes=None)
 
 
 def beat(rank, step):
@@ -471,7 +469,6 @@ any_vitals = st.lists(
         state=st.none() | st.sampled_from("RSDTtZX?"),
         cpu_s=st.none() | st.floats(0, 9),
         io_bytes=st.none(),
-        threads=st.none(),
     ),
     max_size=6,
 )

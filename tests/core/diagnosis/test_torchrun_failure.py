@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from gpuops.core.diagnosis.torchrun_failure import Failure, last_lines, root_cause, signal_name
+from gpuops.core.diagnosis.torchrun_failure import last_lines, root_cause, signal_name
 
 # As torch 2.13 formats a ChildFailedError (torch.distributed.elastic.multiprocessing.errors).
 KILLED = """\
@@ -45,14 +45,20 @@ Root Cause (first observed failure):
 
 def test_the_root_cause_is_the_first_failure_not_the_first_named():
     """torchrun lists the other failures before; the first that it observed counts."""
-    assert Failure(rank=3, exitcode=-9, signal_name="SIGKILL") == root_cause(KILLED)
+    found = root_cause(KILLED)
+
+    assert found is not None
+    assert (found.rank, found.exitcode, found.killed_by) == (3, -9, signal.SIGKILL)
 
 
 def test_an_exit_code_is_no_signal():
     """A rank that ended by itself was not ended by a signal."""
     text = KILLED.replace("exitcode  : -9 (pid: 4715)  (SIGKILL)", "exitcode  : 7 (pid: 4715) ")
 
-    assert Failure(rank=3, exitcode=7, signal_name=None) == root_cause(text)
+    found = root_cause(text)
+
+    assert found is not None
+    assert (found.rank, found.exitcode, found.killed_by) == (3, 7, None)
 
 
 @pytest.mark.parametrize(

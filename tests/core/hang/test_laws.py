@@ -30,7 +30,6 @@ def vitals():
         state=st.sampled_from([None, "R", "S", "D", "T", "t", "Z", "X", "I"]),
         cpu_s=st.none() | st.floats(0, 1e6),
         io_bytes=st.none() | st.integers(0, 2**60),
-        threads=st.none(),
     )
 
 

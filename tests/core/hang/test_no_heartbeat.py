@@ -131,7 +131,7 @@ def test_silence_is_known_to_last():
 
 def test_blind_where_nothing_can_be_read():
     """Neither beats nor logs nor processes: never healthy, never hung."""
-    nothing = RankVitals(rank=0, pid=1, state=None, cpu_s=None, io_bytes=None, threads=None)
+    nothing = RankVitals(rank=0, pid=1, state=None, cpu_s=None, io_bytes=None)
     watch = HangState()
     for now_s in range(0, 4000, 2):
         watch = update_state(watch, Observation(now_s=now_s, vitals=(nothing,)))

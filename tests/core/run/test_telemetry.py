@@ -40,7 +40,6 @@ def vitals(rank, cpu_s, memory_bytes=None):
         state="S",
         cpu_s=cpu_s,
         io_bytes=None,
-        threads=1,
         memory_bytes=memory_bytes,
     )
 
