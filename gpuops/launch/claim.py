@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from signal import SIG_IGN, SIGHUP, SIGTERM, getsignal, signal
 
 from gpuops.core.finding import Finding
-from gpuops.core.launch.choice import Choice, choose, reasons
-from gpuops.core.launch.queue import Ticket, Waiting, awaited
+from gpuops.core.launch.choice import Waiting, choose, reasons
+from gpuops.core.launch.queue import Ticket, awaited
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
 from gpuops.launch.inventory import with_claims
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
-from gpuops.system.leases import Held, TakenError
+from gpuops.system.leases import TakenError
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
@@ -28,11 +28,11 @@ def claim_gpus(
     prepared: Prepared,
     show: Callable[[Waiting], None],
     tell: Callable[[Sequence[Finding]], None],
-) -> Iterator[tuple[Prepared, Held]]:
+) -> Iterator[tuple[Prepared, tuple[int, ...]]]:
     """Claim the GPUs of a plan; if others were faster, plan again.
 
-    Yields the plan that was claimed, and the locks to hand to the job. ``show`` is called while it
-    waits, ``tell`` with what preflight found if the second plan cannot be run.
+    Yields the plan that was claimed, and the descriptors of the locks to hand to the job. ``show``
+    is called while it waits, ``tell`` with the findings if the second plan cannot be run.
 
     Raises:
         GpuopsError: there are not enough GPUs, or not in the time that was given.
@@ -85,8 +85,7 @@ def _leaving_in_order() -> Iterator[None]:
             signal(number, handler)
 
 
-@contextmanager
-def _join(prepared: Prepared) -> Iterator[Ticket]:
+def _join(prepared: Prepared) -> AbstractContextManager[Ticket]:
     choice = prepared.selection.choice
     if prepared.launch.plan.options.wait_s is None or choice is None:
         missing = choice.short if choice else 0
@@ -97,14 +96,13 @@ def _join(prepared: Prepared) -> Iterator[Ticket]:
         )
     wanted = [*choice.devices, *(refusal.device for refusal in choice.refused if refusal.passes)]
     uuids = [device.uuid for device in wanted if device.uuid is not None]
-    with leases.wait_in_line(uuids, choice.wanted, _claim(prepared)) as ticket:
-        yield ticket
+    return leases.wait_in_line(uuids, choice.wanted, _claim(prepared))
 
 
 def _wait(
     prepared: Prepared, ticket: Ticket, begin_s: float, show: Callable[[Waiting], None]
 ) -> None:
-    """Look until there are enough GPUs for us.
+    """Wait until there are enough GPUs for us.
 
     A GPU that cannot be read now, or a driver that does not answer, may be busy because another
     job starts: the place in the queue is kept for a while.
@@ -124,7 +122,12 @@ def _wait(
                 if not choice.short or (options.shrink and choice.devices):
                     return
                 if now_s - begin_s >= limit_s:
-                    raise _too_late(choice, now_s - begin_s)
+                    taken = reasons([one for one in choice.refused if one.passes])
+                    raise GpuopsError(
+                        f"{choice.short} of {choice.wanted} GPUs are still missing after "
+                        f"{now_s - begin_s:.0f} s: {taken}.",
+                        "`--wait` without a time waits for as long as it takes.",
+                    )
                 if not choice.waiting_helps:
                     problem = reasons([one for one in choice.refused if not one.passes])
                 ahead = tuple(one for one in queue if one.number < ticket.number)
@@ -137,15 +140,6 @@ def _wait(
                 )
             left_s = begin_s + limit_s - now_s
             time.sleep(min(POLL_S, left_s) if left_s > 0 else POLL_S)
-
-
-def _too_late(choice: Choice, waited_s: float) -> GpuopsError:
-    taken = reasons([refusal for refusal in choice.refused if refusal.passes])
-    return GpuopsError(
-        f"{choice.short} of {choice.wanted} GPUs are still missing after {waited_s:.0f} s: "
-        f"{taken}.",
-        "`--wait` without a time waits for as long as it takes.",
-    )
 
 
 def _resources(prepared: Prepared) -> list[str]:

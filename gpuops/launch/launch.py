@@ -87,5 +87,9 @@ def name_the_wish(plan: LaunchPlan, profile: Profile, manifest: Manifest) -> Ite
     try:
         yield
     except UsageError:
-        settings.insist_on_wishes(plan.profile, profile, manifest, plan.python, plan.working_dir)
+        if wrong := settings.refused_wishes(profile, manifest, plan.python, plan.working_dir):
+            raise UsageError(
+                f"profile {plan.profile}: {'; '.join(wrong)}.",
+                f"`gpuops trainers show {manifest.name}` lists its settings.",
+            ) from None
         raise

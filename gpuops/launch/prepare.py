@@ -237,18 +237,9 @@ def _trainer_findings(launch: Launch) -> tuple[Finding, ...]:
 
 def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) -> Requirements:
     manifest, planned, options = launch.manifest, launch.plan, launch.plan.options
-    data_root = built_in = None
-    splits: tuple[str, ...] = ()
-    about = ""
-    built_ins: tuple[str, ...] = ()
-    if manifest is not None and manifest.data is not None:
-        value = launch.settings.get(manifest.data.setting)
-        splits = tuple(manifest.data.layout.splits) if manifest.data.layout else ()
-        about, built_ins = manifest.data.about, tuple(manifest.data.built_in)
-        if value in manifest.data.built_in:
-            built_in = str(value)
-        elif value:
-            data_root = str(Path(planned.working_dir, str(value)))
+    data = manifest.data if manifest else None
+    value = launch.settings.get(data.setting) if data else None
+    built_in = str(value) if data and value in data.built_in else None
     memory_gib = manifest.memory_per_worker_gib if manifest else 0.5
     out_dir = Path(planned.run_dir).parent if options.machine_only else launch.places.out_dir
     return Requirements(
@@ -263,11 +254,11 @@ def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) ->
         shrink=options.shrink,
         wait=options.wait_s is not None,
         keeps_batch=keeps_batch,
-        data_root=data_root,
-        data_splits=splits,
-        data_about=about,
+        data_root=str(Path(planned.working_dir, str(value))) if value and not built_in else None,
+        data_splits=tuple(data.layout.splits) if data and data.layout else (),
+        data_about=data.about if data else "",
         data_built_in=built_in,
-        data_built_ins=built_ins,
+        data_built_ins=tuple(data.built_in) if data else (),
         data_imports=bool(manifest and manifest.importers),
         resume=planned.run_id if planned.attempt > 1 else options.resume,
         resume_checkpoint=_checkpoint(launch),

@@ -58,7 +58,11 @@ def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, La
     """The same run again, from its newest checkpoint; what is typed now is added."""
     before = plan_file.load(root)
     target = before.target
-    _refuse_another_program(typed, before)
+    if typed.name not in {None, target.name, target.entry}:
+        raise UsageError(
+            f"run {before.run_id} is of {target.name}, not of {typed.name}.",
+            f"`gpuops launch {target.name} --resume {before.run_id}`.",
+        )
     _refuse_running(before, root)
     manifest = manifests.load(target.name) if target.kind == "trainer" else None
     own = {manifest.out_dir_setting} if manifest else set()
@@ -81,18 +85,8 @@ def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, La
     )
 
 
-def _refuse_another_program(typed: LaunchOptions, before: LaunchPlan) -> None:
-    target = before.target
-    if typed.name not in {None, target.name, target.entry}:
-        raise UsageError(
-            f"run {before.run_id} is of {target.name}, not of {typed.name}.",
-            f"`gpuops launch {target.name} --resume {before.run_id}`.",
-        )
-
-
 def _refuse_running(before: LaunchPlan, root: Path) -> None:
-    attempts = records.attempts(root)
-    if attempts and attempts[-1].alive:
+    if records.is_running(Path(root)):
         raise UsageError(
             f"run {before.run_id} is still running.",
             f"`gpuops logs {before.run_id} -f` follows it.",

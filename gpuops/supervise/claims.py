@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from gpuops.core.finding import Finding
+from gpuops.core.launch.choice import Waiting
 from gpuops.core.launch.plan import LaunchPlan
-from gpuops.core.launch.queue import Waiting
 from gpuops.launch.claim import claim_gpus
 from gpuops.launch.prepare import Prepared
 
@@ -45,10 +45,10 @@ class RunClaims:
             GpuopsError: there are not enough GPUs, or not in the time that was given.
         """
         self._held.close()
-        claimed, locks = self._held.enter_context(
+        claimed, self.descriptors = self._held.enter_context(
             claim_gpus(prepared, self._show_wait, self._show_findings)
         )
-        self.descriptors, self._claimed = locks.descriptors, _to_claim(claimed.launch.plan)
+        self._claimed = _to_claim(claimed.launch.plan)
         return claimed
 
 

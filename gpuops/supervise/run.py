@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.finding import Finding
+from gpuops.core.launch.choice import Waiting
 from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan
-from gpuops.core.launch.queue import Waiting
 from gpuops.core.run import paths
 from gpuops.core.supervision.attempts import (
     Ended,

@@ -20,7 +20,7 @@ import stat
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from gpuops.core.launch.queue import Ticket
@@ -40,17 +40,11 @@ LARGEST_PID = 2**22  # that Linux gives
 DAY_S = 86400
 UNCLAIMED = "GPUs cannot be claimed so that other users see it"
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux
+_WRITE_LOCK = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class TakenError(GpuopsError):
     """Another launch claimed it after it was seen free: choose again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Locks that this process holds, as descriptors to pass on."""
-
-    descriptors: tuple[int, ...] = ()
 
 
 def gpu(uuid: str) -> str:
@@ -64,8 +58,10 @@ def port(number: int) -> str:
 
 
 @contextlib.contextmanager
-def acquire(things: Iterable[str], claim: Claim) -> Iterator[Held]:
+def acquire(things: Iterable[str], claim: Claim) -> Iterator[tuple[int, ...]]:
     """Claim GPUs and ports, all or none; release them at the end unless a process inherited them.
+
+    Yields the descriptors of the locks, to pass on.
 
     Raises:
         TakenError: one of them is claimed by another launch.
@@ -89,7 +85,7 @@ def acquire(things: Iterable[str], claim: Claim) -> Iterator[Held]:
             stack.callback(os.close, descriptors[-1])
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptors[-1], fcntl.LOCK_SH | fcntl.LOCK_NB)
-        yield Held(tuple(descriptors))
+        yield tuple(descriptors)
 
 
 def holders() -> dict[str, Claim]:
@@ -97,9 +93,9 @@ def holders() -> dict[str, Claim]:
     found: dict[str, Claim] = {}
     for place in _places():
         for path in (*_listed(place, "gpu-"), *_listed(place, "port-")):
-            said = _said_if_held(path)
-            if said is not None:
-                found[path.name.removesuffix(".lock")] = _claim(said)
+            record = _read_if_held(path)
+            if record is not None:
+                found[path.name.removesuffix(".lock")] = _claim(record)
     return found
 
 
@@ -153,14 +149,14 @@ def queue() -> list[Ticket]:
     for place in _places():
         for path in _listed(place, "wait-"):
             number = path.name.split("-")[1]
-            said = _said_if_held(path)
-            if said is None or not number.isdecimal():
+            record = _read_if_held(path)
+            if record is None or not number.isdecimal():
                 continue
-            uuids, count = said.get("uuids"), said.get("count")
+            uuids, count = record.get("uuids"), record.get("count")
             named = uuids if isinstance(uuids, list) else []
             gpus = tuple(printable(uuid, 100) for uuid in named if isinstance(uuid, str))
             wanted = count if isinstance(count, int) and 0 <= count <= len(gpus) else 0
-            claim = _claim(said)
+            claim = _claim(record)
             found.append(Ticket(number=int(number), uuids=gpus, count=wanted, claim=claim))
     return sorted(found, key=lambda ticket: ticket.number)
 
@@ -302,7 +298,7 @@ def _refused(path: Path, what: str) -> GpuopsError:
 
 def _lock(descriptor: int, path: Path) -> bool:
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WRITE_LOCK)
     except (BlockingIOError, PermissionError):
         return False
     except OSError as error:  # a network's file system without locks
@@ -311,12 +307,8 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 
 def _held(descriptor: int) -> bool:
-    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
+    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WRITE_LOCK)
     return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
-
-
-def _request(kind: int) -> bytes:
-    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _still_there(descriptor: int, path: Path) -> bool:
@@ -327,12 +319,12 @@ def _still_there(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _write(descriptor: int, said: dict[str, object]) -> None:
+def _write(descriptor: int, record: dict[str, object]) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(said).encode(), 0)
+    os.pwrite(descriptor, json.dumps(record).encode(), 0)
 
 
-def _said_if_held(path: Path) -> dict[str, object] | None:
+def _read_if_held(path: Path) -> dict[str, object] | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -340,22 +332,22 @@ def _said_if_held(path: Path) -> dict[str, object] | None:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not _held(descriptor):
             return None
-        said = json.loads(os.pread(descriptor, LARGEST, 0))
+        record = json.loads(os.pread(descriptor, LARGEST, 0))
     except (OSError, ValueError, RecursionError):
         return {}
     finally:
         os.close(descriptor)
-    return said if isinstance(said, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
-def _claim(said: dict[str, object]) -> Claim:
+def _claim(record: dict[str, object]) -> Claim:
     """The holder in a file's record, as far as it is valid; any user could have written it."""
     words = {
         name: printable(word, most)
         for name, most in LENGTHS.items()
-        if isinstance(word := said.get(name), str)
+        if isinstance(word := record.get(name), str)
     }
-    pid, since_s, latest_s = said.get("pid"), said.get("since_s"), time.time() + DAY_S
+    pid, since_s, latest_s = record.get("pid"), record.get("since_s"), time.time() + DAY_S
     return Claim(
         run_id=words.get("run_id"),
         run_dir=words.get("run_dir"),
@@ -371,5 +363,5 @@ def _sweep(place: Path) -> None:
     for path in _listed(place, "wait-"):
         with contextlib.suppress(OSError):
             old = time.time() - path.lstat().st_mtime > 60
-            if old and _said_if_held(path) is None:
+            if old and _read_if_held(path) is None:
                 path.unlink()

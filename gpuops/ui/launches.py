@@ -16,10 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.finding import Finding
-from gpuops.core.launch.choice import reasons
+from gpuops.core.launch.choice import Waiting, reasons
 from gpuops.core.launch.manifest import Batch, Manifest
 from gpuops.core.launch.plan import LaunchPlan
-from gpuops.core.launch.queue import Waiting
 from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.state_machine import Phase

@@ -131,7 +131,7 @@ def test_who_inherits_the_descriptors_holds_the_claim():
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"],
             stdin=subprocess.PIPE,
-            pass_fds=held.descriptors,
+            pass_fds=held,
         )
 
     assert set(leases.holders()) == {A}

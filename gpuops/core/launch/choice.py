@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 from gpuops.core.launch.profile import Gpus
+from gpuops.core.launch.queue import Ticket
 from gpuops.core.machine.device import Device, select
 from gpuops.core.machine.gpu_health import gpu_problems, unowned
 from gpuops.errors import UsageError
@@ -81,6 +82,15 @@ class Choice:
         return 0 < self.short <= sum(refusal.passes for refusal in self.refused)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What is free while a launch waits, which launches are ahead of it, and how long it waits."""
+
+    choice: Choice
+    ahead: tuple[Ticket, ...]
+    waited_s: float
+
+
 def choose(
     wish: Wish, devices: Sequence[Device], *, awaited: Collection[str] = frozenset()
 ) -> Choice:
@@ -99,15 +109,15 @@ def choose(
             f"--gpu and --exclude-gpu both name GPU {both[0]}.", "Leave one of them out."
         )
     spared = {device.index for selector in wish.spared for device in select(devices, selector)}
-    refused: list[Refusal] = []
-    free: list[Device] = []
-    for device in devices:
-        refusal = _not_meant(device, only, excluded, spared) or _unsuited(device, wish)
-        refusal = refusal or _taken(device, awaited)
-        if refusal is None:
-            free.append(device)
-        else:
-            refused.append(refusal)
+    refusals = (
+        _not_meant(device, only, excluded, spared)
+        or _unsuited(device, wish)
+        or _taken(device, awaited)
+        for device in devices
+    )
+    refused = [refusal for refusal in refusals if refusal is not None]
+    left = {refusal.device.index for refusal in refused}
+    free = [device for device in devices if device.index not in left]
     ours = [device for device in free if device.uuid in wish.prefer]
     enough = len(ours) >= wish.count
     chosen = ours[: wish.count] if enough else _neighbours(_best(free, wish), wish.count)

@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from gpuops.core.launch.validation import describe_first
 from gpuops.errors import UsageError
 
 Subject = Literal["run", "data", "settings", "nothing"]
@@ -43,7 +44,7 @@ class Answers(_Section):
 
 
 class Verb(_Section):
-    """Something that people do with a trainer beside training: a command of gpuops.
+    """What users do with a trainer beside training: a command of gpuops.
 
     ``of`` says what the first word names: a run, a data set, or nothing that gpuops knows. With
     ``settings`` there is no such word, only flags of a training.
@@ -172,9 +173,7 @@ def parse(document: object, source: str) -> Manifest:
     try:
         return Manifest.model_validate(dict(document))
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"{source} is not a valid trainer manifest: {path}: {first['msg'].lower()}.",
+            f"{source} is not a valid trainer manifest: {describe_first(problem)}.",
             "docs/trainers.md describes every key; trainers/rvq/trainer.yaml is an example.",
         ) from None

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gpuops.core.launch.manifest import flag
 from gpuops.core.launch.profile import Limits, Profile
+from gpuops.core.launch.validation import describe_first
 from gpuops.core.machine.device import Device
 from gpuops.errors import GpuopsError
 from gpuops.text import GIB, MIB
@@ -47,7 +49,7 @@ class Need(_Answer):
 class Estimate(_Answer):
     """A trainer's answer: what several sizes of ``setting`` need, ``size`` among them.
 
-    ``batch`` says in words what ``size`` comes to, ``assumed`` what was not to be known here, and
+    ``batch`` says in words what ``size`` comes to, ``assumed`` what could not be known here, and
     ``savers`` are flags by which the trainer would take less.
     """
 
@@ -70,7 +72,7 @@ class Estimate(_Answer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """The GPU that is planned for, and the share of it that is to stay free."""
+    """The GPU that is planned for, and the share of it that must stay free."""
 
     name: str
     memory_bytes: int
@@ -84,7 +86,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What a rank's process takes of a GPU beside its tensors: a margin, and no measurement."""
+    """What a rank's process takes of a GPU beside its tensors: a margin, not a measurement."""
 
     context_bytes: int = 0
     workspace_bytes: int = 0
@@ -119,11 +121,9 @@ def parse(document: Mapping[str, object], module: str) -> Estimate:
     try:
         found = Estimate.model_validate(document)
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
         raise GpuopsError(
-            f"{module} printed no estimate: {path}: {first['msg'].lower()}.",
-            "docs/estimate.md says what is to be printed.",
+            f"{module} printed no estimate: {describe_first(problem)}.",
+            "docs/estimate.md says what must be printed.",
         ) from None
     if all(need.size != found.size for need in found.needs):
         raise GpuopsError(f"{module} printed no estimate: needs has none of size {found.size}.")
@@ -158,13 +158,11 @@ def ranks(profile: Profile | None, devices: Sequence[Device], asked: int | None)
 
 def beside(*, on_gpu: bool, ranks: int) -> Beside:
     """What a rank takes beside its tensors."""
-    if not on_gpu:
-        return Beside()
-    return Beside(
-        context_bytes=CONTEXT_BYTES,
-        workspace_bytes=WORKSPACE_BYTES,
-        nccl_bytes=NCCL_BYTES if ranks > 1 else 0,
+    nccl_bytes = NCCL_BYTES if ranks > 1 else 0
+    on_it = Beside(
+        context_bytes=CONTEXT_BYTES, workspace_bytes=WORKSPACE_BYTES, nccl_bytes=nccl_bytes
     )
+    return on_it if on_gpu else Beside()
 
 
 def room_bytes(gpu: Gpu | None, margin: Beside) -> int | None:
@@ -197,9 +195,8 @@ def assess_fit(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Fit:
         more = f"; up to about {largest:,} would" if largest > size else ""
         sentence = f"It fits: {whole} of {usable} with {setting} {size:,}{more}."
         return fit(fits=True, largest=largest, sentence=sentence)
-    flag = "--" + setting.replace("_", "-")
     less = " or ".join(f"`{saver}`" for saver in estimate.savers)
-    other = f"{flag} {largest} would" if largest else f"no {setting} would"
+    other = f"{flag(setting)} {largest} would" if largest else f"no {setting} would"
     return fit(
         fits=False,
         largest=largest,

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gpuops.core.machine.device import Claim
-
-if TYPE_CHECKING:  # it loads the profiles, which are not needed to read the queue
-    from gpuops.core.launch.choice import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,15 +16,6 @@ class Ticket:
     uuids: tuple[str, ...]
     count: int
     claim: Claim
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """What is free while a launch waits, which launches are ahead of it, and how long it waits."""
-
-    choice: Choice
-    ahead: tuple[Ticket, ...]
-    waited_s: float
 
 
 def awaited(line: Sequence[Ticket], mine: Ticket | None = None) -> frozenset[str]:

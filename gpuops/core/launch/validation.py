@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Section(BaseModel):
@@ -43,6 +43,12 @@ def describe_mistake(path: str, error: Any, keys: Iterable[str], reason: str = "
     if error["type"] == "missing":
         return f"{path} is missing"
     return f"{path} is {error['input']!r:.60}: {reason or wanted(error)}"
+
+
+def describe_first(problem: ValidationError, whole: str = "") -> str:
+    """Pydantic's first error with its path, in pydantic's words; ``whole`` names the document."""
+    first = problem.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].lower()}"
 
 
 def wanted(error: Any) -> str:

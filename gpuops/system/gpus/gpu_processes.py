@@ -17,10 +17,10 @@ from gpuops.text import printable
 COMMAND_LENGTH = 60
 MOST_KNOWN, GOOD_S = 4096, 10.0
 # The inode of the host's own PID namespace (PROC_PID_INIT_INO).
-MACHINES_OWN = 0xEFFFFFFC
+HOSTS_OWN = 0xEFFFFFFC
 
 
-class Acquaintances:
+class ProcessCache:
     """A cache of identified processes, which are identified again now and then."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool)
 def in_container() -> bool:
     """Whether only the PIDs of a container are visible, not those of the host."""
     try:
-        return Path("/proc/self/ns/pid").stat().st_ino != MACHINES_OWN
+        return Path("/proc/self/ns/pid").stat().st_ino != HOSTS_OWN
     except OSError:
         return False
 

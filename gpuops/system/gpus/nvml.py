@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def read(timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
         return reader.read(timeout_s)
 
 
-class Reader:
+class Reader(AbstractContextManager["Reader"]):
     """Reads the GPUs repeatedly, through one child process.
 
     A child that has ended is replaced at the next reading. The kernel ends it together with the
@@ -61,11 +62,8 @@ class Reader:
         self._start_timeout_s = start_timeout_s
         self._log = KernelLog(kernel_log)
         self._contained = gpu_processes.in_container()
-        self._acquaintances = gpu_processes.Acquaintances()
+        self._processes = gpu_processes.ProcessCache()
         self._child: Child | None = None
-
-    def __enter__(self) -> Reader:
-        return self
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
@@ -155,7 +153,7 @@ class Reader:
 
     def _process(self, entry: tuple[int, int | None, Any]) -> GpuProcess:
         pid, memory_bytes, kind = entry
-        return self._acquaintances.identify(
+        return self._processes.identify(
             pid, kind=kind, memory_bytes=memory_bytes, contained=self._contained
         )
 
@@ -194,6 +192,7 @@ def on_the_bus(folder: Path = PCI_DEVICES) -> bool:
 
 
 def _word(path: Path) -> str:
+    """The text of a file, or nothing."""
     try:
         return path.read_text().strip()
     except OSError:
@@ -212,8 +211,5 @@ def silence(seconds: float) -> str:
 
 
 def _numa_node(path: Path) -> int | None:
-    try:
-        node = int(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return node if node >= 0 else None
+    node = _word(path)  # -1 if the host has only one
+    return int(node) if node.isdecimal() else None

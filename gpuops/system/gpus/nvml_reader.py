@@ -101,7 +101,7 @@ class Library:
     def __init__(self, pynvml: Any) -> None:
         self.pynvml, self.error = pynvml, pynvml.NVMLError
         self._lost = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED}
-        self._not_told = {
+        self._unknown = {
             pynvml.NVML_ERROR_NOT_SUPPORTED,
             pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
             pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
@@ -132,7 +132,7 @@ class Library:
         except AttributeError:  # an older pynvml
             return None
         except self.error as error:
-            if error.value in self._lost or (vital and error.value not in self._not_told):
+            if error.value in self._lost or (vital and error.value not in self._unknown):
                 raise
             return None
 
@@ -172,9 +172,10 @@ class Gpu:
 
     def readings(self) -> dict[str, Any]:
         """The readings that change."""
-        space = self._space()
-        persistence = self._ask("nvmlDeviceGetPersistenceMode")
-        mig = self._ask("nvmlDeviceGetMigMode")
+        name, version = "nvmlDeviceGetMemoryInfo", self._library.pynvml.nvmlMemory_v2
+        # Version 2 separates what the driver reserves from what is used.
+        space = self._ask(name, version, vital=True) or self._ask(name, vital=True)
+        mig = self._ask("nvmlDeviceGetMigMode") or (None,)
         return {
             "memory_total_bytes": getattr(space, "total", None),
             "memory_used_bytes": getattr(space, "used", None),
@@ -188,8 +189,8 @@ class Gpu:
                 "generation": self._ask("nvmlDeviceGetCurrPcieLinkGeneration"),
                 "width": self._ask("nvmlDeviceGetCurrPcieLinkWidth"),
             },
-            "persistence": None if persistence is None else bool(persistence),
-            "mig": None if mig is None else bool(mig[0]),
+            "persistence": _flag(self._ask("nvmlDeviceGetPersistenceMode")),
+            "mig": _flag(mig[0]),
             **self._nvlinks(),
             **self._processes(),
         }
@@ -197,21 +198,15 @@ class Gpu:
     def _ask(self, name: str, *arguments: Any, vital: bool = False) -> Any:
         return self._library.ask(name, self._handle, *arguments, vital=vital)
 
-    def _space(self) -> Any:
-        """The memory; version 2 separates what the driver reserves from what is used."""
-        name, version = "nvmlDeviceGetMemoryInfo", self._library.pynvml.nvmlMemory_v2
-        return self._ask(name, version, vital=True) or self._ask(name, vital=True)
-
     def _memory(self) -> dict[str, Any]:
-        ecc = self._ask("nvmlDeviceGetEccMode")
-        remapped = self._ask("nvmlDeviceGetRemappedRows")
-        retired = self._ask("nvmlDeviceGetRetiredPagesPendingStatus")
+        ecc = self._ask("nvmlDeviceGetEccMode") or (None,)
+        remapped = self._ask("nvmlDeviceGetRemappedRows") or (None,) * 4
         return {
-            "ecc_enabled": None if ecc is None else bool(ecc[0]),
+            "ecc_enabled": _flag(ecc[0]),
             "ecc_uncorrected": self._ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, SINCE_LOAD),
-            "remap_pending": None if remapped is None else bool(remapped[2]),
-            "remap_failed": None if remapped is None else bool(remapped[3]),
-            "retired_pending": None if retired is None else bool(retired),
+            "remap_pending": _flag(remapped[2]),
+            "remap_failed": _flag(remapped[3]),
+            "retired_pending": _flag(self._ask("nvmlDeviceGetRetiredPagesPendingStatus")),
         }
 
     def _nvlinks(self) -> dict[str, Any]:
@@ -231,10 +226,14 @@ class Gpu:
             return {"processes": None, "processes_failed": error.value}
         computing += self._ask("nvmlDeviceGetMPSComputeRunningProcesses_v3") or []
         drawing = self._ask("nvmlDeviceGetGraphicsRunningProcesses_v3") or []
-        # Who does both computes.
+        # A process that does both computes.
         found = {entry.pid: (entry.usedGpuMemory, "graphics") for entry in drawing}
         found |= {entry.pid: (entry.usedGpuMemory, "compute") for entry in computing}
         return {"processes": [(pid, *known) for pid, known in found.items()]}
+
+
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
 
 
 def _watts(milliwatts: int | None) -> float | None:

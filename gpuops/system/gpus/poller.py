@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 
 from gpuops.core.machine.device import Device
 from gpuops.system.gpus.nvml import Reader
@@ -14,7 +15,7 @@ DENSER_S = 200.0  # the first minutes are what a short run has
 OVERDUE_S = 20.0  # a driver that wakes its GPUs, or is stuck, takes as long
 
 
-class GpuPoller:
+class GpuPoller(AbstractContextManager["GpuPoller"]):
     """The newest reading of some GPUs, from a thread.
 
     A thread, because a driver may be slow, and because the reading process ends with the thread
@@ -29,9 +30,6 @@ class GpuPoller:
         self._closed = threading.Event()
         if self._indices:
             threading.Thread(target=self._read, name="the job's GPUs", daemon=True).start()
-
-    def __enter__(self) -> GpuPoller:
-        return self
 
     def __exit__(self, *_exc: object) -> None:
         self._closed.set()  # and not waited for

@@ -97,15 +97,10 @@ def why_port_unusable(port: int) -> str | None:
     return None
 
 
-def is_port_free(port: int) -> bool:
-    """Whether a server could listen on the port."""
-    return why_port_unusable(port) is None
-
-
 def next_free_port(port: int, claimed: Collection[int] = ()) -> int | None:
     """The first port above one that is free and not claimed."""
     above = range(port + 1, min(port + 1000, 65536))
-    return next((p for p in above if p not in claimed and is_port_free(p)), None)
+    return next((p for p in above if p not in claimed and not why_port_unusable(p)), None)
 
 
 def _memory() -> tuple[int, int]:

@@ -80,8 +80,8 @@ def _probe(path: str) -> tuple[dict[str, str | None], list[str]] | None:
         ran = subprocess.run(
             [path, "-c", _PROBE], capture_output=True, check=True, timeout=PROBE_TIMEOUT_S
         )
-        told = json.loads(ran.stdout)
-        answer, rests_on = _versions(told["answer"]), list(told["rests_on"])
+        found = json.loads(ran.stdout)
+        answer, rests_on = _versions(found["answer"]), list(found["rests_on"])
     except (OSError, subprocess.SubprocessError, ValueError, TypeError, LookupError):
         return None
     if answer is None or not all(isinstance(name, str) for name in rests_on):

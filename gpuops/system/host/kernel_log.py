@@ -51,21 +51,18 @@ class KernelLog:
 
     def xids(self) -> Mapping[str, tuple[Xid, ...]] | None:
         """The Xids of each GPU by its ``slot``, oldest first; ``None`` if there is a gap."""
-        if self._file is None:
-            return None
-        self._take_up(self._file)
-        return {gpu: tuple(found) for gpu, found in self._xids.items()}
+        self._take_up()
+        known = {gpu: tuple(found) for gpu, found in self._xids.items()}
+        return None if self._file is None else known
 
     def oom_kills(self) -> tuple[OomKill, ...]:
         """The processes that the kernel killed when memory ran out, with the host's pids."""
-        if self._file is not None:
-            self._take_up(self._file)
+        self._take_up()
         return tuple(self._oom_kills.values())
 
     def reaches(self, since_s: float) -> bool:
         """Whether all records since then are still kept: the log is a ring."""
-        if self._file is not None:
-            self._take_up(self._file)
+        self._take_up()
         return self._begins_s is not None and self._begins_s <= since_s
 
     def close(self) -> None:
@@ -74,11 +71,11 @@ class KernelLog:
             os.close(self._file)
             self._file = None
 
-    def _take_up(self, file: int) -> None:
+    def _take_up(self) -> None:
         """Read and sort the new records."""
         # Like the records' clock, this one is not adjusted and counts from boot.
         booted_at_s = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
-        for line in self._new_records(file):
+        for line in self._new_records():
             record = _RECORD.match(line.decode(errors="replace"))
             if record is None:
                 continue
@@ -95,11 +92,11 @@ class KernelLog:
             pid = int(kill["pid"] or kill["victim"])
             self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])
 
-    def _new_records(self, file: int) -> Iterator[bytes]:
+    def _new_records(self) -> Iterator[bytes]:
         """Each read of the device is one record; a read of a file takes as much as fits."""
-        while True:
+        while self._file is not None:
             try:
-                piece = os.read(file, RECORD_BYTES)
+                piece = os.read(self._file, RECORD_BYTES)
             except BrokenPipeError:  # overwritten before it was read: go on with the next
                 continue
             except OSError:  # none left for now

@@ -42,8 +42,8 @@ def settings() -> dict[str, str]:
     """The variables that NCCL and gloo read: the environment's, and NCCL's own files below it."""
     own = os.environ.get("NCCL_CONF_FILE")
     user = Path(own) if own else Path(os.path.expanduser("~/.nccl.conf"))  # noqa: PTH111 - no HOME
-    told = {**_conf(NCCL_CONF), **_conf(user), **os.environ}
-    return {name: told[name] for name in told if name.startswith(("NCCL_", "GLOO_"))}
+    found = {**_conf(NCCL_CONF), **_conf(user), **os.environ}
+    return {name: found[name] for name in found if name.startswith(("NCCL_", "GLOO_"))}
 
 
 def _conf(path: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gpuops.core.finding import Finding, warning
+from gpuops.core.launch.validation import describe_first
 from gpuops.system.trainers import modules
 from gpuops.text import printable
 
@@ -26,31 +27,22 @@ def check(python: str, module: str, arguments: Sequence[str], cwd: str) -> tuple
     a training that may well run.
     """
     try:
-        answer = subprocess.run(
-            [python, "-m", module, *arguments],
-            cwd=cwd,
-            env=modules.environment(python, module),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        answer = modules.run(python, module, arguments, cwd, TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return _went_wrong(module, f"did not end within {TIMEOUT_S:.0f} s")
     except OSError as error:
         return _went_wrong(module, f"does not run with {python}: {error.strerror}")
     if answer.returncode != 0:
-        said = answer.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
-        why = next((line for line in said if line.startswith("error: ")), said[-1])
+        lines = answer.stderr.strip().splitlines() or ["it printed nothing"]
+        why = next((line for line in lines if line.startswith("error: ")), lines[-1])
         return _went_wrong(module, f"ended with exit code {answer.returncode}: {why}")
     try:
         found = TypeAdapter(Annotated[list[Finding], Field(max_length=MOST)]).validate_json(
             answer.stdout, strict=True
         )
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its output"
-        return _went_wrong(module, f"did not print findings: {where}: {first['msg'].lower()}")
+        first = describe_first(problem, "its output")
+        return _went_wrong(module, f"did not print findings: {first}")
     return tuple(
         replace(one, check=_line(one.check), summary=_line(one.summary), hint=_line(one.hint))
         for one in found

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from gpuops.core.launch.manifest import DataLayout, Manifest, flag
+from gpuops.core.launch.validation import describe_first
 from gpuops.core.machine.snapshot import DataCount
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system.trainers import npy_files, settings
@@ -77,20 +78,13 @@ def count_data(
     try:
         found = Answer.model_validate(answer)
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
         raise GpuopsError(
-            printable(f"{module} did not print a count: {path}: {first['msg'].lower()}.", 1000),
+            printable(f"{module} did not print a count: {describe_first(problem)}.", 1000),
             "docs/trainers.md describes what it must print.",
         ) from None
+    lists = {name: tuple(value) for name, value in found if isinstance(value, list)}
     return DataCount(
-        root=str(root),
-        samples=found.samples,
-        folders=tuple(found.folders),
-        incomplete=tuple(found.incomplete),
-        unreadable=tuple(found.unreadable),
-        places=found.places,
-        opened=found.opened,
+        root=str(root), samples=found.samples, places=found.places, opened=found.opened, **lists
     )
 
 
@@ -224,7 +218,7 @@ def _check_files(folder: str, names: list[str]) -> tuple[str | None, int]:
             return f"{name} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'no file'}", 0
         if not found.st_size:
             return f"{name} is empty", 0
-        # Only where the mode leaves it open is the kernel asked who we are.
+        # The kernel is asked only if the mode does not tell.
         if found.st_mode & _READABLE_BY_ALL != _READABLE_BY_ALL and not _may_read(path):
             return f"{name} cannot be read: permission denied", 0
         changed_ns = max(changed_ns, found.st_ctime_ns)

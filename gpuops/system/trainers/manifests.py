@@ -22,7 +22,11 @@ LIST_HINT = "`gpuops trainers list` shows what each trainer can do."
 
 def names() -> list[str]:
     """The names of the installed trainers."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return list(_installed())
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
 
 
 def load(name: str) -> Manifest:
@@ -31,10 +35,15 @@ def load(name: str) -> Manifest:
     Raises:
         UsageError: there is no such trainer, or its manifest is not valid.
     """
-    for entry in entry_points(group=GROUP):
-        if entry.name == name:
-            return _read(entry)
-    raise _unknown(name)
+    installed = _installed()
+    if name in installed:
+        return _read(installed[name])
+    near = difflib.get_close_matches(name, installed, n=1)
+    raise UsageError(
+        f"there is no trainer {name!r}{f'; did you mean {near[0]}?' if near else '.'}",
+        f"Trainers: {', '.join(installed)}. A script is given by its path (./{name}.py), "
+        f"a module with -m {name}.",
+    )
 
 
 def load_all(
@@ -42,7 +51,7 @@ def load_all(
 ) -> list[Manifest]:
     """The manifests of all installed trainers; ``on_problem`` gets those that cannot be read."""
     found = []
-    for name, entry in sorted({entry.name: entry for entry in entry_points(group=GROUP)}.items()):
+    for name, entry in _installed().items():
         try:
             found.append(_read(entry))
         except GpuopsError as problem:
@@ -83,16 +92,6 @@ def _read(entry: EntryPoint) -> Manifest:
         )
     path = folder / "trainer.yaml"
     return parse(read_yaml(path), str(path))
-
-
-def _unknown(name: str) -> UsageError:
-    known = names()
-    near = difflib.get_close_matches(name, known, n=1)
-    return UsageError(
-        f"there is no trainer {name!r}{f'; did you mean {near[0]}?' if near else '.'}",
-        f"Trainers: {', '.join(known)}. A script is given by its path (./{name}.py), "
-        f"a module with -m {name}.",
-    )
 
 
 def target(name: str | None, module: str | None) -> tuple[Target, Manifest | None]:

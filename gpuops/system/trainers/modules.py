@@ -1,4 +1,4 @@
-"""The modules of a trainer, run by an interpreter as a person would run them."""
+"""The modules of a trainer, run by an interpreter as a user would run them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gpuops.system.resources import PACKAGE
-
-# From Python 3.11 on, a folder `trainers/` where the user stands does not hide the installed one.
-SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-
 
 INSTALLED = {"site-packages", "dist-packages"}
 
@@ -45,9 +41,34 @@ def import_path(python: str, module: str | None = None) -> str | None:
 
 
 def environment(python: str, module: str) -> dict[str, str]:
-    """The environment that a trainer's module runs in."""
+    """The environment that a trainer's module runs in.
+
+    From Python 3.11 on, a folder ``trainers/`` in the current one does not hide the installed one.
+    """
     path = import_path(python, module)
-    return {**os.environ, **SAFE_PATH, **({"PYTHONPATH": path} if path else {})}
+    return {**os.environ, "PYTHONSAFEPATH": "1", **({"PYTHONPATH": path} if path else {})}
+
+
+def run(
+    python: str, module: str, arguments: Sequence[str], cwd: str, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a module to its end, and keep its output.
+
+    Raises:
+        OSError: the interpreter does not run.
+        subprocess.TimeoutExpired: it did not end in time, and was killed.
+    """
+    return subprocess.run(
+        [python, "-m", module, *arguments],
+        cwd=cwd,
+        env=environment(python, module),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def hand_over(

@@ -19,11 +19,11 @@ LONGEST = 2000
 
 
 def resolve(python: str, module: str, arguments: Sequence[str], cwd: str) -> dict[str, Any] | None:
-    """The resolved settings, flat by name; ``None`` where the interpreter does not run at all.
+    """The resolved settings, flat by name; ``None`` if the interpreter does not run at all.
 
     Raises:
         UsageError: the trainer refuses a flag or a file, in the trainer's own words.
-        GpuopsError: the trainer cannot say.
+        GpuopsError: the trainer cannot answer.
     """
     answer = ask(python, module, arguments, cwd)
     return None if answer is None else dict(_leaves(answer))
@@ -38,14 +38,14 @@ def ask(
     what: str = "its settings",
     timeout_s: float = TIMEOUT_S,
 ) -> dict[str, Any] | None:
-    """The JSON object that a trainer's module prints; ``None`` where the interpreter does not run.
+    """The JSON object that a trainer's module prints; ``None`` if the interpreter does not run.
 
     Raises:
         UsageError: the module refuses a flag or a file, in its own words.
         GpuopsError: it cannot tell ``what``; with its own error, if it printed one.
     """
     try:
-        answer = _run(python, module, arguments, cwd, timeout_s)
+        answer = modules.run(python, module, arguments, cwd, timeout_s)
     except OSError:
         return None
     except subprocess.TimeoutExpired:
@@ -73,27 +73,11 @@ def ask(
     return found
 
 
-def insist_on_wishes(
-    source: str, profile: Profile, manifest: Manifest, python: str, cwd: str
-) -> None:
-    """Where a trainer has refused something: find out whether it was the profile's wish.
-
-    Raises:
-        UsageError: it was; names the profile by its ``source``, and the dotted path.
-    """
-    wrong = refused_wishes(profile, manifest, python, cwd)
-    if wrong:
-        raise UsageError(
-            f"profile {source}: {'; '.join(wrong)}.",
-            f"`gpuops trainers show {manifest.name}` lists its settings.",
-        )
-
-
 def refused_wishes(profile: Profile, manifest: Manifest, python: str, cwd: str) -> list[str]:
     """What a trainer refuses of what a profile wishes for it: all of it, by dotted path.
 
     Raises:
-        GpuopsError: the trainer cannot say.
+        GpuopsError: the trainer cannot answer.
     """
 
     def refusal(some: Mapping[str, Setting]) -> str | None:
@@ -109,32 +93,17 @@ def refused_wishes(profile: Profile, manifest: Manifest, python: str, cwd: str) 
         return []
     alone = {key: refusal({key: value}) for key, value in wishes.items()}
     # In a profile there are no flags.
-    said = [
+    refused = [
         f"{path}.{key}: {words}".replace(f"--{key}", key).replace("nearest is --", "nearest is ")
         for key, words in alone.items()
         if words is not None
     ]
-    return said or [f"{path}: {together}"]
+    return refused or [f"{path}: {together}"]
 
 
 def help_text(python: str, module: str) -> str:
     """The trainer's own list of settings."""
-    return _run(python, module, ["--help"], ".", TIMEOUT_S).stdout
-
-
-def _run(
-    python: str, module: str, arguments: Sequence[str], cwd: str, timeout_s: float
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [python, "-m", module, *arguments],
-        cwd=cwd,
-        env=modules.environment(python, module),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=timeout_s,
-        check=False,
-    )
+    return modules.run(python, module, ["--help"], ".", TIMEOUT_S).stdout
 
 
 def _error_and_hint(stderr: str) -> tuple[str, str]:
