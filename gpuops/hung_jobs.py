@@ -15,7 +15,7 @@ from gpuops import heartbeat
 from gpuops.core.diagnosis.diagnosis import Diagnosis, format_title
 from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Assessment, Blind, HangPolicy, Healthy, Hung, Suspect, Warming
-from gpuops.core.hang.observation import HangState, Observation, update_state
+from gpuops.core.hang.observation import HangState, Observation, trains, update_state
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.hung_jobs import Case, Cleaned, decide, unreleased
 from gpuops.core.monitor.jobs import Process, TrainingJob
@@ -35,7 +35,7 @@ def examine(found: Sequence[TrainingJob], watch_s: float) -> tuple[Case, ...]:
     """Watch our jobs for ``watch_s`` and read the stacks of silent ones. Nothing is touched."""
     with ExitStack() as stack:
         watched = {
-            number: stack.enter_context(_Watched(job))
+            number: _Watched(job, stack)
             for number, job in enumerate(found)
             if job.ours and job.launcher != "lost"
         }
@@ -74,9 +74,9 @@ def end(cases: Sequence[Case], see: Callable[[], GpuInventory]) -> Cleaned:
 
 
 class _Watched:
-    """A job under observation."""
+    """A job under observation; ``stack`` ends it."""
 
-    def __init__(self, job: TrainingJob) -> None:
+    def __init__(self, job: TrainingJob, stack: ExitStack) -> None:
         self._job = job
         self._ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
         self._beat_dir = _beat_dir(job)
@@ -86,16 +86,9 @@ class _Watched:
         self._watch = HangState(most_s=float("inf"), looked_s=oldest_s)
         self._began_s = self._looked_s = time.monotonic()
         self._logs: vitals.FolderSize | None = None
-
-    def __enter__(self) -> _Watched:
-        job = self._job
         if job.run_dir is not None and job.attempt is not None:
-            self._logs = vitals.FolderSize(Path(job.run_dir, paths.logs(job.attempt)))
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._logs is not None:
-            self._logs.__exit__()
+            logs = vitals.FolderSize(Path(job.run_dir, paths.logs(job.attempt)))
+            self._logs = stack.enter_context(logs)
 
     def observe(self) -> None:
         """Take an observation."""
@@ -148,13 +141,11 @@ class _Watched:
             return HangPolicy()
         timeout_s = plan.hang_timeout_s
         policy = detector.hang_policy(plan.target.kind, timeout_s)
-        if timeout_s is None or not self._trains:
-            return policy
-        return replace(policy, start_s=timeout_s)
+        return replace(policy, start_s=timeout_s) if timeout_s and self._trains else policy
 
     @property
     def _trains(self) -> bool:
-        return any(beat.step is not None and beat.phase != "start" for beat in self._beats)
+        return trains(self._beats)
 
     def _read_beats(self) -> tuple[Beat, ...]:
         beats = heartbeat.read_all(self._beat_dir) if self._beat_dir is not None else ()
@@ -175,7 +166,6 @@ def _case(
 
 
 def _beat_dir(job: TrainingJob) -> Path | None:
-    """The folder of its heartbeats, if gpuops launched it."""
     if job.run_dir is None or job.attempt is None:
         return None
     return Path(job.run_dir, paths.beats(job.attempt))

@@ -65,7 +65,6 @@ def _without_secrets(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _command(plan: Mapping[str, Any]) -> str:
-    """The command line of the launch."""
     target, arguments = plan.get("target"), plan.get("arguments")
     target = target if isinstance(target, dict) else {}
     kind, name, entry = (str(target.get(key, "")) for key in ("kind", "name", "entry"))

@@ -17,6 +17,11 @@ def many(count: int, noun: str) -> str:
     return f"{count} {plural(count, noun)}"
 
 
+def one_line(text: str, most: int = 2000) -> str:
+    """The words of a text of unknown origin, on one line that can be printed."""
+    return printable(" ".join(text.split()), most)
+
+
 def printable(text: str, most: int) -> str:
     """The text on one line of at most ``most`` characters, without control characters."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)

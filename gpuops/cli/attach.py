@@ -8,15 +8,15 @@ from pathlib import Path
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.runs import Run
+from gpuops.cli.runs import Run, find_going
 from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.supervision.state_machine import Phase
-from gpuops.errors import EXIT_CODES_HELP, UsageError
+from gpuops.errors import EXIT_CODES_HELP
 from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import POLL_S
 from gpuops.system.processes import process
-from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
+from gpuops.system.runs import plan_file, records, supervisor_lock
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -25,14 +25,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command(epilog=EXIT_CODES_HELP)
 def attach(run: Run, runs_dir: output.RunsDir = None) -> None:
     """Show the progress of a run that was launched elsewhere. Ctrl-C ends only the display."""
-    root = records.find(run_dir.runs_dir(runs_dir), run)
-    records.insist_here(root)
-    watched = supervisor_lock.holder(root) is not None
-    if not (watched or records.is_running(root)):
-        raise UsageError(
-            f"run {root.name} is not running.", f"`gpuops runs show {root.name}` tells how it went."
-        )
-    if not watched:
+    root = find_going(run, runs_dir, "`gpuops runs show RUN` tells how it went.")
+    if supervisor_lock.holder(root) is None:
         output.note(f"it has no supervisor: `gpuops supervise {root.name}` is one.")
     try:
         while _follow_attempt(root):

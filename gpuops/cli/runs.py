@@ -10,9 +10,9 @@ import typer
 
 from gpuops.cli import output
 from gpuops.core.run import paths
-from gpuops.errors import GpuopsError
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files
-from gpuops.system.runs import checkpoints, events, records, run_dir
+from gpuops.system.runs import checkpoints, events, records, run_dir, supervisor_lock
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
@@ -29,6 +29,20 @@ Run = Annotated[
         help="A run: its name, a part of it, its folder, or `last`.", autocompletion=complete_run
     ),
 ]
+
+
+def find_going(run: str, runs_dir: Path | None, hint: str) -> Path:
+    """The folder of a run of this host that still runs, or has a supervisor.
+
+    Raises:
+        UsageError: there is no such run, it is on another host, or it is over: ``hint`` says what
+            then, with RUN for its name.
+    """
+    root = records.find(run_dir.runs_dir(runs_dir), run)
+    records.insist_here(root)
+    if not records.is_running(root) and supervisor_lock.holder(root) is None:
+        raise UsageError(f"run {root.name} is not running.", hint.replace("RUN", root.name))
+    return root
 
 
 @app.command("list")

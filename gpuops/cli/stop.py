@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import exit_summary, output
-from gpuops.cli.runs import Run
-from gpuops.errors import EXIT_CODES_HELP, UsageError
-from gpuops.system.runs import records, run_dir, supervisor_lock
+from gpuops.cli.runs import Run, find_going
+from gpuops.errors import EXIT_CODES_HELP
+from gpuops.system.runs import records, supervisor_lock
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -25,17 +25,9 @@ def stop(
     ] = False,
 ) -> None:
     """Stop a run: it saves a checkpoint and ends. Wait for that."""
-    root = records.find(run_dir.runs_dir(runs_dir), run)
-    records.insist_here(root)
-    supervisor = supervisor_lock.holder(root)
-    if supervisor is not None:
-        supervisor_lock.retire([root], now=now)
+    root = find_going(run, runs_dir, "`gpuops runs show RUN` tells how it went.")
+    supervisor_lock.retire([root], now=now)
     if not records.is_running(root):
-        if supervisor is None:
-            raise UsageError(
-                f"run {root.name} is not running.",
-                f"`gpuops runs show {root.name}` tells how it went.",
-            )
         print(f"{root.name} has stopped.")
         return
 

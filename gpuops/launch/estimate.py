@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 
 from gpuops.core.launch import memory
 from gpuops.core.launch.choice import choose, wish_of
-from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.memory import Beside, Estimate, Fit, Gpu
 from gpuops.core.launch.options import LaunchOptions
-from gpuops.core.launch.plan import LaunchRequest
 from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine.device import Device
@@ -47,7 +45,16 @@ def estimate(options: LaunchOptions) -> Assessment:
         UsageError: the trainer refuses a flag or a wish of the profile.
     """
     manifest, asked = request(options)
-    manifest, module = _answering(manifest, asked)
+    if manifest is None:
+        raise UsageError(
+            f"{asked.target.entry} is a {asked.target.kind}: only a trainer can say what it needs.",
+            "`gpuops trainers list` shows the trainers.",
+        )
+    if (module := manifest.answers.estimate) is None:
+        raise UsageError(
+            f"trainer {manifest.name} does not say what it needs.",
+            "docs/estimate.md says how a trainer does.",
+        )
     profile = profiles.load(options.profile) if options.profile else None
     known = profile and (profile.gpus is None or profile.gpus.memory_gib is not None)
     simulate = options.simulate
@@ -76,21 +83,6 @@ def estimate(options: LaunchOptions) -> Assessment:
         fit=memory.assess_fit(found, gpu, beside),
         note=_difference(profile, devices, simulate) if profile and simulate else "",
     )
-
-
-def _answering(manifest: Manifest | None, asked: LaunchRequest) -> tuple[Manifest, str]:
-    """The manifest of a trainer that answers, and the module that does."""
-    if manifest is None:
-        raise UsageError(
-            f"{asked.target.entry} is a {asked.target.kind}: only a trainer can say what it needs.",
-            "`gpuops trainers list` shows the trainers.",
-        )
-    if manifest.answers.estimate is None:
-        raise UsageError(
-            f"trainer {manifest.name} does not say what it needs.",
-            "docs/estimate.md says how a trainer does.",
-        )
-    return manifest, manifest.answers.estimate
 
 
 def _difference(profile: Profile, devices: Sequence[Device], simulate: str) -> str:

@@ -8,9 +8,10 @@ from functools import partial
 import pytest
 
 from gpuops.core.launch.manifest import Answers, Manifest
+from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchRequest, Target
 from gpuops.errors import UsageError
-from gpuops.launch.estimate import _answering
+from gpuops.launch import estimate as launch_estimate
 
 MIB, GIB = 1 << 20, 1 << 30
 FITS = [{"size": 80, "gib": 2}, {"size": 160, "gib": 3}, {"size": 1700, "gib": 20}]
@@ -206,15 +207,16 @@ def test_mistakes_become_a_sentence(estimate, tmp_path, words, code, sentence):
     assert answer.stdout == ""
 
 
-def test_a_trainer_without_that_answer_is_a_sentence():
+def test_a_trainer_without_that_answer_is_a_sentence(monkeypatch):
     """Not every trainer knows what it needs."""
     answers = Answers(config="mine.config")
     manifest = Manifest(name="mine", summary="", train="mine.train", answers=answers)
     target = Target(kind="trainer", name="mine", entry="mine.train")
     asked = LaunchRequest(target=target, run_id="", run_dir="", python="")
+    monkeypatch.setattr(launch_estimate, "request", lambda _options: (manifest, asked))
 
     with pytest.raises(UsageError, match="trainer mine does not say what it needs"):
-        _answering(manifest, asked)
+        launch_estimate.estimate(LaunchOptions(name="mine"))
 
 
 def test_the_trainer_itself_is_asked(estimate, tmp_path):

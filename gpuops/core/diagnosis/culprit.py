@@ -136,17 +136,23 @@ def _fact(
     waiting = [rank for rank in others if rank.waits]
     if len(found) > 1:
         how = how.replace("is ", "are ", 1).replace("has ", "have ", 1)
-    one = found[0] if len(found) == 1 else None
     at = found[0].at if len({rank.key for rank in found}) == 1 else ""
+    why = _sentence(f"{format_ranks(found)} {how}{at}", waiting)
+    return _culprit(kind, _only(found), why, agree=len(waiting), of=len(others), sure=sure)
+
+
+def _culprit(
+    kind: HangKind, one: RankState | None, why: str, *, agree: int, of: int, sure: bool
+) -> Culprit:
     return Culprit(
         kind=kind,
         rank=one.rank if one else None,
         sure=sure,
-        why=_sentence(f"{format_ranks(found)} {how}{at}", waiting),
+        why=why,
         pid=one.pid if one else None,
         place=one.place.place if one and one.place else None,
-        agree=len(waiting),
-        of=len(others),
+        agree=agree,
+        of=of,
     )
 
 
@@ -166,7 +172,8 @@ def _elsewhere(ranks: Sequence[RankState]) -> Culprit | None:
     alone = missing == [one] and not unread
     # A native call shows no frames: it may wait for the other ranks after all.
     clear = one.busy or (one.legible and not one.computes and not one.moved)
-    return _vote(one, waiting, ranks, sure=alone and clear and not _any_moved(waiting))
+    still_stand = not any(rank.moved for rank in waiting)
+    return _vote(one, waiting, ranks, sure=alone and clear and still_stand)
 
 
 def _odd_one_out(ranks: Sequence[RankState]) -> Culprit | None:
@@ -178,9 +185,9 @@ def _odd_one_out(ranks: Sequence[RankState]) -> Culprit | None:
     one = _only(rest) or _only(_busy(rest)) or _only(found[-1] if len(found[-2]) > 1 else rest)
     if one is None or one.waits != most[0].waits:
         return None
-    whole = len(most) + 1 == len(ranks)
+    whole = len(most) + 1 == len(ranks) and not any(rank.moved for rank in ranks)
     clear = one.waits or (one.busy and not most[0].busy)
-    return _vote(one, most, ranks, sure=whole and clear and not _any_moved(ranks))
+    return _vote(one, most, ranks, sure=whole and clear)
 
 
 def _of_two(ranks: Sequence[RankState], found: Sequence[Sequence[RankState]]) -> Culprit | None:
@@ -227,16 +234,8 @@ def _vote(
     one: RankState, others: Sequence[RankState], ranks: Sequence[RankState], *, sure: bool
 ) -> Culprit:
     kind, does = _activity(one, others)
-    return Culprit(
-        kind=kind,
-        rank=one.rank,
-        sure=sure,
-        why=_sentence(does, others),
-        pid=one.pid,
-        place=one.place.place if one.place else None,
-        agree=len(others),
-        of=len(ranks) - 1,
-    )
+    why, of = _sentence(does, others), len(ranks) - 1
+    return _culprit(kind, one, why, agree=len(others), of=of, sure=sure)
 
 
 def _activity(one: RankState, others: Sequence[RankState]) -> tuple[HangKind, str]:
@@ -274,10 +273,6 @@ def _behind(ranks: Sequence[RankState]) -> list[RankState]:
     steps = [rank.step for rank in ranks if rank.step is not None]
     known = bool(steps) and len(steps) == len(ranks)
     return [rank for rank in ranks if rank.step == min(steps)] if known else []
-
-
-def _any_moved(ranks: Sequence[RankState]) -> bool:
-    return any(rank.moved for rank in ranks)
 
 
 def _sentence(does: str, others: Sequence[RankState]) -> str:

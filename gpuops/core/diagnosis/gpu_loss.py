@@ -90,7 +90,6 @@ def _find(inventory: GpuInventory, gpu: DeviceRef) -> Device:
 
 
 def _describe_faults(gpu: Device) -> tuple[str, ...]:
-    """A GPU's fault and its errors, as lines of evidence."""
     fault = () if gpu.state == "ok" else (f"GPU {gpu.index}: {gpu.fault}",)
     return (*fault, *(f"GPU {gpu.index}: {describe_xid(xid)}" for xid in gpu.xids or ()))
 

@@ -107,7 +107,6 @@ def _tracebacks(lines: Sequence[str]) -> list[_Traceback]:
 
 
 def _frames(lines: Sequence[str]) -> tuple[Frame, ...]:
-    """The frames of the indented lines at the beginning."""
     indented = takewhile(lambda line: line.startswith(" "), lines)
     return tuple(
         Frame(function=match["function"], file=match["file"], line=int(match["line"]))

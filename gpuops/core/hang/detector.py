@@ -231,7 +231,6 @@ class _Limits(NamedTuple):
 
 
 def _limits(pace: Pace, policy: HangPolicy, *, phased: bool) -> _Limits:
-    """How long a rank may be silent in its phase."""
     floor_s, steps = _hung_after(pace, policy, phased=phased)
     hung_s = max(floor_s, steps * (pace.slow_s or 0.0), AGAIN * pace.longest_s)
     if policy.hang_timeout_s is not None and not pace.starting and pace.phase != "done":

@@ -132,6 +132,11 @@ def update_state(before: HangState, observation: Observation) -> HangState:
     )
 
 
+def trains(beats: Iterable[Beat]) -> bool:
+    """Whether a rank has reported a step of training."""
+    return any(beat.step is not None and beat.phase != "start" for beat in beats)
+
+
 def slowest_beat(beats: Iterable[Beat]) -> Beat | None:
     """The beat of the rank that is behind, of those that report steps; its step is the job's."""
     stepping = (beat for beat in beats if beat.step is not None)

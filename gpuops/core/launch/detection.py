@@ -11,12 +11,11 @@ from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.profile import NAME, Gpus, Torchrun
 from gpuops.core.machine.device import Device, GpuInventory
 from gpuops.errors import MachineError
-from gpuops.text import GIB, MIB, many, printable
+from gpuops.text import GIB, MIB, many, one_line
 
 # A display server holds a few MiB of every GPU; of the one that shows its picture, more.
 DISPLAY_BYTES = 32 * MIB
 CPU_WORKERS = 2
-LONGEST = 2000
 TORCHRUN = f"torchrun: {{master_port: {Torchrun().master_port}}}"
 
 _MAKER = re.compile(r"^(NVIDIA\s+)?((GeForce|Tesla)\s+)?")
@@ -48,7 +47,7 @@ def detect(inventory: GpuInventory, *, hostname: str, cores: int, name: str | No
     else:
         body, summary = _cpu(inventory, cores)
     head = [
-        f"# What `gpuops profiles detect` found on {_line(hostname)}.",
+        f"# What `gpuops profiles detect` found on {one_line(hostname)}.",
         f"name: {_quoted(name or _as_name(hostname))}",
         f"summary: {_quoted(summary)}",
     ]
@@ -57,7 +56,7 @@ def detect(inventory: GpuInventory, *, hostname: str, cores: int, name: str | No
 
 def _cpu(inventory: GpuInventory, cores: int) -> tuple[list[str], str]:
     workers = max(1, min(CPU_WORKERS, cores))
-    why = _line(inventory.gaps.get("gpus", "the driver shows none"))
+    why = one_line(inventory.gaps.get("gpus", "the driver shows none"))
     body = [
         f"device: cpu  # no GPU: {why}",
         f"workers: {workers}",
@@ -87,13 +86,13 @@ def _gpus(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
     # A name may hold another one's words: an RTX 4090 D is found by `RTX 4090` as well.
     alike = choose(replace(wish_of(gpus, count=len(devices)), share=True), devices).devices
     left_alone |= {
-        device.index: f"is {_line(device.name or 'nameless')}"
+        device.index: f"is {one_line(device.name or 'nameless')}"
         for device in alike
         if device in usable and device not in taken and device.index not in left_alone
     }
     others = [d for d in usable if d not in taken and d.index not in left_alone]
     body = [
-        *(f"# GPU {d.index} is not taken: it is {_line(d.name or 'nameless')}." for d in others),
+        *(f"# GPU {d.index} is not taken: it is {one_line(d.name or 'nameless')}." for d in others),
         *(f"# GPU {index} is taken, although it {why}: all do." for index, why in shown.items()),
         "device: cuda",
         "gpus:",
@@ -115,7 +114,7 @@ def _largest(usable: Sequence[Device]) -> tuple[str | None, list[Device]]:
     """The model with the most GPUs; of equals the one with more memory."""
     by_model: dict[str, list[Device]] = {}
     for device in usable:
-        by_model.setdefault(model_of(_line(device.name or "")), []).append(device)
+        by_model.setdefault(model_of(one_line(device.name or "")), []).append(device)
     model, taken = max(
         by_model.items(), key=lambda of: (len(of[1]), of[1][0].memory_total_bytes or 0)
     )
@@ -124,7 +123,7 @@ def _largest(usable: Sequence[Device]) -> tuple[str | None, list[Device]]:
 
 def _unusable(device: Device) -> str | None:
     if device.fault is not None:
-        return f"cannot be used: {_line(device.fault)}"
+        return f"cannot be used: {one_line(device.fault)}"
     return "is in MIG mode" if device.mig else None
 
 
@@ -136,7 +135,7 @@ def _display(device: Device) -> str | None:
         if process.kind == "graphics"
         and (process.memory_bytes is None or process.memory_bytes >= DISPLAY_BYTES)
     ]
-    return f"drives a display ({_line(', '.join(showing))})" if showing else None
+    return f"drives a display ({one_line(', '.join(showing))})" if showing else None
 
 
 def _least_gib(taken: Sequence[Device]) -> float | None:
@@ -157,8 +156,3 @@ def _as_name(hostname: str) -> str:
 def _quoted(text: str) -> str:
     plain = _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT
     return text if plain else json.dumps(text, ensure_ascii=False)
-
-
-def _line(text: str) -> str:
-    """One line that can be printed: what a driver or a process says must not leave its comment."""
-    return printable(" ".join(text.split()), LONGEST)

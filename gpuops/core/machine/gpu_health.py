@@ -38,17 +38,16 @@ def unowned(gpu: Device) -> str | None:
 
 def narrowed(gpu: Device) -> str:
     """How its link to the host is slower than it could be; empty if it is not."""
-    link = gpu.pcie
-    if link.width is not None and link.width_max is not None and link.width < link.width_max:
+    link, at_work = gpu.pcie, (gpu.utilization_pct or 0) >= AT_WORK_PCT
+    if _is_below(link.width, link.width_max):
         return f"{link.width} of {link.width_max} PCIe lanes"
-    if (
-        link.generation is not None
-        and link.generation_max is not None
-        and link.generation < link.generation_max
-        and (gpu.utilization_pct or 0) >= AT_WORK_PCT
-    ):
+    if at_work and _is_below(link.generation, link.generation_max):
         return f"PCIe {link.generation} instead of {link.generation_max} at work"
     return ""
+
+
+def _is_below(now: int | None, most: int | None) -> bool:
+    return now is not None and most is not None and now < most
 
 
 def why_slow(gpu: Device) -> tuple[str, ...]:

@@ -99,7 +99,6 @@ def _stranger(device: Device) -> str | None:
 
 
 def _aged(row: GpuRow, before: GpuRow | None, passed_s: float) -> GpuRow:
-    """The row with its age and history."""
     past = before.history if before is not None else ()
     same = before is not None and before.state == row.state
     return replace(

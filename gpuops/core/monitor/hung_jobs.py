@@ -150,7 +150,6 @@ def unreleased(processes: Sequence[Process], inventory: GpuInventory) -> tuple[s
 
 
 def _refuse_job(job: TrainingJob, assessment: Assessment | None) -> Refusal:
-    """Why a job is left alone."""
     reason: Reason = "healthy" if isinstance(assessment, (Healthy, Warming)) else "unclear"
     match assessment:
         case _ if not job.ours:
@@ -170,7 +169,6 @@ def _refuse_job(job: TrainingJob, assessment: Assessment | None) -> Refusal:
 
 
 def _refusal(process: Process, now: ProcessNow | None) -> Refusal | None:
-    """Why one process of a job that will be ended is left alone."""
     pids = (process.pid,)
     if not process.ours:
         owner = process.user or "another user"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Assessment, Blind, Hung, Suspect, Warming
-from gpuops.core.hang.observation import HangState, update_state
+from gpuops.core.hang.observation import HangState, trains, update_state
 from gpuops.core.hang.pace import Pace
 from gpuops.core.machine.gpu_health import BUSY_PCT
 from gpuops.core.monitor.frame import GpuRow, JobHealth, JobRow, RankRow
@@ -141,8 +141,7 @@ def _assessed(
     if sample.observation is None:
         return "blind", "its processes cannot be read"
     beats = sample.observation.beats
-    trains = any(beat.step is not None and beat.phase != "start" for beat in beats)
-    health, why = _health(detector.assess(hang, sample.facts.policy), trains=trains)
+    health, why = _health(detector.assess(hang, sample.facts.policy), trains=trains(beats))
     if health == "starting" and not beats and age_s > STARTS_S:
         health, why = "blind", SILENT
     if finding is not None and health not in {"suspect", "hung"}:

@@ -125,7 +125,6 @@ def filter_frame(
 
 
 def _on(job: JobRow) -> set[int]:
-    """The GPUs of its ranks."""
     return {index for rank in job.ranks for index in rank.gpus}
 
 
@@ -163,7 +162,6 @@ def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
 
 
 def _assessed(one: Frame) -> Frame:
-    """The frame with its overall health."""
     faults = ("remap", "heat", "NVLink")  # a GPU at its power limit is fine
     slow = any(reason.startswith(faults) for gpu in one.gpus for reason in gpu.slow)
     ill = slow or any(gpu.state in changes.BAD for gpu in one.gpus)

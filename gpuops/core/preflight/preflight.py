@@ -15,23 +15,11 @@ from gpuops.errors import UsageError
 Check = Callable[[HostSnapshot, Profile, Requirements], Finding | Sequence[Finding] | None]
 
 CHECKS: tuple[Check, ...] = (
-    job.check_torch,
-    job.check_driver,
-    gpus.check_gpus,
-    gpus.check_claims,
-    gpu_health.check_gpus,
-    host.check_memory,
-    host.check_cores,
-    host.check_shm,
-    host.check_open_files,
-    host.check_memlock,
-    host.check_output,
-    host.check_clock,
-    network.check_network,
-    host.check_port,
-    job.check_data,
+    job.check_torch, job.check_driver, gpus.check_gpus, gpus.check_claims, gpu_health.check_gpus,
+    host.check_memory, host.check_cores, host.check_shm, host.check_open_files, host.check_memlock,
+    host.check_output, host.check_clock, network.check_network, host.check_port, job.check_data,
     job.check_resume,
-)
+)  # fmt: skip
 
 # Every name that --force accepts, so that a script can pass one that finds nothing today.
 NAMES = (
@@ -46,11 +34,8 @@ def preflight(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> 
     """The findings of all checks, in the order in which a user would look; the trainer's last."""
     findings: list[Finding] = []
     for check in CHECKS:
-        found = check(snapshot, profile, needs)
-        if isinstance(found, Finding):
-            findings.append(found)
-        elif found is not None:
-            findings.extend(found)
+        found = check(snapshot, profile, needs) or ()
+        findings += (found,) if isinstance(found, Finding) else found
     return [*findings, *snapshot.trainer_findings]
 
 

@@ -124,7 +124,6 @@ def _over_time(
 
 
 def _shown(charts: Iterable[Chart]) -> tuple[Chart, ...]:
-    """The charts that have points, without their empty curves."""
     filled = (
         replace(chart, curves=tuple(line for line in chart.curves if line.pieces))
         for chart in charts

@@ -195,7 +195,6 @@ def _mark(attempt: FailedAttempt) -> tuple[str, int] | None:
 
 
 def _raised(key: str) -> str:
-    """The exception's type, without its module."""
     return key.partition(" ")[0].rpartition(".")[2]
 
 
@@ -232,7 +231,6 @@ def _count(last: FailedAttempt, policy: RestartPolicy, tries: int) -> str:
 
 
 def _lost(attempts: Sequence[FailedAttempt]) -> Iterator[str]:
-    """The GPUs that cannot be used any more."""
     for attempt in attempts:
         if attempt.diagnosis.kind == "gpu lost" and attempt.diagnosis.gpu is not None:
             yield str(attempt.diagnosis.gpu)

@@ -12,7 +12,7 @@ import psutil
 
 from gpuops.core.machine.device import GpuProcess, Kind, Whose
 from gpuops.system.processes.identity import settled_before, stat
-from gpuops.text import printable
+from gpuops.text import one_line
 
 COMMAND_LENGTH = 60
 MOST_KNOWN, GOOD_S = 4096, 10.0
@@ -108,4 +108,4 @@ def _command(process: psutil.Process, words: list[str]) -> str:
     words = words or [process.name()]
     if " " not in words[0]:  # a process that renamed itself has its title there
         words[0] = words[0].rpartition("/")[2]
-    return printable(" ".join(" ".join(words).split()), COMMAND_LENGTH)
+    return one_line(" ".join(words), COMMAND_LENGTH)

@@ -192,7 +192,6 @@ def on_the_bus(folder: Path = PCI_DEVICES) -> bool:
 
 
 def _word(path: Path) -> str:
-    """The text of a file, or nothing."""
     try:
         return path.read_text().strip()
     except OSError:

@@ -59,7 +59,6 @@ def _groups(root: Path, own: Path) -> Iterator[Path]:
 
 
 def _counter(path: Path, name: str) -> int | None:
-    """A value of a file of lines ``name value``."""
     pairs = (line.partition(" ") for line in _text(path).splitlines())
     return next((int(value) for key, _, value in pairs if key == name and value.isdecimal()), None)
 

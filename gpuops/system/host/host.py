@@ -122,7 +122,6 @@ def _limit(which: int) -> float:
 
 
 def _clock_synchronised() -> bool | None:
-    """Whether the clock is synchronised, according to the kernel."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # asks, sets nothing
     except (OSError, AttributeError):

@@ -12,12 +12,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from gpuops.core.finding import Finding, warning
 from gpuops.core.launch.validation import describe_first
 from gpuops.system.trainers import modules
-from gpuops.text import printable
+from gpuops.text import one_line
 
 TIMEOUT_S = 60.0
 CHECK = "trainer"  # the name under which a check that went wrong is shown
 MOST = 50
-LONGEST = 2000
 
 
 def check(python: str, module: str, arguments: Sequence[str], cwd: str) -> tuple[Finding, ...]:
@@ -44,16 +43,13 @@ def check(python: str, module: str, arguments: Sequence[str], cwd: str) -> tuple
         first = describe_first(problem, "its output")
         return _went_wrong(module, f"did not print findings: {first}")
     return tuple(
-        replace(one, check=_line(one.check), summary=_line(one.summary), hint=_line(one.hint))
+        replace(
+            one, check=one_line(one.check), summary=one_line(one.summary), hint=one_line(one.hint)
+        )
         for one in found
     )
 
 
 def _went_wrong(module: str, words: str) -> tuple[Finding, ...]:
     hint = f"The job may run all the same; `python -m {module}` shows more."
-    return (warning(CHECK, _line(f"{module} {words}"), hint),)
-
-
-def _line(text: str) -> str:
-    """One line that can be printed, whatever the module printed."""
-    return printable(" ".join(text.split()), LONGEST)
+    return (warning(CHECK, one_line(f"{module} {words}"), hint),)

@@ -180,7 +180,6 @@ def _samples(
 
 
 def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
-    """What lies in a folder, one by one, in no order."""
     try:
         with os.scandir(root) as entries:
             yield from entries
