@@ -60,7 +60,8 @@ def examine(
     """
     ranks, gpus = job.ranks(), plan.gpu_of_rank
     pids = {rank: one.pid for rank, one in ranks.items()}
-    logs = _stderr_logs(plan) if plan.target.kind == "trainer" else {}
+    writers = range(plan.world_size) if plan.target.kind == "trainer" else ()
+    logs = {r: Path(plan.run_dir, paths.rank_log(plan.attempt, r, "stderr")) for r in writers}
     since_s = time.time() - (LATELY_S if idle_s is None else idle_s + FORE_S)
     with ThreadPoolExecutor() as side:
         devices, report = side.submit(_gpus, plan, since_s), side.submit(_nccl, plan, ranks)
@@ -216,9 +217,3 @@ def _attempt_started(plan: LaunchPlan) -> dict[str, Any]:
     found = events.read(Path(plan.run_dir))
     wanted = ("attempt_started", plan.attempt)
     return next((e for e in reversed(found) if (e.get("event"), e.get("attempt")) == wanted), {})
-
-
-def _stderr_logs(plan: LaunchPlan) -> dict[int, Path]:
-    root = Path(plan.run_dir)
-    ranks = range(plan.world_size)
-    return {rank: root / paths.rank_log(plan.attempt, rank, "stderr") for rank in ranks}

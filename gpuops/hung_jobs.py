@@ -107,7 +107,8 @@ class _Watched:
         assessment, found = self._assess(), None
         silent = self._beats == self._first
         if self._ranks and (silent or isinstance(assessment, (Suspect, Hung))):
-            found = diagnose_processes(self._ranks, self._beat_dir, gpus=_gpus(self._job))
+            listed = {r.rank: r.gpus[0] for r in self._job.ranks if r.rank is not None and r.gpus}
+            found = diagnose_processes(self._ranks, self._beat_dir, gpus=listed)
             if found.hopeless and isinstance(assessment, Suspect):
                 assessment = detector.to_hung(assessment)  # what it waits for can never come
             elif found.hopeless and not isinstance(assessment, Hung):
@@ -169,11 +170,6 @@ def _beat_dir(job: TrainingJob) -> Path | None:
     if job.run_dir is None or job.attempt is None:
         return None
     return Path(job.run_dir, paths.beats(job.attempt))
-
-
-def _gpus(job: TrainingJob) -> dict[int, int]:
-    """Each rank's GPU, as far as the driver lists them."""
-    return {rank.rank: rank.gpus[0] for rank in job.ranks if rank.rank is not None and rank.gpus}
 
 
 def _moves(case: Case) -> bool:

@@ -74,13 +74,12 @@ def _command(plan: Mapping[str, Any]) -> str:
 
 
 def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:
-    found: dict[tuple[int, str], Diagnosis] = {}
-    for path in sorted(folder.glob("*")):
-        named = paths.parse_diagnosis(path.name)
-        known = diagnoses.from_json(files.read_json(path) or {}) if named else None
-        if named and known is not None:
-            found[named] = known
-    return found
+    return {
+        named: known
+        for path in folder.glob("*")
+        if (named := paths.parse_diagnosis(path.name))
+        and (known := diagnoses.from_json(files.read_json(path) or {})) is not None
+    }
 
 
 def _text(path: Path) -> str | None:

@@ -106,6 +106,7 @@ def _rank_state(
     state = now.state if now else None
     gone = state in {"Z", "X"} or (watched and now is None and after is None)
     frames = after.frames if after and not gone else ()
+    inner = frames[0] if frames else None
     kept, moved = _kept(before.frames if before else frames, frames)
     used = [vital.cpu_s for vital in (was, now) if vital and vital.cpu_s is not None]
     cpu_s = used[1] - used[0] if len(used) == 2 else None
@@ -122,7 +123,7 @@ def _rank_state(
         moved=moved,
         computes=runs and (cpu_s is None or cpu_s > 0),
         in_python=_in_python(before, after),
-        legible=bool(frames) and _legible(frames[0]),
+        legible=inner is not None and (inner.text != "" or (is_deep(inner) and not inner.torch)),
         step=step,
         cpu_s=cpu_s,
         gap=stacks[1].gap if stacks[1] else None,
@@ -151,10 +152,6 @@ def _in_python(before: ThreadStack | None, after: ThreadStack | None) -> bool:
     seen = [thread for thread in (before, after) if thread is not None]
     known = [thread.has_gil for thread in seen if thread.has_gil is not None]
     return any(known) if known else bool(seen) and not is_deep(seen[-1].frames[0])
-
-
-def _legible(innermost: Frame) -> bool:
-    return bool(innermost.text) or (is_deep(innermost) and not innermost.torch)
 
 
 def groups(ranks: Iterable[RankState]) -> list[list[RankState]]:

@@ -184,14 +184,11 @@ def _update_pulses(
     """The ranks' processes now. A rank that is missing among others has ended."""
     if not vitals:
         return pulses
-    updated = {
-        now.rank: _next_pulse(pulses.get(now.rank), now, clock_s, beaten_s) for now in vitals
+    ended = {
+        rank: pulse if pulse.gone else replace(pulse, state="X", state_s=clock_s)
+        for rank, pulse in pulses.items()
     }
-    for rank, pulse in pulses.items():
-        if rank not in updated:
-            ended = replace(pulse, state="X", state_s=clock_s)
-            updated[rank] = pulse if pulse.gone else ended
-    return updated
+    return ended | {v.rank: _next_pulse(pulses.get(v.rank), v, clock_s, beaten_s) for v in vitals}
 
 
 def _next_pulse(before: Pulse | None, now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:

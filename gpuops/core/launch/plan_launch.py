@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 from gpuops.core.launch.choice import Choice, Wish, wish_of
 from gpuops.core.launch.options import LaunchOptions
-from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, NodePlan, Setting
+from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, NodePlan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.device import DeviceRef
 from gpuops.errors import UsageError
@@ -28,11 +28,14 @@ def plan(
     wanted = choice.wanted if choice is not None else 0
     wanted = wanted or options.nproc_per_node or profile.nproc_per_node
     ranks = (len(devices) if options.shrink else 0) or wanted
+    # The profile's wishes for a trainer, and the settings that gpuops decides for the run.
+    wishes = profile.trainers.get(request.target.name, {})
+    defaults = {**wishes, **request.defaults} if request.target.kind == "trainer" else {}
     asked = {one.name: getattr(request, one.name) for one in fields(LaunchRequest)}
     refs = tuple(DeviceRef(index=d.index, uuid=d.uuid, bus_id=d.bus_id) for d in devices)
     restarts = options.max_restarts
     return LaunchPlan(
-        **{**asked, "defaults": _defaults(profile, request)},
+        **{**asked, "defaults": defaults},
         profile=options.profile or profile.name,
         device=profile.device,
         nodes=(NodePlan(host=host, devices=refs, ranks=tuple(range(ranks))),),
@@ -67,10 +70,3 @@ def wish(profile: Profile, options: LaunchOptions) -> Wish | None:
         prefer=options.prefer_gpus,
         share="gpus" in options.force,
     )
-
-
-def _defaults(profile: Profile, request: LaunchRequest) -> dict[str, Setting]:
-    """The profile's wishes for a trainer, and the settings that gpuops decides for the run."""
-    if request.target.kind != "trainer":
-        return {}
-    return {**profile.trainers.get(request.target.name, {}), **request.defaults}

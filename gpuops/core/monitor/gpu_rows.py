@@ -39,7 +39,10 @@ def gpu_rows(
     rows: dict[int, GpuRow] = {}
     for device in inventory.devices:
         owner = owners.get(device.index) or _claimed(device, ours)
-        row = _row(device, owner, excluded=device.index in excluded)
+        state, fault = _state(device, owner, excluded=device.index in excluded)
+        readings = {name: getattr(device, name) for name in _READINGS}
+        holder = owner or _stranger(device)
+        row = GpuRow(**readings, state=state, fault=fault, slow=why_slow(device), holder=holder)
         rows[device.index] = _aged(row, known.get(device.index), passed_s)
     fault = inventory.gaps.get("gpus", "the driver does not list it any more")
     for index, row in known.items():
@@ -47,13 +50,6 @@ def gpu_rows(
             gone = GpuRow(index=index, name=row.name, uuid=row.uuid, state="unreadable")
             rows[index] = _aged(replace(gone, fault=fault), row, passed_s)
     return tuple(rows[index] for index in sorted(rows))
-
-
-def _row(device: Device, owner: str | None, *, excluded: bool) -> GpuRow:
-    state, fault = _state(device, owner, excluded=excluded)
-    readings = {name: getattr(device, name) for name in _READINGS}
-    holder = owner or _stranger(device)
-    return GpuRow(**readings, state=state, fault=fault, slow=why_slow(device), holder=holder)
 
 
 def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[GpuState, str | None]:

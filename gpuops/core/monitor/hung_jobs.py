@@ -122,11 +122,13 @@ def decide(
     all ranks' stacks agree on; with it, a person may end a job that is only suspect.
     """
     if job.ours and job.launcher == "lost":
-        evidence, sure = _abandoned(job), _is_rank(job)
+        adopted = "gpuops' reaper" if job.reaper else f"pid {job.ranks[0].parent_pid}"
+        died = f"torchrun has died and left it to {adopted}: nothing watches it or will end it"
+        evidence, sure = [died], _is_rank(job)
     elif job.ours and isinstance(assessment, Hung):
-        evidence, sure = (assessment.why, *([stacks] if stacks else [])), True
+        evidence, sure = [assessment.why, *([stacks] if stacks else [])], True
     elif job.ours and isinstance(assessment, Suspect) and stacks:
-        evidence, sure = (assessment.why, stacks), False
+        evidence, sure = [assessment.why, stacks], False
     else:
         return Decision(job=job, refused=(_refuse_job(job, assessment),))
     refused = {p.pid: refusal for p in job.processes if (refusal := _refusal(p, seen.get(p.pid)))}
@@ -182,12 +184,6 @@ def _refusal(process: Process, now: ProcessNow | None) -> Refusal | None:
         words = f"is stuck in the kernel (state D) and cannot be ended {until}"
         return Refusal(pids=pids, reason="unkillable", words=words)
     return None
-
-
-def _abandoned(job: TrainingJob) -> tuple[str, ...]:
-    rank = job.ranks[0]
-    adopted = "gpuops' reaper" if job.reaper else f"pid {rank.parent_pid}"
-    return (f"torchrun has died and left it to {adopted}: nothing watches it or will end it",)
 
 
 def _is_rank(job: TrainingJob) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -277,6 +278,7 @@ def _job(
     first = agent or ranks[0]
     reaper = machine.reapers.get(first.parent_pid)
     boss = machine.parent(reaper) if reaper else None
+    is_gpuops = boss is not None and re.fullmatch(r"gpuops\.__main__|(.*/)?gpuops", boss.program)
     children = [child for rank in ranks for child in families[rank.pid] if child is not rank]
     members = (*ranks, first)
     beats = _first_variable(members, "GPUOPS_BEAT_DIR") or ""
@@ -289,16 +291,11 @@ def _job(
         children=(*children, *helpers),
         agent=agent,
         reaper=reaper,
-        supervisor_pid=boss.pid if boss and _is_gpuops(boss) else None,
+        supervisor_pid=boss.pid if boss and is_gpuops else None,
         run_id=_first_variable(members, "GPUOPS_RUN_ID"),
         run_dir=run_dir,
         attempt=attempt,
     )
-
-
-def _is_gpuops(process: Process) -> bool:
-    program = process.program
-    return program == "gpuops.__main__" or program.rpartition("/")[2] == "gpuops"
 
 
 def _key(process: Process) -> tuple[str | None, ...]:

@@ -86,6 +86,8 @@ def spans(
         ended_at = _first(_time({"time": attempt.ended_at}), last_s) or started_at
         ended = next((e for e in reversed(own) if e.get("event") == "attempt_ended"), {})
         steps = [sample.step for sample in seen if sample.step is not None]
+        decided = ((DECISIONS.get(str(e.get("event"))), e.get("why")) for e in reversed(own))
+        follows = next((f"{what}, {why}" for what, why in decided if what), None)
         found.append(
             AttemptSpan(
                 number=attempt.number,
@@ -95,7 +97,7 @@ def spans(
                 first_step=_first(_whole(ended.get("first_step")), min(steps, default=None)),
                 last_step=_first(_whole(ended.get("step")), max(steps, default=None)),
                 ending=_ending(attempt, ended),
-                follows=_follows(own),
+                follows=follows,
             )
         )
     return tuple(found)
@@ -152,11 +154,6 @@ def _ending(attempt: Attempt, ended: Event) -> str:
     if attempt.returncode is None:
         return "elsewhere" if attempt.elsewhere else "lost"
     return "failed" if attempt.returncode else "finished"
-
-
-def _follows(own: Sequence[Event]) -> str | None:
-    decided = [(DECISIONS.get(str(event.get("event"))), event.get("why")) for event in own]
-    return next((f"{what}, {why}" for what, why in reversed(decided) if what), None)
 
 
 def _time(event: Event) -> float | None:

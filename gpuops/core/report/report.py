@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeGuard
@@ -160,7 +160,11 @@ def _gpus(samples: Sequence[Sample]) -> tuple[GpuUse, ...]:
             uses.setdefault(index, []).append(gpu)
     return tuple(
         GpuUse(
-            index=index, **{name: _spread(getattr(gpu, name) for gpu in seen) for name in READINGS}
+            index=index,
+            **{
+                name: spread(v for gpu in seen if (v := getattr(gpu, name)) is not None and fits(v))
+                for name in READINGS
+            },
         )
         for index, seen in sorted(uses.items())
     )
@@ -188,10 +192,6 @@ def _phases(
                 stretches.append(Stretch(phase=phase, begin_s=begin_s, end_s=end_s))
             begin_s = end_s
     return tuple(stretches)
-
-
-def _spread(values: Iterable[float | None]) -> Spread | None:
-    return spread(value for value in values if value is not None and fits(value))
 
 
 def _is_finite(value: object) -> TypeGuard[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from gpuops.core.hang.observation import Observation, slowest_beat
 from gpuops.core.machine.device import Device
@@ -15,6 +16,7 @@ from gpuops.heartbeat import PHASES
 
 FIRST_S = 1.0
 MOST_SAMPLES = 3000
+VARYING = ("loss", "step_s", "data_wait", "cpu_cores")
 LAST_S = 253_402_214_400.0  # the end of the year 9999: no clock shows more
 
 
@@ -72,6 +74,7 @@ def sample(
     """A sample of what is ``seen``; ``before`` is what was seen at the sample before this one."""
     slowest = slowest_beat(seen.beats)
     earlier = slowest_beat(before.beats) if before else None
+    memory = _known(vitals.memory_bytes for vitals in seen.vitals)
     moved = slowest is not None and (earlier is None or slowest.step != earlier.step)
     return Sample(
         at_s=round(at_s, 3),
@@ -82,7 +85,7 @@ def sample(
         step_s=step_s if moved else None,
         data_wait=_mean([beat.data_wait for beat in seen.beats]) if moved else None,
         cpu_cores=_cpu_cores(before, seen),
-        memory_bytes=_sum([vitals.memory_bytes for vitals in seen.vitals]),
+        memory_bytes=sum(memory) if memory else None,
         gpus={gpu.index: GpuSample(**{n: getattr(gpu, n) for n in READINGS}) for gpu in gpus},
     )
 
@@ -105,12 +108,12 @@ def _merged(earlier: Sample, later: Sample) -> Sample:
     if earlier.attempt != later.attempt:
         return later
     both = set(earlier.gpus) | set(later.gpus)
+    means: dict[str, Any] = {
+        name: _mean([getattr(earlier, name), getattr(later, name)]) for name in VARYING
+    }
     return replace(
         later,
-        loss=_mean([earlier.loss, later.loss]),
-        step_s=_mean([earlier.step_s, later.step_s]),
-        data_wait=_mean([earlier.data_wait, later.data_wait]),
-        cpu_cores=_mean([earlier.cpu_cores, later.cpu_cores]),
+        **means,
         memory_bytes=_most([earlier.memory_bytes, later.memory_bytes]),
         gpus={
             index: _gpu(earlier.gpus.get(index), later.gpus.get(index)) for index in sorted(both)
@@ -143,11 +146,6 @@ def _cpu_cores(before: Observation | None, seen: Observation) -> float | None:
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    known = _known(values)
-    return sum(known) if known else None
 
 
 def _most(values: Iterable[float | None]) -> float | None:

@@ -88,20 +88,14 @@ def next_move(state: RunState, event: RunEvent) -> tuple[RunState, Restart | Rep
         ValueError: a next attempt was stopped or not prepared, and none has ended before it.
     """
     if isinstance(event, Ended):
-        return _after(state, event)
+        state = replace(state, outcome=event.outcome)
+        if event.failed is None:
+            return state, Finish(event.outcome)
+        state = replace(state, failed=(*state.failed, event.failed))
+        decision = decide(state.failed, state.policy, event.now_s)
+        return state, Finish(event.outcome, decision) if isinstance(decision, GiveUp) else decision
     if state.outcome is None:
         raise ValueError(f"{event} before any attempt has failed")
     if isinstance(event, Interrupted):
         return state, Finish(replace(state.outcome, ending="stopped", stop_signal=event.signal))
     return state, Finish(state.outcome, GiveUp(why=event.why, advice=event.advice))
-
-
-def _after(state: RunState, event: Ended) -> tuple[RunState, Restart | Replan | Finish]:
-    state = replace(state, outcome=event.outcome)
-    if event.failed is None:
-        return state, Finish(event.outcome)
-    state = replace(state, failed=(*state.failed, event.failed))
-    decision = decide(state.failed, state.policy, event.now_s)
-    if isinstance(decision, GiveUp):
-        return state, Finish(event.outcome, decision)
-    return state, decision

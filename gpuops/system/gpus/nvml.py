@@ -122,7 +122,8 @@ class Reader(AbstractContextManager["Reader"]):
         facts = {"bus_id": address, **gpu.facts}
         place = slot(facts["bus_id"] or "")
         if facts.get("numa_node") is None and place is not None:
-            facts["numa_node"] = _numa_node(PCI_DEVICES / place / "numa_node")
+            node = _word(PCI_DEVICES / place / "numa_node")  # -1 if the host has only one
+            facts["numa_node"] = int(node) if node.isdecimal() else None
         device = Device(
             index=index,
             **{**facts, "pcie": Pcie(**facts.get("pcie", {}))},
@@ -207,8 +208,3 @@ def failure(index: int, code: int | None, words: str = "") -> str:
 def silence(seconds: float) -> str:
     """The fault of a GPU, or the driver, that has not answered for so long."""
     return f"the driver has not answered for {max(1, round(seconds))} s ({WAYS_OUT})"
-
-
-def _numa_node(path: Path) -> int | None:
-    node = _word(path)  # -1 if the host has only one
-    return int(node) if node.isdecimal() else None

@@ -146,7 +146,8 @@ class Child:
     def _take(self, line: dict[str, Any]) -> None:
         if "gpus" in line:
             self.started = True
-            self.driver, self.cuda = line["driver"], _version(line["cuda"])
+            self.driver, cuda = line["driver"], line["cuda"]  # 12040 is 12.4
+            self.cuda = None if cuda is None else (cuda // 1000, cuda % 1000 // 10)
             self.gpus = [Gpu() for _ in range(line["gpus"])]
             return
         if "gpu" not in line:
@@ -183,11 +184,6 @@ class Child:
         code = self._process.returncode or 0
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"code {code}"
         return EndedError(f"the process that asks NVIDIA's library ended with {how}")
-
-
-def _version(cuda: int | None) -> tuple[int, int] | None:
-    """12040 is 12.4."""
-    return None if cuda is None else (cuda // 1000, cuda % 1000 // 10)
 
 
 def _folder_of_pynvml() -> str:

@@ -39,22 +39,18 @@ def snapshot(
     ``count`` counts the samples of the data set that the job needs. ``claimed_ports``: those that
     other launches have claimed, but may not use yet.
     """
-    unread: dict[str, str] = {}
     total, available = _memory()
     port = needs.master_port
     claimed = "claimed by another launch" if port in claimed_ports else None
     port_problem = why_port_unusable(port) or claimed
-    if port_problem:
-        unread["port"] = port_problem
     output_gap, skew_s = _try_to_write(Path(needs.output_dir))
-    if output_gap:
-        unread["output"] = output_gap
-    data: DataCount | None = None
+    data, data_gap = None, ""
     if needs.data_root is not None and count is not None:
         try:
             data = count(Path(needs.data_root))
         except GpuopsError as error:
-            unread["data"] = error.message.rstrip(".")
+            data_gap = error.message.rstrip(".")
+    gaps = {"port": port_problem, "output": output_gap, "data": data_gap}
     return HostSnapshot(
         hostname=socket.gethostname(),
         now_s=time.time(),
@@ -77,7 +73,7 @@ def snapshot(
         inventory=inventory,
         data=data,
         trainer_findings=tuple(trainer_findings),
-        gaps=unread,
+        gaps={name: why for name, why in gaps.items() if why},
     )
 
 

@@ -71,7 +71,9 @@ def read(path: str) -> Interpreter:
     if cache is not None:
         kept.pop(path, None)
         kept[path] = {"answer": answer, "stamps": _stamps([path, *rests_on])}
-        _keep(cache, dict(list(kept.items())[-KEPT:]))
+        with contextlib.suppress(OSError, GpuopsError):
+            cache.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            files.write_json(cache, dict(list(kept.items())[-KEPT:]))
     return Interpreter(path=path, **answer)
 
 
@@ -107,11 +109,9 @@ def _versions(answer: Any) -> dict[str, str | None] | None:
 
 def _stamps(names: Iterable[str]) -> dict[str, Any]:
     """A stamp for each file, which changes with the file, and the variables' values."""
-    stamps: dict[str, Any] = {name: os.environ.get(name) for name in VARIABLES}
-    for name in names:
-        if name not in VARIABLES:
-            stamps[name] = _stamp(name)
-    return stamps
+    return {name: _stamp(name) for name in names} | {
+        name: os.environ.get(name) for name in VARIABLES
+    }
 
 
 def _stamp(name: str) -> list[int] | None:
@@ -130,9 +130,3 @@ def _cache() -> Path | None:
         folder = Path(base) if base.startswith("/") else Path.home() / ".cache"
         return folder / "gpuops" / "interpreters.json"
     return None
-
-
-def _keep(cache: Path, entries: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError, GpuopsError):
-        cache.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        files.write_json(cache, entries)

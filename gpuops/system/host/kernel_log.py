@@ -82,15 +82,13 @@ class KernelLog:
             at_s = booted_at_s + int(record["microseconds"]) / 1e6
             if self._begins_s is None:
                 self._begins_s = at_s
-            self._sort(record["text"], at_s)
-
-    def _sort(self, text: str, at_s: float) -> None:
-        if (xid := _XID.search(text)) and (gpu := slot(xid["bus_id"])):
-            found = Xid(code=int(xid["code"]), at_s=at_s, text=xid["text"][:TEXT_LENGTH])
-            self._xids.setdefault(gpu, deque(maxlen=MOST_XIDS)).append(found)
-        elif kill := _OOM_KILL.match(text):
-            pid = int(kill["pid"] or kill["victim"])
-            self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])
+            text = record["text"]
+            if (xid := _XID.search(text)) and (gpu := slot(xid["bus_id"])):
+                found = Xid(code=int(xid["code"]), at_s=at_s, text=xid["text"][:TEXT_LENGTH])
+                self._xids.setdefault(gpu, deque(maxlen=MOST_XIDS)).append(found)
+            elif kill := _OOM_KILL.match(text):
+                pid = int(kill["pid"] or kill["victim"])
+                self._oom_kills[pid] = OomKill(pid=pid, at_s=at_s, text=text[:TEXT_LENGTH])
 
     def _new_records(self) -> Iterator[bytes]:
         """Each read of the device is one record; a read of a file takes as much as fits."""
