@@ -30,16 +30,9 @@ def test_help_lists_every_command_and_the_exit_codes(gpuops):
         ("launch",),
         ("runs", "list"),
         ("logs",),
-        ("evaluate",),
-        ("encode",),
-        ("decode",),
-        ("reconstruct",),
-        ("describe",),
         ("tensorboard",),
         ("data", "import"),
         ("data", "count"),
-        ("data", "check"),
-        ("cache",),
         ("profiles", "show"),
         ("trainers", "list"),
     ],
@@ -279,12 +272,12 @@ def test_two_launches_of_one_second_get_two_names(gpuops, tmp_path, workers, qui
             environment={"STEPS": "3"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(4)
+        for _ in range(2)
     ]  # fmt: skip
     said = [launch.communicate(timeout=60)[1] for launch in launches]
 
-    assert [launch.returncode for launch in launches] == [0, 0, 0, 0], said
-    assert len(list((tmp_path / "runs").iterdir())) == 4
+    assert [launch.returncode for launch in launches] == [0, 0], said
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_a_pipe_that_closes_does_not_stop_the_job(gpuops, tmp_path, workers, quick_python):

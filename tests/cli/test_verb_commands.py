@@ -35,13 +35,20 @@ def command(folder, *words):
     return ran
 
 
-@pytest.fixture(name="run")
-def _run(tmp_path):
-    """A run that was planned in the folder there/, whose data set was named from it."""
-    there = tmp_path / "there"
-    there.mkdir()
+@pytest.fixture(name="planned", scope="module")
+def _planned(tmp_path_factory):
+    """A plan's JSON, and the folder that it was made in."""
+    folder = tmp_path_factory.mktemp("planned")
     words = ("gpuops", "plan", "rvq", "-p", "cpu", *TINY, "--force", "port", "--force", "data")
-    plan = json.loads(command(there, *words, "--json").stdout)["plan"]
+    return command(folder, *words, "--json").stdout, str(folder)
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path, planned):
+    """A run that was planned in the folder there/, whose data set was named from it."""
+    text, folder = planned
+    there = tmp_path / "there"
+    plan = json.loads(text.replace(folder, str(there)))["plan"]
     run = there / "runs" / plan["run_id"]
     run.mkdir(parents=True)
     (run / "plan.json").write_text(json.dumps(plan))
