@@ -102,8 +102,8 @@ def _fate(strike: Strike, struck: Mapping[int, Sequence[Strike]], left: Left) ->
         wrong.append(f"there is no diagnosis after {strike.word}")
     elif kind is not None and kind not in kinds:
         wrong.append(f"{strike.word} is taken for {kind!r}: {_why(number, left)}")
-    ranks = {other.rank for other in blows if other.fault.blames}
-    blamed = judge_culprit(ranks, found) if found and strike.fault.blames else None
+    ranks = {other.rank for other in blows if other.fault.culprit}
+    blamed = judge_culprit(ranks, found) if found and strike.fault.culprit else None
     if blamed == "wrong":
         wrong.append(f"{strike.word}: it is sure of rank {found and found.get('rank')}")
     alone = len(here) == 1

@@ -32,7 +32,7 @@ from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.host import cgroups
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
 from gpuops.system.processes import nccl_ras, stacks, vitals
-from gpuops.system.processes.identity import Identity, agent_identity
+from gpuops.system.processes.identity import Identity, local
 from gpuops.system.processes.process import Job
 from gpuops.system.runs import events, rank_logs, telemetry
 
@@ -109,7 +109,7 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
         for rank in rank_logs.ranks(root, plan.attempt)
     }
     ranks = parse_rank_ends(agent, stderr, plan.gpu_of_rank)
-    torchrun = agent_identity(Path(plan.state_dir))
+    torchrun = local(Path(plan.state_dir), "agent")
     ended_s = _ended_s(plan)
     with closing(KernelLog(kernel_log)) as log:
         crash = Crash(

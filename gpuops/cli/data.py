@@ -13,9 +13,9 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.options import Python, complete
-from gpuops.cli.verbs import PASS_ON, Trainer
+from gpuops.cli.verbs import PASS_ON, Trainer, run_module
 from gpuops.errors import GpuopsError, UsageError
-from gpuops.system.trainers import datasets, manifests, modules
+from gpuops.system.trainers import datasets, manifests
 from gpuops.ui import tables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
@@ -52,14 +52,14 @@ def import_(
                 "Name kind and folder first: `gpuops data import bvh SRC --out DIR`, then flags.",
             )
     _, module = manifests.choose(trainer, f"import {kind!r}", lambda one: one.importers.get(kind))
-    _run(module, [str(source), "--out", str(out), *ctx.args])
+    run_module(sys.executable, module, [str(source), "--out", str(out), *ctx.args])
 
 
 @app.command(context_settings=PASS_ON, epilog="Other flags go to the trainer, like --json.")
 def check(ctx: typer.Context, root: Root, trainer: Trainer = None) -> None:
     """Read every sample: name those that cannot be used, show lengths and statistics."""
     _, module = manifests.choose(trainer, "check data sets", lambda one: one.answers.check_data)
-    _run(module, [str(root), *ctx.args])
+    run_module(sys.executable, module, [str(root), *ctx.args])
 
 
 @app.command()
@@ -72,8 +72,7 @@ def count(
         found = datasets.count_data(manifest, root, python=python or sys.executable, tell=tell)
     output.answer(found, lambda: tables.data_count(found), as_json=as_json)
     splits = data.layout.splits if data.layout else found.samples
-    missing = [split for split in splits if not found.samples.get(split)]
-    if missing:
+    if missing := [split for split in splits if not found.samples.get(split)]:
         raise GpuopsError(
             f"{root} has no samples in: {', '.join(missing)}.",
             f"It holds: {', '.join(found.folders)}. The layout: {data.about}",
@@ -88,7 +87,7 @@ def synthetic(
 ) -> None:
     """Write a trainer's built-in data set as files."""
     _, module = manifests.choose(trainer, "make data sets", lambda one: one.synthetic)
-    _run(module, ["--out", str(out), *ctx.args])
+    run_module(sys.executable, module, ["--out", str(out), *ctx.args])
 
 
 @contextmanager
@@ -107,9 +106,3 @@ def _progress() -> Iterator[Callable[[int], None] | None]:
         yield tell
     finally:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _run(module: str, arguments: list[str]) -> None:
-    code = modules.hand_over(sys.executable, module, arguments)
-    if code:
-        raise typer.Exit(code)

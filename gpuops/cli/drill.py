@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,7 +44,9 @@ def drill(
     """Inject faults into a small job, and test that it recovers. All take about four minutes."""
     faults = select_faults(fault or ())
     rows: list[Row] = []
-    with _folder(keep=keep) as folder:
+    with temporary_folder(PREFIX, keep=keep) as folder:
+        if keep:
+            output.note(f"the runs stay in {folder}")
         site = Site(folder=folder, python=python or sys.executable, seed=seed)
         reference = run_undisturbed(site)
         if not as_json:
@@ -69,16 +67,3 @@ def drill(
     output.answer(value, lambda: drills.closing(rows), as_json=as_json)
     if not passed:
         raise typer.Exit(int(ExitCode.FAILED))
-
-
-@contextlib.contextmanager
-def _folder(*, keep: bool) -> Iterator[Path]:
-    if not keep:
-        with temporary_folder(PREFIX) as folder:
-            yield folder
-        return
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    try:
-        yield folder
-    finally:
-        output.note(f"the runs are in {folder}")

@@ -43,10 +43,7 @@ def estimate(ctx: typer.Context, typed: LaunchOptions, *, as_json: output.Json =
         raise UsageError("say which trainer.", f"The trainers: {', '.join(manifests.names())}.")
     screen = output.stderr()
     working = f"rehearsing a step of {name}, without data and GPU"
-    with (
-        screen.status(working) if screen.is_terminal else nullcontext(),
-        hint_launch_flags(ctx),
-    ):
+    with screen.status(working) if screen.is_terminal else nullcontext(), hint_launch_flags(ctx):
         found = assess(typed)
     if found.note:
         output.note(found.note)

@@ -48,12 +48,10 @@ def launch(
     asked: LaunchOptions,
     *,
     detach: Annotated[
-        bool,
-        typer.Option("--detach", "-d", help="Run on without this terminal; see `attach`."),
+        bool, typer.Option("--detach", "-d", help="Run on without this terminal; see `attach`.")
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print the command and the findings; start nothing."),
+        bool, typer.Option("--dry-run", help="Print the command and the findings; start nothing.")
     ] = False,
     as_json: output.Json = False,
 ) -> None:

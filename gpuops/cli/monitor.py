@@ -64,8 +64,7 @@ def monitor(
     root = records.find(run_dir.runs_dir(runs_dir), run) if run is not None else None
     part = _part(gpu, root)
     wanted = 1 if once else count
-    live = wanted is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
-    if live:
+    if wanted is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
         _live(interval, part, textfile)
         return
     last = None
@@ -128,11 +127,11 @@ def _live(interval_s: float, part: Callable[[Frame], Frame], textfile: Path | No
         raise typer.Exit(128 + number)
 
 
-def _page(job: JobRow, kind: Literal["logs", "diagnosis"]) -> list[str]:
+def _page(job: JobRow, kind: Literal["log", "diagnosis"]) -> list[str]:
     """The page that a key opens."""
     from gpuops.monitor import job_pages  # noqa: PLC0415 - when a key asks for it
 
-    return job_pages.logs(job) if kind == "logs" else job_pages.diagnosis(job)
+    return job_pages.logs(job) if kind == "log" else job_pages.diagnosis(job)
 
 
 def _export(path: Path, frame: Frame, *, for_good: bool) -> None:

@@ -103,9 +103,7 @@ Python = Annotated[
 Simulate = Annotated[
     str | None,
     option(
-        "--simulate",
-        metavar="HOST",
-        help="Plan for another host: `8x4090`, or a scenario file.",
+        "--simulate", metavar="HOST", help="Plan for another host: `8x4090`, or a scenario file."
     ),
 ]
 # How each field of LaunchOptions is spelled, in the order of the help page. Those in SUPERVISION

@@ -47,8 +47,7 @@ def list_(*, as_json: output.Json = False) -> None:
 @app.command()
 def show(
     name: Annotated[
-        str,
-        typer.Argument(help="A profile's name or file.", autocompletion=complete_profile),
+        str, typer.Argument(help="A profile's name or file.", autocompletion=complete_profile)
     ],
     *,
     as_json: output.Json = False,

@@ -26,9 +26,7 @@ def list_(*, as_json: output.Json = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A trainer's name.")],
-    *,
-    as_json: output.Json = False,
+    name: Annotated[str, typer.Argument(help="A trainer's name.")], *, as_json: output.Json = False
 ) -> None:
     """Show one trainer: its verbs, and every setting with its default."""
     manifest = trainers.load(name)

@@ -142,8 +142,14 @@ def _hand_over(
 ) -> None:
     if HELP & set(words):
         print(_usage(manifest, verb), flush=True)
-    code = modules.hand_over(python, manifest.verbs[verb].module, words, added=added)
-    if code:
+    run_module(python, manifest.verbs[verb].module, words, added)
+
+
+def run_module(
+    python: str, module: str, words: Sequence[str], added: Mapping[str, str] | None = None
+) -> None:
+    """Run a trainer's module in place of this command, with its exit code."""
+    if code := modules.hand_over(python, module, words, added=added):
         raise typer.Exit(code)
 
 

@@ -1,7 +1,4 @@
-"""The faults of a drill, and the outcome that each must have.
-
-``assess`` compares what was seen of a run with a fault with what is right.
-"""
+"""The faults of a drill, the outcome that each must have, and the assessment of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ Culprit = Literal["right", "unsure", "wrong"]
 class Fault:
     """One thing that can happen to a job.
 
-    ``kinds`` are the diagnoses that are right. ``blames``: whether they must name the rank.
+    ``kinds`` are the diagnoses that are right. ``culprit``: whether they must name the rank.
     ``then``: what gpuops must do; a run that it gives up must be resumable.
     ``rank`` is set if only one rank can have the fault; ``saving``: it happens at a checkpoint.
     """
@@ -30,7 +27,7 @@ class Fault:
     name: str
     about: str
     kinds: tuple[Kind, ...] = ()
-    blames: bool = True
+    culprit: bool = True
     then: Then = "restarted"
     rank: int | None = None
     saving: bool = False
@@ -65,7 +62,7 @@ FAULTS: Mapping[str, Fault] = {
             ("out of memory (host)",),
             then="given up",
         ),
-        Fault("agent", "torchrun gets SIGKILL", ("signal",), blames=False),
+        Fault("agent", "torchrun gets SIGKILL", ("signal",), culprit=False),
         Fault(
             "supervisor",
             "gpuops gets SIGKILL; `gpuops supervise` adopts the run; a rank gets SIGKILL",
@@ -89,7 +86,7 @@ FAULTS: Mapping[str, Fault] = {
             "port",
             "another process takes the rendezvous port between plan and start",
             ("port taken",),
-            blames=False,
+            culprit=False,
         ),
     )
 }
@@ -223,7 +220,7 @@ def assess(done: Injection, seen: Observed, undisturbed: tuple[str, ...]) -> Row
         kind=final.get("kind") if final else None,
         named=final.get("rank") if final else None,
         sure=final.get("sure") is True if final else None,
-        culprit=judge_culprit({done.rank}, final) if final and fault.blames else None,
+        culprit=judge_culprit({done.rank}, final) if final and fault.culprit else None,
         recovered_s=after[0].at_s - seen.fault_s if after and seen.fault_s is not None else None,
         steps_lost=before[-1].number - (after[0].number - 1) if before and after else None,
         same_weights=bool(undisturbed) and seen.weights == undisturbed,

@@ -1,4 +1,4 @@
-"""A drill: launch a small job as a user would, let a fault happen, and record the outcome."""
+"""A drill: launch a small job as a user would, inject a fault, and record the outcome."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ POLL_S = 0.02
 
 
 @contextlib.contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder that is removed at the end, also after SIGTERM or SIGHUP."""
+def temporary_folder(prefix: str, *, keep: bool = False) -> Iterator[Path]:
+    """A folder that is removed at the end, also after SIGTERM or SIGHUP, unless it is kept."""
+    if keep:
+        yield Path(tempfile.mkdtemp(prefix=prefix))
+        return
 
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
@@ -65,9 +68,9 @@ class Scene:
         self.runs, self.notes = self._folder / "runs", self._folder / "notes"
         self.screen, self.temporary = self._folder / "screen.log", self._folder / "tmp"
         self._children: list[subprocess.Popen[bytes]] = []
+        self._begun_s = time.time()
 
     def __enter__(self) -> Scene:
-        """Make its folders."""
         for folder in (self.notes, self.temporary):
             folder.mkdir(parents=True)
         return self
@@ -75,9 +78,8 @@ class Scene:
     def __exit__(self, *_exc: object) -> None:
         """Kill what is left: a drill that is interrupted leaves nothing behind."""
         for child in self._children:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            child.kill()
+            child.wait()
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -166,10 +168,10 @@ class Scene:
             if not path.name.startswith("torchinductor_"):  # torch's cache is meant to stay
                 yield f"the temporary file {path.name}"
 
-    def seen(
-        self, exit_code: int, resumed: int | None, fault_s: float | None, begun_s: float
+    def observe(
+        self, exit_code: int, resumed: int | None = None, fault_s: float | None = None
     ) -> Observed:
-        """What is seen of the run.
+        """Gather what is left of the run.
 
         Raises:
             GpuopsError: the job did not start.
@@ -178,7 +180,7 @@ class Scene:
             printed = self.screen.read_text(errors="replace").strip() or "it printed nothing"
             raise GpuopsError(
                 f"the drill's job did not start: {printed.splitlines()[-1]}",
-                "`gpuops preflight --profile cpu` looks at the machine.",
+                "`gpuops preflight --profile cpu` checks this host.",
             )
         return Observed(
             exit_code=exit_code,
@@ -188,8 +190,8 @@ class Scene:
             events=events.read(self.root),
             weights=self.weights(),
             left=tuple(self.left()),
-            begun_s=begun_s,
-            took_s=time.time() - begun_s,
+            begun_s=self._begun_s,
+            took_s=time.time() - self._begun_s,
         )
 
 
@@ -199,21 +201,20 @@ def run_undisturbed(site: Site) -> Observed:
     Raises:
         GpuopsError: it does not finish.
     """
-    begun_s = time.time()
     with Scene(site, "undisturbed") as scene:
         code = wait_or_kill(scene.launch())
-        seen = scene.seen(code, None, None, begun_s)
+        seen = scene.observe(code)
         if code or len(seen.weights) != RANKS:
             raise GpuopsError(
-                f"the undisturbed run ended with exit code {code}: a drill shows nothing here.",
+                f"the undisturbed run ended with exit code {code}: a drill proves nothing here.",
                 f"`gpuops drill --keep`, then see {scene.screen.name} in the folder it names.",
             )
     return seen
 
 
 def run_with_fault(site: Site, injection: Injection) -> Observed:
-    """Run the job, let the fault happen, and type what gpuops then asks a user to type."""
-    name, begun_s = injection.fault.name, time.time()
+    """Run the job with the fault, and run the command that gpuops then asks the user to type."""
+    name = injection.fault.name
     with Scene(site, name) as scene:
         child = scene.launch(injection.words)
         with _port_taken(scene, child, injection) if name == "port" else contextlib.nullcontext():
@@ -223,9 +224,8 @@ def run_with_fault(site: Site, injection: Injection) -> Observed:
         resumed = None
         if injection.fault.then == "given up" and scene.root is not None:
             resumed = wait_or_kill(scene.gpuops("launch", "--resume", str(scene.root)))
-        marks = [scene.mark(word) for word in injection.words]
-        fault_s = marks[-1]["time"] if marks[-1] is not None else None
-        return scene.seen(code, resumed, fault_s, begun_s)
+        mark = scene.mark(injection.words[-1])
+        return scene.observe(code, resumed, mark["time"] if mark else None)
 
 
 def _adopted(

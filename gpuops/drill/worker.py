@@ -1,10 +1,8 @@
 """The job of ``gpuops drill``: a tiny model on two ranks, and faults that it causes itself.
 
 torchrun runs it by path, in the interpreter that trains; gpuops itself never imports it. Data and
-weights are the same in every run, so a run with a fault must end with weights that are equal, bit
-for bit, to those of a run without.
+weights are the same in every run: a run with a fault must end with bit-equal weights.
 
-The checkpoints are in the run's folder, each an atomically written file with its own SHA-256.
 ``--notes`` is a folder for the drill: the time of each step, the faults that have happened (each
 only once), and the checksum of each rank's final weights.
 """
@@ -29,6 +27,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from gpuops import heartbeat
+from gpuops.reaper import write_json
 
 SAVE_EVERY = 5
 STEP_S = 0.05
@@ -51,7 +50,7 @@ class Faults:
             return False
         while name == "orphan" and not (self._notes / "adopted.json").exists():
             time.sleep(STEP_S)
-        note(mark, {"time": time.time(), "attempt": self._attempt, "pid": os.getpid()})
+        write_json(mark, {"time": time.time(), "attempt": self._attempt, "pid": os.getpid()})
         return True
 
 
@@ -70,13 +69,6 @@ class Samples(Dataset[torch.Tensor]):
             time.sleep(86400)
         random = torch.Generator().manual_seed((self._seed * 100_003 + step) * 16 + self._rank)
         return torch.randn(BATCH, WIDTH, generator=random)
-
-
-def note(path: Path, value: object) -> None:
-    """Write a small JSON file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value))
-    temporary.replace(path)
 
 
 def main() -> None:
@@ -115,7 +107,7 @@ def main() -> None:
                 if rank == 0:
                     _save(kept, step, model, optimizer, full=faults.due("disk", step))
     final = _checksum(model)
-    note(options.notes / f"final-{rank}.json", {"step": options.steps, "sha256": final})
+    write_json(options.notes / f"final-{rank}.json", {"step": options.steps, "sha256": final})
     heartbeat.beat(step=options.steps, total_steps=options.steps, phase="done")
     print(f"final weights {final}", flush=True)
     dist.destroy_process_group()
@@ -133,12 +125,9 @@ def _options() -> argparse.Namespace:
 def _average(model: nn.Module) -> None:
     """One collective a step: the mean of all ranks' gradients."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = nn.utils.parameters_to_vector(gradients)
     dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
+    nn.utils.vector_to_parameters(flat / dist.get_world_size(), gradients)
 
 
 # ------------------------------------------------------------------------------------- checkpoints

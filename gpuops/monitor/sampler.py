@@ -20,7 +20,7 @@ from gpuops.core.monitor import monitor
 from gpuops.core.monitor.frame import Frame
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.core.monitor.monitor import Monitor
-from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
+from gpuops.core.monitor.sample import JobSample, Sample
 from gpuops.core.run import paths
 from gpuops.core.run.record import Status
 from gpuops.launch.inventory import with_claims
@@ -33,7 +33,7 @@ from gpuops.system.tail import Tail
 WAKE_S = 3.0  # for the first reading: the driver may have to start and to wake its GPUs
 
 
-class Sampler:
+class Sampler(contextlib.AbstractContextManager["Sampler"]):
     """Takes samples, one by one; for a single thread."""
 
     def __init__(self, interval_s: float, *, patient: bool = False) -> None:
@@ -46,9 +46,6 @@ class Sampler:
         self._events: dict[str, Tail] = {}  # over all attempts, by the run's folder
         self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._monitor = Monitor(interval_s=interval_s)
-
-    def __enter__(self) -> Sampler:
-        return self
 
     def __exit__(self, *_exc: object) -> None:
         self._gpus.close()
@@ -87,7 +84,7 @@ class Sampler:
             return JobSample(job=job)
         ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
         attempt = self._attempt(job)
-        beats = attempt.beats() if attempt is not None else []
+        beats = heartbeat.read_all(attempt.beats) if attempt is not None else []
         trains = any(beat.phase != "start" for beat in beats)
         seen = Observation(
             now_s=time.monotonic(),
@@ -95,16 +92,17 @@ class Sampler:
             # A job that trains and beats is assessed by its beats; its I/O adds nothing.
             vitals=vitals.read(ranks, with_io=not trains),
             # For a job that reports its steps, the first size of its log would look like growth.
-            log_bytes=attempt.log_bytes() if attempt is not None and not trains else None,
+            log_bytes=attempt.logs.bytes if attempt is not None and not trains else None,
             checkpoint_bytes=attempt.checkpoints.bytes if attempt is not None else None,
         )
         if attempt is None or job.run_dir is None:
             return JobSample(job=job, observation=seen)
+        there = attempt.root.is_dir()
         return JobSample(
             job=job,
             observation=seen,
             facts=attempt.facts,
-            supervised=attempt.supervised(),
+            supervised=supervisor_lock.holder(attempt.root) is not None if there else None,
             events=events.get(job.run_dir, ()),
         )
 
@@ -135,32 +133,17 @@ class _Attempt:
     """A running attempt, read from its run's folder."""
 
     def __init__(self, root: Path, attempt: int) -> None:
-        self._root = root
-        self.facts: RunFacts = run_facts.read(root)
-        self._beats = root / paths.beats(attempt)
+        self.root, self.facts = root, run_facts.read(root)
+        self.beats = root / paths.beats(attempt)
         self.checkpoints = vitals.FolderSize(root / paths.CHECKPOINTS)
-        self._log_folder = root / paths.logs(attempt)
-        self._logs: vitals.FolderSize | None = None
-
-    def beats(self) -> list[heartbeat.Beat]:
-        return heartbeat.read_all(self._beats)
-
-    def supervised(self) -> bool | None:
-        """Whether a supervisor watches it; ``None`` if its folder is not readable."""
-        return supervisor_lock.holder(self._root) is not None if self._root.is_dir() else None
-
-    def log_bytes(self) -> int | None:
-        """The size of its logs; measured only for jobs that do not report steps."""
-        self._logs = self._logs or vitals.FolderSize(self._log_folder)
-        return self._logs.bytes
+        self.logs = vitals.FolderSize(root / paths.logs(attempt))
 
     def close(self) -> None:
-        self.checkpoints.__exit__()
-        if self._logs is not None:
-            self._logs.__exit__()
+        self.checkpoints.close()
+        self.logs.close()
 
 
-class FrameSource:
+class FrameSource(contextlib.AbstractContextManager["FrameSource"]):
     """A sampler in its own thread, every ``interval_s``; ``part`` selects from its frames."""
 
     def __init__(
@@ -173,9 +156,6 @@ class FrameSource:
         self._came = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._work, name="sampler", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> FrameSource:
-        return self
 
     def __exit__(self, *_exc: object) -> None:
         self._closed.set()  # joined only briefly: it may wait for a driver

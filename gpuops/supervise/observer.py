@@ -1,9 +1,9 @@
-"""Watch an attempt: its beats, figures, logs, and the vital signs of its processes."""
+"""Observes an attempt: its beats, figures and logs, and the vital signs of its processes."""
 
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from gpuops import heartbeat
@@ -25,13 +25,13 @@ from gpuops.system.tail import Tail
 VITALS_EVERY_S = 0.5
 
 
-class AttemptObserver:
+class AttemptObserver(AbstractContextManager["AttemptObserver"]):
     """What a supervisor sees of an attempt, poll by poll."""
 
     def __init__(
         self, launch: Launch, policy: detector.HangPolicy, *, record: bool = False
     ) -> None:
-        """``record``: keep what is seen in the run's folder; its supervisor alone does."""
+        """``record``: write samples to the run's folder; only its supervisor does."""
         self.progress = Progress()
         self.first_step: int | None = None
         self.assessment: detector.Assessment | None = None
@@ -56,14 +56,11 @@ class AttemptObserver:
         self._ranks: dict[int, Identity] = {}
         self._linked = False
 
-    def __enter__(self) -> AttemptObserver:
-        return self
-
     def __exit__(self, *_exc: object) -> None:
         self._open.close()
 
     def poll(self, job: Job) -> None:
-        """Read what there is to see now."""
+        """Read everything that is new."""
         beats = heartbeat.read_all(self._beats)
         self.progress = observe(self.progress, beats, self._read_figures())
         if self.first_step is None:
@@ -96,7 +93,7 @@ class AttemptObserver:
 
     @property
     def elapsed_s(self) -> float:
-        """For how long it was watched."""
+        """For how long it was observed."""
         return time.monotonic() - self._begun_s
 
     def snapshot(

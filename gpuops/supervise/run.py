@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
-from gpuops.core.finding import Finding
-from gpuops.core.launch.choice import Waiting
-from gpuops.core.launch.manifest import Manifest
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
@@ -26,46 +22,20 @@ from gpuops.core.supervision.attempts import (
     Unprepared,
     next_move,
 )
-from gpuops.core.supervision.progress import Look
-from gpuops.core.supervision.restart import (
-    FailedAttempt,
-    GiveUp,
-    Replan,
-    Restart,
-    RestartPolicy,
-)
+from gpuops.core.supervision.restart import FailedAttempt, GiveUp, Replan, Restart, RestartPolicy
 from gpuops.errors import GpuopsError
+from gpuops.launch.claim import claim_gpus
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
-from gpuops.supervise.claims import RunClaims
 from gpuops.supervise.supervisor import begin, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import checkpoints, events
 from gpuops.system.runs.supervisor_lock import only_one
+from gpuops.ui import words
+from gpuops.ui.launches import Screen
 
 LOG_BYTES = 1 << 20  # of a rank: its last traceback is in there
-
-
-class Screen(Protocol):
-    """What shows a person how the run goes."""
-
-    def show(self, look: Look) -> None:
-        """Show an attempt at one moment."""
-
-    def show_plan(
-        self, launch: LaunchPlan, settings: Mapping[str, Any], manifest: Manifest | None = None
-    ) -> None:
-        """Show a plan that differs from the one shown before."""
-
-    def show_findings(self, found: Sequence[Finding]) -> None:
-        """Show what preflight found."""
-
-    def wait(self, waiting: Waiting) -> None:
-        """Show which GPUs the launch waits for."""
-
-    def tell(self, words: str) -> None:
-        """Show what was decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +49,7 @@ class RunOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """An attempt that another process started, and that nobody supervises now."""
+    """An attempt that another process started, and that has no supervisor now."""
 
     launch: Launch
     job: Job
@@ -99,10 +69,7 @@ def run_attempts(
         GpuopsError: the first attempt cannot be started, or the run has a supervisor already.
     """
     state = RunState(policy=RestartPolicy(max_restarts=first.launch.plan.max_restarts))
-    with (
-        RunClaims(screen.wait, screen.show_findings) as claims,
-        _Run(first.launch, screen, claims) as run,
-    ):
+    with _Run(first.launch, screen) as run:
         if isinstance(first, Adopted):
             run.adopt(first.job)
         else:
@@ -118,23 +85,26 @@ def run_attempts(
             event = run.launch_next(move)
 
 
-class _Run:
-    """Acts on the moves of a run, as its only supervisor."""
+class _Run(AbstractContextManager["_Run"]):
+    """Acts on the moves of a run, as its only supervisor.
 
-    def __init__(self, launch: Launch, screen: Screen, claims: RunClaims) -> None:
+    It holds the run's GPUs and port in the pauses between attempts too.
+    """
+
+    def __init__(self, launch: Launch, screen: Screen) -> None:
         self.launch = launch
-        self._screen, self._claims = screen, claims
+        self._screen = screen
         self._signals = SignalQueue()
         self._job: Job  # set by ``adopt`` and ``_start``
-        self._lock, self._handlers = ExitStack(), ExitStack()
+        self._lock, self._handlers, self._claims = ExitStack(), ExitStack(), ExitStack()
         self._locked = False
-
-    def __enter__(self) -> _Run:
-        return self
+        self._claimed: tuple[object, ...] = ()
+        self._claim_locks: tuple[int, ...] = ()  # to hand to an attempt; none if it was adopted
 
     def __exit__(self, *_exc: object) -> None:
-        self._lock.close()  # first: once nobody supervises the run, nobody sends a stop signal
+        self._lock.close()  # first: a stop signal is sent only to the holder of this lock
         self._handlers.close()
+        self._claims.close()
 
     def adopt(self, job: Job) -> None:
         """Take over an attempt that runs."""
@@ -146,7 +116,7 @@ class _Run:
         """Claim what the first attempt takes, and start it."""
         if first.launch.plan.attempt > 1:  # else it has no folder yet
             self._be_the_only_one()
-        prepared = self._claims.take(first)
+        prepared = self._claim(first)
         if prepared is not first:  # it waited, or others were faster
             self._show_plan(prepared.launch)
         self._handlers.enter_context(self._signals)
@@ -160,8 +130,8 @@ class _Run:
                 return Interrupted(number)
         try:
             prepared = prepare(_next_options(self.launch.plan, move))
-            if not self._claims.cover(prepared.launch.plan):
-                prepared = self._claims.take(prepared)
+            if not self._claim_locks or _resources(prepared) != self._claimed:
+                prepared = self._claim(prepared)
                 self._show_plan(prepared.launch)
             refuse_errors(prepared.findings, prepared.launch.plan.options.force)
         except GpuopsError as problem:
@@ -184,18 +154,37 @@ class _Run:
         events.record(Path(plan.run_dir), name, attempt=plan.attempt, **fields)
         if not isinstance(decision, GiveUp):
             ended = outcome.diagnosis.why if outcome.diagnosis else "it ended"
-            self._screen.tell(f"{_sentence(ended)} {_sentence(decision.why)}")
+            self._screen.tell(f"{words.sentence(ended)} {words.sentence(decision.why)}")
 
     def finish(self, move: Finish) -> RunOutcome:
         """Run the hook for the end."""
-        ended = RunOutcome(launch=self.launch, outcome=move.outcome, given_up=move.given_up)
-        _run_exit_hook(ended)
-        return ended
+        plan, outcome, given_up = self.launch.plan, move.outcome, move.given_up
+        if plan.options.on_exit is not None:
+            happened = {
+                "event": "exit",
+                "run_id": plan.run_id,
+                "run_dir": plan.run_dir,
+                "ending": outcome.ending,
+                "attempts": plan.attempt,
+                "step": outcome.progress.step,
+                "given_up": given_up.why if given_up else None,
+                "diagnosis": outcome.diagnosis.why if outcome.diagnosis else None,
+            }
+            hooks.run(plan.options.on_exit, happened).join(hooks.TIMEOUT_S)
+        return RunOutcome(launch=self.launch, outcome=outcome, given_up=given_up)
+
+    def _claim(self, prepared: Prepared) -> Prepared:
+        """Claim what a plan takes instead of what was claimed; return the plan that was claimed."""
+        self._claims.close()
+        claims = claim_gpus(prepared, self._screen.wait, self._screen.show_findings)
+        prepared, self._claim_locks = self._claims.enter_context(claims)
+        self._claimed = _resources(prepared)
+        return prepared
 
     def _start(self, prepared: Prepared) -> None:
         self.launch = prepared.launch
-        self._job = begin(self.launch, self._claims.descriptors)
-        with suppress(GpuopsError):  # where it runs is worth keeping; the job matters more
+        self._job = begin(self.launch, self._claim_locks)
+        with suppress(GpuopsError):  # the job matters more
             path = Path(self.launch.plan.run_dir, paths.ENVIRONMENT)
             files.write_json(path, asdict(prepared.environment))
         self._be_the_only_one()
@@ -209,10 +198,15 @@ class _Run:
         self._screen.show_plan(launch.plan, launch.settings, launch.manifest)
 
 
+def _resources(prepared: Prepared) -> tuple[object, ...]:
+    plan = prepared.launch.plan
+    return plan.master_port, *(gpu.uuid for gpu in plan.devices)
+
+
 def _next_options(plan: LaunchPlan, move: Restart | Replan) -> LaunchOptions:
     """The same run again, on its own GPUs if they are there; if not, on others or on fewer.
 
-    What a person said of GPUs and port still holds.
+    The GPUs that the user named or excluded stay so.
     """
     options, replan = plan.options, move if isinstance(move, Replan) else None
     lost = replan.without_gpus if replan and not options.gpus else ()
@@ -228,29 +222,8 @@ def _next_options(plan: LaunchPlan, move: Restart | Replan) -> LaunchOptions:
     )
 
 
-def _run_exit_hook(ended: RunOutcome) -> None:
-    plan, outcome = ended.launch.plan, ended.outcome
-    if plan.options.on_exit is None:
-        return
-    happened = {
-        "event": "exit",
-        "run_id": plan.run_id,
-        "run_dir": plan.run_dir,
-        "ending": outcome.ending,
-        "attempts": plan.attempt,
-        "step": outcome.progress.step,
-        "given_up": ended.given_up.why if ended.given_up else None,
-        "diagnosis": outcome.diagnosis.why if outcome.diagnosis else None,
-    }
-    hooks.run(plan.options.on_exit, happened).join(hooks.TIMEOUT_S)
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}."
-
-
 def _failed_attempt(launch: Launch, outcome: Outcome) -> FailedAttempt | None:
-    """What there is to know of an attempt that failed; ``None`` if it did not, or has no cause."""
+    """Describe an attempt that failed; ``None`` if it did not, or has no diagnosis."""
     plan, diagnosis = launch.plan, outcome.diagnosis
     if outcome.ending != "failed" or diagnosis is None:
         return None

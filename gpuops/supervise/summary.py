@@ -1,11 +1,9 @@
-"""Build the closing summary from what an attempt left behind."""
+"""The closing summary of a run, from the files of its last attempt."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gpuops.core.diagnosis.torchrun_failure import last_lines, signal_name
 from gpuops.core.launch.plan import LaunchPlan
@@ -17,6 +15,7 @@ from gpuops.errors import ExitCode
 from gpuops.launch.launch import Launch
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, rank_logs, run_dir
+from gpuops.ui import words
 
 NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch"}
 KILLED = (
@@ -26,10 +25,10 @@ PORT_TAKEN = ("EADDRINUSE", "address already in use")
 
 
 def summarise(launch: Launch, outcome: Outcome, given_up: GiveUp | None = None) -> RunSummary:
-    """Gather what the attempt left behind."""
+    """Build the summary."""
     plan, manifest, places = launch.plan, launch.manifest, launch.places
     lines = files.read_json_lines(places.metrics_file) if places.metrics_file else []
-    begun_s = time.time() - outcome.duration_s  # what stands before is an earlier attempt's
+    begun_s = time.time() - outcome.duration_s  # earlier rows are an earlier attempt's
     figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
     evaluated = [row for row in figures if row.get("split") == "val"]
@@ -48,7 +47,11 @@ def summarise(launch: Launch, outcome: Outcome, given_up: GiveUp | None = None) 
         total_steps=outcome.progress.total_steps,
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
-        validation=_numbers(evaluated[-1]) if evaluated else {},
+        validation={
+            key: value
+            for key, value in (evaluated[-1] if evaluated else {}).items()
+            if isinstance(value, (int, float)) and key not in NOT_FIGURES
+        },
         places=shown,
         next_commands=next_commands(
             run=_reference(plan),
@@ -70,11 +73,6 @@ def _exit_code(outcome: Outcome, given_up: GiveUp | None, restarts: int) -> int:
     return 1 if outcome.ending == "failed" else 0
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {key: value for key, value in row.items() if isinstance(value, (int, float))}
-    return {key: value for key, value in numbers.items() if key not in NOT_FIGURES}
-
-
 def _failure(launch: Launch, outcome: Outcome) -> FailureSummary:
     plan, cause = launch.plan, outcome.failure
     name, code = paths.agent_log(plan.attempt), cause.exitcode if cause else outcome.returncode
@@ -93,7 +91,7 @@ def _failure(launch: Launch, outcome: Outcome) -> FailureSummary:
 
 
 def _explain_agent(plan: LaunchPlan, text: str, *, there: bool) -> str:
-    """What the end of torchrun is known to mean."""
+    """Explain an end of torchrun whose cause is known; empty if it is not."""
     if not there:
         return "The run's folder is gone: it was removed while the job ran."
     if any(words in text for words in PORT_TAKEN) and "port" not in plan.options.force:
@@ -105,9 +103,8 @@ def _explain_agent(plan: LaunchPlan, text: str, *, there: bool) -> str:
 
 
 def _reference(plan: LaunchPlan) -> str:
-    """The run as it can be typed here: its name, or its folder if runs lie elsewhere."""
+    """The run as the user can type it: its name, or its folder if that is not below runs."""
     root = Path(plan.run_dir)
     if root.parent == run_dir.runs_dir(None):
         return plan.run_id
-    here = Path.cwd()
-    return str(root.relative_to(here) if root.is_relative_to(here) else root)
+    return words.place(root, str(Path.cwd()))

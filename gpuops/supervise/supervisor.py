@@ -1,7 +1,4 @@
-"""Observe, decide, act: one attempt from its start, or from where it is found, to its end.
-
-The one place where decisions (``core.supervision``) meet processes and the clock.
-"""
+"""Observe, decide, act: one attempt from its start, or its adoption, to its end."""
 
 from __future__ import annotations
 
@@ -18,25 +15,9 @@ from gpuops.core.hang.detector import Hung, Suspect, hang_policy, to_hung
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
+from gpuops.core.supervision import state_machine as machine
 from gpuops.core.supervision.attempts import Ending, Outcome
 from gpuops.core.supervision.progress import Look
-from gpuops.core.supervision.state_machine import (
-    Action,
-    AskWorkers,
-    Assessed,
-    Begun,
-    Event,
-    Exited,
-    Inspect,
-    Kill,
-    Phase,
-    StopPolicy,
-    StopRequested,
-    Supervision,
-    TerminateAgent,
-    Tick,
-    step,
-)
 from gpuops.diagnose import crashed, inspect, why_gone
 from gpuops.launch.launch import Launch
 from gpuops.supervise.observer import AttemptObserver
@@ -78,14 +59,14 @@ def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
 
 
 def watch(launch: Launch, job: Job, show: Callable[[Look], None], signals: SignalQueue) -> Outcome:
-    """Watch over a job to its end. Stop signals stop the job, not the supervisor."""
+    """Supervise a job to its end. Stop signals stop the job, not the supervisor."""
     plan = launch.plan
     policy = hang_policy(plan.target.kind, plan.hang_timeout_s)
     with AttemptObserver(launch, policy, record=True) as observer:
         try:
             state, evidence = _until_the_end(plan, job, observer, show, signals)
-        except BaseException:  # a defect of ours: the job must not go on unwatched
-            _act(plan, job, AskWorkers())
+        except BaseException:  # a defect of ours: the job must not go on without a supervisor
+            _act(plan, job, machine.AskWorkers())
             raise
         observer.poll(job)
         return _close(plan, state, observer, evidence)
@@ -97,12 +78,12 @@ def _until_the_end(
     observer: AttemptObserver,
     show: Callable[[Look], None],
     signals: SignalQueue,
-) -> tuple[Supervision, Diagnosis | None]:
-    policy = StopPolicy(
+) -> tuple[machine.Supervision, Diagnosis | None]:
+    policy = machine.StopPolicy(
         save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s, observe=plan.observe
     )
-    state, evidence = Supervision(policy=policy), None
-    while state.phase is not Phase.DONE:
+    state, evidence, gone = machine.Supervision(policy=policy), None, False
+    while state.phase is not machine.Phase.DONE:
         received = list(signals.wait(job.pid, POLL_S))
         observer.poll(job)
         for event in _events(job, received, observer, evidence):
@@ -114,64 +95,65 @@ def _until_the_end(
         trouble = evidence.why if evidence else None
         look = observer.snapshot(state.phase, asked_s=state.asked_s, trouble=trouble)
         try:
-            show(look)
+            if not gone:
+                show(look)
         except (OSError, SystemExit):  # the terminal has gone; rich makes a SystemExit of it
-            show = _show_nothing
+            gone = True  # and the job goes on
     return state, evidence
 
 
-def _show_nothing(_look: Look) -> None:
-    """Without a terminal the job goes on."""
-
-
-def _take(plan: LaunchPlan, state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
-    """Decide on one event; record what is decided, and the event if it changes anything."""
+def _take(
+    plan: LaunchPlan, state: machine.Supervision, event: machine.Event
+) -> tuple[machine.Supervision, list[machine.Action]]:
+    """Decide on one event; record the actions, and the event if it changes anything."""
     root, before = Path(plan.run_dir), state
-    state, actions = step(state, event)
+    state, actions = machine.step(state, event)
     if state != before or actions:
         happened = {"what": type(event).__name__, **asdict(event)}
         events.record(root, "observed", attempt=plan.attempt, **happened)
     for action in actions:
         events.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
-    if state.phase is not before.phase and state.phase is Phase.RUNNING:
+    if state.phase is not before.phase and state.phase is machine.Phase.RUNNING:
         events.record(root, "training", attempt=plan.attempt)
     return state, actions
 
 
 def _events(
     job: Job, received: list[int], observer: AttemptObserver, evidence: Diagnosis | None
-) -> list[Event]:
+) -> list[machine.Event]:
     now = time.monotonic()
-    events: list[Event] = [Begun()] if observer.begun else []
-    events += [StopRequested(number, now) for number in received]
+    events: list[machine.Event] = [machine.Begun()] if observer.begun else []
+    events += [machine.StopRequested(number, now) for number in received]
     if (assessment := observer.assessment) is not None:
-        events.append(Assessed(assessment, now))
+        events.append(machine.Assessed(assessment, now))
         if isinstance(assessment, Suspect) and evidence is not None and evidence.hopeless:
-            events.append(Assessed(to_hung(assessment), now))  # what it waits for can never come
-    events.append(Tick(now))
+            events.append(
+                machine.Assessed(to_hung(assessment), now)
+            )  # what it waits for can never come
+    events.append(machine.Tick(now))
     if (returncode := job.poll()) is not None:
-        events.append(Exited(returncode))
+        events.append(machine.Exited(returncode))
     return events
 
 
-def _act(plan: LaunchPlan, job: Job, action: Action) -> Diagnosis | None:
-    """Do what was decided; return the evidence if that was to gather it."""
+def _act(plan: LaunchPlan, job: Job, action: machine.Action) -> Diagnosis | None:
+    """Carry out an action; return the evidence if it gathers that."""
     agent, workers = job.agent, job.workers()
     match action:
-        case Inspect(assessment=assessment):
+        case machine.Inspect(assessment=assessment):
             return _inspected(plan, job, assessment)
-        case AskWorkers():
+        case machine.AskWorkers():
             for worker in workers:
                 worker.send(signal.SIGTERM)
-                worker.send(signal.SIGCONT)  # one that is stopped would never hear of it
+                worker.send(signal.SIGCONT)  # one that is stopped cannot handle it
             if not workers and agent:
                 agent.send(signal.SIGTERM)
             elif not workers:
                 job.terminate()
-        case TerminateAgent():
+        case machine.TerminateAgent():
             if agent:
                 agent.send(signal.SIGTERM)
-        case Kill():
+        case machine.Kill():
             for process_ in (*([agent] if agent else []), *workers):
                 process_.send(signal.SIGKILL)
     return None
@@ -188,7 +170,10 @@ def _inspected(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagno
 
 
 def _close(
-    plan: LaunchPlan, state: Supervision, observer: AttemptObserver, evidence: Diagnosis | None
+    plan: LaunchPlan,
+    state: machine.Supervision,
+    observer: AttemptObserver,
+    evidence: Diagnosis | None,
 ) -> Outcome:
     root = Path(plan.run_dir)
     rank_logs.link(plan)

@@ -1,11 +1,8 @@
 """A lock per GPU and port, visible to all gpuops users of the host, released by the kernel.
 
-The locks are open file description locks (``F_OFD_SETLK``, fcntl(2)), a file each, in a folder
-that all users can write. A process that inherits the descriptor holds the lock too: a launch passes
-it to the reaper, so the lock lasts as long as the job, even if the rest of gpuops ends. Reading who
-holds a lock takes none (``F_OFD_GETLK``), so it never blocks a claim.
-
-The content of a lock file is only shown; whether it is held, the kernel knows.
+The locks are open file description locks (fcntl(2)), a file each, in a folder that all users can
+write. A launch passes the descriptor to the reaper, so the lock lasts as long as the job. Whether a
+lock is held is asked of the kernel, without taking it; the content of its file is only shown.
 """
 
 from __future__ import annotations
@@ -61,7 +58,7 @@ def port(number: int) -> str:
 def acquire(things: Iterable[str], claim: Claim) -> Iterator[tuple[int, ...]]:
     """Claim GPUs and ports, all or none; release them at the end unless a process inherited them.
 
-    Yields the descriptors of the locks, to pass on.
+    Yields the locks, as descriptors to pass on.
 
     Raises:
         TakenError: one of them is claimed by another launch.
@@ -73,7 +70,7 @@ def acquire(things: Iterable[str], claim: Claim) -> Iterator[tuple[int, ...]]:
             path = folder() / f"{thing}.lock"
             descriptor = _open(path)
             stack.callback(os.close, descriptor)
-            if not _lock(descriptor, path) or not _still_there(descriptor, path):
+            if not _lock(descriptor, path):
                 raise TakenError(
                     f"{thing} was claimed a moment ago.", "`gpuops gpus` shows by whom."
                 )
@@ -90,13 +87,7 @@ def acquire(things: Iterable[str], claim: Claim) -> Iterator[tuple[int, ...]]:
 
 def holders() -> dict[str, Claim]:
     """The current claims, by name."""
-    found: dict[str, Claim] = {}
-    for place in _places():
-        for path in (*_listed(place, "gpu-"), *_listed(place, "port-")):
-            record = _read_if_held(path)
-            if record is not None:
-                found[path.name.removesuffix(".lock")] = _claim(record)
-    return found
+    return {name: _parse_claim(record) for name, record in _held("gpu-", "port-")}
 
 
 def why_none() -> str | None:
@@ -146,17 +137,13 @@ def wait_in_line(uuids: Iterable[str], count: int, claim: Claim) -> Iterator[Tic
 def queue() -> list[Ticket]:
     """The waiting launches, first come first."""
     found: list[Ticket] = []
-    for place in _places():
-        for path in _listed(place, "wait-"):
-            number = path.name.split("-")[1]
-            record = _read_if_held(path)
-            if record is None or not number.isdecimal():
-                continue
-            uuids, count = record.get("uuids"), record.get("count")
-            named = uuids if isinstance(uuids, list) else []
-            gpus = tuple(printable(uuid, 100) for uuid in named if isinstance(uuid, str))
-            wanted = count if isinstance(count, int) and 0 <= count <= len(gpus) else 0
-            claim = _claim(record)
+    for name, record in _held("wait-"):
+        number, uuids, count = name.split("-")[1], record.get("uuids"), record.get("count")
+        named = uuids if isinstance(uuids, list) else []
+        gpus = tuple(printable(uuid, 100) for uuid in named if isinstance(uuid, str))
+        wanted = count if isinstance(count, int) and 0 <= count <= len(gpus) else 0
+        claim = _parse_claim(record)
+        if number.isdecimal():
             found.append(Ticket(number=int(number), uuids=gpus, count=wanted, claim=claim))
     return sorted(found, key=lambda ticket: ticket.number)
 
@@ -244,12 +231,20 @@ def _why_unfit(place: Path) -> str:
     return ""
 
 
-def _listed(place: Path, begin: str) -> list[Path]:
+def _held(*begins: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """The locks that are held, by name, each with its record."""
+    for place in _places():
+        for path in _listed(place, *begins):
+            if (record := _record_if_held(path)) is not None:
+                yield path.name.removesuffix(".lock"), record
+
+
+def _listed(place: Path, *begins: str) -> list[Path]:
     try:
         names = os.listdir(place)  # noqa: PTH208 - names are all that is wanted
     except OSError:
         return []
-    return [place / name for name in names if name.startswith(begin) and name.endswith(".lock")]
+    return [place / name for name in names if name.startswith(begins) and name.endswith(".lock")]
 
 
 def _open(path: Path) -> int:
@@ -263,7 +258,12 @@ def _open(path: Path) -> int:
         with _for_everybody():
             descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
-        descriptor = _open_there(path, flags)
+        try:
+            descriptor = os.open(path, flags)
+        except OSError as error:
+            link = error.errno == errno.ELOOP
+            what = "is a link" if link else f"cannot be opened: {error.strerror}"
+            raise _refused(path, what) from error
     except OSError as error:
         raise _impossible(path, error) from error
     seen = os.fstat(descriptor)
@@ -271,14 +271,6 @@ def _open(path: Path) -> int:
         os.close(descriptor)
         raise _refused(path, "is not a plain file")
     return descriptor
-
-
-def _open_there(path: Path, flags: int) -> int:
-    try:
-        return os.open(path, flags)
-    except OSError as error:
-        what = "is a link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
-        raise _refused(path, what) from error
 
 
 def _impossible(path: Path, error: OSError) -> GpuopsError:
@@ -297,22 +289,13 @@ def _refused(path: Path, what: str) -> GpuopsError:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
+    """Lock a file; whether that worked, and it is still the file at its path."""
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WRITE_LOCK)
     except (BlockingIOError, PermissionError):
         return False
     except OSError as error:  # a network's file system without locks
         raise _impossible(path, error) from error
-    return True
-
-
-def _held(descriptor: int) -> bool:
-    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WRITE_LOCK)
-    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
-
-
-def _still_there(descriptor: int, path: Path) -> bool:
-    """Whether the locked file is still the one at its path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except OSError:
@@ -324,13 +307,16 @@ def _write(descriptor: int, record: dict[str, object]) -> None:
     os.pwrite(descriptor, json.dumps(record).encode(), 0)
 
 
-def _read_if_held(path: Path) -> dict[str, object] | None:
+def _record_if_held(path: Path) -> dict[str, object] | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not _held(descriptor):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WRITE_LOCK)
+        if struct.unpack(_FLOCK, answer)[0] == fcntl.F_UNLCK:
             return None
         record = json.loads(os.pread(descriptor, LARGEST, 0))
     except (OSError, ValueError, RecursionError):
@@ -340,18 +326,15 @@ def _read_if_held(path: Path) -> dict[str, object] | None:
     return record if isinstance(record, dict) else {}
 
 
-def _claim(record: dict[str, object]) -> Claim:
+def _parse_claim(record: dict[str, object]) -> Claim:
     """The holder in a file's record, as far as it is valid; any user could have written it."""
     words = {
-        name: printable(word, most)
+        name: printable(word, most) if isinstance(word := record.get(name), str) else None
         for name, most in LENGTHS.items()
-        if isinstance(word := record.get(name), str)
     }
     pid, since_s, latest_s = record.get("pid"), record.get("since_s"), time.time() + DAY_S
     return Claim(
-        run_id=words.get("run_id"),
-        run_dir=words.get("run_dir"),
-        user=words.get("user"),
+        **words,
         pid=pid if isinstance(pid, int) and 0 < pid < LARGEST_PID else None,
         # In the past, allowing for a clock that is a day ahead.
         since_s=since_s if isinstance(since_s, float) and 0 <= since_s <= latest_s else None,
@@ -363,5 +346,5 @@ def _sweep(place: Path) -> None:
     for path in _listed(place, "wait-"):
         with contextlib.suppress(OSError):
             old = time.time() - path.lstat().st_mtime > 60
-            if old and _read_if_held(path) is None:
+            if old and _record_if_held(path) is None:
                 path.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from gpuops.system import files
@@ -14,11 +13,11 @@ MAX_PARTIAL = 65536
 class Tail:
     """The new whole lines of a file at each call; the file may not exist yet."""
 
-    def __init__(self, path: Callable[[], Path] | Path, *, from_end: bool = False) -> None:
+    def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self._path = path
         self._offset = 0
         self._partial = b""
-        if from_end and isinstance(path, Path) and path.exists():
+        if from_end and path.exists():
             self._offset = path.stat().st_size
 
     def lines(self, *, flush: bool = False) -> list[str]:
@@ -26,9 +25,8 @@ class Tail:
 
         A progress bar's line keeps only what a terminal would show: the text after its last CR.
         """
-        path = self._path if isinstance(self._path, Path) else self._path()
         try:
-            with files.open_regular(path) as file:
+            with files.open_regular(self._path) as file:
                 if self._offset > os.fstat(file.fileno()).st_size:  # replaced, or cut short
                     self._offset, self._partial = 0, b""
                 file.seek(self._offset)
@@ -50,5 +48,4 @@ class Tail:
 
 
 def _shown(line: bytes) -> str:
-    text = line.decode("utf-8", "replace").rstrip("\r")
-    return text.rpartition("\r")[2]
+    return line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -54,7 +54,11 @@ class _Figures(Collector):
         jobs = frame.jobs
         healths = [(_run(job), job.health) for job in jobs]
         yield _states("run_state", "Health of a job.", RUN, healths, JobHealth)
-        ranks = [(labels, rank) for job in jobs for labels, rank in _ranks(job)]
+        ranks = [
+            ((*_run(job), "" if rank.rank is None else str(rank.rank)), rank)
+            for job in jobs
+            for rank in job.ranks
+        ]
         for name, words, of_rank in RANK_FIGURES:
             yield _gauge(name, words, RANK, [(labels, of_rank(rank)) for labels, rank in ranks])
 
@@ -85,11 +89,6 @@ def _gpu(gpu: GpuRow) -> Labels:
 
 def _run(job: JobRow) -> Labels:
     return job.name, job.run_dir or "", str(job.attempt or "")
-
-
-def _ranks(job: JobRow) -> Iterator[tuple[Labels, RankRow]]:
-    for rank in job.ranks:
-        yield (*_run(job), "" if rank.rank is None else str(rank.rank)), rank
 
 
 def _gauge(

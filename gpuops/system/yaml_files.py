@@ -24,7 +24,7 @@ _ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 
 
 class _Loader(SafeLoader):
-    """Plain data; errors name the line of the value, and integers have 64 bits."""
+    """Plain data; errors name the line of the value, integers have 64 bits, keys are unique."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         """The value of a node."""
@@ -34,6 +34,18 @@ class _Loader(SafeLoader):
             kind = node.tag.rpartition(":")[2]
             shown = f"{node.value!r:.60}" if isinstance(node, yaml.ScalarNode) else "what stands"
             raise _bad(node, f"{shown} is not a {kind}") from None
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse a repeated key, of which PyYAML silently takes the last."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    name = key.value[:80]
+                    name = name if name.isprintable() else repr(name)
+                    raise _bad(key, f"the key {name} is given twice")
+                seen.add(key.value)
+        super().flatten_mapping(node)
 
     def integer(self, node: yaml.ScalarNode) -> int:
         """An integer of 64 bits."""
@@ -76,7 +88,7 @@ def parse_yaml(text: str, source: str) -> object:
     """
     try:
         _refuse_bombs(text, source)
-        return _load(text, source)
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         reason = error.problem or error.context or "it does not parse"
         line = _line(error.problem_mark or error.context_mark)
@@ -97,33 +109,6 @@ def _refuse_bombs(text: str, source: str) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise _refusal(source, _line(event.start_mark), "it is nested too deeply", text)
-
-
-def _load(text: str, source: str) -> object:
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        _refuse_twice(node, source)
-        return None if node is None else loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _refuse_twice(node: yaml.Node | None, source: str) -> None:
-    """Refuse a repeated key: PyYAML silently takes the last one."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    line, name = key.start_mark.line + 1, key.value[:80]
-                    name = name if name.isprintable() else repr(name)
-                    raise UsageError(f"{source}, line {line}: the key {name} is given twice.")
-                seen.add(key.value)
-            _refuse_twice(value, source)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_twice(item, source)
 
 
 def _line(mark: Any) -> int:

@@ -43,8 +43,7 @@ def row(found: Row) -> RenderableType:
 
 def closing(rows: list[Row]) -> RenderableType:
     """Whether this host recovers."""
-    failed = [found.fault for found in rows if not found.passed]
-    if failed:
+    if failed := [found.fault for found in rows if not found.passed]:
         summary = f"{len(failed)} of {len(rows)} faults went wrong: {', '.join(failed)}"
         return Text(summary, style="bold red")
     count = f"all {len(rows)} faults" if len(rows) > 1 else f"the fault {rows[0].fault}"

@@ -14,7 +14,7 @@ import pytest
 from gpuops_runner import COMMAND
 
 from gpuops import heartbeat, reaper
-from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity
+from gpuops.system.processes.identity import Identity, local
 
 # Adopts orphans as pid 1 does, and is no Python: the flag outlives the change of program.
 ADOPTS = """
@@ -215,7 +215,7 @@ def test_what_moves_again_before_the_answer_is_left_alone(morning):
 def test_orphans_are_ended_where_somebody_says_so(morning):
     """torchrun and the reaper have died; a no leaves them alone, a yes ends them."""
     morning.launch(before=(sys.executable, "-c", ADOPTS))
-    agent, shim = agent_identity(morning.state), reaper_identity(morning.state)
+    agent, shim = local(morning.state, "agent"), local(morning.state, "reaper")
     ranks = morning.ranks().values()
     for process in morning.left():
         if "launch" in process.cmdline():

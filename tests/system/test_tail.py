@@ -104,16 +104,6 @@ def test_bytes_that_are_no_text_are_shown_somehow(log):
     assert 1 == len(tail.lines())
 
 
-def test_a_path_may_be_found_late(tmp_path):
-    """Where the file lies may only be known once it is there."""
-    places = [tmp_path / "no", tmp_path / "yes"]
-    (tmp_path / "yes").write_text("here\n")
-    tail = Tail(lambda: places.pop(0))
-
-    assert [] == tail.lines()
-    assert ["here"] == tail.lines()
-
-
 def test_a_folder_has_no_lines(tmp_path):
     """And is no error."""
     assert [] == Tail(tmp_path).lines()

@@ -84,14 +84,10 @@ def settled_before() -> float:
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - SETTLED_S) * CLOCK_TICKS
 
 
-def agent_identity(state_dir: Path) -> Identity | None:
-    """The torchrun process of an attempt, if it was started in this boot of this host."""
-    return _here(recorded(state_dir, "agent"))
-
-
-def reaper_identity(state_dir: Path) -> Identity | None:
-    """The reaper of an attempt, if it was started in this boot of this host."""
-    return _here(recorded(state_dir, "reaper"))
+def local(state_dir: Path, process: Literal["agent", "reaper"]) -> Identity | None:
+    """A process of an attempt, torchrun or the reaper, if it was started here in this boot."""
+    found = recorded(state_dir, process)
+    return found if found is not None and found.here else None
 
 
 def recorded(state_dir: Path, process: Literal["agent", "reaper"]) -> Identity | None:
@@ -109,7 +105,3 @@ def parse(record: object) -> Identity | None:
     if not (isinstance(host, str) and isinstance(boot_id, str)):
         return None
     return Identity(pid, ticks, host, boot_id)
-
-
-def _here(process: Identity | None) -> Identity | None:
-    return process if process is not None and process.here else None

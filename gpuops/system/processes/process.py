@@ -18,7 +18,7 @@ import psutil
 from gpuops import reaper
 from gpuops.errors import GpuopsError
 from gpuops.system.files import read_json
-from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity, stat
+from gpuops.system.processes.identity import Identity, local, stat
 
 LOST = -signal.SIGKILL
 
@@ -36,15 +36,18 @@ class Job:
     @property
     def pid(self) -> int | None:
         """The reaper's pid, to wait for."""
-        if self.child is not None:
-            return self.child.pid
-        reaper_ = reaper_identity(self.state_dir)
-        return reaper_.pid if reaper_ else None
+        started = self.child or self.reaper
+        return started.pid if started else None
+
+    @property
+    def reaper(self) -> Identity | None:
+        """The reaper, once it has recorded itself."""
+        return local(self.state_dir, "reaper")
 
     @property
     def agent(self) -> Identity | None:
         """The torchrun process, once the reaper has started it."""
-        return agent_identity(self.state_dir)
+        return local(self.state_dir, "agent")
 
     def workers(self) -> list[Identity]:
         """The worker processes."""
@@ -57,11 +60,10 @@ class Job:
 
     def terminate(self) -> None:
         """Ask a job that is just starting to end: the reaper passes the signal on."""
-        reaper_ = reaper_identity(self.state_dir)
         if self.child is not None:
             self.child.send_signal(signal.SIGTERM)
-        elif reaper_ is not None:
-            reaper_.send(signal.SIGTERM)
+        elif (found := self.reaper) is not None:
+            found.send(signal.SIGTERM)
 
     def poll(self) -> int | None:
         """How torchrun ended (negative: by which signal), or ``None`` while it runs.
@@ -73,8 +75,8 @@ class Job:
             if code is None:
                 return None
         else:
-            reaper_, code = reaper_identity(self.state_dir), LOST
-            if reaper_ is not None and reaper_.alive:
+            found, code = self.reaper, LOST
+            if found is not None and found.alive:
                 return None
         recorded = (read_json(self.state_dir / reaper.EXIT) or {}).get("returncode")
         return recorded if isinstance(recorded, int) else code
@@ -113,14 +115,9 @@ def start(
         what = error.filename or argv[0]
         raise GpuopsError(
             f"the job cannot be started: {what}: {error.strerror}.",
-            "Launch it again where its files are now.",
+            "Launch it again from the folder that has its files now.",
         ) from error
     return Job(state_dir, child)
-
-
-def adopt(state_dir: Path) -> Job | None:
-    """A job that another supervisor started, if it runs or has left its exit record."""
-    return Job(state_dir) if reaper_identity(state_dir) else None
 
 
 def ranks_of(agent: Identity) -> dict[int, Identity]:

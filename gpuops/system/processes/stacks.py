@@ -1,8 +1,8 @@
 """The Python stacks of running ranks: from py-spy, else from the ranks themselves.
 
-py-spy reads a process's memory without stopping it, even if the process is stopped or stuck. If it
-lacks the permission, a rank that has registered ``faulthandler`` for SIGUSR2 is asked. If neither
-works, the kernel's state of its threads goes into the ``gap``.
+py-spy reads even a process that is stopped or stuck, and does not stop it. Without permission for
+that, a rank that has registered ``faulthandler`` for SIGUSR2 is asked. If neither works, the
+``gap`` holds the kernel's state of its threads.
 """
 
 from __future__ import annotations

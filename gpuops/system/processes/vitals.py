@@ -56,11 +56,11 @@ def _io_bytes(pid: int) -> int | None:
     return sum(int(counts.get(name, 0)) for name in (b"rchar", b"wchar", b"read_bytes"))
 
 
-class FolderSize:
+class FolderSize(contextlib.AbstractContextManager["FolderSize"]):
     """The bytes in a folder, measured again and again in a thread of its own.
 
-    A file system that hangs does not block the caller. Measuring takes at most a thousandth of the
-    time, however many files there are.
+    A file system that hangs does not block the caller. Measuring begins when ``bytes`` is first
+    read, and takes at most a thousandth of the time, however many files there are.
     """
 
     def __init__(self, folder: Path, every_s: float = 1.0) -> None:
@@ -69,17 +69,22 @@ class FolderSize:
         self._size: int | None = None
         self._good_until_s = 0.0
         self._closed = threading.Event()
-        threading.Thread(target=self._measure, name=f"size of {folder}", daemon=True).start()
-
-    def __enter__(self) -> FolderSize:
-        return self
+        self._thread: threading.Thread | None = None
 
     def __exit__(self, *_exc: object) -> None:
-        self._closed.set()  # and not waited for: it may hang
+        self.close()
+
+    def close(self) -> None:
+        """End measuring; do not wait for that: it may hang."""
+        self._closed.set()
 
     @property
     def bytes(self) -> int | None:
         """The newest measurement; ``None`` if there is none yet, or the next is overdue."""
+        if self._thread is None:
+            name = f"size of {self._folder}"
+            self._thread = threading.Thread(target=self._measure, name=name, daemon=True)
+            self._thread.start()
         return self._size if time.monotonic() < self._good_until_s else None
 
     def _measure(self) -> None:

@@ -1,4 +1,4 @@
-"""What is known of checkpoints without reading them: checksums cost too much."""
+"""The checkpoints of a run, listed without reading them: checksums cost too much."""
 
 from __future__ import annotations
 
@@ -53,10 +53,6 @@ def damage(folder: Path) -> str | None:
 
 def newest_step(folder: Path) -> int | None:
     """The step of the newest whole checkpoint whose name ends in one: ``step-00001000``."""
-    whole = [
-        name
-        for name, _ in list_checkpoints(folder)
-        if not aside(name) and damage(folder / name) is None
-    ]
-    numbers = [name.rpartition("-")[2] for name in whole]
-    return max((int(one) for one in numbers if one.isascii() and one.isdecimal()), default=None)
+    names = [name for name, _ in list_checkpoints(folder) if not aside(name)]
+    whole = (name.rpartition("-")[2] for name in names if damage(folder / name) is None)
+    return max((int(one) for one in whole if one.isascii() and one.isdecimal()), default=None)

@@ -21,7 +21,7 @@ def load(root: Path) -> LaunchPlan:
     """
     path = root / paths.PLAN
     try:
-        # Not pydantic's JSON: an argument that is no UTF-8 is a lone surrogate, which it refuses.
+        # Not pydantic's JSON: it refuses an argument that is not UTF-8 (a lone surrogate).
         with files.open_regular(path) as file:
             document = json.loads(file.read(files.LONGEST_JSON).decode())
         return TypeAdapter(LaunchPlan).validate_python(document)

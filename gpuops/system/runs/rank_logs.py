@@ -29,17 +29,9 @@ def ranks(root: Path, attempt: int) -> list[int]:
 
 def ranks_with_output(root: Path, attempt: int) -> list[int]:
     """The ranks of an attempt whose logs are not empty."""
+    streams = ("stdout", "stderr")
     return [
         rank
         for rank in ranks(root, attempt)
-        if any(
-            _size(root / paths.rank_log(attempt, rank, stream)) for stream in ("stdout", "stderr")
-        )
+        if any(files.tail(root / paths.rank_log(attempt, rank, name), 1) for name in streams)
     ]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

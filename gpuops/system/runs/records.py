@@ -122,11 +122,8 @@ def load_all(runs: Path) -> list[RunRecord]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise MachineError(
-            f"the folder of runs {runs} cannot be read: {error.strerror}."
-        ) from error
-    found = [load(runs / name) for name in names]
-    return [run for run in found if run is not None]
+        raise MachineError(f"the runs folder {runs} cannot be read: {error.strerror}.") from error
+    return [run for name in names if (run := load(runs / name)) is not None]
 
 
 def holder(reference: str) -> Path | None:
@@ -153,8 +150,7 @@ def find(runs: Path, reference: str) -> Path:
         return matches[0]
     if matches:
         raise UsageError(
-            f"{reference!r} means {len(matches)} runs: {_names(matches)}.",
-            "Type more of the name.",
+            f"{reference!r} means {len(matches)} runs: {_names(matches)}.", "Type more of the name."
         )
     hint = f"There are: {_names(known)}." if known else f"{runs} holds no runs yet."
     raise UsageError(f"there is no run {reference!r} in {runs}.", hint)

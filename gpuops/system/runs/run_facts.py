@@ -1,4 +1,4 @@
-"""What a run's folder says about a running job, read without the models that a launch needs."""
+"""A running job as its run's folder describes it, read without the models of a launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who supervises a run: one process at a time, found by a lock that the kernel frees."""
+"""The supervisor of a run: one process at a time, found by a lock that the kernel frees."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpuops.system.processes.identity import Identity, parse
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
 LONGEST = 4096  # bytes; more is not ours
-TRIES = 5  # several monitors may read it one after the other
+TRIES = 5  # several monitors may read it at once
 
 
 class SupervisedError(GpuopsError):
@@ -75,24 +75,26 @@ def holder(root: Path) -> Identity | None:
     return None
 
 
-def _ask_to_end(root: Path, supervisor: Identity) -> None:
-    try:
-        supervisor.send(signal.SIGTERM)
-    except PermissionError as error:
-        raise GpuopsError(f"run {root.name} belongs to another user: you cannot end it.") from error
-
-
 def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> None:
-    """Let the supervisors of runs end them; wait until they have gone, or the time has passed.
+    """Ask the supervisors of runs to end them; wait until they have ended, or for ``within_s``.
 
-    Asked once they let a run save; with ``now`` they are asked again until they have let go of it.
+    Asked once, they let a run save; with ``now`` they are asked again until they release the lock.
+
+    Raises:
+        GpuopsError: a run belongs to another user.
     """
     asked = {root: found for root in roots if (found := holder(root)) is not None}
     until_s, again_s = time.monotonic() + within_s, 0.0
     while any(one.alive for one in asked.values()) and time.monotonic() < until_s:
         if time.monotonic() >= again_s:
             for root, supervisor in asked.items():
-                if holder(root) == supervisor:  # else it only reports how the run has ended
-                    _ask_to_end(root, supervisor)
+                if holder(root) != supervisor:  # it only reports how the run has ended
+                    continue
+                try:
+                    supervisor.send(signal.SIGTERM)
+                except PermissionError as error:
+                    raise GpuopsError(
+                        f"run {root.name} belongs to another user: you cannot end it."
+                    ) from error
             again_s = time.monotonic() + AGAIN_S if now else math.inf
         time.sleep(POLL_S)

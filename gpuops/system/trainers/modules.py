@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gpuops.errors import GpuopsError
 from gpuops.system.resources import PACKAGE
 
 INSTALLED = {"site-packages", "dist-packages"}
@@ -72,22 +73,20 @@ def run(
 
 
 def hand_over(
-    python: str,
-    module: str,
-    arguments: Sequence[str],
-    *,
-    cwd: str | None = None,
-    added: Mapping[str, str] | None = None,
+    python: str, module: str, arguments: Sequence[str], *, added: Mapping[str, str] | None = None
 ) -> int:
-    """Run a module in our place: its output and its exit code are ours."""
+    """Run a module in our place: its output and its exit code are ours.
+
+    Raises:
+        GpuopsError: the interpreter cannot be started.
+    """
     command = [python, "-m", module, *arguments]
     variables = {**environment(python, module), **(added or {})}
     try:
-        child = subprocess.Popen(command, cwd=cwd, env=variables)
+        child = subprocess.Popen(command, env=variables)
     except OSError as error:
         what = error.filename or python
-        print(f"error: {what} cannot be used: {error.strerror}", file=sys.stderr)
-        return 1
+        raise GpuopsError(f"{what} cannot be started: {error.strerror}.") from error
     while True:
         try:
             code = child.wait()

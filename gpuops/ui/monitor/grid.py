@@ -1,8 +1,4 @@
-"""Lines of cells in columns, cut to a width in terminal cells.
-
-The monitor draws frames from them many times a minute, beside a training that needs the CPU:
-``rich.Table`` is too slow for that.
-"""
+"""Lines of cells in columns, cut to a width in terminal cells; ``rich.Table`` is too slow."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The jobs on the monitor: for each a head, its health, and its ranks.
-
-If there is no room for all ranks, the culprits are shown first, and a line summarizes the hidden
-ones.
-"""
+"""The jobs on the monitor: a head, the health and the ranks of each, the culprits first."""
 
 from __future__ import annotations
 
@@ -240,14 +236,11 @@ def _summary(hidden: Sequence[RankRow], count: int) -> str:
     """``… 55 more of 64 ranks: step 812-813, 1.8-2.0/s, moved within 2.1s``."""
     head = f"… {len(hidden)} more of {count} ranks" if len(hidden) < count else many(count, "rank")
     parts = []
-    steps = [row.step for row in hidden if row.step is not None]
-    if steps:
+    if steps := [row.step for row in hidden if row.step is not None]:
         parts.append(f"step {_span(str(min(steps)), str(max(steps)))}")
-    speeds = [row.steps_per_s for row in hidden if row.steps_per_s is not None]
-    if speeds:
+    if speeds := [row.steps_per_s for row in hidden if row.steps_per_s is not None]:
         parts.append(f"{_span(f'{min(speeds):.2g}', f'{max(speeds):.2g}')}/s")
-    ages = [row.progress_age_s for row in hidden if row.progress_age_s is not None]
-    if ages:
+    if ages := [row.progress_age_s for row in hidden if row.progress_age_s is not None]:
         parts.append(f"moved within {words.brief(max(ages), tenths=True)}")
     return f"{head}: {', '.join(parts)}" if parts else head
 
@@ -257,8 +250,7 @@ def _span(low: str, high: str) -> str:
 
 
 def _more(hidden: Sequence[JobRow], width: int) -> Text:
-    loud = sum(job.health in TROUBLED for job in hidden)
     pieces: list[Cell] = [(f"  … {many(len(hidden), 'more run')}", OURS)]
-    if loud:
+    if loud := sum(job.health in TROUBLED for job in hidden):
         pieces.append((f", {loud} of them in trouble", BAD))
     return grid.trimmed(pieces, width)

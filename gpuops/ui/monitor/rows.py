@@ -102,9 +102,9 @@ def gpu(row: GpuRow, *, model: bool) -> list[Cell]:
     return [
         (str(row.index), "bold"),
         (name, style),
-        _number(row.utilization_pct, "%"),
+        _cell(row.utilization_pct, "{}%"),
         _memory(row),
-        _number(row.temperature_c, "°C"),
+        _cell(row.temperature_c, "{}°C"),
         _of(row.power_w, row.power_limit_w),
         _of(row.clock_mhz, row.clock_max_mhz),
         (sparkline(row.history), DIM),
@@ -129,9 +129,8 @@ def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
     number of steps.
     """
     late = RED if row.culprit and job.health in {"suspect", "hung"} else ""
-    share = None
-    if row.steps_per_s is not None and row.usual_steps_per_s:
-        share = round(100 * row.steps_per_s / row.usual_steps_per_s)
+    share, usual = row.steps_per_s, row.usual_steps_per_s
+    share = round(100 * share / usual) if share is not None and usual else None
     doing = PROCESS.get(row.process or "")
     return [
         ("!", RED) if row.culprit else (" ", ""),
@@ -140,10 +139,10 @@ def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
         (",".join(map(str, row.gpus)) or DASH, ""),
         (words.steps(row.step, row.total_steps if total else None), late),
         _speed(row.steps_per_s),
-        (DASH, DIM) if share is None else (f"{share}%", WARM if share < SLOW_PCT else ""),
+        _cell(share, "{}%", WARM if share is not None and share < SLOW_PCT else ""),
         _loss(row.loss),
         _age(row.eta_s, tenths=False),
-        (DASH, DIM) if row.data_wait is None else (f"{row.data_wait:.0%}", ""),
+        _cell(row.data_wait, "{:.0%}"),
         _age(row.progress_age_s, late),
         _age(row.beat_age_s),
         (doing, RED) if doing else (clean(row.phase or DASH), "" if row.phase else DIM),
@@ -192,21 +191,17 @@ def _known(value: int | None) -> str:
     return DASH if value is None else str(value)
 
 
-def _number(value: int | None, unit: str) -> Cell:
-    return (DASH, DIM) if value is None else (f"{value}{unit}", "")
+def _cell(value: float | None, form: str, style: str = "") -> Cell:
+    return (DASH, DIM) if value is None else (form.format(value), style)
 
 
 def _of(value: float | None, most: float | None) -> Cell:
-    if value is None:
-        return DASH, DIM
-    return (f"{value:.0f}" if most is None else f"{value:.0f}/{most:.0f}"), ""
+    return _cell(value, "{:.0f}" if most is None else f"{{:.0f}}/{most:.0f}")
 
 
 def _speed(per_s: float | None) -> Cell:
-    if per_s is None:
-        return DASH, DIM
-    digits = 0 if per_s >= 99.5 else 1 if per_s >= 0.95 else 2
-    return f"{per_s:.{digits}f}/s", ""
+    digits = 2 if per_s is None or per_s < 0.95 else 1 if per_s < 99.5 else 0
+    return _cell(per_s, f"{{:.{digits}f}}/s")
 
 
 def _loss(loss: float | None) -> Cell:

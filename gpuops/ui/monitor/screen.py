@@ -14,17 +14,7 @@ from gpuops.ui.monitor import grid
 from gpuops.ui.monitor.gpus import SEVERITY, Sort, gpus, numbers
 from gpuops.ui.monitor.grid import DIM, Cell, clean
 from gpuops.ui.monitor.jobs import Jobs, wanted
-from gpuops.ui.monitor.rows import (
-    BAD,
-    DOUBT,
-    GOOD,
-    OTHERS,
-    OURS,
-    STATES,
-    STRANGERS,
-    WARM,
-    stranger,
-)
+from gpuops.ui.monitor.rows import BAD, DOUBT, GOOD, OTHERS, OURS, STATES, STRANGERS, WARM, stranger
 
 PLAIN_WIDTH = 200
 JOBS_LEAST = 8
@@ -198,8 +188,7 @@ def _counts(frame: Frame) -> list[Cell]:
     total = f"{many(len(there), 'GPU')}: "
     which = f" ({numbers(idle)})" if idle else ""
     parts: list[Cell] = [(f"{total}{len(idle)} idle{which}", GOOD if idle else "")]
-    ours = sum(row.state == "ok" and not row.idle for row in there)
-    if ours:
+    if ours := sum(row.state == "ok" and not row.idle for row in there):
         parts.append((f"{ours} ours", OURS))
     for state in ("busy-other", *SEVERITY[:-2]):
         name, style = STATES[state]

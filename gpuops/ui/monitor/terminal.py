@@ -22,17 +22,16 @@ from gpuops.ui.monitor.jobs import chosen, in_order, key
 from gpuops.ui.monitor.screen import Page, View
 from gpuops.ui.monitor.tty import Terminal, TerminalGone
 
-Kind = Literal["logs", "diagnosis"]
-What = Literal["logs", "diagnosis", "help", "rest"]
+Kind = Literal["log", "diagnosis"]
+What = Literal["log", "diagnosis", "help", "rest"]
 Pages = Callable[[JobRow, Kind], Sequence[str]]
 
 _ALONG = {"up": -1, "k": -1, "down": 1, "j": 1}
 _LEAPS = {"page up": -1, "page down": 1, " ": 1}
 _ENDS = {"home": -(10**9), "g": -(10**9), "end": 10**9, "G": 10**9}
 _OPENS: dict[str, What] = {
-    "l": "logs", "enter": "logs", "d": "diagnosis", "e": "rest", "h": "help", "?": "help",
+    "l": "log", "enter": "log", "d": "diagnosis", "e": "rest", "h": "help", "?": "help",
 }  # fmt: skip
-_TITLES: dict[Kind, str] = {"logs": "log", "diagnosis": "diagnosis"}
 _ESCAPE_S = 0.05  # an arrow's letters come at once; the key Esc comes alone
 _TICK_S = 1.0
 _LATE_AFTER = 3  # intervals
@@ -78,7 +77,8 @@ class _Live:
         self._frame = frames.newest()
         self._came_at = time.monotonic()
         self._view = View(interval_s=interval_s)
-        self._reader = _Reader(pages, terminal.wake)
+        self._pages = pages
+        self._reader: _Reader | None = None  # of the open page
         self._rest = False  # whether the open page shows what did not fit on the screen
         self._over = False
 
@@ -122,8 +122,11 @@ class _Live:
         late = silent_s > max(_LATE_AFTER * self._interval_s, _LEAST_LATE_S)
         late_s = silent_s if late and not self._view.paused else None
         self._view = replace(self._view, width=width, height=height, late_s=late_s)
-        if self._rest and self._view.page:
-            self._turn_to(replace(self._view.page, lines=tuple(screen.rest(self._frame, width))))
+        lines: Sequence[str] | None = screen.rest(self._frame, width) if self._rest else None
+        if self._reader is not None:
+            lines = self._reader.lines()
+        if lines is not None and self._view.page is not None:
+            self._view = replace(self._view, page=replace(self._view.page, lines=tuple(lines)))
         self._terminal.paint(screen.draw(self._frame, self._view))
 
     def _woken(self, numbers: set[int]) -> None:
@@ -133,15 +136,13 @@ class _Live:
             self._terminal.resume()
         elif signal.SIGWINCH in numbers:
             self._terminal.forget()  # terminals rewrap long lines differently
-        lines = self._reader.read()
-        if lines is not None and self._view.page and not self._rest:
-            self._turn_to(replace(self._view.page, lines=tuple(lines)))
 
     def _take(self, frame: Frame | None) -> None:
         self._came_at = time.monotonic()
         if not self._view.paused:
             self._frame = frame
-            self._reader.again(frame)
+            if self._reader is not None and frame is not None:
+                self._reader.again(frame)
 
     def _press(self, name: str) -> None:
         self._view = replace(self._view, message=None)
@@ -157,9 +158,9 @@ class _Live:
             self._command(name, self._frame)
 
     def _command(self, name: str, frame: Frame) -> None:
-        view, by = self._view, _ALONG.get(name)
-        if by is not None:
-            self._move(frame, by)
+        view = self._view
+        if name in _ALONG:
+            self._move(frame, _ALONG[name])
         elif name in _LEAPS:
             self._view = screen.scrolled(frame, view, _LEAPS[name] * self._half_screen)
         elif name == "s":
@@ -181,33 +182,27 @@ class _Live:
         self._view = replace(self._view, selected=key(jobs[to]), scroll=0)
 
     def _open(self, what: What, frame: Frame) -> None:
-        if what == "help":
-            self._turn_to(Page(title="help", lines=tuple(screen.HELP)))
-        elif what == "rest":
-            self._rest = True
-            self._turn_to(Page(title="processes of others, events, advice"))
-        else:
-            self._read(what, frame)
-
-    def _read(self, kind: Kind, frame: Frame) -> None:
         job = chosen(frame, self._view.selected)
-        if job is None:
+        if what == "help":
+            page = Page(title="help", lines=tuple(screen.HELP))
+        elif what == "rest":
+            page = Page(title="processes of others, events, advice")
+        elif job is None:
             self._view = replace(self._view, message="no run is here")
             return
-        title, top = f"{_TITLES[kind]} of {job.name}", None if kind == "logs" else 0
-        self._turn_to(Page(title=title, lines=("reading …",), top=top))
-        self._reader.start(job, kind)
-
-    def _turn_to(self, page: Page | None) -> None:
+        else:
+            top = None if what == "log" else 0
+            page = Page(title=f"{what} of {job.name}", lines=("reading …",), top=top)
+            self._reader = _Reader(self._pages, job, what, self._terminal.wake)
+        self._rest = what == "rest"
         self._view = replace(self._view, page=page)
 
     def _page_key(self, name: str) -> None:
         """Handle a key while a page is open."""
         by = _ALONG.get(name) or _LEAPS.get(name, 0) * self._half_screen or _ENDS.get(name)
         if name in {keys.ESCAPE, "q", "left"}:
-            self._rest = False
-            self._reader.stop()
-            self._turn_to(None)
+            self._rest, self._reader = False, None
+            self._view = replace(self._view, page=None)
         elif by is not None and self._frame is not None:
             self._view = screen.scrolled(self._frame, self._view, by)
 
@@ -217,55 +212,40 @@ class _Live:
 
 
 class _Reader:
-    """Reads a page in a thread, and again with every frame while it is open."""
+    """A page that is read in a thread, and again with every frame."""
 
-    def __init__(self, pages: Pages, wake: Callable[[], None]) -> None:
-        self._pages, self._wake = pages, wake
-        self._open: tuple[JobRow, Kind] | None = None
+    def __init__(self, pages: Pages, job: JobRow, kind: Kind, wake: Callable[[], None]) -> None:
+        self._pages, self._job, self._kind, self._wake = pages, job, kind, wake
+        self._found: Sequence[str] | Exception | None = None
         self._busy = False
-        self._found: tuple[tuple[JobRow, Kind], Sequence[str] | Exception] | None = None
+        self._start()
 
-    def start(self, job: JobRow, kind: Kind) -> None:
-        """Read a page; the result of an earlier, slower read is dropped."""
-        self._open = (job, kind)
+    def again(self, frame: Frame) -> None:
+        """Read the page again, with the newest row of its job."""
+        jobs = (job for job in frame.jobs if key(job) == key(self._job))
+        self._job = next(jobs, self._job)
         if not self._busy:
-            self._busy = True
-            threading.Thread(target=self._load, args=(self._open,), daemon=True).start()
+            self._start()
 
-    def again(self, frame: Frame | None) -> None:
-        """Read the open page again, with the newest row of its job."""
-        if self._open is not None and frame is not None:
-            job, kind = self._open
-            newer = next((each for each in frame.jobs if key(each) == key(job)), job)
-            self.start(newer, kind)
-
-    def stop(self) -> None:
-        """The page is closed."""
-        self._open = None
-
-    def read(self) -> Sequence[str] | None:
+    def lines(self) -> Sequence[str] | None:
         """The lines read since; ``None``: nothing new. An unexpected error is raised here."""
         found, self._found = self._found, None
-        if found is None:
-            return None
-        (job, kind), lines = found
-        self._busy = False
-        if isinstance(lines, Exception):
-            raise lines
-        if self._open is None:
-            return None
-        if kind == self._open[1] and key(job) == key(self._open[0]):
-            return lines
-        self.start(*self._open)
-        return None
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    def _load(self, page: tuple[JobRow, Kind]) -> None:
+    def _start(self) -> None:
+        self._busy = True
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
         try:
-            self._found = page, self._pages(*page)
+            self._found = self._pages(self._job, self._kind)
         except GpuopsError as problem:
-            self._found = page, [problem.message, problem.hint or ""]
+            self._found = [problem.message, problem.hint]
         except OSError as problem:
-            self._found = page, [f"It cannot be read: {problem.strerror or problem}."]
+            self._found = [f"It cannot be read: {problem.strerror or problem}."]
         except Exception as problem:  # noqa: BLE001 - raised again where it is seen
-            self._found = page, problem
+            self._found = problem
+        self._busy = False
         self._wake()

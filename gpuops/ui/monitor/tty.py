@@ -92,7 +92,8 @@ class Terminal:
         self._woke = signal.set_wakeup_fd(self._wake_fd, warn_on_full_buffer=False)
         for number in (*_ENDING, *_WAKING):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and shells without jobs
-                answer = self._end if number in _ENDING else self._ignore
+                # The others only have to wake the loop.
+                answer = self._end if number in _ENDING else lambda *_: None
                 self._handlers[number] = signal.signal(number, answer)
         self._enter()
 
@@ -192,9 +193,6 @@ class Terminal:
         self.ended = number
         if self._writing:
             raise TerminalGone
-
-    def _ignore(self, number: int, frame: FrameType | None) -> None:
-        """Do nothing: the signal only has to wake the loop."""
 
 
 def _set(fd: int, when: int, attributes: list[Any]) -> None:

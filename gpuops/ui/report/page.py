@@ -19,7 +19,6 @@ from gpuops.ui.report import plots
 from gpuops.ui.report.report import DOING, ran, shares, taken, used
 
 MOMENT = "%Y-%m-%d %H:%M:%S %Z"
-MARKS = {"hung": "hung", "crashed": "crashed", "suspected": "suspected", "attempt": "next attempt"}
 
 
 def page(found: Report) -> str:
@@ -95,15 +94,12 @@ def _tiles(found: Report) -> str:
 def _uses(found: Report) -> list[tuple[str, str, str]]:
     """How the GPUs were used; without GPUs, the host."""
     tiles = []
-    used = [gpu.utilization_pct.median for gpu in found.gpus if gpu.utilization_pct]
-    if used:
+    if used := [gpu.utilization_pct.median for gpu in found.gpus if gpu.utilization_pct]:
         about = "the median" if len(used) == 1 else f"median of the idlest of {len(used)} GPUs"
         tiles.append(("GPU utilisation", f"{min(used):.0f} %", about))
-    full = [gpu.memory_used_bytes.most for gpu in found.gpus if gpu.memory_used_bytes]
-    if full:
+    if full := [gpu.memory_used_bytes.most for gpu in found.gpus if gpu.memory_used_bytes]:
         tiles.append(("GPU memory", f"{max(full) / GIB:.1f} GiB", "at most, of a GPU"))
-    drawn = [gpu.power_w.median for gpu in found.gpus if gpu.power_w]
-    if drawn:
+    if drawn := [gpu.power_w.median for gpu in found.gpus if gpu.power_w]:
         tiles.append(("GPU power", f"{sum(drawn):.0f} W", "medians of all GPUs together"))
     if not found.gpus and found.cpu_cores:
         most = f"at most {found.cpu_cores.most:.1f}"
@@ -121,7 +117,7 @@ def _band(found: Report) -> str:
     scale = Scale(low=0.0, high=found.running_s or 1.0)
     stretches = "".join(_stretch(stretch, scale) for stretch in found.phases)
     marks = "".join(
-        f'<i class="{mark.kind if mark.kind in MARKS else "other"}" title="{escape(mark.words)}" '
+        f'<i class="{plots.kind_class(mark.kind)}" title="{escape(mark.words)}" '
         f'style="left:{100 * scale.place(mark.running_s):.2f}%"></i>'
         for mark in found.marks
     )
@@ -135,8 +131,8 @@ def _band(found: Report) -> str:
         f"{100 * share:.0f} %</li>"
         for name, share in found.shares.items()
     ]
-    kinds = dict.fromkeys(mark.kind for mark in found.marks if mark.kind in MARKS)
-    key += [f'<li class="line {kind}">{MARKS[kind]}</li>' for kind in kinds]
+    kinds = dict.fromkeys(mark.kind for mark in found.marks if mark.kind in plots.MARKS)
+    key += [f'<li class="line {kind}">{plots.MARKS[kind]}</li>' for kind in kinds]
     return (
         '<h2>How it went</h2><div class="band panel">'
         f'<div class="track">{stretches}{marks}{labels}</div>'
@@ -158,11 +154,11 @@ def _troubles(found: Report) -> str:
         return ""
     parts = []
     for trouble in found.troubles:
-        kind = trouble.what if trouble.what in MARKS else "other"
         advice = f'<p class="advice">{_prose(trouble.advice)}</p>' if trouble.advice else ""
         whole = _folded("", "The whole diagnosis", trouble.text) if trouble.text else ""
         parts.append(
-            f'<article class="trouble panel {kind}"><h3>{escape(trouble.title)} '
+            f'<article class="trouble panel {plots.kind_class(trouble.what)}">'
+            f"<h3>{escape(trouble.title)} "
             f'<span class="pill">{escape(trouble.what)}</span><time>attempt {trouble.attempt}, '
             f"{_moment(trouble.at_s)}</time></h3><p>{_prose(words.sentence(trouble.why))}</p>"
             f"{advice}{whole}</article>"

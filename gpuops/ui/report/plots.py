@@ -1,7 +1,6 @@
 """Charts as HTML: lines in SVG that stretch with the page, and text that does not.
 
-A line's points are integers on a square of 10,000: the page's script reads the values from there,
-so that they are not stored twice.
+The page's script computes the values from the points, integers on a square of 10,000.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from gpuops.core.report.scale import Scale, value_axis
 SIDE = 10_000
 COLOURS = 8
 USUAL = {"train": 0, "val": 1}  # a split has the same colour in every chart
+MARKS = {"hung": "hung", "crashed": "crashed", "suspected": "suspected", "attempt": "next attempt"}
 FEW = 40  # up to so many points are drawn as dots, too
 MOST_POINTS = 4_800  # in one chart
 
@@ -28,7 +28,7 @@ def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str) -> str:
     most = max(100, MOST_POINTS // len(drawn.curves))
     curves = [thinned(curve, most) for curve in drawn.curves]
     places = [
-        (place, mark)
+        (place, kind_class(mark.kind), mark.words)
         for mark in marks
         if (at := mark.running_s if drawn.over == "time" else mark.step) is not None
         and 0 <= (place := along.place(at)) <= 1
@@ -45,12 +45,12 @@ def chart(drawn: Chart, along: Scale, marks: Sequence[Mark], size: str) -> str:
         f"{_labels(drawn, along, scale)}"
         f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(_describe_chart(drawn))}">{_grid(scale)}'
-        + "".join(f'<path class="mark {_kind(m)}" d="M{_int(x)} 0V{SIDE}"/>' for x, m in places)
+        + "".join(f'<path class="mark {kind}" d="M{_int(x)} 0V{SIDE}"/>' for x, kind, _ in places)
         + "".join(_line(number, curve, along, scale) for number, curve in enumerate(curves))
         + "</svg>"
         + "".join(
-            f'<i class="flag {_kind(m)}" style="left:{100 * x:.2f}%" title="{escape(m.words)}"></i>'
-            for x, m in places
+            f'<i class="flag {kind}" style="left:{100 * x:.2f}%" title="{escape(words)}"></i>'
+            for x, kind, words in places
         )
         + "</div></figure>"
     )
@@ -143,8 +143,9 @@ def _int(place: float) -> int:
     return round(SIDE * place)
 
 
-def _kind(mark: Mark) -> str:
-    return mark.kind if mark.kind in {"hung", "crashed", "suspected", "attempt"} else "other"
+def kind_class(kind: str) -> str:
+    """The CSS class of a kind of mark."""
+    return kind if kind in MARKS else "other"
 
 
 def _describe_chart(drawn: Chart) -> str:

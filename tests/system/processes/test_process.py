@@ -14,7 +14,7 @@ import pytest
 from gpuops import reaper
 from gpuops.errors import GpuopsError
 from gpuops.system.processes import process
-from gpuops.system.processes.identity import Identity, agent_identity, reaper_identity
+from gpuops.system.processes.identity import Identity, local
 
 BOSS = """
 import os, subprocess, sys
@@ -82,8 +82,8 @@ def test_a_running_job_has_no_exit_code(start):
 
     assert job.poll() is None
     assert job.agent.alive
-    assert agent_identity(job.state_dir) == job.agent
-    assert job.pid == reaper_identity(job.state_dir).pid
+    assert local(job.state_dir, "agent") == job.agent
+    assert job.pid == local(job.state_dir, "reaper").pid
     job.agent.send(signal.SIGTERM)
     job.child.wait(20)
     assert -signal.SIGTERM == job.poll()
