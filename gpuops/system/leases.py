@@ -12,7 +12,6 @@ import errno
 import fcntl
 import json
 import os
-import pwd
 import stat
 import struct
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from gpuops.core.launch.queue import Ticket
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError, UsageError
+from gpuops.system import owners
 from gpuops.text import printable
 
 VARIABLE = "GPUOPS_LEASE_DIR"
@@ -151,16 +151,12 @@ def queue() -> list[Ticket]:
 def own_claim(run_id: str, run_dir: str) -> Claim:
     """A claim of this process, for a run."""
     return Claim(
-        run_id=run_id, run_dir=run_dir, user=user(), pid=os.getpid(), since_s=round(time.time(), 1)
+        run_id=run_id,
+        run_dir=run_dir,
+        user=owners.name(os.getuid()),
+        pid=os.getpid(),
+        since_s=round(time.time(), 1),
     )
-
-
-def user() -> str:
-    """The user's name, from the system and not from the environment."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container without a name for the number
-        return str(os.getuid())
 
 
 def folder() -> Path:

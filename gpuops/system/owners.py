@@ -1,0 +1,40 @@
+"""Whose a file is: the one rule for all that lies in folders that other users can write to.
+
+What belongs to neither this user nor root is shown, marked with its owner, and never run,
+signalled, resumed or believed.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+ROOT = 0
+
+
+def owner(path: Path) -> int | None:
+    """The uid of a file, of a link itself and not of its target; ``None`` if it cannot be seen."""
+    try:
+        return path.lstat().st_uid
+    except (OSError, ValueError):
+        return None
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether a file belongs to this user or to root."""
+    return owner(path) in {os.geteuid(), ROOT}
+
+
+def name(uid: int) -> str:
+    """A user's name, from the system and not from the environment; the number if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container without a name for the number
+        return str(uid)
+
+
+def other(path: Path) -> str | None:
+    """The name of the user a file belongs to, if that is another user; ``None`` if it is ours."""
+    uid = owner(path)
+    return None if uid is None or uid == os.geteuid() else name(uid)
