@@ -241,13 +241,14 @@ def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) ->
     value = launch.settings.get(data.setting) if data else None
     built_in = str(value) if data and value in data.built_in else None
     memory_gib = manifest.memory_per_worker_gib if manifest else 0.5
+    here = Path.cwd()
     out_dir = Path(planned.run_dir).parent if options.machine_only else launch.places.out_dir
     return Requirements(
         workers=planned.world_size,
         loader_workers=int(launch.settings.get("num_workers") or 0),
         master_port=planned.master_port,
         usual_port=None if options.master_port else selection.profile.torchrun.master_port,
-        output_dir=_from_here(out_dir),
+        output_dir=str(out_dir.relative_to(here) if out_dir.is_relative_to(here) else out_dir),
         memory_per_worker_bytes=int(memory_gib * GIB),
         disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
         choice=selection.choice,
@@ -263,10 +264,6 @@ def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) ->
         resume=planned.run_id if planned.attempt > 1 else options.resume,
         resume_checkpoint=_checkpoint(launch),
     )
-
-
-def _from_here(path: Path) -> str:
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _checkpoint(launch: Launch) -> str | None:

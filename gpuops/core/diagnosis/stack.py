@@ -104,7 +104,7 @@ def own_frame(frames: Sequence[Frame]) -> Frame | None:
 
 def find_wait(frames: Sequence[Frame]) -> Wait | None:
     """What the frames, the innermost first, wait for; ``None`` if they do not show it."""
-    inner = list(takewhile(_is_library, frames))
+    inner = list(takewhile(lambda f: is_deep(f) or _PACKAGES.search(f.file), frames))
     # The outermost call is the one that the user made: broadcast_object_list, not its broadcast.
     for frame in reversed(inner):
         name = frame.function.rpartition(".")[2]
@@ -129,10 +129,6 @@ def path_to_own(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     mine = own_frame(frames)
     begin = next((n for n, frame in enumerate(frames) if frame is mine), 0)
     return tuple(frame for frame in reversed(frames[begin:]) if not frame.file.startswith("<"))
-
-
-def _is_library(frame: Frame) -> bool:
-    return bool(_STDLIB.search(frame.file) or _PACKAGES.search(frame.file))
 
 
 def is_deep(frame: Frame) -> bool:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
 
 from gpuops.core.hang.observation import HangState
 from gpuops.core.hang.pace import Pace
@@ -167,10 +166,10 @@ def _by_beats(state: HangState, policy: HangPolicy, beating: Sequence[int]) -> A
         return moves
     phased = policy.phased or state.phases.issuperset({"evaluate", "save"})
     limits = [_limits(pace, policy, phased=phased) for pace in paces]
-    idle_s, hung_s = min(silences), max(limit.hung_s for limit in limits)
+    idle_s, hung_s = min(silences), max(limit_s for _, limit_s in limits)
     # A rank that has been silent for much longer does not tell in which phase the others are.
     now = [n for n, silence_s in enumerate(silences) if silence_s <= idle_s + SUSPECT_S]
-    suspect_s = min(hung_s, max(limits[n].suspect_s for n in now))
+    suspect_s = min(hung_s, max(limits[n][0] for n in now))
     if all(pace.starting for pace in paces) and state.output is not None and state.output.mark:
         # The only sign of a job that starts.
         idle_s = min(idle_s, state.clock_s - state.output.since_s)
@@ -183,8 +182,8 @@ def _by_beats(state: HangState, policy: HangPolicy, beating: Sequence[int]) -> A
         what = "no beat and no rank at work" if quiet else "no beat"
         usual = f" (a step takes {_format_seconds(step_s)})" if step_s else ""
         return _suspect_or_hung(state, beating, idle_s, hung_s, what, usual)
-    for rank, pace, silence_s, limit in zip(beating, paces, silences, limits, strict=True):
-        if pace.known and pace.phase == "train" and silence_s - idle_s >= limit.hung_s:
+    for rank, pace, silence_s, (_, limit_s) in zip(beating, paces, silences, limits, strict=True):
+        if pace.known and pace.phase == "train" and silence_s - idle_s >= limit_s:
             silence = _format_seconds(silence_s)
             why = f"rank {rank} has not beaten for {silence}, while others went on"
             return Suspect(ranks=(rank,), phase=pace.phase, idle_s=silence_s, why=why)
@@ -223,14 +222,8 @@ def _by_signs(state: HangState, policy: HangPolicy, living: Sequence[int]) -> As
     return Warming() if unsaid_s < policy.start_s else Blind(why=TOO_LITTLE)
 
 
-class _Limits(NamedTuple):
-    """The silences in seconds after which a rank is suspect, and hung."""
-
-    suspect_s: float
-    hung_s: float
-
-
-def _limits(pace: Pace, policy: HangPolicy, *, phased: bool) -> _Limits:
+def _limits(pace: Pace, policy: HangPolicy, *, phased: bool) -> tuple[float, float]:
+    """The silences in seconds after which a rank is suspect, and hung, in its phase."""
     floor_s, steps = _hung_after(pace, policy, phased=phased)
     hung_s = max(floor_s, steps * (pace.slow_s or 0.0), AGAIN * pace.longest_s)
     if policy.hang_timeout_s is not None and not pace.starting and pace.phase != "done":
@@ -241,7 +234,7 @@ def _limits(pace: Pace, policy: HangPolicy, *, phased: bool) -> _Limits:
     elif pace.phase != "start" and pace.longest_s:
         suspect_s = max(SUSPECT_S, 2 * pace.longest_s)
     suspect_s = max(suspect_s, SUSPECT_STEPS * (pace.median_s or 0.0))
-    return _Limits(min(suspect_s, hung_s / 2), hung_s)
+    return min(suspect_s, hung_s / 2), hung_s
 
 
 def _hung_after(pace: Pace, policy: HangPolicy, *, phased: bool) -> tuple[float, int]:

@@ -115,10 +115,8 @@ def _largest(usable: Sequence[Device]) -> tuple[str | None, list[Device]]:
     by_model: dict[str, list[Device]] = {}
     for device in usable:
         by_model.setdefault(model_of(one_line(device.name or "")), []).append(device)
-    model, taken = max(
-        by_model.items(), key=lambda of: (len(of[1]), of[1][0].memory_total_bytes or 0)
-    )
-    return model or None, taken
+    taken = max(by_model.values(), key=lambda some: (len(some), some[0].memory_total_bytes or 0))
+    return next(model for model, some in by_model.items() if some is taken) or None, taken
 
 
 def _unusable(device: Device) -> str | None:

@@ -126,10 +126,8 @@ class Manifest(_Section):
     @classmethod
     def _is_counted_in_one_way(cls, data: DataSet | None, info: ValidationInfo) -> DataSet | None:
         answers = info.data.get("answers")
-        if data is not None and answers is not None:
-            by_module, by_layout = answers.count is not None, data.layout is not None
-            if by_module == by_layout:
-                raise ValueError("it needs either a layout or answers.count")
+        if data and answers and (answers.count is None) == (data.layout is None):
+            raise ValueError("it needs either a layout or answers.count")
         return data
 
     def unknown_setting(self, settings: Mapping[str, object]) -> str | None:

@@ -47,9 +47,8 @@ def _not_decided(name: str) -> str:
 
 def _each_once(gpus: list[int | str]) -> list[int | str]:
     names = [str(gpu).lower() for gpu in gpus]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{name} is named twice")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]} is named twice")
     return gpus
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gpuops.core.hang import detector
-from gpuops.core.hang.detector import Assessment, Blind, Hung, Suspect, Warming
+from gpuops.core.hang.detector import Assessment, Blind, Healthy, Hung, Suspect, Warming
 from gpuops.core.hang.observation import HangState, trains, update_state
 from gpuops.core.hang.pace import Pace
 from gpuops.core.machine.gpu_health import BUSY_PCT
@@ -15,7 +15,9 @@ from gpuops.core.monitor.jobs import Process
 from gpuops.core.monitor.sample import JobSample
 from gpuops.heartbeat import Beat
 
-HEALTH: Mapping[type, JobHealth] = {Hung: "hung", Suspect: "suspect", Blind: "blind"}
+HEALTH: Mapping[type[Assessment], JobHealth] = {
+    Warming: "starting", Healthy: "healthy", Suspect: "suspect", Hung: "hung", Blind: "blind",
+}  # fmt: skip
 LATELY = 5  # steps for the current speed
 STARTS_S = 120.0  # until then a job without beats may still be starting
 SILENT = "it sends no heartbeats: whether it makes progress is not visible from outside"
@@ -141,7 +143,10 @@ def _assessed(
     if sample.observation is None:
         return "blind", "its processes cannot be read"
     beats = sample.observation.beats
-    health, why = _health(detector.assess(hang, sample.facts.policy), trains=trains(beats))
+    assessment = detector.assess(hang, sample.facts.policy)
+    health, why = HEALTH[type(assessment)], getattr(assessment, "why", None)
+    if health == "starting" and trains(beats):
+        health = "healthy"
     if health == "starting" and not beats and age_s > STARTS_S:
         health, why = "blind", SILENT
     if finding is not None and health not in {"suspect", "hung"}:
@@ -149,12 +154,6 @@ def _assessed(
         silent = "" if moved_s is None else f"; no sign of life for {moved_s:.0f} s"
         return finding.health, f"its supervisor's diagnosis{silent}"
     return health, why
-
-
-def _health(assessment: Assessment, *, trains: bool) -> tuple[JobHealth, str | None]:
-    if isinstance(assessment, (Hung, Suspect, Blind)):
-        return HEALTH[type(assessment)], assessment.why
-    return "starting" if isinstance(assessment, Warming) and not trains else "healthy", None
 
 
 def _rank(

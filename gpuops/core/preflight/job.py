@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.launch.profile import Profile
@@ -134,13 +133,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _faults(found: DataCount, below: str = "") -> str:
     """``incomplete: train/a; unreadable: train/b: pose.npy is empty``, below a folder or all."""
-    faults = {"incomplete": found.incomplete, "unreadable": found.unreadable}
-    named = {
-        what: [name for name in names if name.startswith(below)] for what, names in faults.items()
-    }
-    return "; ".join(f"{fault}: {_few(names)}" for fault, names in named.items() if names)
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
+    parts: list[str] = []
+    for fault, every in (("incomplete", found.incomplete), ("unreadable", found.unreadable)):
+        if names := [name for name in every if name.startswith(below)]:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            parts.append(f"{fault}: {', '.join(names[:NAMED])}{more}")
+    return "; ".join(parts)

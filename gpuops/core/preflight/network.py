@@ -59,11 +59,9 @@ def _matches(name: str, rule: str) -> bool:
 
 def _address(interface: Interface, family: str) -> str | None:
     """The address that NCCL would use: never IPv6's loopback, only of the family if one is set."""
-    for address in interface.addresses:
-        own = FAMILIES[":" in address]
-        if address != "::1" and (family == own or family not in FAMILIES):
-            return address
-    return None
+    families = (family,) if family in FAMILIES else FAMILIES
+    usable = (a for a in interface.addresses if a != "::1" and FAMILIES[":" in a] in families)
+    return next(usable, None)
 
 
 def _nccl(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding:

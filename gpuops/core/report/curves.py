@@ -70,9 +70,7 @@ def fits(value: float) -> bool:
 def spread(values: Iterable[float]) -> Spread | None:
     """The spread of some values; ``None`` if there are none."""
     known = sorted(values)
-    if not known:
-        return None
-    return Spread(least=known[0], median=known[len(known) // 2], most=known[-1])
+    return Spread(least=known[0], median=known[len(known) // 2], most=known[-1]) if known else None
 
 
 def curve(name: str, points: Iterable[tuple[float, float | None]]) -> Curve:
