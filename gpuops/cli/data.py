@@ -69,7 +69,7 @@ def count(
     """Count the samples of each split, without reading them."""
     manifest, data = manifests.choose(trainer, "count data sets", lambda one: one.data)
     with _progress() as tell:
-        found = datasets.count_data(manifest, root, python=python or sys.executable, tell=tell)
+        found = datasets.count_data(manifest, root, python=python or sys.executable, progress=tell)
     output.answer(found, lambda: tables.data_count(found), as_json=as_json)
     splits = data.layout.splits if data.layout else found.samples
     if missing := [split for split in splits if not found.samples.get(split)]:

@@ -26,13 +26,13 @@ PATIENCE_S = 60.0
 @contextmanager
 def claim_gpus(
     prepared: Prepared,
-    show: Callable[[Waiting], None],
-    tell: Callable[[Sequence[Finding]], None],
+    show_wait: Callable[[Waiting], None],
+    show_findings: Callable[[Sequence[Finding]], None],
 ) -> Iterator[tuple[Prepared, tuple[int, ...]]]:
     """Claim the GPUs of a plan; if others were faster, plan again.
 
-    Yields the plan that was claimed, and the descriptors of the locks to hand to the job. ``show``
-    is called while it waits, ``tell`` with the findings if the second plan cannot be run.
+    Yields the plan that was claimed, and the descriptors of the locks to hand to the job.
+    ``show_findings`` gets the findings if the second plan cannot be run.
 
     Raises:
         GpuopsError: there are not enough GPUs, or not in the time that was given.
@@ -45,26 +45,26 @@ def claim_gpus(
                 if ticket is None:
                     queue.enter_context(_leaving_in_order())
                     ticket = queue.enter_context(_join(prepared))
-                _wait(prepared, ticket, begin_s, show)
-                prepared = _prepare_again(prepared, ticket, tell)
+                _wait(prepared, ticket, begin_s, show_wait)
+                prepared = _prepare_again(prepared, ticket, show_findings)
             try:
                 held = claims.enter_context(leases.acquire(_resources(prepared), _claim(prepared)))
                 break
             except TakenError:
-                prepared = _prepare_again(prepared, ticket, tell)
+                prepared = _prepare_again(prepared, ticket, show_findings)
         queue.close()  # those behind us move up
         yield prepared, held
 
 
 def _prepare_again(
-    before: Prepared, ticket: Ticket | None, tell: Callable[[Sequence[Finding]], None]
+    before: Prepared, ticket: Ticket | None, show_findings: Callable[[Sequence[Finding]], None]
 ) -> Prepared:
     options = before.launch.plan.options
     prepared = prepare(options, ticket)
     try:
         refuse_errors(prepared.findings, options.force)
     except GpuopsError:
-        tell(prepared.findings)  # it is not what was found before
+        show_findings(prepared.findings)  # it is not what was found before
         raise
     return prepared
 
@@ -100,7 +100,7 @@ def _join(prepared: Prepared) -> AbstractContextManager[Ticket]:
 
 
 def _wait(
-    prepared: Prepared, ticket: Ticket, begin_s: float, show: Callable[[Waiting], None]
+    prepared: Prepared, ticket: Ticket, begin_s: float, show_wait: Callable[[Waiting], None]
 ) -> None:
     """Wait until there are enough GPUs for us.
 
@@ -131,7 +131,7 @@ def _wait(
                 if not choice.waiting_helps:
                     problem = reasons([one for one in choice.refused if not one.passes])
                 ahead = tuple(one for one in queue if one.number < ticket.number)
-                show(Waiting(choice=choice, ahead=ahead, waited_s=now_s - begin_s))
+                show_wait(Waiting(choice=choice, ahead=ahead, waited_s=now_s - begin_s))
             hopeful_s = hopeful_s if problem else now_s
             if now_s - hopeful_s > PATIENCE_S:
                 raise GpuopsError(

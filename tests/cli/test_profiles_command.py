@@ -195,7 +195,7 @@ def test_a_long_count_shows_on_a_terminal_how_far_it_is(samples, quiet_s):
     """After a moment, on stderr, and it is wiped away in the end."""
     code = (
         "import sys; from gpuops.cli import data; from gpuops.system.trainers import datasets; "
-        f"data.QUIET_S = {quiet_s}; datasets.TELL_EVERY = 5; "
+        f"data.QUIET_S = {quiet_s}; datasets.PROGRESS_EVERY = 5; "
         "sys.argv = ['gpuops', 'data', 'count', sys.argv[1], '--json']; "
         "from gpuops.cli import main; main()"
     )

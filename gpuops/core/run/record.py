@@ -1,4 +1,4 @@
-"""A run as its folder tells it."""
+"""A run as its folder describes it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ WINDOW = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One look at a job's progress. ``marks`` are (time, step) of the last looks."""
+    """A job's progress at one moment. ``marks`` are (time, step) of the last observations."""
 
     step: int | None = None
     total_steps: int | None = None
@@ -25,7 +25,7 @@ class Progress:
 
     @property
     def steps_per_s(self) -> float | None:
-        """The speed over the last looks; ``None`` before two steps have been seen."""
+        """The speed over the last observations; ``None`` before two steps have been seen."""
         if len(self.marks) < 2:
             return None
         (begin_s, begin), (end_s, end) = self.marks[0], self.marks[-1]

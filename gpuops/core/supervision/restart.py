@@ -10,13 +10,13 @@ from gpuops.core.diagnosis.diagnosis import Diagnosis, Kind
 from gpuops.core.diagnosis.traceback_key import REFUSED
 from gpuops.errors import ExitCode
 
-# Failures that the code or its data bring about: they come back where they came from.
+# Failures of the code or its data: they happen again at the same place.
 OF_THE_CODE: set[Kind] = {"exception", "nan", "collective mismatch", "python spin"}
 OF_THE_CODE |= {"signal", "unknown"}  # some of them
 OWN_SIGNALS = {-number for number in (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL)}
 # What a second start does not fix.
 NEVER: set[Kind] = {"out of memory (host)", "disk full"}
-# What a network or a file system raises that is away for a while.
+# What is raised while a network or a file system is away for some time.
 OUTSIDE = {
     "OSError", "TimeoutError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError",
     "ConnectionAbortedError", "BrokenPipeError", "URLError", "gaierror",
@@ -29,7 +29,7 @@ UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationE
 class FailedAttempt:
     """An attempt that has ended without finishing. Times are those of any one clock.
 
-    ``first_step`` and ``last_step`` are those that its ranks said, ``None`` where they said none;
+    ``first_step`` and ``last_step`` are those that its ranks reported, ``None`` if there are none;
     ``checkpoint_step`` is the newest checkpoint that validates now; ``exitcode`` is that of the
     rank which failed first. ``stopped``: a person asked for the end. ``held_gpus`` are GPUs on
     which a process sits that could not be killed.
@@ -87,7 +87,7 @@ class Replan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """Start it no more: ``advice`` is what a person can do."""
+    """Do not start it again: ``advice`` is what a user can do."""
 
     why: str
     advice: str
@@ -135,14 +135,14 @@ def _fruitless(attempts: Sequence[FailedAttempt]) -> list[FailedAttempt]:
     since: list[FailedAttempt] = []
     for attempt in attempts:
         kept = attempt.checkpoint_step
-        got_on = kept is not None and newest is not None and kept > newest
-        since = [] if got_on else [*since, attempt]
+        progressed = kept is not None and newest is not None and kept > newest
+        since = [] if progressed else [*since, attempt]
         newest = max(-1 if newest is None else newest, -1 if kept is None else kept)
     return since
 
 
 def _hopeless(attempts: Sequence[FailedAttempt]) -> GiveUp | None:
-    """Whether it makes no sense to try again, however few times it was tried."""
+    """Whether another attempt makes no sense, however few there were."""
     last = attempts[-1]
     cause = last.diagnosis
     if any(attempt.stopped for attempt in attempts):
@@ -184,7 +184,7 @@ def _twin(attempts: Sequence[FailedAttempt]) -> FailedAttempt | None:
 
 
 def _mark(attempt: FailedAttempt) -> tuple[str, int] | None:
-    """What two ends of one defect have in common; ``None`` for what chance may bring about."""
+    """The key of a defect, equal for two ends of it; ``None`` if chance may be the cause."""
     kind, key, code = attempt.diagnosis.kind, attempt.traceback_key, attempt.exitcode or 0
     if kind not in OF_THE_CODE or (kind == "signal" and code not in OWN_SIGNALS):
         return None
@@ -217,7 +217,7 @@ def _spent(last: FailedAttempt, policy: RestartPolicy, *, recent: int, all_: int
 
 
 def _pause(policy: RestartPolicy, tries: int, *, waited_s: float) -> float:
-    """None after an attempt that got on; else the longer, the more of them did not."""
+    """No pause after an attempt that made progress; else longer with each that did not."""
     if not tries or not policy.backoff_s:
         return 0.0
     pause_s = policy.backoff_s[min(tries, len(policy.backoff_s)) - 1]

@@ -1,4 +1,4 @@
-"""The life of one attempt as a state machine: ``step(state, event) -> (state, actions)``.
+"""One attempt as a state machine: ``step(state, event) -> (state, actions)``.
 
 It decides; ``gpuops.supervise.supervisor`` has the clock and acts.
 """
@@ -15,7 +15,7 @@ KILL_AGAIN_S = 1.0
 
 
 class Phase(Enum):
-    """Where an attempt is in its life."""
+    """The phase of an attempt."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -58,7 +58,7 @@ class Supervision:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A worker has said that it trains; or, of a script that says nothing, has been started."""
+    """A worker has reported that it trains; or a script that reports nothing was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class AskWorkers:
-    """SIGTERM to every worker (to torchrun, if there is none yet): who can, saves and leaves."""
+    """SIGTERM to every worker, or to torchrun if there are none yet: let the job save and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
 
 
 def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, list[Action]]:
-    """Asked once: gently, on the first rung. Asked twice: at once."""
+    """The first request stops it gently, on the first rung; the second kills it."""
     if state.phase is Phase.STOPPING:
         return _kill(replace(state, stop_signal=state.stop_signal or number), now_s)
     asked = replace(state, phase=Phase.STOPPING, stop_signal=number, asked_s=now_s)
@@ -162,7 +162,7 @@ def _assessed(
 
 
 def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
-    """The rung below did not do it in its time."""
+    """Take the next rung: the one below did not end the job in its time."""
     if state.rung == "kill":
         return _kill(state, now_s)
     due = now_s + state.policy.terminate_s
@@ -170,5 +170,5 @@ def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]
 
 
 def _kill(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
-    """Again and again: a job that is just starting may not be there yet to be killed."""
+    """Kill it, and again later: the processes of a job that starts may not exist yet."""
     return replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]

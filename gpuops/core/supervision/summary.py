@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureSummary:
-    """Who failed first, how, and what they said last; ``rank`` is ``None`` for torchrun itself."""
+    """The rank that failed first, how, and its last lines; ``None`` for torchrun itself."""
 
     rank: int | None
     how: str

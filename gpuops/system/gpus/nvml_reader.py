@@ -46,19 +46,19 @@ HARDWARE, HARDWARE_SAYS_WHY = 0x08, 0x40 | 0x80
 
 def main(folder: str) -> None:
     """Answer requests until stdin ends."""
-    library, tell = Library(_load_pynvml(folder)), _teller()
+    library, send = Library(_load_pynvml(folder)), _line_writer()
     try:
         library.must("nvmlInit")
         count = library.must("nvmlDeviceGetCount")
     except library.error as error:
-        tell(failed=error.value, words=str(error))
+        send(failed=error.value, words=str(error))
         return
     driver, cuda = "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion"
-    tell(driver=library.ask(driver), cuda=library.ask(cuda), gpus=count)
+    send(driver=library.ask(driver), cuda=library.ask(cuda), gpus=count)
     answered: SimpleQueue[int] = SimpleQueue()
     inboxes: list[SimpleQueue[int]] = [SimpleQueue() for _ in range(count)]
     for index, inbox in enumerate(inboxes):
-        arguments = (library, index, inbox, answered, tell)
+        arguments = (library, index, inbox, answered, send)
         threading.Thread(target=_serve, args=arguments, daemon=True).start()
     for line in sys.stdin.buffer:
         for index, inbox in enumerate(inboxes):
@@ -75,7 +75,7 @@ def _serve(
     index: int,
     inbox: SimpleQueue[int],
     answered: SimpleQueue[int],
-    tell: Callable[..., None],
+    send: Callable[..., None],
 ) -> None:
     """Answer the requests to one GPU; of those that came while it was stuck, the last."""
     gpu = None
@@ -86,12 +86,12 @@ def _serve(
         try:
             if gpu is None:
                 opened = Gpu(library, index)
-                tell(gpu=index, facts=opened.facts())
+                send(gpu=index, facts=opened.facts())
                 gpu = opened
-            tell(gpu=index, request=request, readings=gpu.readings())
+            send(gpu=index, request=request, readings=gpu.readings())
         except Exception as error:  # noqa: BLE001 - an answer it is, whatever it was
             gpu, code = None, getattr(error, "value", None)
-            tell(gpu=index, request=request, failed=code, words=str(error))
+            send(gpu=index, request=request, failed=code, words=str(error))
         answered.put(index)
 
 
@@ -248,16 +248,16 @@ def _slowed_by(reasons: int | None) -> list[str] | None:
     return [*words, "the hardware"] if unnamed else words
 
 
-def _teller() -> Callable[..., None]:
+def _line_writer() -> Callable[..., None]:
     """A function that writes a whole line, from any thread."""
     stdout, turn = os.dup(1), threading.Lock()
     os.dup2(2, 1)  # the library's own output must not mix with the answers
 
-    def tell(**line: Any) -> None:
+    def send(**line: Any) -> None:
         with turn:
             os.write(stdout, json.dumps(line).encode() + b"\n")
 
-    return tell
+    return send
 
 
 def _load_pynvml(folder: str) -> Any:

@@ -100,10 +100,9 @@ def _kept(entry: Any) -> dict[str, str | None] | None:
 
 
 def _versions(answer: Any) -> dict[str, str | None] | None:
-    names = ("python", "torch", "cuda", "nccl")
     if not isinstance(answer, dict) or not isinstance(answer.get("python"), str):
         return None
-    found = {name: answer.get(name) for name in names}
+    found = {name: answer.get(name) for name in ("python", "torch", "cuda", "nccl")}
     return found if all(isinstance(v, str | None) for v in found.values()) else None
 
 

@@ -22,7 +22,7 @@ COUNT_TIMEOUT_S = 180.0
 MOST_SPLITS = 100
 MOST_NAMES = 100_000
 LONGEST_NAME = 300
-TELL_EVERY = 1000
+PROGRESS_EVERY = 1000
 MOST_OPENED = 256
 MISSING = "is missing"
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
@@ -53,7 +53,7 @@ def count_data(
     python: str,
     flags: Sequence[str] = (),
     cwd: str = ".",
-    tell: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> DataCount:
     """Count the samples of a trainer's data set, in every split that it needs.
 
@@ -68,7 +68,7 @@ def count_data(
     if data is None:
         raise UsageError(f"trainer {manifest.name} has no data set to count.")
     if data.layout is not None:
-        return count(root, data.layout, tell=tell)
+        return count(root, data.layout, progress=progress)
     words = [*flags, flag(data.setting), str(root)]
     answer = settings.ask(
         python, module or "", words, cwd, what="its samples", timeout_s=COUNT_TIMEOUT_S
@@ -89,9 +89,9 @@ def count_data(
 
 
 def count(
-    root: Path, layout: DataLayout, *, tell: Callable[[int], None] | None = None
+    root: Path, layout: DataLayout, *, progress: Callable[[int], None] | None = None
 ) -> DataCount:
-    """Count the samples of every split of a layout; ``tell`` gets their number now and then.
+    """Count the samples of every split of a layout; ``progress`` gets their number now and then.
 
     A sample is judged by ``stat`` of its files; no list is kept. Only the NumPy files that were
     written last are opened, for their length: these are the ones that an aborted copy cuts off.
@@ -120,8 +120,8 @@ def count(
             incomplete.append(_decoded(sample))
         else:
             unreadable.append(_decoded(f"{sample}: {fault}"))
-        if tell is not None and seen % TELL_EVERY == 0:
-            tell(seen)
+        if progress is not None and seen % PROGRESS_EVERY == 0:
+            progress(seen)
     for split, sample, fault in newest.cut_off():
         samples[split] -= 1
         unreadable.append(_decoded(f"{sample}: {fault}"))

@@ -219,12 +219,12 @@ def test_a_name_that_is_no_text_can_be_printed(tmp_path, sample):
 
 def test_a_long_count_says_how_far_it_is(tmp_path, sample, monkeypatch):
     """Now and then, over all splits."""
-    monkeypatch.setattr(datasets, "TELL_EVERY", 2)
+    monkeypatch.setattr(datasets, "PROGRESS_EVERY", 2)
     for name in ("train/a", "train/b", "train/c", "val/d", "val/e"):
         sample(name)
     told = []
 
-    datasets.count(tmp_path, LAYOUT, tell=told.append)
+    datasets.count(tmp_path, LAYOUT, progress=told.append)
 
     assert [2, 4] == told
 
