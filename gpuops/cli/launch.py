@@ -93,19 +93,19 @@ def _show_plan(launch: Launch) -> None:
 def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
     """The command that would run; none if GPUs are missing."""
     plan = None if prepared.short else prepared.launch.plan
-    if not as_json:
-        if plan is not None:
-            print(torchrun.as_shell(plan))
-        return
-    value = {
-        "command": plan and torchrun.argv(plan),
-        "environment": plan and torchrun.environment(plan, os.environ),
-        "shell": plan and torchrun.as_shell(plan),
-        "plan": plan,
-        "findings": prepared.findings,
-        "simulated": prepared.selection.inventory.simulated,
-    }
-    output.answer(value, str, as_json=True)
+    shell = plan and torchrun.as_shell(plan)
+    if as_json:
+        value = {
+            "command": plan and torchrun.argv(plan),
+            "environment": plan and torchrun.environment(plan, os.environ),
+            "shell": shell,
+            "plan": plan,
+            "findings": prepared.findings,
+            "simulated": prepared.selection.inventory.simulated,
+        }
+        output.answer(value, str, as_json=True)
+    elif shell is not None:
+        print(shell)
 
 
 def _run(prepared: Prepared, *, detach: bool, as_json: bool) -> None:

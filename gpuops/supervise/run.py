@@ -12,16 +12,7 @@ from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
-from gpuops.core.supervision.attempts import (
-    Ended,
-    Finish,
-    Interrupted,
-    Outcome,
-    RunEvent,
-    RunState,
-    Unprepared,
-    next_move,
-)
+from gpuops.core.supervision import attempts
 from gpuops.core.supervision.restart import FailedAttempt, GiveUp, Replan, Restart, RestartPolicy
 from gpuops.errors import GpuopsError
 from gpuops.launch.claim import claim_gpus
@@ -43,7 +34,7 @@ class RunOutcome:
     """How a run ended: its last attempt, and why no other followed if one was wanted."""
 
     launch: Launch
-    outcome: Outcome
+    outcome: attempts.Outcome
     given_up: GiveUp | None = None
 
 
@@ -68,19 +59,19 @@ def run_attempts(
     Raises:
         GpuopsError: the first attempt cannot be started, or the run has a supervisor already.
     """
-    state = RunState(policy=RestartPolicy(max_restarts=first.launch.plan.max_restarts))
+    state = attempts.RunState(policy=RestartPolicy(max_restarts=first.launch.plan.max_restarts))
     with _Run(first.launch, screen) as run:
         if isinstance(first, Adopted):
             run.adopt(first.job)
         else:
             run.launch_first(first)
         begun(run.launch.plan.run_id)
-        event: RunEvent = run.watch()
+        event: attempts.RunEvent = run.watch()
         while True:
-            state, move = next_move(state, event)
-            if isinstance(event, Ended):
+            state, move = attempts.next_move(state, event)
+            if isinstance(event, attempts.Ended):
                 run.report(event.outcome, move)
-            if isinstance(move, Finish):
+            if isinstance(move, attempts.Finish):
                 return run.finish(move)
             event = run.launch_next(move)
 
@@ -122,12 +113,12 @@ class _Run(AbstractContextManager["_Run"]):
         self._handlers.enter_context(self._signals)
         self._start(prepared)
 
-    def launch_next(self, move: Restart | Replan) -> RunEvent:
+    def launch_next(self, move: Restart | Replan) -> attempts.RunEvent:
         """Wait, plan the next attempt for the machine as it is then, and watch it to its end."""
         until = time.monotonic() + move.after_s
         while (left := until - time.monotonic()) > 0:
             for number in self._signals.wait(None, left):
-                return Interrupted(number)
+                return attempts.Interrupted(number)
         try:
             prepared = prepare(_next_options(self.launch.plan, move))
             if not self._claim_locks or _resources(prepared) != self._claimed:
@@ -135,18 +126,19 @@ class _Run(AbstractContextManager["_Run"]):
                 self._show_plan(prepared.launch)
             refuse_errors(prepared.findings, prepared.launch.plan.options.force)
         except GpuopsError as problem:
-            return Unprepared(problem.message.rstrip("."), problem.hint)
+            return attempts.Unprepared(problem.message.rstrip("."), problem.hint)
         self._start(prepared)
         return self.watch()
 
-    def watch(self) -> RunEvent:
+    def watch(self) -> attempts.RunEvent:
         """Watch the attempt to its end."""
         outcome = watch(self.launch, self._job, self._screen.show, self._signals)
-        return Ended(outcome, _failed_attempt(self.launch, outcome), time.monotonic())
+        return attempts.Ended(outcome, _failed_attempt(self.launch, outcome), time.monotonic())
 
-    def report(self, outcome: Outcome, move: Restart | Replan | Finish) -> None:
+    def report(self, outcome: attempts.Outcome, move: Restart | Replan | attempts.Finish) -> None:
         """Record what was decided after an attempt failed, and show it if another one follows."""
-        plan, decision = self.launch.plan, move.given_up if isinstance(move, Finish) else move
+        plan = self.launch.plan
+        decision = move.given_up if isinstance(move, attempts.Finish) else move
         if decision is None:
             return
         fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
@@ -156,7 +148,7 @@ class _Run(AbstractContextManager["_Run"]):
             ended = outcome.diagnosis.why if outcome.diagnosis else "it ended"
             self._screen.tell(f"{words.sentence(ended)} {words.sentence(decision.why)}")
 
-    def finish(self, move: Finish) -> RunOutcome:
+    def finish(self, move: attempts.Finish) -> RunOutcome:
         """Run the hook for the end."""
         plan, outcome, given_up = self.launch.plan, move.outcome, move.given_up
         if plan.options.on_exit is not None:
@@ -222,7 +214,7 @@ def _next_options(plan: LaunchPlan, move: Restart | Replan) -> LaunchOptions:
     )
 
 
-def _failed_attempt(launch: Launch, outcome: Outcome) -> FailedAttempt | None:
+def _failed_attempt(launch: Launch, outcome: attempts.Outcome) -> FailedAttempt | None:
     """Describe an attempt that failed; ``None`` if it did not, or has no diagnosis."""
     plan, diagnosis = launch.plan, outcome.diagnosis
     if outcome.ending != "failed" or diagnosis is None:

@@ -127,9 +127,8 @@ def _events(
     if (assessment := observer.assessment) is not None:
         events.append(machine.Assessed(assessment, now))
         if isinstance(assessment, Suspect) and evidence is not None and evidence.hopeless:
-            events.append(
-                machine.Assessed(to_hung(assessment), now)
-            )  # what it waits for can never come
+            hung = to_hung(assessment)  # what it waits for can never come
+            events.append(machine.Assessed(hung, now))
     events.append(machine.Tick(now))
     if (returncode := job.poll()) is not None:
         events.append(machine.Exited(returncode))

@@ -70,7 +70,7 @@ GPU_FIGURES: tuple[tuple[str, str, Callable[[GpuRow], float | None]], ...] = (
     ("gpu_temperature_celsius", "Temperature of the GPU.", lambda c: c.temperature_c),
     ("gpu_power_watts", "Power it takes.", lambda c: c.power_w),
     ("gpu_power_limit_watts", "Power it may take.", lambda c: c.power_limit_w),
-    ("gpu_clock_hertz", "Clock of its processors.", lambda c: _hertz(c.clock_mhz)),
+    ("gpu_clock_hertz", "Clock of its processors.", lambda c: c.clock_mhz and c.clock_mhz * 1e6),
 )
 RANK_FIGURES: tuple[tuple[str, str, Callable[[RankRow], float | None]], ...] = (
     ("rank_step", "Newest step.", lambda r: r.step),
@@ -114,7 +114,3 @@ def _states(
 
 def _share(percent: int | None) -> float | None:
     return None if percent is None else percent / 100
-
-
-def _hertz(mhz: int | None) -> float | None:
-    return None if mhz is None else mhz * 1e6

@@ -31,8 +31,8 @@ def estimate(
     simulated: str | None = None,
 ) -> RenderableType:
     """The parts, their sum compared with the GPU, and the batch sizes that fit."""
-    rows: list[RenderableType] = [*not_here(simulated)]
-    rows += [_head(name, found, gpu), _parts(found, gpu, margin)]
+    rows: list[RenderableType] = [*not_here(simulated), _head(name, found, gpu)]
+    rows.append(_parts(found, gpu, margin))
     if found.assumed:
         rows.append(Text(f"assumed: {found.assumed}\n", style="yellow"))
     rows.append(_words(fit, on_gpu=found.device == "cuda"))

@@ -155,7 +155,7 @@ def test_a_flag_of_a_launch_is_told_from_a_mistake(estimate):
     answer = estimate("rvq", "-p", "cpu", "--shrink")
 
     assert answer.returncode == 2
-    assert "--shrink is a flag of `gpuops launch`; estimate has no use for it." in answer.stderr
+    assert "--shrink is a flag of `gpuops launch`; estimate does not use it." in answer.stderr
 
 
 def test_a_profiles_mistake_is_not_the_users(estimate, tmp_path):

@@ -75,8 +75,8 @@ class _Spy:
     """A py-spy that reads one process. It writes to memory, since the disk may hang."""
 
     child: subprocess.Popen[bytes]
-    said: int
-    complained: int
+    output: int
+    errors: int
     was_stopped: bool
 
 
@@ -100,7 +100,10 @@ def _spied(targets: Sequence[tuple[int, Identity]], until_s: float) -> dict[int,
         for rank, process in targets:
             if rank in late:
                 found[rank] = "py-spy did not end in its time"
-                _continue(process, was_stopped=late[rank].was_stopped)
+                # Killed, it may leave the rank stopped; one that was stopped before stays so.
+                now = None if late[rank].was_stopped else stat(process.pid)
+                if now is not None and now.state == "T":
+                    process.send(signal.SIGCONT)
             elif rank in spies:
                 found[rank] = _result(spies[rank], process.pid)
     return found
@@ -112,18 +115,18 @@ def _py_spy() -> str | None:
 
 
 def _start(program: str, process: Identity, files: contextlib.ExitStack) -> _Spy:
-    files.callback(os.close, said := os.memfd_create("said"))
-    files.callback(os.close, complained := os.memfd_create("complained"))
+    files.callback(os.close, output := os.memfd_create("output"))
+    files.callback(os.close, errors := os.memfd_create("errors"))
     was_stopped = (now := stat(process.pid)) is not None and now.state in {"T", "t"}
     child = subprocess.Popen(
         # Without --nonblocking it stops the process, and fails on one that is stopped already.
         [program, "dump", "--nonblocking", "--json", "--pid", str(process.pid)],
         stdin=subprocess.DEVNULL,
-        stdout=said,
-        stderr=complained,
+        stdout=output,
+        stderr=errors,
         start_new_session=True,  # a Ctrl-C is for the job
     )
-    return _Spy(child, said, complained, was_stopped)
+    return _Spy(child, output, errors, was_stopped)
 
 
 def _wait(spies: Iterable[_Spy], until_s: float) -> None:
@@ -133,20 +136,11 @@ def _wait(spies: Iterable[_Spy], until_s: float) -> None:
             spy.child.wait(max(0.0, until_s - time.monotonic()))
 
 
-def _continue(process: Identity, *, was_stopped: bool) -> None:
-    """Continue a rank that a killed py-spy has left stopped; never one stopped by others.
-
-    A py-spy that ends normally leaves no rank stopped.
-    """
-    if not was_stopped and (now := stat(process.pid)) is not None and now.state == "T":
-        process.send(signal.SIGCONT)
-
-
 def _result(spy: _Spy, pid: int) -> Found:
     if spy.child.returncode != 0:
-        return _complaint(_all_of(spy.complained).decode(errors="replace"))
+        return _complaint(_all_of(spy.errors).decode(errors="replace"))
     try:
-        threads = tuple(_thread(thread, pid) for thread in json.loads(_all_of(spy.said)))
+        threads = tuple(_thread(thread, pid) for thread in json.loads(_all_of(spy.output)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "py-spy's output cannot be parsed"
     return threads or "py-spy found no Python threads"
@@ -156,20 +150,20 @@ def _all_of(file: int) -> bytes:
     return os.pread(file, os.fstat(file).st_size, 0)
 
 
-def _thread(said: Mapping[str, object], pid: int) -> ThreadStack:
-    frames = said["frames"]
+def _thread(thread: Mapping[str, object], pid: int) -> ThreadStack:
+    frames = thread["frames"]
     if not isinstance(frames, list):
         raise TypeError
-    name = str(said.get("thread_name") or "")
+    name = str(thread.get("thread_name") or "")
     return ThreadStack(
         name=name,
         frames=tuple(
             Frame(function=str(f["name"]), file=str(f["filename"]), line=int(f["line"]))
             for f in frames
         ),
-        is_main=said.get("os_thread_id") == pid or name == "MainThread",
-        active=bool(said["active"]),
-        has_gil=bool(said["owns_gil"]),
+        is_main=thread.get("os_thread_id") == pid or name == "MainThread",
+        active=bool(thread["active"]),
+        has_gil=bool(thread["owns_gil"]),
     )
 
 

@@ -32,5 +32,5 @@ def read(root: Path) -> list[dict[str, Any]]:
 
 def was_watched(root: Path, attempt: int) -> bool:
     """Whether a supervisor saw an attempt end."""
-    ended = (event for event in read(root) if event.get("event") == "attempt_ended")
-    return any(event.get("attempt") == attempt for event in ended)
+    ends = ("attempt_ended", attempt)
+    return any((event.get("event"), event.get("attempt")) == ends for event in read(root))

@@ -211,6 +211,4 @@ def _loss(loss: float | None) -> Cell:
 
 
 def _age(seconds: float | None, style: str = "", *, tenths: bool = True) -> Cell:
-    if seconds is None:
-        return DASH, DIM
-    return words.brief(seconds, tenths=tenths), style
+    return (DASH, DIM) if seconds is None else (words.brief(seconds, tenths=tenths), style)
