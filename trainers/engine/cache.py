@@ -8,7 +8,6 @@ it says with what is wanted; each difference is reported with both values.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ from trainers.engine.arrays import npz
 from trainers.engine.arrays.npy import ArrayError
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
+from trainers.engine.samples import format_few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from trainers.engine.samples import Listing
-
-log = logging.getLogger("trainers")
 
 T = TypeVar("T")
 MAX_ABOUT = 1 << 28  # bytes of names and parameters
@@ -50,27 +48,17 @@ class CacheError(TrainerError):
     """A cache that cannot be used for what is wanted."""
 
 
-class DamagedError(Exception):
-    """What a cache says of itself cannot be; the words complete "it cannot be used: ..."."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheKind:
     """A kind of cache file: what it is called, and the version of its format."""
 
-    name: str
-    """As in "there is no window cache FILE"."""
+    name: str  # as in "there is no window cache FILE"
     version: int
 
     @property
     def about(self) -> str:
         """The name of the member that says what the cache was made of."""
         return self.name.replace(" ", "_")
-
-    def is_ours(self, path: Path) -> bool:
-        """Whether a file was begun as such a cache, whole or not; an empty one may become one."""
-        begin = first_bytes(path)
-        return begin is not None and (not begin or f"{self.about}.json".encode() in begin)
 
     def check_writable(self, path: Path) -> None:
         """Refuse a path that such a cache must not be written to.
@@ -83,7 +71,8 @@ class CacheKind:
                 f"{path} would not be a pickle: {self.name}s are .npz",
                 f"give {path.with_suffix('.npz')} as the path, here and in training",
             )
-        if path.exists() and not self.is_ours(path):
+        begin = first_bytes(path) if path.exists() else b""  # an empty file may become a cache
+        if begin is None or (begin and f"{self.about}.json".encode() not in begin):
             raise TrainerError(
                 f"{path} is not a {self.name}, so it is not replaced", "give another path"
             )
@@ -112,17 +101,17 @@ class CacheKind:
         try:
             with npz.opened(path) as archive:
                 yield self._read_about(archive), archive
-        except (ArrayError, OSError, DamagedError) as error:
+        except (ArrayError, OSError) as error:
             raise CacheError(f"{path} cannot be used as a {self.name}: {error}") from None
 
     def _read_about(self, archive: npz.Archive) -> dict[str, Any]:
         try:
             about = json.loads(archive.data(f"{self.about}.json", MAX_ABOUT))
         except (ValueError, RecursionError):
-            raise DamagedError("what it says of itself is not JSON") from None
+            raise ArrayError("what it says of itself is not JSON") from None
         version = about.get("version") if isinstance(about, dict) else None
         if not isinstance(about, dict) or version != self.version:
-            raise DamagedError(
+            raise ArrayError(
                 f"it has version {version!r} of the format, {self.version} is read here"
             )
         return about
@@ -132,13 +121,13 @@ def validated(adapter: TypeAdapter[T], about: Mapping[str, Any]) -> T:
     """Return what a cache says of itself as a value whose every part has its type.
 
     Raises:
-        DamagedError: naming the first part that has not.
+        ArrayError: naming the first part that has not.
     """
     try:
         return adapter.validate_python(about)
     except ValidationError as error:
         name = error.errors(include_url=False)[0]["loc"][0]
-        raise DamagedError(f"its {name} cannot be {str(about.get(str(name)))[:80]}") from None
+        raise ArrayError(f"its {name} cannot be {str(about.get(str(name)))[:80]}") from None
 
 
 def is_whole(path: Path) -> bool:
@@ -175,8 +164,8 @@ def sample_differences(ours: Listing, theirs: Listing, units: str = "frames") ->
         gone = sorted(set(ours.names) - set(theirs.names))
         new = sorted(set(theirs.names) - set(ours.names))
         counts = f"it has {len(ours.names):,} samples, {there} has {len(theirs.names):,}"
-        counts += f"; only in the cache: {_few(gone)}" if gone else ""
-        counts += f"; only there: {_few(new)}" if new else ""
+        counts += f"; only in the cache: {format_few(gone, NAMED)}" if gone else ""
+        counts += f"; only there: {format_few(new, NAMED)}" if new else ""
         return [counts]
     differ = np.flatnonzero(np.asarray(ours.lengths) != theirs.lengths)
     if not len(differ):
@@ -185,63 +174,6 @@ def sample_differences(ours: Listing, theirs: Listing, units: str = "frames") ->
     more = f", and {len(differ) - 1:,} more differ" if len(differ) > 1 else ""
     both = f"{ours.lengths[first]:,} {units} in the cache and {theirs.lengths[first]:,} in {there}"
     return [f"{ours.names[first]} has {both}{more}"]
-
-
-def check_fits(
-    path: Path, found: Sequence[str], *, accept: bool, acceptable: Callable[[], bool]
-) -> Sequence[str]:
-    """Return the differences of a cache that are accepted.
-
-    Raises:
-        CacheError: naming every difference and what can be done, unless they may be accepted and
-            the cache can be used in spite of them.
-    """
-    if not found:
-        return ()
-    every = "; ".join(found)
-    if not accept:
-        raise CacheError(
-            f"{path} was built for something else: {every}",
-            "--rebuild-cache builds it again, --accept-cache trains on it as it is",
-        )
-    if not acceptable():
-        raise CacheError(
-            f"{path} cannot be accepted, parts of it lie outside of these samples: {every}",
-            "--rebuild-cache builds it again",
-        )
-    return found
-
-
-def use_or_build(
-    path: Path,
-    use: Callable[[], tuple[T, Sequence[str]]],
-    build: Callable[[], T],
-    write: Callable[[T], None],
-    *,
-    rebuild: bool,
-) -> T:
-    """Return a cache that may be used, else build it if `rebuild` says so; rank 0 writes it.
-
-    `use` gives the cache and the differences that are accepted. Every rank builds for itself, so
-    no rank waits: this is for what is built in seconds.
-
-    Raises:
-        CacheError: what `use` raises, unless it may be rebuilt.
-    """
-    try:
-        cache, accepted = use()
-    except CacheError as error:
-        if not rebuild:
-            raise
-        log.info("%s; it is built again", error.message)
-    else:
-        if accepted:
-            log.warning("%s is used as it is: %s", path, "; ".join(accepted))
-        return cache
-    cache = build()
-    if os.environ.get("RANK", "0") == "0":
-        write(cache)
-    return cache
 
 
 def exact(number: float) -> str:
@@ -255,8 +187,3 @@ def _shown(value: Any) -> str:
     if value is None:
         return "none"
     return exact(value) if isinstance(value, (int, float)) else str(value)
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"

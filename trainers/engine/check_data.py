@@ -54,8 +54,7 @@ class Group:
     values: int
     mean: tuple[float, float]
     std: tuple[float, float]
-    constant: tuple[str, ...]
-    """Values that never change."""
+    constant: tuple[str, ...]  # values that never change
 
 
 def describe_group(
@@ -77,10 +76,8 @@ def describe_group(
 class Found:
     """What reading the samples of a split has shown."""
 
-    lengths: dict[str, int] = field(default_factory=dict)
-    """Rows of each sample that can be used."""
-    unusable: dict[str, str] = field(default_factory=dict)
-    """Why, by the sample's name."""
+    lengths: dict[str, int] = field(default_factory=dict)  # rows of each sample that can be used
+    unusable: dict[str, str] = field(default_factory=dict)  # why, by the sample's name
     ranges: Ranges = field(default_factory=Ranges)
 
 
@@ -159,9 +156,3 @@ def format_unusable(unusable: Mapping[str, str]) -> Iterator[str]:
     yield from (f"    {name}: {why}" for name, why in list(unusable.items())[:SHOWN])
     if len(unusable) > SHOWN:
         yield f"    and {len(unusable) - SHOWN:,} more; --json has them all"
-
-
-def format_few(names: Sequence[str]) -> str:
-    """Format the first of many names."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"

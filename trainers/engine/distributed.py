@@ -52,7 +52,7 @@ class World:
 
 
 @contextmanager
-def world(backend: str | None = None, init_method: str | None = None) -> Iterator[World]:
+def world(init_method: str | None = None) -> Iterator[World]:
     """The world that torchrun's environment describes; one CPU or GPU without it.
 
     With several ranks a process group exists inside: nccl on GPUs, else gloo.
@@ -60,17 +60,13 @@ def world(backend: str | None = None, init_method: str | None = None) -> Iterato
     Raises:
         TrainerError: this rank has no GPU, or does not reach the others.
     """
-    rank, local_rank, world_size = (
-        int(os.environ.get(name, default))
-        for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
-    )
-    here = World(
-        rank=rank, local_rank=local_rank, world_size=world_size, device=_device(local_rank)
-    )
+    rank, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
+    world_size, device = int(os.environ.get("WORLD_SIZE", "1")), _device(local_rank)
+    here = World(rank=rank, local_rank=local_rank, world_size=world_size, device=device)
     if here.is_alone:
         yield here
         return
-    backend = backend or ("nccl" if here.device.type == "cuda" else "gloo")
+    backend = "nccl" if here.device.type == "cuda" else "gloo"
     try:
         dist.init_process_group(
             backend,
@@ -107,11 +103,6 @@ def replicate(model: nn.Module, world: World) -> nn.Module:
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
         )
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The model without what ``replicate`` put around it."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def wait_for_first(work: Callable[[], None], world: World, waiting: Callable[[], None]) -> None:
@@ -181,28 +172,22 @@ def gather_objects(value: T, world: World) -> list[T]:
     return holder or []
 
 
-def rank_seed(seed: int, rank: int) -> int:
-    """A seed of 63 bits of this rank's own."""
-    return _mixed(seed, rank)
+def mixed_seed(*numbers: int) -> int:
+    """A seed of 63 bits: of the run's, and say a rank, or a step and a layer."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def seed_everything(seed: int, world: World) -> None:
     """Seed python, numpy and torch, each rank differently; models agree through ``replicate``."""
-    own = rank_seed(seed, world.rank)
+    own = mixed_seed(seed, world.rank)
     random.seed(own)
     np.random.seed(own % 2**32)  # noqa: NPY002 - libraries draw from the global generator
     torch.manual_seed(own)
 
 
-def shared_generator(
-    seed: int, *numbers: int, device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """A generator in the same state on all ranks: of the seed and, say, a step and a layer."""
-    return torch.Generator(device).manual_seed(_mixed(seed, *numbers))
-
-
-def _mixed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+def shared_generator(seed: int, *numbers: int) -> torch.Generator:
+    """A generator on the CPU in the same state on all ranks: see ``mixed_seed``."""
+    return torch.Generator().manual_seed(mixed_seed(seed, *numbers))
 
 
 def _device(local_rank: int) -> torch.device:

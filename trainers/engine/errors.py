@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pydantic import ValidationError
+
 
 class TrainerError(Exception):
     """An error that the user can fix; every rank that raises it prints it."""
@@ -31,6 +33,13 @@ class ConfigError(TrainerError, ValueError):
     """A setting is unknown or has a value it cannot have; all ranks see the same one."""
 
     exit_code = 2
+
+
+def format_invalid(error: ValidationError) -> str:
+    """Say which part of data of unknown origin is not what it must be, and why."""
+    first = error.errors(include_url=False)[0]
+    part, why = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{part}: {why}" if part else why
 
 
 def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:

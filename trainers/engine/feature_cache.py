@@ -24,6 +24,7 @@ from pydantic import FailFast, TypeAdapter
 
 from gpuops import heartbeat
 from trainers.engine import cache
+from trainers.engine.arrays.npy import ArrayError
 from trainers.engine.cache import CacheError, Name
 from trainers.engine.distributed import wait_for_first
 from trainers.engine.errors import TrainerError
@@ -52,10 +53,8 @@ Dtype = Literal["float16", "float32", "float64", "int8", "uint8", "int16", "int3
 class Encoding:
     """What the features of a sample follow from, beside the sample itself."""
 
-    encoder: Name
-    """Its name."""
-    weights: Name
-    """Their checksum, as `checksum` gives it; empty if the encoder has none."""
+    encoder: Name  # its name
+    weights: Name  # their checksum, as `checksum` gives it; empty if the encoder has none
     parameters: dict[str, Any] = field(default_factory=dict)
     """Whatever else changes the features, as JSON has it: sizes, rates, layers."""
 
@@ -119,7 +118,7 @@ def read(path: Path) -> tuple[Encoding, Listing, Features]:
         made_of = cache.validated(_MADE_OF, about)
         rows, lengths = (archive.mapped(name, "<i8") for name in ("rows", "sample_lengths"))
         if not len(rows) == len(lengths) == len(made_of.names) or rows.min() < 0:
-            raise cache.DamagedError("its arrays differ in length")
+            raise ArrayError("its arrays differ in length")
         shape = (sum(rows.tolist()), *made_of.width)
         values = archive.mapped_values("features", np.dtype(made_of.dtype), shape)
     listing = Listing(data=made_of.data, split=made_of.split, names=made_of.names, lengths=lengths)

@@ -1,14 +1,16 @@
-"""Files and folders that appear whole or not at all. Torch-free."""
+"""Files and folders that appear whole or not at all, and JSON of any origin. Torch-free."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainers.engine.errors import TrainerError
 
@@ -101,6 +103,22 @@ def _older(path: Path, replaces: str | None, hint: str) -> bool:
             "give another --out",
         )
     return True
+
+
+def load_json(path: Path, hint: str = "") -> Any:
+    """Parse a JSON file of any origin.
+
+    Raises:
+        TrainerError: it cannot be read, is not a regular file (a pipe might never end) or not JSON.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise TrainerError(f"{path} cannot be read: it is not a regular file", hint)
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise TrainerError(f"{path} cannot be read: {reason(error)}", hint) from None
+    except (ValueError, RecursionError):
+        raise TrainerError(f"{path} is damaged: it is not JSON", hint) from None
 
 
 def reason(error: Exception) -> str:

@@ -7,10 +7,9 @@ import io
 import json
 import sys
 import time
-from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -45,74 +44,59 @@ class Summary:
 S = TypeVar("S", bound=Summary)
 
 
-class Importer(ABC, Generic[S]):
-    """Writes the clips of a data set's files, and counts them."""
+def write_clip(summary: Summary, clip: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a new folder ``.../SPLIT/CLIP`` with these arrays of as many frames, and count it.
 
-    def __init__(self, source: Path, summary: S) -> None:
-        self.source, self.summary = source, summary
-
-    @abstractmethod
-    def add(self, folder: Path, split: str, path: Path) -> None:
-        """Write a file's clips below the folder of the data set.
-
-        Raises:
-            UnusableError: if it cannot be used.
-        """
-
-    @abstractmethod
-    def finish(self, folder: Path) -> None:
-        """Write what belongs to the whole data set. Raises TrainerError if there is too little."""
-
-    def write_clip(self, clip: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write a new folder ``.../SPLIT/CLIP`` with these arrays of as many frames, and count it.
-
-        Raises:
-            UnusableError: if there is such a clip.
-        """
-        split = clip.parent.name
-        if clip.exists():
-            raise UnusableError(f"another clip of {split} is {clip.name} already: rename one")
-        clip.mkdir(parents=True)
-        for name, array in arrays.items():
-            buffer = io.BytesIO()  # unlike a file, it lets the write name a full disk
-            np.save(buffer, array)
-            (clip / f"{name}.npy").write_bytes(buffer.getbuffer())
-        clips, frames = self.summary.clips, self.summary.frames
-        clips[split] = clips.get(split, 0) + 1
-        frames[split] = frames.get(split, 0) + len(next(iter(arrays.values())))
+    Raises:
+        UnusableError: if there is such a clip.
+    """
+    split = clip.parent.name
+    if clip.exists():
+        raise UnusableError(f"another clip of {split} is {clip.name} already: rename one")
+    clip.mkdir(parents=True)
+    for name, array in arrays.items():
+        buffer = io.BytesIO()  # unlike a file, it lets the write name a full disk
+        np.save(buffer, array)
+        (clip / f"{name}.npy").write_bytes(buffer.getbuffer())
+    summary.clips[split] = summary.clips.get(split, 0) + 1
+    summary.frames[split] = summary.frames.get(split, 0) + len(next(iter(arrays.values())))
 
 
 def run_import(
-    importer: Importer[S],
+    source: Path,
+    summary: S,
     splits: Mapping[str, Sequence[Path]],
+    add: Callable[[Path, str, Path], None],
+    finish: Callable[[Path], None],
     *,
     skip_bad: bool,
     force: bool,
 ) -> S:
     """Import files one by one into the summary's folder, which appears whole or not at all.
 
-    `force` replaces an earlier import.
+    ``add(folder, split, path)`` writes a file's clips, or raises UnusableError; ``finish(folder)``
+    writes what belongs to the whole data set. ``force`` replaces an earlier import.
 
     Raises:
-        TrainerError: if files cannot be used (unless `skip_bad`) or too few are left, or the
-            folder holds something else.
+        TrainerError: if files cannot be used (unless ``skip_bad``), or the folder holds something
+            else; and what ``finish`` raises.
     """
     begun = time.perf_counter()
-    summary, out = importer.summary, Path(importer.summary.out)
     files = [(split, path) for split, paths in splits.items() for path in paths]
     hint = "give another --out; --force replaces an earlier import"
-    with whole_folder(out, replaces=MARKER if force else None, hint=hint) as building:
+    replaces = MARKER if force else None
+    with whole_folder(Path(summary.out), replaces=replaces, hint=hint) as building:
         console = Console(stderr=True)
         for split, path in track(files, "importing", console=console, transient=True):
             try:
-                importer.add(building, split, path)
+                add(building, split, path)
             except UnusableError as error:
                 summary.skipped[str(path)] = str(error)
         if summary.skipped and not skip_bad:
             raise _refusal(summary.skipped)
-        importer.finish(building)
+        finish(building)
         summary.took_s = round(time.perf_counter() - begun, 2)
-        about = {"source": str(importer.source), **asdict(summary)}
+        about = {"source": str(source), **asdict(summary)}
         (building / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return summary
 

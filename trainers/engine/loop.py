@@ -9,7 +9,7 @@ import signal
 from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from trainers.engine.batches import Batches
     from trainers.engine.checkpoint.state import TrainState
     from trainers.engine.config.sections import LoopConfig
     from trainers.engine.distributed import World
@@ -42,17 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("trainers")
 _NOTHING = nullcontext()
-
-
-class BatchSource(Protocol):
-    """A source of batches; ``batches.Batches`` is one."""
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps in an epoch."""
-
-    def stream(self, epoch: int, start: int) -> Iterator[tuple[Any, float]]:
-        """Batches and their weights, endlessly, from step ``start`` of ``epoch``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +69,7 @@ class FitResult:
         return 0 if self.stopped_by is None or "RANK" in os.environ else 128 + self.stopped_by
 
 
-def total_steps(config: LoopConfig, batches: BatchSource) -> int:
+def total_steps(config: LoopConfig, batches: Batches) -> int:
     """The steps of the whole run: ``total_iter`` or ``epochs``, whichever ends first."""
     epochs = None if config.epochs is None else config.epochs * batches.per_epoch
     ends = [end for end in (config.total_iter, epochs) if end is not None]
@@ -91,7 +81,7 @@ def total_steps(config: LoopConfig, batches: BatchSource) -> int:
 
 def fit(
     state: TrainState,
-    batches: BatchSource,
+    batches: Batches,
     losses: Losses,
     *,
     config: LoopConfig,
@@ -126,7 +116,15 @@ def fit(
     progress = Progress(state, outputs, config, total)
     if outputs.dry_run:
         return _dry_run(state, batches, passes, grad_clip, progress, total)
-    upkeep = Upkeep(state, outputs, world, config, evaluate, sample, total)
+    upkeep = Upkeep(
+        state=state,
+        outputs=outputs,
+        world=world,
+        config=config,
+        evaluate=evaluate,
+        sample=sample,
+        total=total,
+    )
     stopped_by: int | None = None
 
     _warn_if_done(state, total)
@@ -256,7 +254,7 @@ def update(state: TrainState) -> None:
 
 def _dry_run(
     state: TrainState,
-    batches: BatchSource,
+    batches: Batches,
     passes: Passes,
     grad_clip: float | None,
     progress: Progress,

@@ -46,8 +46,7 @@ class Outputs:
     folder: Path
     trainer: str
     config: Mapping[str, Any]
-    dry_run: bool = False
-    """Whether the run ends after one pass; then nothing is written."""
+    dry_run: bool = False  # whether the run ends after one pass; then nothing is written
     figures_file: TextIO | None = None
     events: Any = None
     attached: dict[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -23,26 +24,24 @@ if TYPE_CHECKING:
 log = logging.getLogger("trainers")
 
 
+@dataclass(slots=True)
 class Progress:
     """Collects what the steps report and logs it every ``print_iter`` steps."""
 
-    def __init__(
-        self, state: TrainState, outputs: Outputs, config: LoopConfig, total_steps: int
-    ) -> None:
-        self.first_loss: float | None = None
-        self.last_loss: float | None = None
-        self.train_s = 0.0
-        self._state = state
-        self._outputs = outputs
-        self._epochs = config.epochs
-        self._every = config.print_iter
-        self._total = total_steps
-        self._sums: dict[str, float] = {}
-        self._reports = 0
-        self._steps = 0
-        self._wait_s = 0.0
-        self._window_wait_s = 0.0
-        self._step_began = self._window_began = perf_counter()
+    state: TrainState
+    outputs: Outputs
+    config: LoopConfig
+    total_steps: int
+    first_loss: float | None = None
+    last_loss: float | None = None
+    train_s: float = 0.0
+    _sums: dict[str, float] = field(default_factory=dict)
+    _reports: int = 0
+    _steps: int = 0
+    _wait_s: float = 0.0
+    _window_wait_s: float = 0.0
+    _step_began: float = field(default_factory=perf_counter)
+    _window_began: float = field(default_factory=perf_counter)
 
     def waited(self, seconds: float) -> None:
         """Count the seconds that this step waited for its data."""
@@ -54,20 +53,19 @@ class Progress:
             self.note(report)
         now = perf_counter()
         share = self._wait_s / max(now - self._step_began, 1e-9)
-        heartbeat.beat(step, total_steps=self._total, loss=self.last_loss, data_wait=share)
+        heartbeat.beat(step, total_steps=self.total_steps, loss=self.last_loss, data_wait=share)
         self._window_wait_s += self._wait_s
         self._wait_s = 0.0
         self._steps += 1
         self.train_s += now - self._step_began
         self._step_began = now
-        if step % self._every == 0 or step == self._total:
+        if step % self.config.print_iter == 0 or step == self.total_steps:
             self._log(step, lr, now)
 
     def note(self, report: Report) -> None:
         """Add a report to the figures of the next line."""
-        sums = self._sums
         for name, value in report.values.items():
-            sums[name] = sums.get(name, 0.0) + value
+            self._sums[name] = self._sums.get(name, 0.0) + value
         self._reports += 1
         self.last_loss = report.values["loss"]
         if self.first_loss is None:
@@ -88,18 +86,18 @@ class Progress:
         rate = self._steps / seconds
         wait = self._window_wait_s / seconds
         figures = {**means, "lr": lr, "steps_per_s": rate, "data_wait": wait}
-        epoch = self._state.current_epoch
-        self._outputs.figures(step, "train", figures, epoch=epoch, total_steps=self._total)
+        epoch = self.state.current_epoch
+        self.outputs.figures(step, "train", figures, epoch=epoch, total_steps=self.total_steps)
         log.info(
             "%sstep %d/%d · %s · lr %.3g · %.3g steps/s · data %.0f %% · %s left",
-            "" if self._epochs is None else f"epoch {epoch}/{self._epochs} · ",
+            "" if self.config.epochs is None else f"epoch {epoch}/{self.config.epochs} · ",
             step,
-            self._total,
+            self.total_steps,
             format_figures(means),
             lr,
             rate,
             100 * wait,
-            _clock((self._total - step) / rate),
+            _clock((self.total_steps - step) / rate),
         )
         self._sums, self._reports, self._steps, self._window_wait_s = {}, 0, 0, 0.0
         self._window_began = now

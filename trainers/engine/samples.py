@@ -38,12 +38,10 @@ MEND = "write the sample again, or remove its folder"
 class Listing:
     """The S samples of a split, sorted by name."""
 
-    data: str
-    """The data set's folder, or the name of a built-in one."""
+    data: str  # the data set's folder, or the name of a built-in one
     split: str
     names: tuple[str, ...]
-    lengths: NDArray[np.int64]
-    """(S,), in frames or whatever a sample consists of."""
+    lengths: NDArray[np.int64]  # (S,), in frames or whatever a sample consists of
 
     @property
     def digest(self) -> str:
@@ -55,6 +53,12 @@ def digest(names: Sequence[str], lengths: Iterable[int]) -> str:
     """Return 16 hexadecimal digits that stand for a list of samples."""
     lines = "".join(f"{name} {length}\n" for name, length in zip(names, lengths, strict=True))
     return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16]
+
+
+def format_few(names: Sequence[str], most: int = 20) -> str:
+    """Format the first of many names."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def validation_split(root: Path, wanted: str = "auto") -> str:

@@ -5,7 +5,6 @@ Shapes: T rows (frames), F features.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,9 @@ import numpy as np
 
 from trainers.engine.arrays import npy
 from trainers.engine.errors import MALFORMED, TrainerError
-from trainers.engine.files import reason
+from trainers.engine.files import load_json, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,27 +36,14 @@ class Statistics:
         """Return what statistics.json holds."""
         return {part.name: getattr(self, part.name).tolist() for part in fields(self)}
 
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Statistics:
-        """Return what `to_dict` saved; one of `MALFORMED` is raised if it is something else."""
-        parts = {name: np.asarray(saved[name], dtype=np.float32) for name in _NAMES}
-        if len({part.shape for part in parts.values()}) > 1 or parts["mean"].ndim != 1:
-            raise ValueError("statistics of different numbers of features")
-        return cls(**parts)
-
-
-_NAMES = tuple(part.name for part in fields(Statistics))
-
 
 @dataclass(slots=True)
 class Moments:
     """Sums over rows, from which mean and deviation follow."""
 
     count: int = 0
-    total: Any = 0.0
-    """(F,) float64."""
-    squares: Any = 0.0
-    """(F,) float64."""
+    total: Any = 0.0  # (F,) float64
+    squares: Any = 0.0  # (F,) float64
 
     def add(self, rows: NDArray[np.floating[Any]]) -> None:
         """Add rows (T, F)."""
@@ -106,15 +91,12 @@ def read_statistics(
 
 
 def _from_json(path: Path) -> dict[str, NDArray[Any]]:
+    hint = 'it must be a JSON object with lists "mean" and "std"'
+    given = load_json(path, hint)
     try:
-        given = json.loads(path.read_bytes())
         return {name: np.asarray(given[name], dtype=np.float64) for name in ("mean", "std")}
-    except OSError as error:
-        raise TrainerError(f"{path} cannot be read: {reason(error)}") from None
     except MALFORMED:
-        raise TrainerError(
-            f"{path} holds no statistics", 'it must be a JSON object with lists "mean" and "std"'
-        ) from None
+        raise TrainerError(f"{path} holds no statistics", hint) from None
 
 
 def _from_pair(path: Path) -> dict[str, NDArray[Any]]:

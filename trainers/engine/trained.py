@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from trainers.engine.checkpoint import checkpoint, files
 from trainers.engine.config.config import from_dict
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import reason
+from trainers.engine.files import load_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +33,6 @@ class Trained(Generic[C, M]):
     working_dir: Path | None
     """The directory that the run was started in; None in a checkpoint that does not say."""
 
-    @property
-    def folder(self) -> Path:
-        """The run's folder; for a copied checkpoint the folder that it lies in."""
-        return run_folder(self.path)
-
     def locate(self, path: Path | str) -> Path:
         """Resolve a relative path of the run's settings against the directory it was started in.
 
@@ -46,10 +40,6 @@ class Trained(Generic[C, M]):
         """
         path, start = Path(path), self.working_dir
         return path if start in (None, Path.cwd()) else start / path
-
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file that the trainer attached to its checkpoints: see ``read_json``."""
-        return read_json(self.path, name)
 
 
 def load(
@@ -101,12 +91,5 @@ def read_json(checkpoint_path: Path, name: str) -> Any:
     """
     inside, beside = checkpoint_path / name, run_folder(checkpoint_path) / name
     path = inside if inside.is_file() or not beside.is_file() else beside
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainerError(
-            f"{path} cannot be read: {reason(error)}",
-            f"a checkpoint of an earlier version needs the {name} of its run's folder beside it",
-        ) from None
-    except ValueError:
-        raise TrainerError(f"{path} is damaged: it is not JSON") from None
+    hint = f"a checkpoint of an earlier version needs the {name} of its run's folder beside it"
+    return load_json(path, hint)

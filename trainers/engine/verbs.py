@@ -55,7 +55,7 @@ def print_result(
     if as_json:
         sys.stdout.write(json.dumps(values) + "\n")
     else:
-        tables(Console())
+        tables(Console(soft_wrap=True, markup=False, highlight=False))
 
 
 def run_evaluation(

@@ -36,12 +36,10 @@ class BvhClip:
     joints: tuple[str, ...]
     parents: tuple[int, ...]
     """Index of each joint's parent, -1 for the root; parents come before their children."""
-    offsets: NDArray[np.float64]
-    """(J, 3) the OFFSET lines."""
+    offsets: NDArray[np.float64]  # (J, 3) the OFFSET lines
     channels: tuple[tuple[str, ...], ...]
     frame_time_s: float
-    values: NDArray[np.float64]
-    """(T, C) the MOTION lines: degrees and length units."""
+    values: NDArray[np.float64]  # (T, C) the MOTION lines: degrees and length units
 
     def local_transforms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Each joint in its parent's frame: positions (T, J, 3), rotation matrices (T, J, 3, 3).

@@ -69,12 +69,10 @@ class Pair:
 class Bones:
     """Which of the joints that are drawn are joined, and how."""
 
-    ends: NDArray[np.int64]
-    """(bones, 2)"""
+    ends: NDArray[np.int64]  # (bones, 2)
     colours: list[str]
     widths: list[float]
-    sides: NDArray[np.int64]
-    """(pairs, 2) a joint of the left, and its counterpart."""
+    sides: NDArray[np.int64]  # (pairs, 2) a joint of the left, and its counterpart
     heads: list[int]
 
 

@@ -9,20 +9,23 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-from trainers.engine.errors import MALFORMED, TrainerError
+from trainers.engine.errors import TrainerError, format_invalid
+from trainers.engine.files import load_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
 FILE_NAME = "skeleton.json"
 FPS = 30.0  # of motion that does not say
+Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 WORLD = (-1.0, 1.0, 1.0)  # signs of the reflection of the world, x -> -x
 # How a name of the left becomes its counterpart's: patterns and their replacements.
 SIDES = (
@@ -39,9 +42,8 @@ class Mirror:
     reflection of the world, x -> -x.
     """
 
-    joints: tuple[int, ...]
-    """The counterpart of each joint: left for right, itself in the middle."""
-    signs: tuple[tuple[float, float, float], ...]
+    joints: tuple[int, ...]  # the counterpart of each joint: left for right, itself in the middle
+    signs: tuple[Triple, ...]
 
     def parent_signs(self, parents: tuple[int, ...]) -> NDArray[np.float64]:
         """(J, 3) the signs of each joint's parent."""
@@ -53,18 +55,15 @@ class Skeleton:
     """A joint tree with fixed bones; lengths in `unit`, y up."""
 
     joints: tuple[str, ...]
-    parents: tuple[int, ...]
-    """-1 for the root; parents come before their children."""
-    offsets: tuple[tuple[float, float, float], ...]
-    """Each joint's place in its parent's frame."""
+    parents: tuple[int, ...]  # -1 for the root; parents come before their children
+    offsets: tuple[Triple, ...]  # each joint's place in its parent's frame
     fps: float = FPS
     unit: str = "cm"
     translation_joint: int = 0
     """The joint that `translation.npy` places; joints above it stay where their offsets say."""
     mirror: Mirror | None = None
-    approximate: bool = False
-    """Whether the offsets are a stand-in for a body that was not given."""
-    moving: tuple[int, ...] = field(default=(), compare=False)
+    approximate: bool = False  # whether the offsets are a stand-in for a body that was not given
+    moving: tuple[int, ...] = field(init=False, default=(), compare=False)
     """The joints that the translation joint carries, itself first."""
 
     def __post_init__(self) -> None:
@@ -121,6 +120,9 @@ class Skeleton:
         return plain
 
 
+_SKELETON = TypeAdapter(Skeleton)
+
+
 def joint_positions(
     parents: Sequence[int], local: NDArray[np.float64], matrices: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -150,40 +152,18 @@ def load_skeleton(root: Path) -> Skeleton | None:
     path = root / FILE_NAME
     if not path.is_file():
         return None
+    hint = "import the motion files again, or remove the file to train without a skeleton"
     try:
-        return skeleton_of(json.loads(path.read_bytes()))
-    except (OSError, *MALFORMED) as error:
-        raise TrainerError(
-            f"{path} does not describe a skeleton ({type(error).__name__}: {error})",
-            hint="import the motion files again, or remove the file to train without a skeleton",
-        ) from None
+        return _SKELETON.validate_python(load_json(path, hint))
+    except ValidationError as error:
+        reason = format_invalid(error)
+        raise TrainerError(f"{path} does not describe a skeleton ({reason})", hint) from None
 
 
 def save_skeleton(skeleton: Skeleton, root: Path) -> None:
     """Write `<root>/skeleton.json`."""
     text = json.dumps(skeleton.to_dict(), indent=1)
     (root / FILE_NAME).write_text(text + "\n", encoding="utf-8")
-
-
-def skeleton_of(data: dict[str, Any]) -> Skeleton:
-    """Make a skeleton of what `to_dict` gives. Raises one of MALFORMED if it is something else."""
-    mirror = data.get("mirror")
-    return Skeleton(
-        joints=tuple(map(str, data["joints"])),
-        parents=tuple(map(int, data["parents"])),
-        offsets=_triples(data["offsets"]),
-        fps=float(data["fps"]),
-        unit=str(data["unit"]),
-        translation_joint=int(data["translation_joint"]),
-        mirror=mirror
-        and Mirror(joints=tuple(map(int, mirror["joints"])), signs=_triples(mirror["signs"])),
-    )
-
-
-def _triples(rows: list[list[float]]) -> tuple[tuple[float, float, float], ...]:
-    if not all(math.isfinite(value) for row in rows for value in row):
-        raise ValueError("offsets and signs must be finite")
-    return tuple((float(x), float(y), float(z)) for x, y, z in rows)
 
 
 def find_mirror(skeleton: Skeleton, mean_rotations: NDArray[np.float64]) -> Mirror | None:
@@ -199,7 +179,7 @@ def find_mirror(skeleton: Skeleton, mean_rotations: NDArray[np.float64]) -> Mirr
     offsets, parents = np.array(skeleton.offsets), skeleton.parents
     tolerance = 0.02 * np.linalg.norm(offsets, axis=1).max(initial=0.0)
     candidates = ((-1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, -1.0), (-1.0, -1.0, -1.0))
-    signs: list[tuple[float, float, float]] = []
+    signs: list[Triple] = []
     for joint, parent in enumerate(parents):
         if parent >= 0 and parents[pairs[joint]] != pairs[parent]:
             return None

@@ -40,11 +40,9 @@ class Augmentation:
     mirror: tuple[NDArray[np.int64], NDArray[np.float32]] | None
     """(J,) the joint that each joint's features come from in the mirrored pose, and (J, 6) their
     factors."""
-    turned_joint: int | None
-    """The joint that carries the heading; those above it must not rotate."""
+    turned_joint: int | None  # the joint that carries the heading; those above it must not rotate
     blend_chance: float
-    limbs: NDArray[np.int64]
-    """(J,) the limb of each joint."""
+    limbs: NDArray[np.int64]  # (J,) the limb of each joint
 
     def augment(
         self,

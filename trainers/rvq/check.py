@@ -31,13 +31,13 @@ def check(config: Config) -> list[Finding]:
 
 
 def _skeleton(root: Path) -> list[Finding]:
-    if not (root / SKELETON).is_file():
-        return []
     try:
         skeleton = load_skeleton(root)
     except TrainerError as error:
         return [refused("skeleton", error)]
-    joints = f"{root / SKELETON} has {len(skeleton or ())} joints"
+    if skeleton is None:
+        return []
+    joints = f"{root / SKELETON} has {len(skeleton)} joints"
     return [Finding(check="skeleton", severity="ok", summary=joints)]
 
 

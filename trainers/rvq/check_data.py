@@ -20,7 +20,6 @@ from trainers.engine.check_data import (
     Ranges,
     UnusableError,
     describe_group,
-    format_few,
     format_groups,
     format_unusable,
     read_rows,
@@ -29,8 +28,9 @@ from trainers.engine.check_data import (
     splits_to_check,
 )
 from trainers.engine.config.config import from_dict
-from trainers.engine.errors import MALFORMED, run_main
-from trainers.engine.samples import sample_names
+from trainers.engine.errors import MALFORMED, TrainerError, run_main
+from trainers.engine.files import load_json
+from trainers.engine.samples import format_few, sample_names
 from trainers.motion.skeleton import load_skeleton
 from trainers.motion.smplh import JOINTS
 from trainers.rvq.clips.listing import POSE, SKELETON, frame_rate, read_pose_head
@@ -65,15 +65,11 @@ class SplitReport:
     clips: int
     frames: int
     seconds: float
-    values: int
-    """Of a frame."""
-    lengths: dict[str, int]
-    """Clips by their number of frames, in steps."""
+    values: int  # of a frame
+    lengths: dict[str, int]  # clips by their number of frames, in steps
     groups: tuple[Group, ...]
-    unusable: dict[str, str]
-    """Why, by the clip's name."""
-    short: tuple[str, ...]
-    """Clips that no window fits into: they are padded."""
+    unusable: dict[str, str]  # why, by the clip's name
+    short: tuple[str, ...]  # clips that no window fits into: they are padded
 
 
 def check_split(root: Path, split: str, window: int, watch: Watch = iter) -> SplitReport:
@@ -107,41 +103,41 @@ def check_split(root: Path, split: str, window: int, watch: Watch = iter) -> Spl
         seconds=round(frames / fps, 1),
         values=width[0] if width else 0,
         lengths=bins(list(lengths.values())) if lengths else {},
-        groups=tuple(_groups(found.ranges, skeleton, width[0] // 3)) if width and lengths else (),
+        groups=_groups(found.ranges, skeleton, width[0] // 3) if width and lengths else (),
         unusable=found.unusable,
         short=tuple(name for name, length in lengths.items() if length < window),
     )
 
 
-def _groups(ranges: Ranges, skeleton: Skeleton | None, count: int) -> Iterator[Group]:
+def _groups(ranges: Ranges, skeleton: Skeleton | None, count: int) -> tuple[Group, ...]:
     """Describe ``count`` joints, those that belong together at once."""
     joints = skeleton.joints if skeleton else JOINTS
-    groups: Mapping[str, Sequence[int]] = {"all joints": range(count)}
-    if joints == JOINTS and count == len(JOINTS):
-        groups = SMPLH
-    elif skeleton is not None:
+    groups: Mapping[str, Sequence[int]] = SMPLH
+    if joints == JOINTS and count != len(JOINTS):
+        joints, groups = tuple(map(str, range(count))), {"all joints": range(count)}
+    elif skeleton is not None and joints != JOINTS:
         first = skeleton.translation_joint
         groups = {joints[first]: [first], "other joints": [j for j in range(count) if j != first]}
-    else:
-        joints = tuple(map(str, range(count)))
 
     def label(column: int) -> str:
         return f"{joints[column // 3]}.{'xyz'[column % 3]}"
 
-    for name, members in groups.items():
-        if members:
-            columns = [3 * joint + axis for joint in members for axis in range(3)]
-            yield describe_group(name, ranges, columns, label)
+    return tuple(
+        describe_group(
+            name, ranges, [3 * joint + axis for joint in members for axis in range(3)], label
+        )
+        for name, members in groups.items()
+        if members
+    )
 
 
 def _check_rate(folder: Path, fps: float) -> None:
     """Compare what the clip's own file says, if there is one."""
-    path = folder / CLIP
-    if not path.is_file():
+    if not (folder / CLIP).is_file():
         return
     try:
-        rate = float(json.loads(path.read_bytes()).get("fps", fps))
-    except (OSError, *MALFORMED):
+        rate = float(load_json(folder / CLIP).get("fps", fps))
+    except (TrainerError, *MALFORMED):
         raise UnusableError(f"{CLIP} cannot be read") from None
     if not abs(rate - fps) <= RATE_TOLERANCE * fps:
         raise UnusableError(f"it has {rate:g} frames a second, the data set {fps:g}")

@@ -24,6 +24,7 @@ from trainers.engine.arrays import npz
 from trainers.engine.arrays.npy import ArrayError
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_file
+from trainers.motion.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,20 +39,16 @@ class About:
     """What codes are codes of."""
 
     run: str
-    checkpoint: str
-    """The name of its folder."""
-    weights: str
-    """Its checksum: only the weights that coded can decode."""
+    checkpoint: str  # the name of its folder
+    weights: str  # its checksum: only the weights that coded can decode
     source: str
     split: str
     fps: float
     joints: Count
-    hop: Count
-    """Frames of a token."""
+    hop: Count  # frames of a token
     quantizers: Count
     nb_code: Count
-    skeleton: dict[str, Any] | None
-    """What skeleton.json holds, if the clips had one."""
+    skeleton: Skeleton | None  # that of skeleton.json, if the clips had one
 
 
 _ABOUT = TypeAdapter(About)
@@ -64,20 +61,13 @@ class Codes:
     """The codes of some clips."""
 
     about: About
-    lengths: dict[str, int]
-    """Frames of each clip."""
-    codes: dict[str, NDArray[np.integer[Any]]]
-    """(Q, N) of each clip."""
+    lengths: dict[str, int]  # frames of each clip
+    codes: dict[str, NDArray[np.integer[Any]]]  # (Q, N) of each clip
 
     @property
     def frames(self) -> int:
         """Of all clips."""
         return sum(self.lengths.values())
-
-    @property
-    def tokens(self) -> int:
-        """Of all clips."""
-        return sum(codes.shape[1] for codes in self.codes.values())
 
 
 def bits_per_token(quantizers: int, nb_code: int) -> float:
@@ -87,9 +77,10 @@ def bits_per_token(quantizers: int, nb_code: int) -> float:
 
 def save(codes: Codes, path: Path) -> None:
     """Write the file, whole or not at all."""
-    kind = np.int16 if codes.about.nb_code <= 1 << 15 else np.int32
+    kind, skeleton = np.int16 if codes.about.nb_code <= 1 << 15 else np.int32, codes.about.skeleton
+    about = {**asdict(codes.about), "skeleton": skeleton and skeleton.to_dict()}
     with whole_file(path) as unfinished, npz.writing(unfinished) as archive:
-        archive.text("about", json.dumps({"format": FORMAT, **asdict(codes.about)}))
+        archive.text("about", json.dumps({"format": FORMAT, **about}))
         archive.text("names", json.dumps(list(codes.lengths)))
         archive.array("lengths", np.array(list(codes.lengths.values()), dtype=np.int64))
         for name, array in codes.codes.items():

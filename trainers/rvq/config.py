@@ -133,10 +133,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse settings that need a fixed number of windows per step if it varies."""
-        fixed = {
-            "loop.global_batch": self.loop.global_batch is not None,
-            "optim.scale_lr": self.optim.scale_lr,
-        }
+        fixed = {"loop.global_batch": self.loop.global_batch, "optim.scale_lr": self.optim.scale_lr}
         for name, is_set in fixed.items():
             if is_set and self.dataset.frames_per_batch is not None:
                 raise ConfigError(

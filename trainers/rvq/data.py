@@ -18,8 +18,7 @@ from trainers.engine.samples import validation_split
 from trainers.engine.statistics import Moments, Statistics, read_statistics
 from trainers.motion.rotations import choose_rotation
 from trainers.rvq.augment import augmentation, check_turn
-from trainers.rvq.clips.clips import Clips, open_clips
-from trainers.rvq.clips.features import ClipFeatures
+from trainers.rvq.clips.clips import ClipFeatures, Clips, open_clips
 from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.windows.for_training import windows_of
 
@@ -35,12 +34,9 @@ if TYPE_CHECKING:
 class MotionBatch:
     """Windows or clips of one padded length."""
 
-    features: Tensor
-    """(B, T, F)"""
-    mask: Tensor | None
-    """(B, T) frames that are there, the first ones; None if all are."""
-    lengths: StepLengths | None = None
-    """Frames that are there, if a window of any rank is padded."""
+    features: Tensor  # (B, T, F)
+    mask: Tensor | None  # (B, T) frames that are there, the first ones; None if all are
+    lengths: StepLengths | None = None  # frames that are there, if a window of any rank is padded
 
     def shares(self, hop: int) -> dict[str, float] | None:
         """Return the weight of each part's mean over this batch among those of the step.

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from trainers.engine import distributed
-from trainers.engine.errors import MALFORMED, TrainerError, run_main
+from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.files import whole_folder
 from trainers.engine.verbs import checkpoint_parser
 from trainers.motion.kinematics import features_to_axis_angle
-from trainers.motion.skeleton import Skeleton, save_skeleton, skeleton_of, to_matrices
+from trainers.motion.skeleton import save_skeleton, to_matrices
 from trainers.rvq import codes
 from trainers.rvq.trained import Trained, load
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trainers.motion.skeleton import Skeleton
     from trainers.rvq.codes import Codes
 
 
@@ -49,6 +50,11 @@ def load_for(path: Path, found: Codes) -> Trained:
     values = len(model.mean) / about.joints
     if sizes != (about.hop, about.quantizers, about.nb_code) or values not in (3, 6):
         raise TrainerError(f"the codes say that they are of another model than {trained.path}")
+    if about.skeleton is not None and len(about.skeleton) != about.joints:
+        count = len(about.skeleton)
+        raise TrainerError(
+            f"the codes are of {about.joints} joints, and have a skeleton of {count}"
+        )
     return trained
 
 
@@ -73,18 +79,6 @@ def write(folder: Path, pose: NDArray[np.float32], skeleton: Skeleton | None) ->
         np.save(folder / "keypoints.npy", placed.astype(np.float32))
 
 
-def _skeleton(given: dict[str, Any] | None, joints: int, path: Path) -> Skeleton | None:
-    if given is None:
-        return None
-    try:
-        skeleton = skeleton_of(given)
-    except MALFORMED as error:
-        raise TrainerError(f"{path} has a damaged skeleton ({error})") from None
-    if len(skeleton) != joints:
-        raise TrainerError(f"{path} has {joints} joints, and a skeleton of {len(skeleton)}")
-    return skeleton
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     parser = checkpoint_parser("rvq", "decode", "Turn codes into clips.")
@@ -92,8 +86,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the data set's folder to make")
     given = parser.parse_args(argv)
     found = codes.read(given.codes)
-    about = found.about
-    skeleton = _skeleton(about.skeleton, about.joints, given.codes)
+    about, skeleton = found.about, found.about.skeleton
     trained = load_for(given.checkpoint, found)
     with distributed.world() as world, whole_folder(given.out) as building:
         for name, pose in decode(trained, found, world.device):

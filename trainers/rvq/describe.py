@@ -23,6 +23,7 @@ from trainers.engine.describe import (
 )
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.memory.rehearsal import parse_question
+from trainers.engine.trained import read_json
 from trainers.engine.verbs import print_result
 from trainers.motion.rotations import values_per_joint
 from trainers.rvq.codes import bits_per_token
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-PARTS = ("encoder", "quantizer", "decoder")
+PARTS = {"encoder": "encoder", "quantizer": "codebooks", "decoder": "decoder"}  # as they are shown
 TOKENS = 64  # of the clip whose arithmetic is counted
 FLOAT_BITS = 32
 
@@ -48,30 +49,20 @@ class Description:
     about: str
     assumed: str
     joints: int
-    features: int
-    """Of a frame, as the network sees it."""
+    features: int  # of a frame, as the network sees it
     fps: float
-    hop: int
-    """Frames of a token."""
+    hop: int  # frames of a token
     parameters: dict[str, int]
     """By part; those of the quantizer are its codebooks, which have no gradient."""
     flops_per_s: dict[str, float]
     """By part, for a second of motion; a multiplication and an addition are two."""
-    step: str
-    """The fullest batch of a training step."""
-    step_flops: int
-    """Forward and backward, of one pass on one rank."""
-    step_bytes: dict[str, int]
-    """What its tensors take on a GPU at the fullest moment, by part."""
+    step: str  # the fullest batch of a training step
+    step_flops: int  # forward and backward, of one pass on one rank
+    step_bytes: dict[str, int]  # what its tensors take on a GPU at the fullest moment, by part
     bits_per_token: float
     bits_per_s: float
-    pose_bits_per_s: float
-    """Of the poses that are coded, as float32."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times smaller codes are than poses."""
-        return self.pose_bits_per_s / self.bits_per_s
+    pose_bits_per_s: float  # of the poses that are coded, as float32
+    ratio: float  # how many times smaller codes are than poses
 
 
 def describe(config: Config, about: str, shapes: Shapes | None = None) -> Description:
@@ -82,19 +73,19 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
     """
     asked, _ = parse_question([])
     shapes = shapes or data_shapes(config.dataset)
-    features = shapes.features(config.dataset)
-    fps = shapes.fps
+    features, fps = shapes.features(config.dataset), shapes.fps
     needed = estimate(config, asked, shapes)
     (fullest,) = [need for need in needed["needs"] if need["size"] == needed["size"]]
     with FakeTensorMode():
         model = RVQVAE(features, config.model, config.quantizer).eval()
         clip = torch.empty(1, TOKENS * model.hop, features)
-        clip_flops = forward_flops(model, [clip], PARTS)
+        clip_flops = forward_flops(model, [clip], [*PARTS])
         spec = rehearsal(config, shapes)(needed["size"])
         flops = step_flops(spec, replace(spec.batches[0](), mask=None))
     quantizer = model.quantizer
     bits = bits_per_token(quantizer.num_quantizers, quantizer.nb_code)
-    seconds = TOKENS * model.hop / fps
+    seconds, bits_per_s = TOKENS * model.hop / fps, bits * fps / model.hop
+    pose_bits_per_s = 3.0 * FLOAT_BITS * shapes.joints * fps
     return Description(
         about=about,
         assumed=shapes.assumed,
@@ -102,14 +93,15 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
         features=features,
         fps=fps,
         hop=model.hop,
-        parameters={**count_parameters(model, PARTS), "quantizer": quantizer.codebooks.numel()},
+        parameters={**count_parameters(model, [*PARTS]), "quantizer": quantizer.codebooks.numel()},
         flops_per_s={part: count / seconds for part, count in clip_flops.items()},
         step=needed["batch"],
         step_flops=flops,
         step_bytes=fullest["parts"],
         bits_per_token=bits,
-        bits_per_s=bits * fps / model.hop,
-        pose_bits_per_s=3.0 * FLOAT_BITS * shapes.joints * fps,
+        bits_per_s=bits_per_s,
+        pose_bits_per_s=pose_bits_per_s,
+        ratio=pose_bits_per_s / bits_per_s,
     )
 
 
@@ -117,7 +109,7 @@ def trained_on(trained: Trained) -> tuple[Config, Shapes]:
     """Return settings and shapes as they were in training, even if the data set is gone."""
     config, shapes = trained.config, data_shapes(trained.config.dataset)
     try:
-        about = trained.read_json("data.json")["train"]
+        about = read_json(trained.path, "data.json")["train"]
         rotation, fps = about["rotation"], float(about.get("fps", shapes.fps))
         joints = len(trained.model.mean) // values_per_joint(rotation)
     except (TrainerError, *MALFORMED):
@@ -133,29 +125,19 @@ def trained_on(trained: Trained) -> tuple[Config, Shapes]:
 
 def show(found: Description, console: Console) -> None:
     """Print the figures as tables and sentences."""
-
-    def say(sentence: str, style: str = "") -> None:
-        console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    say(
+    console.print(
         f"{found.about}: {found.joints} joints in {found.features} features a frame, "
         f"{found.hop} frames a token"
     )
     if found.assumed:
-        say(f"assumed: {found.assumed}", style="yellow")
-    names = {"quantizer": "codebooks"}
+        console.print(f"assumed: {found.assumed}", style="yellow")
+    parameters = {name: found.parameters[part] for part, name in PARTS.items()}
+    flops = {name: found.flops_per_s[part] for part, name in PARTS.items()}
+    console.print(parts_table(parameters, flops, "a second of motion"))
+    console.print(f"\n{describe_step(found.step, found.step_flops, found.step_bytes)}")
     console.print(
-        parts_table(
-            {names.get(part, part): found.parameters[part] for part in PARTS},
-            {names.get(part, part): found.flops_per_s[part] for part in PARTS},
-            "a second of motion",
-        )
-    )
-    say(f"\n{describe_step(found.step, found.step_flops, found.step_bytes)}")
-    say(
         f"codes: {found.bits_per_token:g} bits a token, {found.fps / found.hop:g} tokens a second: "
-        f"{found.bits_per_s:,.0f} bits a second, {found.ratio:.0f} times less than poses as "
-        "float32"
+        f"{found.bits_per_s:,.0f} bits a second, {found.ratio:.0f} times less than poses as float32"
     )
 
 
@@ -176,8 +158,7 @@ def main(argv: Sequence[str]) -> int:
         if flags:
             parser.error(f"a checkpoint has settings of its own: {' '.join(flags)}")
     found = describe(config, about, shapes)
-    values = {**asdict(found), "ratio": found.ratio}
-    print_result(values, lambda console: show(found, console), as_json=given.json)
+    print_result(asdict(found), lambda console: show(found, console), as_json=given.json)
     return 0
 
 

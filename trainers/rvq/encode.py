@@ -15,6 +15,7 @@ import torch
 from trainers.engine import distributed
 from trainers.engine.batches import to_device
 from trainers.engine.errors import run_main
+from trainers.engine.trained import run_folder
 from trainers.engine.verbs import add_data_flags, checkpoint_parser
 from trainers.rvq.codes import About, Codes, bits_per_token, save
 from trainers.rvq.trained import Trained, load, open_for
@@ -36,7 +37,7 @@ def encode(trained: Trained, clips: MotionData, split: str, device: torch.device
         batch = to_device(clips.clips(np.array([row])), device)
         codes[name] = model.encode(batch.features)[0].T.cpu().numpy()
     about = About(
-        run=trained.folder.name,
+        run=run_folder(trained.path).name,
         checkpoint=trained.path.name,
         weights=trained.weights,
         source=clips.source.source,
@@ -46,20 +47,10 @@ def encode(trained: Trained, clips: MotionData, split: str, device: torch.device
         hop=model.hop,
         quantizers=quantizer.num_quantizers,
         nb_code=quantizer.nb_code,
-        skeleton=skeleton.to_dict() if skeleton and not skeleton.approximate else None,
+        skeleton=skeleton if skeleton and not skeleton.approximate else None,
     )
     lengths = dict(zip(names, map(int, clips.source.lengths), strict=True))
     return Codes(about=about, lengths=lengths, codes=codes)
-
-
-def describe_codes(found: Codes, path: Path) -> str:
-    """Describe what was coded, and how small it is now."""
-    about = found.about
-    bits = bits_per_token(about.quantizers, about.nb_code) * about.fps / about.hop
-    return (
-        f"{path}: {len(found.codes)} clips of {about.source}, {found.frames:,} frames, as "
-        f"{found.tokens:,} tokens of {about.quantizers} codes; {bits:,.0f} bits a second of motion"
-    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,7 +64,13 @@ def main(argv: Sequence[str]) -> int:
     with distributed.world() as world:
         found = encode(trained, clips, given.split or "val", world.device)
     save(found, given.out)
-    sys.stdout.write(f"{describe_codes(found, given.out)}\n")
+    about, tokens = found.about, sum(one.shape[1] for one in found.codes.values())
+    bits = bits_per_token(about.quantizers, about.nb_code) * about.fps / about.hop
+    sys.stdout.write(
+        f"{given.out}: {len(found.codes)} clips of {about.source}, {found.frames:,} frames, "
+        f"as {tokens:,} tokens of {about.quantizers} codes; "
+        f"{bits:,.0f} bits a second of motion\n"
+    )
     return 0
 
 

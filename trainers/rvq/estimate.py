@@ -10,7 +10,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
 from trainers.rvq.losses import build_loss
 from trainers.rvq.model import build_model
-from trainers.rvq.windows.windows import cut_windows
+from trainers.rvq.windows.for_training import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,8 +52,7 @@ class Shapes:
 
     joints: int
     skeleton: Skeleton | None
-    windows: dict[int, bool]
-    """Frames of a window, and whether there are any that are padded."""
+    windows: dict[int, bool]  # frames of a window, and whether there are any that are padded
     fps: float = FPS
     assumed: str = ""
 
@@ -77,11 +76,10 @@ def data_shapes(config: DatasetConfig) -> Shapes:
         lengths = _lengths(root, clips.poses[0], config.max_samples)
     else:
         skeleton = smplh_skeleton()
-        longest = max(1, *(int(config.window_size * r) for r in config.multi_length_training))
         return Shapes(
             joints=len(skeleton),
             skeleton=skeleton,
-            windows=_windows(config, np.arange(1, 1 + longest)),
+            windows=_windows(config, np.arange(1, 1 + max(recipe(config).sizes))),
             fps=config.pose_fps or FPS,
             assumed=f"there is no data set {root} here: {len(skeleton)} joints (SMPL-H) are "
             "assumed, and clips that are shorter than their window",
@@ -102,9 +100,7 @@ def _lengths(root: Path, first: NDArray[np.float32], max_samples: int | None) ->
 
 
 def _windows(config: DatasetConfig, lengths: NDArray[np.int64]) -> dict[int, bool]:
-    windows = cut_windows(
-        lengths, size=config.window_size, stride=FAR, ratios=config.multi_length_training
-    )
+    windows = replace(recipe(config), window_stride=FAR).cut(lengths)
     frames = np.unique(windows.padded)
     return {int(n): bool((windows.length[windows.padded == n] < n).any()) for n in frames}
 
@@ -112,12 +108,11 @@ def _windows(config: DatasetConfig, lengths: NDArray[np.int64]) -> dict[int, boo
 def estimate(config: Config, asked: Question, shapes: Shapes | None = None) -> dict[str, Any]:
     """Return what batches of the configured size, and of others, need."""
     shapes = shapes or data_shapes(config.dataset)
-    by_frames = config.dataset.frames_per_batch is not None
     passes = config.loop.accumulation(asked.ranks)
     size = config.dataset.frames_per_batch or config.loop.batch_size
     if config.loop.global_batch is not None:
         size = -(-config.loop.global_batch // (passes * asked.ranks))
-    largest = _fullest(shapes, size, by_frames=by_frames)[0]
+    largest = _fullest(config, shapes, size)[0]
     features = shapes.features(config.dataset)
     return answer(
         asked,
@@ -125,7 +120,7 @@ def estimate(config: Config, asked: Question, shapes: Shapes | None = None) -> d
         loop=replace(config.loop, global_batch=None, accumulate=passes),
         optim=config.optim,
         size=size,
-        setting="frames_per_batch" if by_frames else "batch_size",
+        setting="frames_per_batch" if config.dataset.frames_per_batch else "batch_size",
         batch=f"{largest.windows:,} windows of {largest.frames} frames, {features} features each",
         assumed=shapes.assumed,
     )
@@ -136,18 +131,12 @@ def rehearsal(config: Config, shapes: Shapes, ranks: int = 1) -> Callable[[int],
 
     It trains all layers of the quantizer; a real step leaves some out at random.
     """
-    by_frames = config.dataset.frames_per_batch is not None
     whole = replace(config.quantizer, quantize_dropout_prob=0.0)
-    config = replace(config, quantizer=whole)
-
-    def stage(size: int) -> StepSpec:
-        return _play(config, shapes, _fullest(shapes, size, by_frames=by_frames), ranks)
-
-    return stage
+    trained = replace(config, quantizer=whole)
+    return lambda size: _play(trained, shapes, _fullest(config, shapes, size), ranks)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
+class _Batch(NamedTuple):
     """B windows of T frames, padded or not."""
 
     windows: int
@@ -155,21 +144,16 @@ class _Batch:
     padded: bool
 
 
-def _fullest(shapes: Shapes, size: int, *, by_frames: bool) -> list[_Batch]:
+def _fullest(config: Config, shapes: Shapes, size: int) -> list[_Batch]:
     """Return the largest batch, and the largest with a mask if it is another: that takes more."""
+    by_frames = None if config.dataset.frames_per_batch is None else size
     batches = [
-        _Batch(
-            windows=local_size(frames, size, size if by_frames else None),
-            frames=frames,
-            padded=padded,
-        )
+        _Batch(local_size(frames, size, by_frames), frames, padded)
         for frames, padded in shapes.windows.items()
     ]
-    largest = max(batches, key=lambda batch: batch.windows * batch.frames)
-    masked = [batch for batch in batches if batch.padded]
-    if largest.padded or not masked:
-        return [largest]
-    return [largest, max(masked, key=lambda batch: batch.windows * batch.frames)]
+    batches.sort(key=lambda batch: batch.windows * batch.frames, reverse=True)
+    largest, masked = batches[0], [batch for batch in batches if batch.padded]
+    return [largest] if largest.padded else [largest, *masked[:1]]
 
 
 def _play(config: Config, shapes: Shapes, batches: list[_Batch], ranks: int) -> StepSpec:

@@ -34,8 +34,7 @@ class Evaluation:
     data: str
     unit: str
     joints: tuple[str, ...]
-    moving: tuple[int, ...]
-    """Joints that have a position error."""
+    moving: tuple[int, ...]  # joints that have a position error
     score: Score
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,14 +83,11 @@ def show(found: Evaluation, console: Console) -> None:
     scored = found.score
     console.print(
         f"{found.checkpoint} (step {found.step}) on {found.data}: "
-        f"{scored.clips} clips, {scored.frames:,} frames",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{scored.clips} clips, {scored.frames:,} frames"
     )
     whole = quiet_table("", "reconstruction", "mean pose")
     figures = scored.summary()
-    if scored.mpjpe is not None and scored.mpjpe_mean_pose is not None:
+    if scored.mpjpe is not None:
         mpjpe, of_mean = f"{scored.mpjpe:.3f}", f"{scored.mpjpe_mean_pose:.3f}"
         whole.add_row(f"MPJPE, {found.unit}", mpjpe, of_mean)
     l2_mean = sum(scored.l2_mean_pose) / len(scored.l2_mean_pose)

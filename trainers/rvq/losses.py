@@ -51,22 +51,13 @@ class JointPlaces(nn.Module):
 
 
 class MotionLoss(nn.Module):
-    """The weighted sum of LossConfig, and each part by its name.
+    """The weighted sum of LossConfig, and each part by its name; joints if there is a skeleton."""
 
-    Args:
-        weights: of the parts.
-        places: joints by forward kinematics, if there is a skeleton.
-        scale: length that the joints' distances are divided by, so that the weight has no unit.
-    """
-
-    def __init__(
-        self, weights: LossConfig, places: JointPlaces | None = None, scale: float = 1.0
-    ) -> None:
+    def __init__(self, weights: LossConfig, places: JointPlaces | None = None) -> None:
         super().__init__()
         self.weights = weights
         self.distance = DISTANCES[weights.recons_loss]
         self.places = places if weights.loss_joints else None
-        self.scale = scale
 
     def forward(
         self,
@@ -100,8 +91,8 @@ class MotionLoss(nn.Module):
             "velocity": far(output_BTF.diff(dim=1), target_BTF.diff(dim=1), steps),
         }
         if self.places is not None:
-            there = self.places(target_BTF) / self.scale
-            parts["joints"] = far(self.places(output_BTF) / self.scale, there, mask_BT)
+            there = self.places(target_BTF) / JOINT_SCALE
+            parts["joints"] = far(self.places(output_BTF) / JOINT_SCALE, there, mask_BT)
         return parts
 
     def total(self, parts: Mapping[str, Part]) -> Part:
@@ -118,8 +109,7 @@ def build_loss(config: LossConfig, model: RVQVAE, skeleton: Skeleton | None) -> 
     Raises:
         ConfigError: joints are asked for and there is no skeleton.
     """
-    if skeleton is None:
-        if config.loss_joints:
-            raise ConfigError("loss.loss_joints needs a data set with a skeleton.json")
-        return MotionLoss(config)
-    return MotionLoss(config, JointPlaces(skeleton, model.mean, model.std), JOINT_SCALE)
+    if skeleton is None and config.loss_joints:
+        raise ConfigError("loss.loss_joints needs a data set with a skeleton.json")
+    places = None if skeleton is None else JointPlaces(skeleton, model.mean, model.std)
+    return MotionLoss(config, places)

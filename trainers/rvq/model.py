@@ -27,10 +27,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "ge
 class Reconstruction:
     """A batch of motion and what came back, both normalised by the training statistics."""
 
-    output: Tensor
-    """(B, T, F)"""
-    target: Tensor
-    """(B, T, F)"""
+    output: Tensor  # (B, T, F)
+    target: Tensor  # (B, T, F)
     quantized: Quantized
 
 

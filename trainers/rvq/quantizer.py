@@ -48,8 +48,7 @@ class Quantized:
 
     latents: Tensor
     """(B, N, D) the sum of the chosen codes; gradients pass straight through to the input."""
-    codes: Tensor
-    """(B, N, Q) indices, DROPPED if there is none."""
+    codes: Tensor  # (B, N, Q) indices, DROPPED if there is none
     commitment: Tensor
     """Scalar: mean over the active layers of |x - sum of codes so far|^2 per value."""
     perplexity: Tensor
@@ -60,9 +59,6 @@ class ResidualQuantizer(nn.Module):
     """Q codebooks in sequence, each coding what the ones before it left.
 
     Args:
-        num_quantizers: Q.
-        nb_code: K.
-        code_dim: D.
         mu: decay of the moving averages.
         dropout: chance that a step trains only the first 1..Q layers, drawn alike on all ranks.
         temperature: 0 takes the nearest code; else training draws codes with probability

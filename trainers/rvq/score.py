@@ -50,12 +50,9 @@ class Score:
     position_mean_pose: list[float] | None
     """The same for the mean pose of the training split in place of the reconstruction."""
     l2_mean_pose: list[float]
-    perplexity: list[float]
-    """Per quantizer: exp of the entropy of the codes' use."""
-    codes_used: list[int]
-    """Per quantizer: codes that occur in this split."""
-    dead_codes: list[int]
-    """Per quantizer: codes that training no longer used when it ended."""
+    perplexity: list[float]  # per quantizer: exp of the entropy of the codes' use
+    codes_used: list[int]  # per quantizer: codes that occur in this split
+    dead_codes: list[int]  # per quantizer: codes that training no longer used when it ended
     nb_code: int
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +10,7 @@ import torch
 from trainers.engine.checkpoint import checkpoint
 from trainers.engine.config.config import resolve
 from trainers.engine.errors import run_main
+from trainers.engine.files import load_json
 from trainers.engine.loop import fit
 from trainers.engine.prepare import prepare, session
 from trainers.rvq.config import PRESETS, Config
@@ -86,7 +86,7 @@ def _warn_of_change(about: dict[str, dict[str, Any]], path: Path) -> None:
     """Warn if a run resumes with other clips than it began with."""
     if not path.is_file():
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = load_json(path)
     for split, data in about.items():
         if before[split]["digest"] != data["digest"]:
             log.warning(

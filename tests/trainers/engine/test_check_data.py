@@ -8,11 +8,11 @@ import pytest
 from trainers.engine.check_data import (
     UnusableError,
     describe_group,
-    format_few,
     format_unusable,
     read_samples,
     split_problems,
 )
+from trainers.engine.samples import format_few
 
 
 def test_unusable_samples_are_named_and_the_others_described() -> None:

@@ -49,7 +49,7 @@ def meet(rank: int, meeting: str) -> None:
         nn.init.constant_(model.weight, float(rank))
         model.running_mean += rank
         replica = distributed.replicate(model, world)
-        assert distributed.bare(replica) is model
+        assert replica.module is model
         assert model.weight.tolist() == model.running_mean.tolist() == [0.0, 0.0]
 
 
@@ -78,7 +78,7 @@ def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         assert distributed.broadcast_object("a", world) == "a"
         assert distributed.gather_objects("a", world) == ["a"]
         model = nn.Linear(1, 1)
-        assert distributed.bare(distributed.replicate(model, world)) is model
+        assert distributed.replicate(model, world) is model
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +106,8 @@ def test_seeds() -> None:
     def drawn(*numbers: int) -> float:
         return torch.rand(1, generator=distributed.shared_generator(*numbers)).item()
 
-    assert distributed.rank_seed(1, 0) != distributed.rank_seed(1, 1)
-    assert distributed.rank_seed(1, 0) == distributed.rank_seed(1, 0)
+    assert distributed.mixed_seed(1, 0) != distributed.mixed_seed(1, 1)
+    assert distributed.mixed_seed(1, 0) == distributed.mixed_seed(1, 0)
     assert drawn(1, 2, 3) == drawn(1, 2, 3)
     assert len({drawn(1, 2, 3), drawn(1, 3, 2), drawn(2, 2, 3), drawn(1, 2)}) == 4
 

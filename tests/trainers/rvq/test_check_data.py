@@ -165,10 +165,10 @@ def test_a_data_set_has_a_frame_rate(root, fps):
     """Finite and above 0, wherever it is read: for windows, or with the skeleton."""
     text = json.dumps(json.loads((root / "skeleton.json").read_text()) | {"fps": "FPS"})
     (root / "skeleton.json").write_text(text.replace('"FPS"', fps))
-    with pytest.raises(TrainerError, match="does not say the frame rate"):
-        frame_rate(root)
-    with pytest.raises(TrainerError, match="does not describe a skeleton"):
-        load_skeleton(root)
+    wrong = "is damaged: it is not JSON" if "[" in fps else r"describe a skeleton \(.*(fps|rate)"
+    for read in (frame_rate, load_skeleton):
+        with pytest.raises(TrainerError, match=wrong):
+            read(root)
 
 
 def test_nearly_the_same_rate_is_the_same(root, capsys):

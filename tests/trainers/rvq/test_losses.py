@@ -23,7 +23,7 @@ def found(output, target, commit=0.5):
 
 def with_joints(**weights):
     places = JointPlaces(MIRRORED, torch.zeros(42), torch.ones(42))
-    return MotionLoss(LossConfig(**weights), places, scale=10.0)
+    return MotionLoss(LossConfig(**weights), places)
 
 
 def test_the_parts_by_hand():

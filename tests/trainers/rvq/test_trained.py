@@ -11,6 +11,7 @@ import pytest
 from motion_data import small_config, write_data
 
 from trainers.engine.errors import TrainerError
+from trainers.engine.trained import read_json, run_folder
 from trainers.rvq import describe, evaluate
 from trainers.rvq.train import train
 from trainers.rvq.trained import load
@@ -112,6 +113,6 @@ def test_the_checkpoint_says_where_it_was_trained(run):
     found = load(run)
 
     assert found.working_dir == run.parent
-    assert found.folder == run
+    assert run_folder(found.path) == run
     assert len(found.weights) == 8
-    assert np.isfinite(found.read_json("statistics.json")["mean"]).all()
+    assert np.isfinite(read_json(found.path, "statistics.json")["mean"]).all()

@@ -122,7 +122,7 @@ def test_what_is_decoded_is_a_data_set(run, tmp_path):
     again = codes.read(coded(run, tmp_path, "--data", str(tmp_path / "out")))
 
     assert again.lengths == {"clip00": 21, "clip01": 8, "clip02": 30}
-    assert again.about.skeleton == MIRRORED.to_dict()
+    assert again.about.skeleton == MIRRORED
     placed = np.load(tmp_path / "out" / "val" / "clip00" / "keypoints.npy")
     assert placed.shape == (21, 7, 3)
     assert (placed[:, MIRRORED.translation_joint] == 0).all()

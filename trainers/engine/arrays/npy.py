@@ -43,8 +43,7 @@ class Head:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool
-    begin: int
-    """Bytes before the values."""
+    begin: int  # bytes before the values
 
     @property
     def nbytes(self) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
-from trainers.engine.distributed import bare
 from trainers.engine.optim import rewind
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ class TrainState:
 
     @property
     def bare(self) -> nn.Module:
-        """The model without the wrapping that averages gradients."""
-        return bare(self.model)
+        """The model without what ``replicate`` put around it."""
+        model = self.model
+        return model.module if isinstance(model, DistributedDataParallel) else model
 
     @property
     def judged(self) -> nn.Module:

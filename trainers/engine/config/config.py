@@ -20,13 +20,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from trainers.engine.config import files as config_files
 from trainers.engine.config import flags as config_flags
-from trainers.engine.config.fields import Setting, find, nearest, setting, settings_of
+from trainers.engine.config.fields import Given, Setting, find, nearest, setting, settings_of
 from trainers.engine.errors import ConfigError, run_main
 from trainers.engine.files import atomic
 
@@ -38,14 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["ConfigError", "dump", "from_dict", "main", "resolve", "setting", "to_dict"]
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Given:
-    """A value and its origin, for the sentence that refuses it."""
-
-    value: Any
-    origin: str
 
 
 def resolve(
@@ -75,15 +67,15 @@ def resolve(
     in_files = [values.pop("preset") for _, values in files if "preset" in values]
     weak = flags.weak or config_flags.Flags()
     preset = flags.preset or next(reversed(in_files), None if files else weak.preset)
-    given: dict[str, _Given] = {}
+    given: dict[str, Given] = {}
     if preset is not None:
         given |= _from_preset(str(preset), presets, settings, name)
-    given |= _from_flags(weak)
+    given |= weak.values
     for file, values in files:
         given |= _flatten(values, settings, name, file)
     if flags.debug:
         given |= _from_preset("debug", presets, settings, name)
-    return _build(cls, settings, given | _from_flags(flags))
+    return _build(cls, settings, given | flags.values)
 
 
 def _translated(done: Translation) -> dict[str, Any]:
@@ -158,7 +150,7 @@ def help_text(settings: list[Setting], name: str, presets: Path | None) -> str:
 
 def _from_preset(
     preset: str, presets: Path | None, settings: list[Setting], name: str
-) -> dict[str, _Given]:
+) -> dict[str, Given]:
     names = _presets(presets)
     if presets is None or preset not in names:
         there = ", ".join(names) or "none"
@@ -167,16 +159,12 @@ def _from_preset(
     return _flatten(config_files.read(path), settings, name, str(path))
 
 
-def _from_flags(flags: config_flags.Flags) -> dict[str, _Given]:
-    return {path: _Given(value, flags.spelled[path]) for path, value in flags.values.items()}
-
-
 def _flatten(
     values: Mapping[str, Any], settings: list[Setting], name: str, origin: str, section: str = ""
-) -> dict[str, _Given]:
+) -> dict[str, Given]:
     """Turn keys given bare, dotted or by section into settings by path."""
     sections = {one.section for one in settings if one.section}
-    flat: dict[str, _Given] = {}
+    flat: dict[str, Given] = {}
     for key, value in values.items():
         if not section and key in sections:
             if not isinstance(value, dict):
@@ -189,7 +177,7 @@ def _flatten(
                 close = nearest(settings, dotted) or nearest(settings, key)
                 tail = f"; the nearest is {close}" if close else ""
                 raise ConfigError(f"{dotted} in {origin} is not a setting of {name}{tail}")
-            inner = {one.path: _Given(value, origin)}
+            inner = {one.path: Given(value, origin)}
         twice = flat.keys() & inner.keys()
         if twice:
             raise ConfigError(f"{min(twice)} is given twice in {origin}")
@@ -197,7 +185,7 @@ def _flatten(
     return flat
 
 
-def _build(cls: type[T], settings: list[Setting], given: Mapping[str, _Given]) -> T:
+def _build(cls: type[T], settings: list[Setting], given: Mapping[str, Given]) -> T:
     raw = {
         one.path: _normal(one, given[one.path]) if one.path in given else one.default
         for one in settings
@@ -213,7 +201,7 @@ def _build(cls: type[T], settings: list[Setting], given: Mapping[str, _Given]) -
     return cls(**top)
 
 
-def _normal(one: Setting, given: _Given) -> Any:
+def _normal(one: Setting, given: Given) -> Any:
     """Normalise all spellings of switches and of none, before pydantic checks the type."""
     value = given.value
     if one.switch is not None and (isinstance(value, bool) or value is None):
@@ -226,7 +214,7 @@ def _normal(one: Setting, given: _Given) -> Any:
 
 
 def _validated(
-    settings: list[Setting], raw: Mapping[str, Any], given: Mapping[str, _Given]
+    settings: list[Setting], raw: Mapping[str, Any], given: Mapping[str, Given]
 ) -> dict[str, Any]:
     # Both only here: what asks for --help, or imports a section, need not wait for pydantic.
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # noqa: PLC0415
@@ -245,11 +233,11 @@ def _validated(
         bound = first["type"].startswith(("greater", "less"))
         more = first["msg"].removeprefix("Input should be ")
         wanted = f"{one.wanted}, {more}," if bound else one.wanted
-        where = given.get(one.path, _Given(raw[one.path], "default"))
+        where = given.get(one.path, Given(raw[one.path], "default"))
         raise _refusal(one, where, f"{wanted} is wanted") from None
 
 
-def _refusal(one: Setting, given: _Given, wanted: str) -> ConfigError:
+def _refusal(one: Setting, given: Given, wanted: str) -> ConfigError:
     value = " ".join(map(str, given.value)) if isinstance(given.value, list) else given.value
     return ConfigError(f"{one.path} cannot be {value!r} ({given.origin}): {wanted}")
 

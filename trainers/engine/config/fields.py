@@ -67,6 +67,14 @@ class Setting:
         return _words(self.kind) + (" or none" if self.optional else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value and its origin, for the sentence that refuses it."""
+
+    value: Any
+    origin: str
+
+
 def settings_of(cls: type) -> list[Setting]:
     """List all settings of a config class in their order.
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trainers.engine.config.fields import Setting, find, nearest
+from trainers.engine.config.fields import Given, Setting, find, nearest
 from trainers.engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ _TAKEN = ("config", "preset", "local_rank")
 class Flags:
     """A parsed command line: settings by path, and the flags of the parser itself.
 
-    ``debug`` lays the preset of that name over presets and files. ``weak`` is what ``--defaults
-    KEY=VALUE ...`` says: a launcher's wishes, which yield to files.
+    A setting's origin is the flag as it was typed. ``debug`` lays the preset of that name over
+    presets and files. ``weak`` is what ``--defaults KEY=VALUE ...`` says: a launcher's wishes,
+    which yield to files.
     """
 
-    values: dict[str, Any] = field(default_factory=dict)
-    spelled: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Given] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     preset: str | None = None
     debug: bool = False
@@ -70,8 +70,8 @@ def parse(argv: Sequence[str], settings: list[Setting], name: str) -> Flags:
         setting, negated = _lookup(key, settings)
         if setting is None:
             raise _unknown(typed, key, settings, name)
-        flags.spelled[setting.path] = typed
-        flags.values[setting.path] = False if negated else _value(setting, typed, rest, equals)
+        found = False if negated else _value(setting, typed, rest, equals)
+        flags.values[setting.path] = Given(found, typed)
     return flags
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from trainers.engine.config.sections import LoopConfig, OptimConfig
     from trainers.engine.loop import Losses
+    from trainers.engine.progress import Progress
 
 TRIES = 5  # rehearsals that look for the largest batch
 FULL = (0.99, 0.995)  # shares of the room: what is full enough, and what is aimed at
@@ -105,6 +108,9 @@ def answer(
         asked.room_bytes,
     )
     dtype = _precision(loop, on_gpu=asked.on_gpu) or torch.float32
+    # The flags that would make less of the activations.
+    savers = [] if loop.gradient_checkpointing else ["--gradient-checkpointing"]
+    savers += ["--mixed-precision"] if asked.on_gpu and dtype is torch.float32 else []
     return {
         **about,
         "size": size,
@@ -112,16 +118,9 @@ def answer(
         "device": "cuda" if asked.on_gpu else "cpu",
         "passes": loop.accumulation(asked.ranks),
         "precision": str(dtype).removeprefix("torch."),
-        "savers": _savers(loop, dtype, asked),
+        "savers": savers,
         "needs": [{"size": one, **asdict(what)} for one, what in found.items()],
     }
-
-
-def _savers(loop: LoopConfig, dtype: torch.dtype, asked: Question) -> list[str]:
-    """Flags that would make less of the activations."""
-    savers = [] if loop.gradient_checkpointing else ["--gradient-checkpointing"]
-    half = dtype is not torch.float32
-    return savers if half or not asked.on_gpu else [*savers, "--mixed-precision"]
 
 
 def needs(
@@ -171,9 +170,10 @@ def need(
         with ExitStack() as around:
             around.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
             around.enter_context(tracker)
-            around.enter_context(_instead(Tensor, "__deepcopy__", _copy))
+            # Replaced in torch itself: a mode would not see what the backward pass computes again.
+            around.enter_context(patch.object(Tensor, "__deepcopy__", _copy))
             if asked.on_gpu:
-                around.enter_context(_instead(F, "dropout", _dropout))
+                around.enter_context(patch.object(F, "dropout", _dropout))
             _rehearse(stage, tracker, loop, optim, asked)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         msg = f"what the step needs depends on its data: {error}"
@@ -207,10 +207,11 @@ def _rehearse(
     count = loop.accumulation(asked.ranks)
     plain = replace(loop, mixed_precision="off", global_batch=None, accumulate=count)
     passes = Passes(state, step.losses, plain, _ALONE)
+    unhurried = cast("Progress", SimpleNamespace(waited=float))  # that records nothing
     for number, batch in enumerate((spec.batches[0], *spec.batches)):
         # Two passes are as full as many, but for what a first step may collect of all.
         passes.count = step.left = count if number == 0 else min(count, 2)
-        values = passes.gradients(step.stream(batch), _Unhurried())  # type: ignore[arg-type]
+        values = passes.gradients(step.stream(batch), unhurried)
         tracker.phase = "optimizer"
         passes.clip(optim.grad_clip, values)
         with tracker.part("optimizer"):
@@ -277,24 +278,6 @@ class _Step:
                     self._ledger.assign("gradients", [parameter.grad])
 
             parameter.register_post_accumulate_grad_hook(arrived)
-
-
-class _Unhurried:
-    """A progress that records nothing."""
-
-    def waited(self, seconds: float) -> None:
-        """Waiting does not matter."""
-
-
-@contextmanager
-def _instead(owner: Any, name: str, other: Any) -> Iterator[None]:
-    """Inside, a function of torch's is another. A mode would not see what backward recomputes."""
-    before = getattr(owner, name)
-    setattr(owner, name, other)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 _plain_dropout = F.dropout

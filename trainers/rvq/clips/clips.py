@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.engine.errors import TrainerError
-from trainers.engine.samples import map_array
+from trainers.engine.samples import check_finite, map_array
+from trainers.motion.rotations import from_axis_angle
 from trainers.motion.skeleton import Skeleton, load_skeleton
 from trainers.motion.smplh import JOINTS, smplh_skeleton
 from trainers.rvq.clips.listing import POSE, Listing, find_poses, frame_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+PRELOAD_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips(Listing):
     """The clips of one split, with their poses."""
 
-    poses: Sequence[NDArray[np.float32]]
-    """(T, J*3) each, memory-mapped if they come from files."""
+    poses: Sequence[NDArray[np.float32]]  # (T, J*3) each, memory-mapped if they come from files
     skeleton: Skeleton | None
 
     @property
@@ -84,3 +86,33 @@ def open_clips(
         skeleton=skeleton,
         fps=fps,
     )
+
+
+class ClipFeatures:
+    """Clips as the network sees them: features (T, F), all of them finite.
+
+    `preload` "auto" holds them in memory up to `PRELOAD_BYTES`.
+    """
+
+    def __init__(self, clips: Clips, rotation: str, preload: str) -> None:
+        self._clips, self._rotation = clips, rotation
+        size = 8 * sum(pose.size for pose in clips.poses)
+        self.held: list[NDArray[np.float32]] | None = None
+        if preload == "yes" or (preload == "auto" and size <= PRELOAD_BYTES):
+            self.held = list(self)
+
+    def read(self, clip: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return (stop - start, F) of a clip.
+
+        Raises:
+            TrainerError: if it holds a value that is not finite.
+        """
+        if self.held is not None:
+            return self.held[clip][start:stop]
+        pose = np.array(self._clips.poses[clip][start:stop])
+        check_finite(f"{self._clips.source}/{self._clips.names[clip]}/{POSE}", pose, start)
+        return from_axis_angle(pose, self._rotation)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Give whole clips in order."""
+        return map(self.read, range(len(self._clips.names)))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainers.engine import samples
-from trainers.engine.errors import MALFORMED, ConfigError, TrainerError
-from trainers.motion.skeleton import FPS
+from trainers.engine.errors import ConfigError, TrainerError
+from trainers.motion.skeleton import FPS, load_skeleton
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,24 +31,17 @@ def frame_rate(root: Path, given: float | None = None) -> float:
     """Return frames a second: as skeleton.json says, else as given, else 30.
 
     Raises:
-        TrainerError: if the two differ, or skeleton.json does not say.
+        TrainerError: if the two differ, or skeleton.json is damaged.
     """
-    path = root / SKELETON
-    if not path.is_file():
+    skeleton = load_skeleton(root)
+    if skeleton is None:
         return FPS if given is None else given
-    try:
-        fps = float(json.loads(path.read_bytes()).get("fps", FPS))
-        if not 0 < fps < math.inf:
-            raise ValueError
-    except (OSError, *MALFORMED):
-        raise TrainerError(
-            f"{path} does not say the frame rate", "import the clips again"
-        ) from None
-    if given is not None and given != fps:
+    if given is not None and given != skeleton.fps:
         raise ConfigError(
-            f"dataset.pose_fps is {given:g}, but {path} says {fps:g}", "leave --pose-fps out"
+            f"dataset.pose_fps is {given:g}, but {root / SKELETON} says {skeleton.fps:g}",
+            "leave --pose-fps out",
         )
-    return fps
+    return skeleton.fps
 
 
 def find_poses(

@@ -28,7 +28,7 @@ from trainers.motion.skeleton import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -100,20 +100,23 @@ def import_bvh(
             that holds something.
     """
     splits = find_clips(source, val_share)
-    importer = _Importer(source, Summary(out=str(out)), splits, CENTIMETRES[unit])
-    return importing.run_import(importer, splits, skip_bad=skip_bad, force=force)
+    clips = _Clips(source, Summary(out=str(out)), CENTIMETRES[unit])
+    return importing.run_import(
+        source, clips.summary, splits, clips.add, clips.finish, skip_bad=skip_bad, force=force
+    )
 
 
-class _Importer(importing.Importer[Summary]):
+class _Clips:
     """Writes clips one by one; the first one sets the skeleton."""
 
-    def __init__(self, source: Path, summary: Summary, splits: Iterable[str], scale: float) -> None:
-        super().__init__(source, summary)
-        self.splits, self.scale = splits, scale
+    def __init__(self, source: Path, summary: Summary, scale: float) -> None:
+        self.source, self.summary, self.scale = source, summary, scale
+        self.splits: set[str] = set()
         self.skeleton: Skeleton | None = None
         self._rotation_sum: NDArray[np.float64] | float = 0.0
 
     def add(self, folder: Path, split: str, path: Path) -> None:
+        self.splits.add(split)
         base = self.source / split if (self.source / split).is_dir() else self.source
         try:
             clip = read_bvh(path)
@@ -125,14 +128,11 @@ class _Importer(importing.Importer[Summary]):
         _check_same(clip, skeleton)
         keypoints = joint_positions(clip.parents, local, matrices)
         translation = keypoints[:, skeleton.translation_joint]
-        arrays = {
-            "pose": to_axis_angle(matrices), "keypoints": keypoints, "translation": translation,
-        }  # fmt: skip
+        pose = to_axis_angle(matrices)
+        arrays = {"pose": pose, "keypoints": keypoints, "translation": translation}
+        arrays = {what: array.astype(np.float32) for what, array in arrays.items()}
         name = "__".join(path.relative_to(base).with_suffix("").parts)
-        self.write_clip(
-            folder / split / name,
-            {what: array.astype(np.float32) for what, array in arrays.items()},
-        )
+        importing.write_clip(self.summary, folder / split / name, arrays)
         gaps = np.linalg.norm(skeleton.positions(matrices, translation) - keypoints, axis=-1)
         worst = float(gaps[:, list(skeleton.moving)].max())
         self.summary.bone_error_cm = max(self.summary.bone_error_cm, worst)
@@ -141,7 +141,7 @@ class _Importer(importing.Importer[Summary]):
 
     def finish(self, folder: Path) -> None:
         summary = self.summary
-        empty = [split for split in self.splits if split not in summary.clips]
+        empty = sorted(self.splits - summary.clips.keys())
         if empty or self.skeleton is None:
             raise TrainerError(f"no clip of {self.source} could be used for split {empty[0]}")
         mean = np.asarray(self._rotation_sum) / summary.frames["train"]

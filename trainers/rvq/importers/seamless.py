@@ -39,25 +39,12 @@ WHICH = "give the folder that holds the data set"
 MOST = 256 << 20  # bytes of an array: more than an hour of keypoints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interaction:
-    """What is taken from a file."""
-
-    pose: NDArray[np.float32]
-    """(T, 156)"""
-    beside: dict[str, NDArray[np.float32]]
-    """Other arrays of T frames, by the name of their file."""
-    valid: NDArray[np.bool_]
-    """(T,) whether the body was found."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Summary(importing.Summary):
     """What an import did."""
 
     files: int
-    left_out: dict[str, int] = field(default_factory=dict)
-    """Frames, by the reason."""
+    left_out: dict[str, int] = field(default_factory=dict)  # frames, by the reason
 
 
 def find_files(source: Path) -> dict[str, list[Path]]:
@@ -82,8 +69,12 @@ def find_files(source: Path) -> dict[str, list[Path]]:
     return found
 
 
-def read(path: Path, *, keypoints: bool = False) -> Interaction:
-    """Read the body's motion of a file; nothing is unpickled, sizes are checked first.
+def read(
+    path: Path, *, keypoints: bool = False
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]:
+    """Read arrays of T frames by name, `pose` (T, 156) first, and whether the body was found (T,).
+
+    Nothing is unpickled, sizes are checked first.
 
     Raises:
         ArrayError: if it has none, or one that cannot be.
@@ -99,7 +90,7 @@ def read(path: Path, *, keypoints: bool = False) -> Interaction:
         raise ArrayError(f"its arrays differ in frames: {each}")
     pose = np.concatenate(list(body.values()), axis=1)
     valid = beside.pop("is_valid", np.ones((len(pose), 1)))[:, 0] != 0
-    return Interaction(pose=pose, beside=beside, valid=valid)
+    return {"pose": pose, **beside}, valid
 
 
 def import_seamless(
@@ -119,47 +110,42 @@ def import_seamless(
     """
     splits = find_files(source)
     summary = Summary(out=str(out), files=sum(map(len, splits.values())))
-    importer = _Importer(source, summary, min_frames, keypoints=keypoints)
-    return importing.run_import(importer, splits, skip_bad=skip_bad, force=force)
+    left_out: Counter[str] = Counter()
+
+    def add(folder: Path, split: str, path: Path) -> None:
+        """Write a clip for each span of frames that can be used."""
+        try:
+            arrays, valid = read(path, keypoints=keypoints)
+        except ArrayError as error:
+            raise UnusableError(str(error)) from None
+        finite = np.isfinite(arrays["pose"]).all(axis=1)
+        left_out["not valid"] += int((~valid).sum())
+        left_out["not finite"] += int((valid & ~finite).sum())
+        for begin, end in spans(valid & finite):
+            if end - begin < min_frames:
+                left_out[f"in spans of less than {min_frames}"] += end - begin
+                continue
+            whole = end - begin == len(valid)
+            clip = folder / split / (path.stem if whole else f"{path.stem}_{begin:06d}")
+            parts = {name: array[begin:end] for name, array in arrays.items()}
+            importing.write_clip(summary, clip, parts)
+            about = {"source": str(path.relative_to(source)), "fps": FPS, "first_frame": begin}
+            (clip / "clip.json").write_text(json.dumps(about) + "\n")
+
+    def finish(_folder: Path) -> None:
+        summary.left_out = dict(+left_out)  # without those that are 0
+        if not summary.clips:
+            raise TrainerError(f"{source} holds no clip of {min_frames} valid frames")
+
+    return importing.run_import(
+        source, summary, splits, add, finish, skip_bad=skip_bad, force=force
+    )
 
 
 def spans(valid: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return the first frame of each run of valid frames, and the one after its last."""
     edges = np.flatnonzero(np.diff(valid.astype(np.int8), prepend=0, append=0))
     return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
-
-
-class _Importer(importing.Importer[Summary]):
-    """Writes a clip for each span of frames that can be used."""
-
-    def __init__(self, source: Path, summary: Summary, min_frames: int, *, keypoints: bool) -> None:
-        super().__init__(source, summary)
-        self.min_frames, self.keypoints = min_frames, keypoints
-        self.left_out: Counter[str] = Counter()
-
-    def add(self, folder: Path, split: str, path: Path) -> None:
-        try:
-            found = read(path, keypoints=self.keypoints)
-        except ArrayError as error:
-            raise UnusableError(str(error)) from None
-        arrays = {"pose": found.pose, **found.beside}
-        finite = np.isfinite(found.pose).all(axis=1)
-        self.left_out["not valid"] += int((~found.valid).sum())
-        self.left_out["not finite"] += int((found.valid & ~finite).sum())
-        for begin, end in spans(found.valid & finite):
-            if end - begin < self.min_frames:
-                self.left_out[f"in spans of less than {self.min_frames}"] += end - begin
-                continue
-            whole = end - begin == len(found.pose)
-            clip = folder / split / (path.stem if whole else f"{path.stem}_{begin:06d}")
-            self.write_clip(clip, {name: array[begin:end] for name, array in arrays.items()})
-            about = {"source": str(path.relative_to(self.source)), "fps": FPS, "first_frame": begin}
-            (clip / "clip.json").write_text(json.dumps(about) + "\n")
-
-    def finish(self, _folder: Path) -> None:
-        self.summary.left_out = dict(+self.left_out)  # without those that are 0
-        if not self.summary.clips:
-            raise TrainerError(f"{self.source} holds no clip of {self.min_frames} valid frames")
 
 
 def _frames(archive: npz.Archive, group: str, name: str, width: int) -> NDArray[np.float32]:

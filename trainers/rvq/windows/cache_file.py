@@ -67,8 +67,7 @@ class WindowCache:
     recipe: Recipe
     windows: Windows
     max_samples: int | None = None
-    audio_fps: int | None = None
-    """As it was given; motion has no use for it."""
+    audio_fps: int | None = None  # as it was given; motion has no use for it
 
     def differences(self, recipe: Recipe, listing: Listing) -> list[str]:
         """Say what of a recipe and a list of clips is not as it is here, with both values."""
@@ -78,7 +77,16 @@ class WindowCache:
 
     def lies_within(self, lengths: NDArray[np.integer[Any]]) -> bool:
         """Whether every window lies within its clip, for clips of these lengths (S,)."""
-        return _within(self.windows, lengths)
+        frames = np.asarray(lengths, dtype=np.int32)
+        return all(
+            part.sample.min() >= 0
+            and part.sample.max() < len(frames)
+            and part.start.min() >= 0
+            and part.length.min() >= 1
+            and (part.length <= part.padded).all()
+            and (part.start <= frames[part.sample] - part.length).all()
+            for part in _parts(self.windows)
+        )
 
     def has_its_sizes(self) -> bool:
         """Whether every window is as long as the recipe has it, or as its clip if that is less."""
@@ -135,8 +143,6 @@ def read(path: Path) -> WindowCache:
     windows = Windows(**dict(zip(COLUMNS, columns, strict=True)))
     if len(made_of.names) != len(lengths) or len({len(column) for column in columns}) != 1:
         raise CacheError(f"{path} is damaged: its arrays differ in length")
-    if not _within(windows, lengths):
-        raise CacheError(f"{path} is damaged: it has windows that lie outside of their clips")
     listing = Listing(
         data=made_of.data,
         split=made_of.split,
@@ -144,15 +150,18 @@ def read(path: Path) -> WindowCache:
         lengths=lengths,
         fps=made_of.pose_fps,
     )
-    if listing.digest != made_of.digest:
-        raise CacheError(f"{path} is damaged: its list of clips has another digest than it says")
-    return WindowCache(
+    found = WindowCache(
         listing=listing,
         recipe=recipe,
         windows=windows,
         max_samples=made_of.max_samples,
         audio_fps=made_of.audio_fps,
     )
+    if not found.lies_within(lengths):
+        raise CacheError(f"{path} is damaged: it has windows that lie outside of their clips")
+    if listing.digest != made_of.digest:
+        raise CacheError(f"{path} is damaged: its list of clips has another digest than it says")
+    return found
 
 
 def read_sound(path: Path) -> WindowCache:
@@ -190,21 +199,9 @@ class _MadeOf:
 _RECIPE, _MADE_OF = TypeAdapter(Recipe), TypeAdapter(_MadeOf)
 
 
-def _within(windows: Windows, lengths: NDArray[np.integer[Any]]) -> bool:
-    frames = np.asarray(lengths, dtype=np.int32)
-    return all(_part_within(part, frames) for part in _parts(windows))
-
-
 def _parts(windows: Windows) -> Iterator[Windows]:
     for at in range(0, len(windows), PART):
         yield Windows(**{name: getattr(windows, name)[at : at + PART] for name in COLUMNS})
-
-
-def _part_within(part: Windows, frames: NDArray[np.int32]) -> bool:
-    sample, start, length = part.sample, part.start, part.length
-    if sample.min() < 0 or sample.max() >= len(frames) or start.min() < 0 or length.min() < 1:
-        return False
-    return bool((length <= part.padded).all() and (start <= frames[sample] - length).all())
 
 
 def _parameters(recipe: Recipe, listing: Listing) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shlex
-from functools import partial
 from typing import TYPE_CHECKING
 
 from trainers.engine import cache
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from trainers.rvq.clips.listing import Listing
     from trainers.rvq.config import DatasetConfig
     from trainers.rvq.windows.windows import Windows
+
+
+log = logging.getLogger("trainers")
 
 
 def cache_path(config: DatasetConfig, split: str) -> Path | None:
@@ -44,15 +48,20 @@ def windows_of(config: DatasetConfig, split: str, listing: Listing) -> Windows:
     path = cache_path(config, split)
     if path is None:
         return recipe(config).cut(listing.lengths)
-    built = partial(cache_file.build, listing, recipe(config), max_samples=config.max_samples)
-    cached = cache.use_or_build(
-        path,
-        use=lambda: usable(path, config, listing),
-        build=built,
-        write=lambda found: cache_file.write(found, path),
-        rebuild=config.rebuild_cache,
-    )
-    return cached.windows
+    try:
+        found, accepted = usable(path, config, listing)
+    except CacheError as error:
+        if not config.rebuild_cache:
+            raise
+        log.info("%s; it is built again", error.message)
+    else:
+        if accepted:
+            log.warning("%s is used as it is: %s", path, "; ".join(accepted))
+        return found.windows
+    found = cache_file.build(listing, recipe(config), max_samples=config.max_samples)
+    if os.environ.get("RANK", "0") == "0":  # every rank builds for itself: it takes seconds
+        cache_file.write(found, path)
+    return found.windows
 
 
 def usable(
@@ -67,28 +76,43 @@ def usable(
         found = cache_file.read_sound(path)
     except CacheError as error:
         raise CacheError(error.message, build_hint(path, config, listing)) from None
-    accepted = cache.check_fits(
-        path,
-        found.differences(recipe(config), listing),
-        accept=config.accept_cache,
-        acceptable=lambda: found.lies_within(listing.lengths),
-    )
-    return found, accepted
+    differences = found.differences(recipe(config), listing)
+    every = "; ".join(differences)
+    if differences and not config.accept_cache:
+        raise CacheError(
+            f"{path} was built for something else: {every}",
+            "--rebuild-cache builds it again, --accept-cache trains on it as it is",
+        )
+    if differences and not found.lies_within(listing.lengths):
+        raise CacheError(
+            f"{path} cannot be accepted, parts of it lie outside of these samples: {every}",
+            "--rebuild-cache builds it again",
+        )
+    return found, differences
 
 
 def build_hint(path: Path, config: DatasetConfig, listing: Listing) -> str:
     """Say which command builds what cannot be used."""
     if cache_file.is_pickle(path) or path.suffix == ".pkl":
         path = path.with_suffix(".npz")
-    return f"`{build_command(path, config, listing.split)}` builds it."
+    rate, most = config.pose_fps, config.max_samples
+    command = build_command(path, config.data, listing.split, recipe(config), rate, most)
+    return f"`{command}` builds it."
 
 
-def build_command(path: Path, config: DatasetConfig, split: str) -> str:
+def build_command(
+    path: Path,
+    data: str,
+    split: str,
+    recipe: Recipe,
+    pose_fps: float | None,
+    max_samples: int | None = None,
+) -> str:
     """How a cache is built by hand."""
-    words = ["gpuops", "cache", "build", "--data", config.data, "--split", split]
-    words += ["--window-size", str(config.window_size)]
-    words += ["--window-stride", str(config.window_stride), "--multi-length"]
-    words += map(cache.exact, config.multi_length_training)
-    words += ["--pose-fps", cache.exact(config.pose_fps)] if config.pose_fps else []
-    words += ["--max-samples", str(config.max_samples)] if config.max_samples else []
+    words = ["gpuops", "cache", "build", "--data", data, "--split", split]
+    words += ["--window-size", str(recipe.window_size)]
+    words += ["--window-stride", str(recipe.window_stride), "--multi-length"]
+    words += map(cache.exact, recipe.multi_length_training)
+    words += ["--pose-fps", cache.exact(pose_fps)] if pose_fps else []
+    words += ["--max-samples", str(max_samples)] if max_samples else []
     return shlex.join([*words, "--save-path", str(path)])

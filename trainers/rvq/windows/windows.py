@@ -20,13 +20,10 @@ COLUMNS = ("sample", "start", "length", "padded")
 class Windows:
     """W windows over a list of clips, as flat arrays (W,)."""
 
-    sample: NDArray[np.int32]
-    """Index of the clip."""
+    sample: NDArray[np.int32]  # index of the clip
     start: NDArray[np.int32]
-    length: NDArray[np.int32]
-    """Frames that are there."""
-    padded: NDArray[np.int32]
-    """Frames of the window: more than `length` if the clip is shorter."""
+    length: NDArray[np.int32]  # frames that are there
+    padded: NDArray[np.int32]  # frames of the window: more than `length` if the clip is shorter
 
     def __len__(self) -> int:
         """Return the number of windows."""

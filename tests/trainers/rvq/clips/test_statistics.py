@@ -63,7 +63,7 @@ def test_statistics_of_another_width_are_refused(pair):
         ('{"mean": [0, NaN], "std": [1, 1]}', "the mean holds a value that is not finite"),
         ('{"mean": [0, 1], "std": [1, -1]}', "the std holds a value below 0"),
         ('{"mean": [[0, 1]], "std": [1, 1]}', r"the mean has shape \(1, 2\)"),
-        ("no json", "holds no statistics"),
+        ("no json", "is damaged: it is not JSON"),
     ],
 )
 def test_what_is_no_statistics_is_refused(tmp_path, content, sentence):
