@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 
 from gpuops.cli import main
 from gpuops.cli.runs import _checkpoints
+from gpuops.core.supervision.state_machine import Action
+from gpuops.ui import runs
 
 
 def test_a_checkpoint_that_is_of_no_use_is_marked(tmp_path):
@@ -43,3 +46,11 @@ def test_events_of_any_form_are_shown(tmp_path, capfd):
                 main()
         assert 0 == ended.value.code
         assert len(times) == capfd.readouterr().out.count("\\ud800")
+
+
+def test_an_action_is_shown_as_a_sentence():
+    """What the supervisor does, and not the name that it has in the program."""
+    event = {"time": 0, "event": "action", "attempt": 2, "action": "AskWorkers"}
+
+    assert "attempt 2  ask the workers to save and end (SIGTERM)" == runs._details(event)
+    assert {action.__name__ for action in get_args(Action)} == set(runs.ACTIONS)
