@@ -44,7 +44,7 @@ fi
 say "installing into $PWD/$venv (about a minute; torch is large) ..."
 log="$venv/install.log"
 if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
-  -e ".${extras:+[$extras]}" -c constraints.txt 2>&1 |
+  ${extras:+--no-compile} -e ".${extras:+[$extras]}" -c constraints.txt 2>&1 |
   tee "$log" | { grep --line-buffered -E '^(Collecting|Installing|Successfully)' || true; } |
   cut -c1-100 >&2; then
   tail -n 5 "$log" >&2

@@ -8,13 +8,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from gpuops_runner import Gpuops, Server
+from ports import free_ports
 
 LONGEST = {"e2e", "cli", "trainers"}
 # A shell that starts the tests in the background has them ignore Ctrl-C, and jobs inherit that.
@@ -51,9 +51,7 @@ def _workers():
 @pytest.fixture(name="own_port")
 def _own_port(tmp_path):
     """The profile ``cpu`` as found from ``tmp_path``, with a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     shipped = (WORKERS.parents[1] / "profiles" / "cpu.yaml").read_text()
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "cpu.yaml").write_text(shipped.replace("29501", str(port)))

@@ -9,13 +9,13 @@ import importlib
 import json
 import multiprocessing
 import os
-import socket
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from ports import free_ports
 from saved import difference, saved
 
 from gpuops.system.trainers import manifests
@@ -92,10 +92,7 @@ def rank(module, runs, number, ports):
 
 def on_two_ranks(module, *runs):
     """Train with these flags, one run after the other, on two gloo ranks."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in runs]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = free_ports(len(runs))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainers.rvq.train", "torch._dynamo"])
     ranks = [context.Process(target=rank, args=(module, runs, number, ports)) for number in (0, 1)]

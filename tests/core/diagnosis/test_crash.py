@@ -466,7 +466,7 @@ any_end = st.builds(
 any_xid = st.builds(Xid, code=st.integers(1, 160), at_s=st.just(1.0), text=st.text(max_size=3))
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(
     st.builds(
         Crash,

@@ -283,7 +283,7 @@ states = st.builds(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(
     gpus=st.lists(states, max_size=8),
     count=st.integers(1, 8),

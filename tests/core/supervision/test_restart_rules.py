@@ -64,7 +64,7 @@ def got_on(story):
     return places
 
 
-rules = settings(derandomize=True, deadline=None, max_examples=300, database=None)
+rules = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 
 
 @rules
