@@ -4,8 +4,8 @@
                                [--dry-run] [--json] [--keep FOLDER] [--report docs/chaos.md]
 
 The job and the faults are those of `gpuops drill`. Here many happen to the same run, at random
-moments: while it trains, starts, restarts or is stopped, and two at once. The exit code is 1 if
-anything is not as it must be.
+moments: while it trains, starts, restarts or is stopped, and two at once. All runs have simulated
+GPUs, so that they have claims to lose. The exit code is 1 if anything is not as it must be.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from chaos_page import page
 from chaos_run import Person
 from chaos_schedule import Strike, schedule, steps_for
 
-from gpuops.core.drill import FAULTS, select_faults
-from gpuops.drill.drill import Scene, Site, run_undisturbed, temporary_folder
+from gpuops.core.drill import FAULTS, select_faults, trained_beside
+from gpuops.drill.drill import run_undisturbed
+from gpuops.drill.scene import Scene, Site, temporary_folder
 from gpuops.system.runs import events, records
 
 
 def disturbed(site: Site, name: str, strikes: Sequence[Strike], weights: Sequence[str]) -> Account:
     """One run, from its launch to its end."""
     begun_s = time.time()
-    with Scene(site, name) as scene:
+    with Scene(site, name, gpus=True) as scene:
         person = Person(scene, strikes)
         person.see_through()
         root = scene.root
@@ -48,6 +49,7 @@ def disturbed(site: Site, name: str, strikes: Sequence[Strike], weights: Sequenc
             steps=scene.steps(),
         )
         wrong = [person.lost, *(typed.wrong for typed in person.typed)]
+        wrong += [*scene.wrong, *trained_beside(left.steps)]
         if scene.weights() != tuple(weights):
             wrong.append("the final weights are not those of the undisturbed run")
         wrong += [f"left behind: {thing}" for thing in scene.left()]

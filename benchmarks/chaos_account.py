@@ -95,7 +95,8 @@ def _fate(strike: Strike, struck: Mapping[int, Sequence[Strike]], left: Left) ->
     found = _diagnosis(number, left)
     kind = found.get("kind") if found else None
     kinds = {kind for other in blows for kind in other.fault.kinds}
-    unwatched = len(blows) < len(here) or _ending(number, left) == "stopped"
+    unwatched = "supervisor" in {other.fault.name for other in here}
+    unwatched |= _ending(number, left) == "stopped"
     evaded = strike.fault.name == "port" and _ending(number, left) is None
     wrong = []
     if kind is None and not (unwatched or evaded):

@@ -12,9 +12,10 @@ from importlib.metadata import version
 
 from chaos_account import Account, Fate
 from chaos_schedule import Moment
+from chaos_waiter import IN_LINE_S
 
 from gpuops.core.drill import FAULTS
-from gpuops.drill.drill import HANG_TIMEOUT_S
+from gpuops.drill.scene import HANG_TIMEOUT_S
 
 WHEN: dict[Moment, str] = {
     "training": "while it trains",
@@ -37,6 +38,10 @@ the step and the moment are random. The job causes some itself; the others come 
 | it strikes | faults |
 |---|---|
 {moments}
+
+The runs claim two simulated GPUs each, by locks of their own; the job trains on the CPU. A launch
+that waits for these GPUs (`waiter`) stays in line for {line:.0f} s of the run, or until the run has
+let them go.
 
 When a command ends, the script types only what gpuops itself asks a user to type: `gpuops
 supervise` if gpuops was killed; `gpuops launch --resume RUN` after 'given up' (`oom`, `disk`),
@@ -90,6 +95,7 @@ def page(
         each=len(fates) // len(accounts),
         moments=_rows((said, moments[moment]) for moment, said in WHEN.items()),
         hang=HANG_TIMEOUT_S,
+        line=IN_LINE_S,
         faults=_rows(
             _fault(name, [fate for fate in fates if fate.strike.fault.name == name])
             for name in FAULTS

@@ -15,13 +15,14 @@ from gpuops.core.drill import FAULTS, RANKS, SAVE_EVERY, Fault
 
 Moment = Literal["training", "stopping", "together", "starting", "restarting"]
 
-SIGNALLED = ("kill", "stop", "segv", "agent", "supervisor")  # what can be done from outside
+# What can be done from outside by a signal.
+SIGNALLED = ("kill", "stop", "segv", "agent", "reaper", "orphans", "supervisor", "suspend")
 MOMENTS: dict[Moment, tuple[str, ...]] = {
     "training": tuple(name for name in FAULTS if name != "port"),  # is taken before it trains
     "stopping": SIGNALLED,
-    "together": SIGNALLED,
-    "starting": (*SIGNALLED, "port"),
-    "restarting": ("supervisor",),
+    "together": (*SIGNALLED, "locks"),
+    "starting": (*SIGNALLED, "port", "waiter", "locks"),
+    "restarting": ("supervisor", "suspend"),
 }
 LONGEST_S: dict[Moment, float] = {
     "training": 0.1, "stopping": 1.0, "together": 0.05, "starting": 3.0, "restarting": 1.0,
@@ -100,7 +101,7 @@ def _strike(
         moment=moment,
         rank=chance.randrange(RANKS) if fault.rank is None else fault.rank,
         step=step,
-        outside=moment != "training" or fault.name == "supervisor" or signalled,
+        outside=moment != "training" or fault.then == "goes on" or signalled,
         delay_s=round(chance.uniform(0, LONGEST_S[moment]), 3),
     )
 
@@ -118,6 +119,7 @@ def _fits(name: str, moment: Moment, group: Sequence[Strike], before: Sequence[S
         case "together":
             return len(group) == 1 and group[0].moment == "training" and group[0].fault.name != name
         case "starting":
-            return len(group) < MOST_TOGETHER and not unwatched
+            restarts = group[-1].fault.then != "goes on"
+            return restarts and len(group) < MOST_TOGETHER and not unwatched
         case _:
             return group[-1].fault.then == "restarted" and not unwatched

@@ -9,13 +9,8 @@ import typer
 
 from gpuops.cli import options, output
 from gpuops.core.drill import FAULTS, Row, assess, place_fault, select_faults
-from gpuops.drill.drill import (
-    HANG_TIMEOUT_S,
-    Site,
-    run_undisturbed,
-    run_with_fault,
-    temporary_folder,
-)
+from gpuops.drill.drill import run_undisturbed, run_with_fault
+from gpuops.drill.scene import HANG_TIMEOUT_S, Site, temporary_folder
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
 from gpuops.ui import drills
 

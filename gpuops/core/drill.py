@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 from gpuops.core.diagnosis.diagnosis import Kind
@@ -22,6 +23,7 @@ class Fault:
     ``kinds`` are the diagnoses that are right. ``culprit``: whether they must name the rank.
     ``then``: what gpuops must do; a run that it gives up must be resumable.
     ``rank`` is set if only one rank can have the fault; ``saving``: it happens at a checkpoint.
+    ``gpus``: it is about claims, so the job has simulated GPUs and a lock folder of its own.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Fault:
     rank: int | None = None
     saving: bool = False
     hangs: bool = False
+    gpus: bool = False
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -64,10 +67,43 @@ FAULTS: Mapping[str, Fault] = {
         ),
         Fault("agent", "torchrun gets SIGKILL", ("signal",), culprit=False),
         Fault(
+            "reaper",
+            "the reaper, which started torchrun, gets SIGKILL",
+            ("signal",),
+            culprit=False,
+        ),
+        Fault(
+            "orphans",
+            "reaper and torchrun get SIGKILL together, and the ranks train on without them",
+            ("signal",),
+            culprit=False,
+        ),
+        Fault(
             "supervisor",
             "gpuops gets SIGKILL; `gpuops supervise` adopts the run; a rank gets SIGKILL",
             ("signal",),
             then="goes on",
+        ),
+        Fault(
+            "suspend",
+            "gpuops gets SIGSTOP, as by Ctrl-Z; a rank gets SIGKILL; then gpuops gets SIGCONT",
+            ("signal",),
+            then="goes on",
+        ),
+        Fault(
+            "waiter",
+            "another launch waits in line for the run's GPUs; a rank gets SIGKILL",
+            ("signal",),
+            then="goes on",
+            gpus=True,
+        ),
+        Fault(
+            "locks",
+            "the run's locks lose their records and their folder can no longer be written, as if "
+            "it were full; a rank gets SIGKILL",
+            ("signal",),
+            then="goes on",
+            gpus=True,
         ),
         Fault(
             "checkpoint",
@@ -96,19 +132,19 @@ FAULTS: Mapping[str, Fault] = {
 class Injection:
     """A fault, the rank that has it, and the step before (or after) which it happens.
 
-    ``orphan_step`` is the step at which the rank is killed after the job has been adopted.
+    ``kill_step`` is the step at which the rank is killed if the fault itself spares the job.
     """
 
     fault: Fault
     rank: int
     step: int
-    orphan_step: int | None = None
+    kill_step: int | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words of the job's ``--fault``: ``1:23:kill``."""
         word = f"{self.rank}:{self.step}:{self.fault.name}"
-        return (word, *([f"{self.rank}:{self.orphan_step}:orphan"] if self.orphan_step else ()))
+        return (word, *([f"{self.rank}:{self.kill_step}:kill-later"] if self.kill_step else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +162,8 @@ class Observed:
 
     ``exit_code`` is that of the supervision; ``resumed`` that of the launch that resumed a run that
     was given up. ``fault_s``, and the events' times, are seconds of ``time.time()``.
-    ``weights`` are the ranks' checksums, ``left`` names what should be gone and is not.
+    ``weights`` are the ranks' checksums, ``left`` names what should be gone and is not. ``wrong``
+    has a sentence for each thing that went wrong beside the run.
     """
 
     exit_code: int
@@ -136,6 +173,7 @@ class Observed:
     events: Sequence[Mapping[str, Any]]
     weights: tuple[str, ...]
     left: tuple[str, ...]
+    wrong: tuple[str, ...] = ()
     begun_s: float
     took_s: float
 
@@ -193,8 +231,8 @@ def place_fault(fault: Fault, seed: int) -> Injection:
     chance = random.Random(f"{seed} {fault.name}")  # noqa: S311 - no secret
     rank = fault.rank if fault.rank is not None else chance.randrange(RANKS)
     if fault.then == "goes on":
-        orphan = chance.randint(STEPS // 2, STEPS * 3 // 4)
-        return Injection(fault=fault, rank=rank, step=SAVE_EVERY + 1, orphan_step=orphan)
+        later = chance.randint(STEPS // 2, STEPS * 3 // 4)
+        return Injection(fault=fault, rank=rank, step=SAVE_EVERY + 1, kill_step=later)
     step = chance.randint(STEPS // 4, STEPS // 2)
     step -= step % SAVE_EVERY
     if not fault.saving:
@@ -250,15 +288,29 @@ def _wrong(done: Injection, row: Row, seen: Observed, before: Sequence[Step]) ->
     if row.culprit == "wrong":
         named = "no rank" if row.named is None else f"rank {row.named}"
         wrong.append(f"it is sure of {named}, and rank {row.rank} had the fault")
-    if done.orphan_step is not None and (not before or before[-1].number < done.orphan_step - 1):
-        wrong.append("the job was started again, though only its supervisor was killed")
+    if done.kill_step is not None and (not before or before[-1].number < done.kill_step - 1):
+        wrong.append("the job was started again before one of its ranks was killed")
+    wrong += trained_beside(seen.steps)
     # Steps since the last checkpoint; since the one before if that one is broken.
     may_lose = SAVE_EVERY * (2 if fault.name == "checkpoint" else 1)
     if row.steps_lost is not None and row.steps_lost > may_lose:
         wrong.append(f"{row.steps_lost} steps were lost, {may_lose} can be")
     if not row.same_weights:
         wrong.append("the final weights are not those of the undisturbed run")
-    return [*wrong, *(f"left behind: {thing}" for thing in row.left)]
+    return [*wrong, *seen.wrong, *(f"left behind: {thing}" for thing in row.left)]
+
+
+def trained_beside(steps: Sequence[Step]) -> list[str]:
+    """A sentence for each attempt that still trained when the next one had begun to."""
+    begun: dict[str, float] = {}
+    for step in steps:
+        begun.setdefault(step.attempt, step.at_s)
+    last = {step.attempt: step.at_s for step in steps}
+    return [
+        f"{before} still trained beside {after}"
+        for before, after in pairwise(begun)
+        if last[before] > begun[after]
+    ]
 
 
 def judge_culprit(ranks: Collection[int], diagnosis: Mapping[str, Any]) -> Culprit:

@@ -18,6 +18,7 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from gpuops import heartbeat
-from gpuops.reaper import write_json
+from gpuops.reaper import PROCESS, write_json
 
 SAVE_EVERY = 5
 STEP_S = 0.05
@@ -48,7 +49,7 @@ class Faults:
         mark = self._notes / f"fault-{word.replace(':', '-')}.json"
         if word not in self._due or mark.exists():
             return False
-        while name == "orphan" and not (self._notes / "adopted.json").exists():
+        while name == "kill-later" and not (self._notes / "ready.json").exists():
             time.sleep(STEP_S)
         write_json(mark, {"time": time.time(), "attempt": self._attempt, "pid": os.getpid()})
         return True
@@ -90,7 +91,7 @@ def main() -> None:
     loader = DataLoader(Samples(todo, rank, options.seed, faults), batch_size=None)
     with (options.notes / "steps.jsonl").open("a", buffering=1) as journal:
         for step, sample in zip(todo, loader, strict=True):
-            _commit(faults, step, kept)
+            _commit(faults, step, kept, attempt)
             loss = (model(sample) - sample).square().mean()
             optimizer.zero_grad()
             loss.backward()
@@ -204,27 +205,44 @@ def _checksum(model: nn.Module) -> str:
 # ------------------------------------------------------------------------------------------ faults
 
 
-def _commit(faults: Faults, step: int, kept: Path) -> None:
+def _commit(faults: Faults, step: int, kept: Path, attempt: Path) -> None:
     """The faults that happen to this rank before it trains a step."""
-    if faults.due("kill", step) or faults.due("orphan", step):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if faults.due("stop", step):
-        os.kill(os.getpid(), signal.SIGSTOP)
-    if faults.due("segv", step):
-        ctypes.string_at(0)
-    if faults.due("exception", step):
-        raise ValueError("a fault of the drill: this happens once")
-    if faults.due("spin", step):
-        sum(iter(int, 1))  # never ends, and never releases the interpreter's lock
-    if faults.due("oom", step):
-        _exhaust_memory()
-    if faults.due("agent", step):
-        os.kill(os.getppid(), signal.SIGKILL)
-    if faults.due("checkpoint", step):
-        newest = max(kept.glob("step-*"))
-        os.truncate(newest, newest.stat().st_size // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    faults.due("supervisor", step)  # only recorded: the drill kills the supervisor
+    acts: dict[str, Callable[[], object]] = {
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "kill-later": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        "segv": lambda: ctypes.string_at(0),
+        "exception": _raise,
+        "spin": lambda: sum(iter(int, 1)),  # never ends, nor releases the interpreter's lock
+        "oom": _exhaust_memory,
+        "agent": lambda: _kill(attempt, "agent"),
+        "reaper": lambda: _kill(attempt, "reaper"),
+        "orphans": lambda: _kill(attempt, "reaper", "agent"),
+        "checkpoint": lambda: _cut_checkpoint(kept),
+        # Only recorded: the drill then acts from outside.
+        **dict.fromkeys(("supervisor", "suspend", "locks"), lambda: None),
+    }
+    for name, act in acts.items():
+        if faults.due(name, step):
+            act()
+
+
+def _raise() -> NoReturn:
+    raise ValueError("a fault of the drill: this happens once")
+
+
+def _cut_checkpoint(kept: Path) -> None:
+    newest = max(kept.glob("step-*"))
+    os.truncate(newest, newest.stat().st_size // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill(attempt: Path, *names: str) -> None:
+    """SIGKILL to processes of the attempt, so that none of them sees another one end."""
+    record = json.loads((attempt / PROCESS).read_text())
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for name in names:
+            os.kill(record[name]["pid"], number)
 
 
 def _exhaust_memory() -> NoReturn:

@@ -91,6 +91,10 @@ def test_figures_are_counted_from_the_last_progress_and_from_the_fault():
         ({"left": ("process 7 (python)",)}, "left behind: process 7 (python)"),
         ({"events": ()}, "there is no diagnosis"),
         ({"fault_s": None}, "the fault did not happen"),
+        (
+            {"wrong": ("the launch that waited got GPUs of the run",)},
+            "the launch that waited got GPUs of the run",
+        ),
     ],
 )
 def test_what_is_not_right_is_said(changed, words):
@@ -134,9 +138,17 @@ def test_an_adopted_job_goes_on_until_it_is_struck_again():
             for number in range(1, 61)
         )
 
-    assert judged("supervisor", steps=steps(done.orphan_step - 1), events=(killed,)).passed
+    assert judged("supervisor", steps=steps(done.kill_step - 1), events=(killed,)).passed
     early = judged("supervisor", steps=steps(20), events=(killed,))
-    assert "started again, though only its supervisor was killed" in early.wrong[0]
+    assert early.wrong[0] == "the job was started again before one of its ranks was killed"
+
+
+def test_ranks_that_train_on_beside_the_next_attempt_are_found():
+    """Reaper and torchrun were killed, and nothing else ended the ranks."""
+    steps = [(101.0, "attempt-1", 21), (110.0, "attempt-2", 21), (110.2, "attempt-1", 38)]
+    row = judged(steps=tuple(Step(at_s=at, attempt=name, number=n) for at, name, n in steps))
+
+    assert "attempt-1 still trained beside attempt-2" in row.wrong
 
 
 def test_the_same_seed_strikes_at_the_same_place():

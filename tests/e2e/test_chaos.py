@@ -19,13 +19,12 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_five_faults_cost_time_and_nothing_else(tmp_path, own_port):
-    """gpuops, torchrun and ranks killed, a checkpoint cut, the port taken: the same weights."""
-    assert own_port
-    kinds = ("kill", "supervisor", "checkpoint", "agent", "port")
+def test_seven_faults_cost_time_and_nothing_else(tmp_path):
+    """Whatever is killed, taken or waited for, the weights are the same."""
+    kinds = ("kill", "supervisor", "checkpoint", "orphans", "port", "waiter", "locks")
     only = [word for kind in kinds for word in ("--only", kind)]
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / "chaos.py", "--runs", "1", "--faults", "5", "--json", *only],
+        [sys.executable, BENCHMARKS / "chaos.py", "--runs", "1", "--faults", "7", "--json", *only],
         cwd=tmp_path,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
@@ -117,6 +116,15 @@ def test_what_nobody_saw_need_not_be_said():
 
     assert account([kill, lone], left({kill: 1, lone: 1})).wrong == ()
     assert account([kill], left({kill: 1}, stopped)).wrong == ()
+
+
+@pytest.mark.parametrize("name", ["suspend", "waiter", "locks"])
+def test_what_leaves_the_supervisor_alive_hides_nothing(name):
+    """A rank that is killed while another launch waits has a diagnosis."""
+    kill, spares = strike("kill", 12), strike(name, 12, moment="together", outside=True)
+    found = account([kill, spares], left({kill: 1, spares: 1}))
+
+    assert found.wrong == ("there is no diagnosis after 0:12:kill",)
 
 
 def test_an_end_that_nothing_has_brought_about_is_wrong():
