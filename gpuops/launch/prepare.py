@@ -30,7 +30,7 @@ from gpuops.launch.launch import Launch, name_the_wish, resolve_settings
 from gpuops.launch.request import request
 from gpuops.launch.standing import Standing
 from gpuops.system import leases, profiles
-from gpuops.system.host import host, interpreters
+from gpuops.system.host import host, interpreters, shadows
 from gpuops.system.runs import checkpoints
 from gpuops.system.trainers import check, datasets
 from gpuops.text import GIB
@@ -97,7 +97,10 @@ def prepare(options: LaunchOptions, standing: Standing | None = None) -> Prepare
             settings = resolve_settings(planned, manifest)
     launch = Launch(plan=planned, manifest=manifest, settings=settings)
     launch, keeps_batch = _fit_batch(launch, short=selection.short)
-    needs = _requirements(launch, selection, keeps_batch=keeps_batch)
+    needs = replace(
+        _requirements(launch, selection, keeps_batch=keeps_batch),
+        import_folder=shadows.first_folder(planned, interpreter.python),
+    )
     snapshot = host.snapshot(
         needs,
         interpreter=interpreter,

@@ -218,6 +218,8 @@ def _failed_attempt(launch: Launch, outcome: attempts.Outcome) -> FailedAttempt 
     if outcome.ending != "failed" or diagnosis is None:
         return None
     log = paths.rank_log(plan.attempt, diagnosis.rank or 0, "stderr")
+    if diagnosis.kind == "exception" and diagnosis.rank is None:  # torchrun's own
+        log = paths.agent_log(plan.attempt)
     stderr = files.tail(Path(plan.run_dir, log), LOG_BYTES)
     return FailedAttempt(
         number=plan.attempt,

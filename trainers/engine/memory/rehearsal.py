@@ -286,8 +286,8 @@ _plain_dropout = F.dropout
 def _dropout(
     input: Tensor,  # noqa: A002 - as torch calls it
     p: float = 0.5,
-    training: bool = True,  # noqa: FBT001, FBT002 - likewise
-    inplace: bool = False,  # noqa: FBT001, FBT002 - likewise
+    training: bool = True,  # noqa: FBT001, FBT002 - as in torch
+    inplace: bool = False,  # noqa: FBT001, FBT002 - as in torch
 ) -> Tensor:
     """As on CUDA: it keeps a mask of one byte a value; on a CPU the mask is of the values' type."""
     if inplace or not training or not 0 < p < 1:
