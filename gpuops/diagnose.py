@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from gpuops.core.machine.device import Device, Xid
 from gpuops.core.machine.oom_kills import OomKills
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system import files
+from gpuops.system import files, owners
 from gpuops.system.gpus import nvml
 from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.host import cgroups
@@ -133,7 +134,12 @@ def newest(root: Path) -> Diagnosis | None:
 
 
 def _keep(plan: LaunchPlan, what: str, found: Diagnosis) -> None:
-    """Write it as JSON and as a page; a full disk must not prevent that a hung job is ended."""
+    """Write it as JSON and as a page; a full disk must not prevent that a hung job is ended.
+
+    Root writes nothing into the folder of a user, whose links may lead anywhere.
+    """
+    if owners.owner(Path(plan.run_dir)) != os.geteuid():
+        return
     path = Path(plan.run_dir, paths.diagnosis(plan.attempt, what))
     with suppress(OSError, GpuopsError):
         path.parent.mkdir(exist_ok=True)

@@ -92,7 +92,13 @@ def identity(pid: int) -> dict[str, str | int] | None:
         return None
     if fields[0] in {"Z", "X"}:
         return None
-    return {"host": host(), "boot_id": boot_id(), "pid": pid, "start_ticks": int(fields[19])}
+    return {
+        "host": host(),
+        "boot_id": boot_id(),
+        "pid_namespace": pid_namespace(),
+        "pid": pid,
+        "start_ticks": int(fields[19]),
+    }
 
 
 @functools.cache
@@ -105,6 +111,15 @@ def host() -> str:
 def boot_id() -> str:
     """Which boot of the host this is."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@functools.cache
+def pid_namespace() -> int:
+    """Among which processes a pid counts: a container has a namespace of its own."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - pathlib is not needed for it
+    except OSError:
+        return 0
 
 
 def write_json(path: Path, value: object) -> None:

@@ -11,14 +11,13 @@ from typing import Any
 
 from gpuops.core.diagnosis import diagnosis as diagnoses
 from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.launch import secrets
 from gpuops.core.report.report import Report, report
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import events, records, telemetry
 
-SECRET = {"profile_environment", "on_hang", "on_exit"}
-HIDDEN = "(not shown here: it may hold secrets)"
 MOST_CHARACTERS = 60_000
 
 
@@ -46,22 +45,13 @@ def read(root: Path) -> Report:
 
 def _configuration(root: Path) -> dict[str, str]:
     """Settings and plan, without values that may be secret: a page is sent to others."""
-    plan = files.read_json(root / paths.PLAN)
-    shown = {paths.CONFIGURATION: _text(root / paths.CONFIGURATION)}
-    if plan is not None:
-        shown[paths.PLAN] = json.dumps(_without_secrets(plan), indent=2, ensure_ascii=False)
-    return {name: text for name, text in shown.items() if text is not None}
-
-
-def _without_secrets(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: HIDDEN
-        if name in SECRET and value
-        else _without_secrets(value)
-        if isinstance(value, dict)
-        else value
-        for name, value in plan.items()
-    }
+    plan, settings = files.read_json(root / paths.PLAN), _text(root / paths.CONFIGURATION)
+    shown = {}
+    if settings is not None:
+        shown[paths.CONFIGURATION] = secrets.mask_lines(settings)
+    if plan is not None:  # an older one is not masked
+        shown[paths.PLAN] = json.dumps(secrets.mask_plan(plan), indent=2, ensure_ascii=False)
+    return shown
 
 
 def _command(plan: Mapping[str, Any]) -> str:
@@ -70,7 +60,8 @@ def _command(plan: Mapping[str, Any]) -> str:
     kind, name, entry = (str(target.get(key, "")) for key in ("kind", "name", "entry"))
     what = {"trainer": [name], "module": ["-m", entry]}.get(kind, [entry])
     words = ["gpuops", "launch", *what, "--profile", str(plan.get("profile", ""))]
-    return shlex.join([*words, *map(str, arguments if isinstance(arguments, list) else [])])
+    own = list(map(str, arguments if isinstance(arguments, list) else []))
+    return shlex.join([*words, *secrets.mask_words(own)])
 
 
 def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.readers  # for runs as another user, who may not read the interpreter's files
 import json
 import os
 import pkgutil
@@ -27,7 +28,7 @@ class Server:
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
         self._process = None
 
-    def run(self, words, folder, environment):
+    def run(self, words, folder, environment, user=None):
         if self._process is None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             self._process = subprocess.Popen([sys.executable, __file__], **pipes)
@@ -35,6 +36,7 @@ class Server:
             "words": words,
             "folder": str(folder),
             "environment": environment,
+            "user": user,
             "outputs": [str(self._stdout), str(self._stderr)],
         }
         print(json.dumps(request), file=self._process.stdin, flush=True)
@@ -59,10 +61,10 @@ class Gpuops:
     def __init__(self, server, folder, **environment):
         self.server, self.folder, self.environment = server, folder, environment
 
-    def __call__(self, *words, **environment):
-        """The finished process of ``gpuops WORDS``."""
+    def __call__(self, *words, user=None, **environment):
+        """The finished process of ``gpuops WORDS``; ``user``: the uid that root runs it as."""
         words = [str(word) for word in words]
-        return self.server.run(words, self.folder, self._whole(environment))
+        return self.server.run(words, self.folder, self._whole(environment), user)
 
     def start(self, *words, environment=(), **options):
         """A running ``python -m gpuops WORDS``, for tests of the process itself."""
@@ -87,7 +89,7 @@ def serve(main):
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-def answer(main, words, folder, environment, outputs):
+def answer(main, words, folder, environment, outputs, user=None):
     """Run ``gpuops WORDS`` in this process; return its exit code as the interpreter would."""
     os.chdir(folder)
     os.environ.clear()
@@ -95,6 +97,10 @@ def answer(main, words, folder, environment, outputs):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, path in enumerate(outputs, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if user is not None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     sys.stdin = os.fdopen(0)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.runs import Run, find_going
+from gpuops.cli.runs import Run, find_to_show, insist_going
 from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.supervision.state_machine import Phase
 from gpuops.errors import EXIT_CODES_HELP
@@ -16,7 +17,7 @@ from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import POLL_S
 from gpuops.system.processes import process
-from gpuops.system.runs import plan_file, records, supervisor_lock
+from gpuops.system.runs import ownership, plan_file, records, supervisor_lock
 from gpuops.ui import launches
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -25,14 +26,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command(epilog=EXIT_CODES_HELP)
 def attach(run: Run, runs_dir: output.RunsDir = None) -> None:
     """Show the progress of a run that was launched elsewhere. Ctrl-C ends only the display."""
-    root = find_going(run, runs_dir, "`gpuops runs show RUN` tells how it went.")
-    if supervisor_lock.holder(root) is None:
+    root = find_to_show(run, runs_dir, "attach")
+    insist_going(root, "`gpuops runs show RUN` tells how it went.")
+    ours = ownership.is_ours(root)
+    if ours and supervisor_lock.holder(root) is None:
         output.note(f"it has no supervisor: `gpuops supervise {root.name}` is one.")
     try:
         while _follow_attempt(root):
             pass  # it was started again
     except KeyboardInterrupt:
-        output.note(f"{root.name} goes on: `gpuops stop {root.name}` ends it.")
+        stop = f"gpuops stop {root.name}" if ours else ownership.as_owner(root, "stop")
+        output.note(f"{root.name} goes on: `{stop}` ends it.")
         return
     record = records.load(root)
     print(f"{root.name} {record.status if record else 'is gone'}")
@@ -40,7 +44,7 @@ def attach(run: Run, runs_dir: output.RunsDir = None) -> None:
 
 def _follow_attempt(root: Path) -> bool:
     """Show one attempt to its end; whether another one follows."""
-    plan = plan_file.load(root)
+    plan = replace(plan_file.load(root), run_dir=str(root))
     launch = recall(plan)
     job = process.Job(Path(plan.state_dir))
     while job.pid is None and supervisor_lock.holder(root) is not None:

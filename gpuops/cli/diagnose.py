@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpuops.cli import output
+from gpuops.cli.runs import find_to_show
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.diagnose import crashed, diagnose_processes, examine, newest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
-from gpuops.system.processes import jobs, process
-from gpuops.system.runs import events, plan_file, rank_logs, records, run_dir
+from gpuops.system import owners
+from gpuops.system.processes import identity, jobs, process
+from gpuops.system.runs import events, ownership, plan_file, rank_logs, records
 from gpuops.ui import diagnoses
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -32,7 +35,7 @@ def diagnose(
     if what.isascii() and what.isdecimal():
         found = _of_process(int(what))
     else:
-        found = _of_run(records.find(run_dir.runs_dir(runs_dir), what))
+        found = _of_run(find_to_show(what, runs_dir, "diagnose"))
     output.answer(asdict(found), lambda: diagnoses.diagnosis(found), as_json=as_json)
     if not found.sure:
         raise typer.Exit(int(ExitCode.FAILED))
@@ -41,18 +44,26 @@ def diagnose(
 def _of_run(root: Path) -> Diagnosis:
     """Diagnose a running run now; of one that has ended, return the supervisor's diagnosis.
 
-    If it had no supervisor when it ended, it is diagnosed now.
+    If it had no supervisor when it ended, it is diagnosed now. Of another user's run, the diagnosis
+    of its supervisor is all that may be seen.
     """
     records.insist_here(root)
-    attempts = records.attempts(root)
-    if attempts and attempts[-1].returncode and not events.was_watched(root, attempts[-1].number):
-        plan = plan_file.load(root)
+    found, attempts = newest(root), records.attempts(root)
+    last = attempts[-1] if attempts else None
+    code = last.returncode if last else None
+    unwatched = bool(last and code and not events.was_watched(root, last.number))
+    if unwatched or (last and last.alive):
+        if found is not None and not ownership.may_act(root):
+            shown = ownership.as_owner(root, "diagnose")
+            output.note(f"this is what its supervisor found last; `{shown}` diagnoses it now.")
+            return found
+        ownership.insist_may_act(root, "diagnose")
+        records.insist_proven(root)
+        plan = replace(plan_file.load(root), run_dir=str(root))
+        if not unwatched:
+            return examine(plan, process.Job(Path(plan.state_dir)))
         rank_logs.link(plan)
-        return crashed(plan, attempts[-1].returncode)
-    if attempts and attempts[-1].alive:
-        plan = plan_file.load(root)
-        return examine(plan, process.Job(Path(plan.state_dir)))
-    found = newest(root)
+        return crashed(plan, code or 0)
     if found is None:
         raise GpuopsError(
             f"run {root.name} has ended, and nothing was wrong with it.",
@@ -67,6 +78,11 @@ def _of_process(pid: int) -> Diagnosis:
         ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
         if any(one.pid == pid for one in job.processes) and ranks:
             return diagnose_processes(ranks, None)
+    if (uid := identity.user(pid)) not in {None, os.geteuid()}:
+        raise UsageError(
+            f"process {pid} belongs to {owners.name(uid)}: its stack cannot be read.",
+            f"`sudo -u {owners.name(uid)} gpuops diagnose {pid}` reads it.",
+        )
     raise UsageError(
         f"process {pid} belongs to no training job that can be seen.",
         "`gpuops kill-hung --dry-run` lists the jobs of this host.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -14,15 +15,21 @@ from gpuops.launch.launch import recall
 from gpuops.supervise.run import Adopted, RunOutcome, run_attempts
 from gpuops.supervise.summary import summarise
 from gpuops.system.processes.process import Job
-from gpuops.system.runs import plan_file
+from gpuops.system.runs import plan_file, records
 from gpuops.ui import diagnoses, launches
 
 
 def supervise_to_the_end(
     root: Path, *, begun: Callable[[str], None] = lambda _run_id: None, as_json: bool = False
 ) -> None:
-    """Take over a run that another process started; show its end as ``show_end`` does."""
-    launch = recall(plan_file.load(root))
+    """Take over a run that another process started; show its end as ``show_end`` does.
+
+    Raises:
+        UsageError: its record names processes that are not the run's.
+        GpuopsError: it has a supervisor.
+    """
+    records.insist_proven(root)
+    launch = recall(replace(plan_file.load(root), run_dir=str(root)))
     gc.enable()
     with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
         adopted = Adopted(launch=launch, job=Job(Path(launch.plan.state_dir)))

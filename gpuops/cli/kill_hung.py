@@ -15,9 +15,10 @@ from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
 from gpuops.hung_jobs import WATCH_S, end, examine
 from gpuops.launch.inventory import read_gpus
 from gpuops.system.processes import jobs
-from gpuops.system.runs import records, run_dir
+from gpuops.system.runs import ownership, records, run_dir
 from gpuops.ui import hung_jobs
 
+KILL = "kill-hung --run"
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -76,7 +77,9 @@ def _named_jobs(run: str | None, pid: int | None, runs_dir: Path | None) -> tupl
     """The named jobs; a running run is found by its whole name in any folder of runs."""
     found = jobs.find(read_gpus())
     if run is not None and all(job.run_id != run for job in found):
-        run = str(records.find(run_dir.runs_dir(runs_dir), run))
+        root = records.find(run_dir.runs_dir(runs_dir), run, KILL)
+        ownership.insist_may_act(root, KILL)
+        run = str(root)
     return select_jobs(found, run=run, pid=pid)
 
 

@@ -12,6 +12,7 @@ import typer
 from gpuops.cli import exit_summary, options, output
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.options import LaunchOptions
+from gpuops.core.launch.secrets import mask_plan, mask_variables, mask_words
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, misspelled, prepare, refuse_errors
@@ -96,10 +97,10 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
     shell = plan and torchrun.as_shell(plan)
     if as_json:
         value = {
-            "command": plan and torchrun.argv(plan),
-            "environment": plan and torchrun.environment(plan, os.environ),
+            "command": plan and mask_words(torchrun.argv(plan)),
+            "environment": plan and mask_variables(torchrun.environment(plan, os.environ)),
             "shell": shell,
-            "plan": plan,
+            "plan": plan and mask_plan(output.plain(plan)),
             "findings": prepared.findings,
             "simulated": prepared.selection.inventory.simulated,
         }

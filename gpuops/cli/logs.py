@@ -12,10 +12,11 @@ from typing import Annotated, TextIO
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.runs import Run
+from gpuops.cli.runs import Run, find_to_show
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system.runs import rank_logs, records, run_dir
+from gpuops.system import files
+from gpuops.system.runs import ownership, rank_logs, records
 from gpuops.system.tail import Tail
 from gpuops.text import many
 
@@ -39,7 +40,7 @@ def logs(
     as_json: output.Json = False,
 ) -> None:
     """Show the output of a rank of a run: its stdout on stdout, its stderr on stderr."""
-    root = records.find(run_dir.runs_dir(runs_dir), run)
+    root = find_to_show(run, runs_dir, "logs")
     attempts = records.attempts(root)
     if not attempts:
         raise GpuopsError(f"run {root.name} has not been started yet.")
@@ -51,6 +52,7 @@ def logs(
     if not agent:
         streams = (("stdout", sys.stdout), ("stderr", sys.stderr))
         sources = [(root / paths.rank_log(number, rank, name), stream) for name, stream in streams]
+    _refuse_hidden(root, [path for path, _ in sources])
     if not follow:
         _note_if_silent(root, number, rank, [path for path, _ in sources])
     gc.enable()
@@ -68,14 +70,24 @@ def logs(
         raise typer.Exit(130) from None
 
 
+def _refuse_hidden(root: Path, paths: list[Path]) -> None:
+    """Refuse logs that are there and may not be read: torchrun's folders are its user's alone."""
+    if all(ownership.is_hidden(path) for path in paths):
+        raise GpuopsError(
+            f"these logs of run {root.name} belong to {ownership.owner_name(root)}, "
+            "and you may not read them.",
+            f"`{ownership.as_owner(root, 'logs')}` shows them.",
+        )
+
+
 def _note_if_silent(root: Path, attempt: int, rank: int, paths: list[Path]) -> None:
-    if not any(path.exists() for path in paths):
+    if not any(files.exists(path) for path in paths):
         listed = ", ".join(map(str, rank_logs.ranks(root, attempt))) or "none yet"
         raise GpuopsError(
             f"rank {rank} of run {root.name} has no log.",
             f"Ranks with a log: {listed}; `--agent` shows the output of torchrun.",
         )
-    if not any(path.exists() and path.stat().st_size for path in paths):
+    if not any(files.tail(path, 1) for path in paths):
         others = ", ".join(map(str, rank_logs.ranks_with_output(root, attempt))) or "none"
         output.note(f"rank {rank} has printed nothing; ranks with output: {others}.")
 

@@ -15,11 +15,12 @@ from typing import Annotated, Literal
 import typer
 
 from gpuops.cli import output
+from gpuops.cli.runs import find_to_show
 from gpuops.core.monitor import monitor as core
 from gpuops.core.monitor.frame import Frame, Health, JobRow
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.monitor.sampler import FrameSource, Sampler, ticks
-from gpuops.system.runs import records, run_dir
+from gpuops.system.runs import records
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 CODES: dict[Health, ExitCode] = {
@@ -61,7 +62,7 @@ def monitor(
         what = "too short" if interval < SHORTEST_S else "no time"
         raise UsageError(f"--interval {interval:g} is {what}.", f"{SHORTEST_S} s is the least.")
     gc.enable()
-    root = records.find(run_dir.runs_dir(runs_dir), run) if run is not None else None
+    root = find_to_show(run, runs_dir, "monitor --run") if run is not None else None
     part = _part(gpu, root)
     wanted = 1 if once else count
     if wanted is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
@@ -96,6 +97,9 @@ def _code(frame: Frame, root: Path | None) -> int:
         return int(CODES[frame.health])
     record = records.load(root)
     status = record.status if record is not None else "gone"
+    if record is not None and status == "running":
+        output.note(f"{root.name} is running; it belongs to {record.owner}, who alone sees more.")
+        return int(ExitCode.OK)
     output.note(f"{root.name} is not running: it is {status}.")
     return int(ExitCode.OK if status in {"finished", "stopped"} else ExitCode.FAILED)
 

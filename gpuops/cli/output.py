@@ -24,7 +24,11 @@ CONTROLS = re.compile("[\x7f-\x9f]")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunsDir = Annotated[
     Path | None,
-    typer.Option("--runs-dir", help="Folder of all runs.  [default: $GPUOPS_RUNS_DIR, or ./runs]"),
+    typer.Option(
+        "--runs-dir",
+        help="Folder of all runs.  [default: $GPUOPS_RUNS_DIR, or ./runs]",
+        readable=False,  # we name its owner
+    ),
 ]
 
 

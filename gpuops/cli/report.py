@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.runs import Run
+from gpuops.cli.runs import Run, find_to_show
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.report import read
 from gpuops.system import files
-from gpuops.system.runs import records, run_dir
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -31,7 +30,7 @@ def report(
     """Show how a run went: its attempts, what went wrong, its curves, how the GPUs were used."""
     if html is not None and files.exists(html) and not files.is_file(html):
         raise UsageError(f"{html} is not a file.", "Name one: `--html report.html`.")
-    found = read(records.find(run_dir.runs_dir(runs_dir), run))
+    found = read(find_to_show(run, runs_dir, "report"))
     if html is not None:
         files.write_text(html, output.ui("report.page").page(found))
         output.note(f"the page is {html}")

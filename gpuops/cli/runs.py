@@ -12,7 +12,7 @@ from gpuops.cli import output
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files
-from gpuops.system.runs import checkpoints, events, records, run_dir, supervisor_lock
+from gpuops.system.runs import checkpoints, events, ownership, records, run_dir, supervisor_lock
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
@@ -31,18 +31,31 @@ Run = Annotated[
 ]
 
 
-def find_going(run: str, runs_dir: Path | None, hint: str) -> Path:
-    """The folder of a run of this host that still runs, or has a supervisor.
+def find_to_show(run: str, runs_dir: Path | None, command: str) -> Path:
+    """The folder of a run; if it is another user's, this is noted, with what may not be read.
 
     Raises:
-        UsageError: there is no such run, it is on another host, or it is over: ``hint`` says what
-            then, with RUN for its name.
+        UsageError: there is no such run, or nothing of it may be read.
     """
-    root = records.find(run_dir.runs_dir(runs_dir), run)
+    root = records.find(run_dir.runs_dir(runs_dir), run, command)
+    if not ownership.is_ours(root):
+        hidden = ownership.hidden_parts(root)
+        shows = f"`{ownership.as_owner(root, command)}` shows them"
+        unread = f"; you may not read: {', '.join(hidden)} ({shows})" if hidden else ""
+        output.note(f"run {root.name} belongs to {ownership.owner_name(root)}{unread}.")
+    return root
+
+
+def insist_going(root: Path, hint: str) -> None:
+    """Refuse a run that does not run and has no supervisor.
+
+    Raises:
+        UsageError: it is on another host, or it is over: ``hint`` says what then, with RUN for its
+            name.
+    """
     records.insist_here(root)
     if not records.is_running(root) and supervisor_lock.holder(root) is None:
         raise UsageError(f"run {root.name} is not running.", hint.replace("RUN", root.name))
-    return root
 
 
 @app.command("list")
@@ -50,7 +63,9 @@ def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> N
     """List all runs, the newest first."""
     runs = run_dir.runs_dir(runs_dir)
     found = records.load_all(runs)
-    if not found and not as_json:
+    if hidden := records.find_hidden(runs):
+        output.note(f"there is {ownership.describe_hidden(hidden)} in {runs}.")
+    if not found and not hidden and not as_json:
         output.comment(f"no runs in {runs} yet; `gpuops launch rvq --profile cpu` makes one.")
         return
     output.answer(found, lambda: output.ui("runs").runs(found, time.time()), as_json=as_json)
@@ -59,7 +74,7 @@ def list_(runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> N
 @app.command()
 def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
     """Show one run: what was launched, its events and its checkpoints."""
-    root = records.find(run_dir.runs_dir(runs_dir), run)
+    root = find_to_show(run, runs_dir, "runs show")
     record = records.load(root)
     if record is None:
         raise GpuopsError(f"{root} is not a run folder any more.")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpuops.cli import exit_summary, output
-from gpuops.cli.runs import Run, find_going
+from gpuops.cli.runs import Run, insist_going
 from gpuops.errors import EXIT_CODES_HELP
-from gpuops.system.runs import records, supervisor_lock
+from gpuops.supervise import supervisor
+from gpuops.system.processes.process import Job
+from gpuops.system.runs import ownership, plan_file, records, run_dir, supervisor_lock
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -25,9 +29,17 @@ def stop(
     ] = False,
 ) -> None:
     """Stop a run: it saves a checkpoint and ends. Wait for that."""
-    root = find_going(run, runs_dir, "`gpuops runs show RUN` tells how it went.")
+    root = records.find(run_dir.runs_dir(runs_dir), run, "stop")
+    ownership.insist_may_act(root, "stop")
+    insist_going(root, "`gpuops runs show RUN` tells how it went.")
     supervisor_lock.retire([root], now=now)
     if not records.is_running(root):
+        print(f"{root.name} has stopped.")
+        return
+    records.insist_proven(root)
+    if not ownership.is_ours(root):
+        plan = replace(plan_file.load(root), run_dir=str(root))
+        supervisor.end(plan, Job(Path(plan.state_dir)), now=now)
         print(f"{root.name} has stopped.")
         return
 

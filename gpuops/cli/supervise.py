@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from gpuops.cli import exit_summary, output
-from gpuops.cli.runs import Run, find_going
+from gpuops.cli.runs import Run, insist_going
 from gpuops.errors import EXIT_CODES_HELP
+from gpuops.system.runs import ownership, records, run_dir
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -14,5 +15,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command(epilog=EXIT_CODES_HELP)
 def supervise(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
     """Supervise a run whose supervisor has ended, with the same policies."""
-    root = find_going(run, runs_dir, "`gpuops launch --resume RUN` continues it.")
+    root = records.find(run_dir.runs_dir(runs_dir), run, "supervise")
+    ownership.insist_ours(root, "supervise")
+    insist_going(root, "`gpuops launch --resume RUN` continues it.")
     exit_summary.supervise_to_the_end(root, as_json=as_json)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from gpuops import run_module
 from gpuops.cli import output
 from gpuops.cli.runs import complete_run
 from gpuops.errors import GpuopsError
@@ -28,11 +27,10 @@ def tensorboard(
 ) -> None:
     """Open TensorBoard on a run, or on all runs; other flags (--port, --bind_all) go to it."""
     runs = run_dir.runs_dir(runs_dir)
-    folder = records.find(runs, run) if run is not None else runs
+    folder = records.find(runs, run, "tensorboard") if run is not None else runs
     if not any(folder.glob("**/events.out.tfevents.*")):
         raise GpuopsError(
             f"there are no TensorBoard events in {folder}.", "`gpuops runs list` shows the runs."
         )
-    command = [sys.executable, run_module.__file__, "tensorboard.main"]
-    command += ["--logdir", str(folder), *ctx.args]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), *ctx.args]
     os.execv(command[0], command)  # noqa: S606 - a list, and TensorBoard takes over the terminal

@@ -15,7 +15,7 @@ from gpuops.cli.runs import complete_run
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.manifest import Manifest, Verb, flag
 from gpuops.errors import UsageError
-from gpuops.system.runs import plan_file, records, run_dir
+from gpuops.system.runs import ownership, plan_file, records, run_dir
 from gpuops.system.trainers import manifests, modules
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -92,7 +92,7 @@ def _perform(
         )
     if first is not None and "run" in subjects:
         try:
-            root: Path | None = records.find(run_dir.runs_dir(runs_dir), first)
+            root: Path | None = records.find(run_dir.runs_dir(runs_dir), first, verb)
             checkpoint = str(root)
         except UsageError:
             of_run_alone = not subjects & {"data", "nothing"}
@@ -117,6 +117,7 @@ def _perform_of_run(
 
     The first word is the run's folder, or a checkpoint in it.
     """
+    ownership.insist_trusted(root, verb)
     plan = plan_file.load(root)
     kind, name = plan.target.kind, plan.target.name
     if kind != "trainer":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,15 @@ class Launch:
 
 
 def recall(plan: LaunchPlan) -> Launch:
-    """The launch of a run that was started before.
+    """The launch of a run that was started before. Nothing is run to know it.
 
-    Raises:
-        GpuopsError: its trainer is not installed, or does not answer.
+    Its folder leads to what its trainer writes; the manifest is missing if the trainer is.
     """
-    manifest = manifests.load(plan.target.name) if plan.target.kind == "trainer" else None
-    return Launch(plan=plan, manifest=manifest, settings=resolve_settings(plan, manifest))
+    manifest = None
+    if plan.target.kind == "trainer":
+        with suppress(GpuopsError):
+            manifest = manifests.load(plan.target.name)
+    return Launch(plan=plan, manifest=manifest, settings={})
 
 
 def resolve_settings(plan: LaunchPlan, manifest: Manifest | None) -> Mapping[str, Any]:

@@ -15,8 +15,10 @@ from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, Target
 from gpuops.core.run import paths
 from gpuops.errors import UsageError
 from gpuops.system import files
-from gpuops.system.runs import plan_file, records, run_dir, supervisor_lock
+from gpuops.system.runs import ownership, plan_file, records, run_dir, supervisor_lock
 from gpuops.system.trainers import manifests, modules
+
+RESUME = "launch --resume"
 
 
 def request(options: LaunchOptions) -> tuple[Manifest | None, LaunchRequest]:
@@ -56,7 +58,8 @@ def _first_attempt(options: LaunchOptions, runs: Path) -> tuple[Manifest | None,
 
 def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, LaunchRequest]:
     """The same run again, from its newest checkpoint; what is typed now is added."""
-    before = plan_file.load(root)
+    ownership.insist_ours(root, RESUME)
+    before = plan_file.load_whole(root)
     target = before.target
     if typed.name not in {None, target.name, target.entry}:
         raise UsageError(
@@ -64,6 +67,11 @@ def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, La
             f"`gpuops launch {target.name} --resume {before.run_id}`.",
         )
     _refuse_running(before, root)
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"the folder of run {before.run_id} cannot be written, so it cannot go on there.",
+            "A new run can start from its checkpoint: name it with `--resume`.",
+        )
     manifest = manifests.load(target.name) if target.kind == "trainer" else None
     own = {manifest.out_dir_setting} if manifest else set()
     python = _interpreter(typed.python) if typed.python else before.python
@@ -111,8 +119,9 @@ def _run_to_resume(options: LaunchOptions, runs: Path) -> Path | None:
     if files.is_file(given / paths.PLAN):
         return given.absolute()
     if files.exists(given):
+        ownership.insist_trusted_checkpoint(given.absolute())
         return None
-    return records.find(runs, options.resume)
+    return records.find(runs, options.resume, RESUME)
 
 
 def _own_flags(options: LaunchOptions, manifest: Manifest | None) -> tuple[str, ...]:

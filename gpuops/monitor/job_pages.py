@@ -14,6 +14,8 @@ from gpuops.system.runs import rank_logs
 
 def logs(job: JobRow) -> list[str]:
     """The end of the logs of each rank and torchrun."""
+    if job.run_dir is None and not job.ours:
+        return [f"It belongs to {job.user or 'another user'}, who alone may see which run it is."]
     if job.run_dir is None or job.attempt is None:
         return ["It was not launched by gpuops, so there are no logs of it."]
     root = Path(job.run_dir)

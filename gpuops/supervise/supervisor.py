@@ -14,11 +14,13 @@ from gpuops.core.diagnosis.torchrun_failure import root_cause
 from gpuops.core.hang.detector import Hung, Suspect, hang_policy, to_hung
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.secrets import mask_words
 from gpuops.core.run import paths
 from gpuops.core.supervision import state_machine as machine
 from gpuops.core.supervision.attempts import Ending, Outcome
 from gpuops.core.supervision.progress import Look
 from gpuops.diagnose import crashed, inspect, why_gone
+from gpuops.errors import GpuopsError
 from gpuops.launch.launch import Launch
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.system import files, hooks
@@ -28,6 +30,7 @@ from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import events, rank_logs, run_dir
 
 POLL_S = 0.2
+KILL_S = 10.0
 
 
 def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
@@ -44,7 +47,7 @@ def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
         root,
         "attempt_started",
         attempt=plan.attempt,
-        command=torchrun.argv(plan),
+        command=mask_words(torchrun.argv(plan)),
         memory_group=str(group) if group else None,
         oom_kills=cgroups.oom_kills(group) if group else None,
     )
@@ -70,6 +73,31 @@ def watch(launch: Launch, job: Job, show: Callable[[Look], None], signals: Signa
             raise
         observer.poll(job)
         return _close(plan, state, observer, evidence)
+
+
+def end(plan: LaunchPlan, job: Job, *, now: bool) -> None:
+    """End a job of another user by signals alone, as root: nothing is written or started.
+
+    Raises:
+        GpuopsError: it outlasts SIGKILL.
+    """
+    steps: list[tuple[machine.Action, float]] = [
+        (machine.AskWorkers(), plan.stop_save_s),
+        (machine.TerminateAgent(), plan.stop_terminate_s),
+        (machine.Kill(), KILL_S),
+    ]
+    for action, patience_s in steps[-1:] if now else steps:
+        _act(plan, job, action)
+        until_s = time.monotonic() + patience_s
+        while job.poll() is None:
+            if time.monotonic() > until_s:
+                break
+            time.sleep(POLL_S)
+        else:
+            return
+    raise GpuopsError(
+        f"run {plan.run_id} outlasts SIGKILL.", "Its processes wait for a disk or a driver."
+    )
 
 
 def _until_the_end(

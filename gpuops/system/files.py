@@ -16,8 +16,10 @@ from gpuops.errors import GpuopsError
 LONGEST_JSON, LONGEST_LINES = 64 << 20, 256 << 20  # bytes; more is not ours
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of it.
+
+    ``mode``: its permissions from the beginning, less those that the umask takes away.
 
     Raises:
         GpuopsError: the folder cannot be written.
@@ -25,7 +27,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         try:
-            with temporary.open("xb") as file:
+            with open(temporary, "xb", opener=lambda name, how: os.open(name, how, mode)) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -40,14 +42,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
     """Write text atomically.
 
     Raises:
         GpuopsError: the folder cannot be written.
     """
     # An argument that is not UTF-8 becomes \udcXX, which is also how JSON spells it.
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), mode=mode)
 
 
 def sweep(folder: Path) -> None:
@@ -57,9 +59,9 @@ def sweep(folder: Path) -> None:
             left.unlink()
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, mode: int = 0o666) -> None:
     """Write JSON that a person can read, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", mode=mode)
 
 
 def open_regular(path: Path) -> BinaryIO:

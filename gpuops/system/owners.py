@@ -6,6 +6,7 @@ signalled, resumed or believed.
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 ROOT = 0
 
 
-def owner(path: Path) -> int | None:
-    """The uid of a file, of a link itself and not of its target; ``None`` if it cannot be seen."""
+def owner(path: Path, *, follow: bool = False) -> int | None:
+    """The uid of a file, of a link itself unless ``follow``; ``None`` if it cannot be seen."""
     try:
-        return path.lstat().st_uid
+        return path.stat(follow_symlinks=follow).st_uid
     except (OSError, ValueError):
         return None
 
@@ -26,6 +27,7 @@ def is_trusted(path: Path) -> bool:
     return owner(path) in {os.geteuid(), ROOT}
 
 
+@functools.cache
 def name(uid: int) -> str:
     """A user's name, from the system and not from the environment; the number if it has none."""
     try:

@@ -19,6 +19,7 @@ from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import Waiting, reasons
 from gpuops.core.launch.manifest import Batch, Manifest
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.secrets import mask_text
 from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.state_machine import Phase
@@ -47,7 +48,9 @@ def plan(
     table.add_row("what", f"{launch.target.name} ({launch.target.entry})")
     data = manifest.data if manifest else None
     if data is not None and (root := settings.get(data.setting)) is not None:
-        table.add_row("data", f"{root} (built in)" if root in data.built_in else str(root))
+        table.add_row(
+            "data", f"{root} (built in)" if root in data.built_in else mask_text(str(root))
+        )
     gpus = ", ".join(str(gpu.index) for gpu in launch.devices)
     where = f"GPU {gpus} over nccl" if launch.device == "cuda" else "CPU over gloo"
     shrunk = f" of {launch.ranks_wanted}" if launch.world_size < launch.ranks_wanted else ""

@@ -15,7 +15,7 @@ from gpuops.ui import words
 
 COLOURS = {
     "running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red",
-    "elsewhere": "yellow", "lost": "red",
+    "elsewhere": "yellow", "lost": "red", "hidden": "yellow",
 }  # fmt: skip
 
 ACTIONS = {
@@ -49,13 +49,17 @@ def figures(values: Mapping[str, float]) -> list[str]:
 
 
 def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
-    """One row per run, the newest first."""
-    table = columns("run", "status", "step", "ranks", "attempts", "started", "took", breaks="run")
+    """One row per run, the newest first; with the owners if another user's run is among them."""
+    others = not all(record.ours for record in records)
+    owner = ["owner"] if others else []
+    names = ("run", *owner, "status", "step", "ranks", "attempts", "started", "took")
+    table = columns(*names, breaks="run")
     for record in records:
         ended = record.ended_at or (now_s if record.status == "running" else None)
         took = ended - record.started_at if ended and record.started_at else None
         table.add_row(
             Text(record.run_id, style="bold"),
+            *([record.owner] if others else []),
             _status(record),
             words.steps(record.step, record.total_steps),
             str(record.workers),
@@ -85,6 +89,8 @@ def run(
     """One run and its events."""
     about = facts()
     about.add_row("what", describe(record))
+    if not record.ours:
+        about.add_row("owner", record.owner)
     about.add_row("status", _status(record))
     about.add_row("step", words.steps(record.step, record.total_steps))
     about.add_row("folder", record.path)

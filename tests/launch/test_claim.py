@@ -8,7 +8,6 @@ import signal
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.launch import claim
 from gpuops.launch.prepare import prepare
-from gpuops.launch.standing import Standing
 from gpuops.system import leases
 from gpuops.system.processes.process import SignalQueue
 
@@ -20,15 +19,12 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
     assert own_port
     monkeypatch.chdir(tmp_path)
     options = LaunchOptions(name=str(workers / "beats.py"), profile="cpu")
-    add = leases.Claims.add
+    hold = leases.acquire
 
-    def add_and_be_asked(*things):
+    def hold_and_be_asked(*things):
         os.kill(os.getpid(), signal.SIGTERM)
-        add(*things)
+        return hold(*things)
 
-    monkeypatch.setattr(leases.Claims, "add", add_and_be_asked)
-    standing = Standing()
-    with SignalQueue() as signals:
-        claim.claim_gpus(prepare(options), standing, print, print)
+    monkeypatch.setattr(leases, "acquire", hold_and_be_asked)
+    with SignalQueue() as signals, claim.claim_gpus(prepare(options), print, print):
         assert list(signals.wait(None, 1)) == [signal.SIGTERM]
-    standing.claims.close()

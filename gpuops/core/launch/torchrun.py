@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 
-from gpuops import run_module
 from gpuops.core.launch.plan import LaunchPlan
+from gpuops.core.launch.secrets import mask_variables, mask_words
 from gpuops.core.run import paths
 
 RAS_VARIABLE = "NCCL_RAS_ADDR"
@@ -15,14 +15,12 @@ RAS_VARIABLE = "NCCL_RAS_ADDR"
 def argv(plan: LaunchPlan) -> list[str]:
     """The torchrun command of a plan.
 
-    torchrun imports nothing from the working directory; the ranks of a script find there what
-    plain ``torchrun`` lets them find.
     gpuops owns restarting, so torchrun's own is off (it hands stale addresses to the new ranks:
     pytorch#135712). Each rank's output goes to its own files below the attempt's log folder.
     """
     return [
         plan.python,
-        run_module.__file__,
+        "-m",
         "torch.distributed.run",
         f"--nnodes={len(plan.nodes)}",
         f"--nproc-per-node={len(plan.nodes[0].ranks)}",
@@ -75,9 +73,13 @@ def _visible(gpus: list[str]) -> dict[str, str]:
 
 
 def as_shell(plan: LaunchPlan) -> str:
-    """One command that pastes into a shell: working folder, environment, torchrun."""
-    variables = [f"{key}={shlex.quote(value)}" for key, value in environment(plan).items()]
-    command = argv(plan)
+    """One command that pastes into a shell: working folder, environment, torchrun.
+
+    What looks like a secret is masked: such lines are pasted into tickets too.
+    """
+    added = mask_variables(environment(plan))
+    variables = [f"{key}={shlex.quote(value)}" for key, value in added.items()]
+    command = mask_words(argv(plan))
     program = len(command) - len(plan.target.entry_argv) - len(plan.program_arguments)
     rows = [
         f"cd {shlex.quote(plan.working_dir)} &&",

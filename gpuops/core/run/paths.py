@@ -4,6 +4,7 @@
 
     runs/<run_id>/
       plan.json                     what was launched; `launch --resume RUN` starts it again
+      secrets.json                  what is masked in the plan; only its owner can read it
       events.jsonl                  what happened, one event a line
       environment.json              where it ran: host, GPUs, versions
       telemetry.jsonl               what was measured while it ran: step, loss, GPUs
@@ -28,6 +29,8 @@ SUPERVISOR_LOCK = "supervisor.lock"
 DIAGNOSES = "diagnosis"
 LOGS = "logs"
 STATES = "state"
+BEATS = "beats"  # in an attempt's state
+SECRETS = "secrets.json"
 
 # What a trainer writes; a run of a trainer that writes elsewhere links to it.
 METRICS = "metrics.jsonl"
@@ -37,7 +40,7 @@ OUTPUTS = ("train.log", METRICS, "tensorboard", CHECKPOINTS, CONFIGURATION)
 
 ATTEMPT = "attempt-"
 RANK = "rank-"
-_BEATS = re.compile(rf"(.+)/{STATES}/{ATTEMPT}([0-9]{{1,9}})/beats", re.DOTALL)
+_BEATS = re.compile(rf"(.+)/{STATES}/{ATTEMPT}([0-9]{{1,9}})/{BEATS}", re.DOTALL)
 _DIAGNOSIS = re.compile(rf"{ATTEMPT}([0-9]{{1,9}})-(\w+)\.json")
 
 
@@ -63,7 +66,7 @@ def state(attempt: int) -> str:
 
 def beats(attempt: int) -> str:
     """The folder of an attempt's heartbeats."""
-    return f"{state(attempt)}/beats"
+    return f"{state(attempt)}/{BEATS}"
 
 
 def parse_beats(folder: str) -> tuple[str, int] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Status = Literal["running", "finished", "failed", "stopped", "elsewhere", "lost"]
+Status = Literal["running", "finished", "failed", "stopped", "elsewhere", "lost", "hidden"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What ``gpuops runs`` shows of a run."""
+    """What ``gpuops runs`` shows of a run. ``owner``: whose files they are, and if they are ours.
+
+    ``hidden``: what of the run's folder may not be read by this user.
+    """
 
     run_id: str
     path: str
@@ -40,6 +43,9 @@ class RunRecord:
     attempts: tuple[Attempt, ...]
     step: int | None
     total_steps: int | None
+    owner: str = ""
+    ours: bool = True
+    hidden: tuple[str, ...] = ()
 
 
 def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> Status:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
+from gpuops.core.launch.secrets import mask_words
 from gpuops.core.machine.device import GpuProcess, Kind, Whose
 from gpuops.system.processes.identity import settled_before, stat
 from gpuops.text import one_line
@@ -108,4 +109,4 @@ def _command(process: psutil.Process, words: list[str]) -> str:
     words = words or [process.name()]
     if " " not in words[0]:  # a process that renamed itself has its title there
         words[0] = words[0].rpartition("/")[2]
-    return one_line(" ".join(words), COMMAND_LENGTH)
+    return one_line(" ".join(mask_words(words)), COMMAND_LENGTH)

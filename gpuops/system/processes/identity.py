@@ -7,12 +7,15 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gpuops import reaper
+from gpuops import heartbeat, reaper
+from gpuops.core.run import paths
 from gpuops.system.files import read_json
 
+Role = Literal["agent", "reaper"]
 ENDED = {"Z", "X"}
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 SETTLED_S = 3.0
@@ -20,22 +23,29 @@ SETTLED_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One process for good; by default of this boot of this host."""
+    """One process for good; by default of this boot of this host, outside of other containers."""
 
     pid: int
     start_ticks: int
     host: str = field(default_factory=reaper.host)
     boot_id: str = field(default_factory=reaper.boot_id)
+    pid_namespace: int = field(default_factory=reaper.pid_namespace)
 
     @property
     def here(self) -> bool:
-        """Whether it belongs to this boot of this host; elsewhere its pid means nothing."""
-        return self.boot_id == reaper.boot_id()
+        """Whether its pid means something: in this boot of this host, and among our processes."""
+        return self.boot_id == reaper.boot_id() and self.pid_namespace == reaper.pid_namespace()
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it belongs to another host: only that host knows whether it runs."""
-        return not self.here and self.host != reaper.host()
+        """Whether another host, or another container of this one, alone knows whether it runs."""
+        return not self.here and (self.host != reaper.host() or self.boot_id == reaper.boot_id())
+
+    @property
+    def place(self) -> str:
+        """The host that it runs on, and if that is this one, that it is in another container."""
+        other = self.elsewhere and self.boot_id == reaper.boot_id()
+        return f"{self.host}, in another container" if other else self.host
 
     @property
     def alive(self) -> bool:
@@ -84,13 +94,96 @@ def settled_before() -> float:
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - SETTLED_S) * CLOCK_TICKS
 
 
-def local(state_dir: Path, process: Literal["agent", "reaper"]) -> Identity | None:
+def is_proven(process: Identity, role: Role, state_dir: Path, uid: int) -> bool:
+    """Whether a process is what the record of an attempt says, its user's, and looks like it.
+
+    Only then may it be signalled: a record proves nothing, for anyone can write another process
+    into a file. The command line of the reaper names the attempt's state folder; torchrun is a
+    child of that reaper, or was started with the attempt's environment.
+    """
+    if user(process.pid) != uid:
+        return False
+    if role == "reaper":
+        looks = _reaps(process.pid, state_dir, uid)
+    else:
+        beats = _variable(process.pid, heartbeat.BEAT_DIR_VARIABLE)
+        parent = stat(process.pid)
+        looks = _same(beats, state_dir / paths.BEATS) or (
+            parent is not None and _reaps(parent.parent_pid, state_dir, uid)
+        )
+    return looks and process.alive  # last: until then the pid was not given to another process
+
+
+def holds_open(process: Identity, uid: int, file: os.stat_result) -> bool:
+    """Whether a process is a user's, runs a Python, and has a file open, as the kernel says.
+
+    If it does not show its files to this user, it counts as one.
+    """
+    if user(process.pid) != uid or not process.alive:
+        return False
+    folder = f"/proc/{process.pid}"
+    try:
+        program = Path(folder, "exe").readlink().name
+        has_it = any(_opens(f"{folder}/fd/{one}", file) for one in os.listdir(f"{folder}/fd"))  # noqa: PTH208 - names are all it takes
+    except PermissionError:
+        return process.alive
+    except OSError:
+        return False
+    return has_it and program.startswith(("python", "pypy")) and process.alive
+
+
+def user(pid: int) -> int | None:
+    """The uid of a process; ``None`` if it has gone, or is not to be seen."""
+    for line in _listed(pid, "status", "\n"):
+        name, _, uids = line.partition(":")
+        if name == "Uid":
+            return int(uids.split()[0])
+    return None
+
+
+def _reaps(pid: int, state_dir: Path, uid: int) -> bool:
+    """Whether a process is a user's, and by its command line the reaper of an attempt."""
+    if user(pid) != uid:
+        return False
+    words = _listed(pid, "cmdline")
+    return any(
+        Path(program).name == Path(reaper.__file__).name and _same(folder, state_dir)
+        for program, folder in pairwise(words)
+    )
+
+
+def _variable(pid: int, name: str) -> str:
+    """A variable that a process was started with; empty if it has none, or hides it."""
+    found = (word.partition("=") for word in _listed(pid, "environ"))
+    return next((value for key, _, value in found if key == name), "")
+
+
+def _listed(pid: int, file: str, end: str = "\0") -> list[str]:
+    try:
+        return os.fsdecode(Path(f"/proc/{pid}/{file}").read_bytes()).split(end)
+    except OSError:
+        return []
+
+
+def _same(folder: str, other: Path) -> bool:
+    """Whether two paths lead to one folder; links may lead there."""
+    return bool(folder) and os.path.realpath(folder) == os.path.realpath(other)
+
+
+def _opens(descriptor: str, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(descriptor), file)  # noqa: PTH116 - a descriptor
+    except OSError:
+        return False
+
+
+def local(state_dir: Path, process: Role) -> Identity | None:
     """A process of an attempt, torchrun or the reaper, if it was started here in this boot."""
     found = recorded(state_dir, process)
     return found if found is not None and found.here else None
 
 
-def recorded(state_dir: Path, process: Literal["agent", "reaper"]) -> Identity | None:
+def recorded(state_dir: Path, process: Role) -> Identity | None:
     """A process of an attempt as the reaper recorded it, on any host."""
     return parse((read_json(state_dir / reaper.PROCESS) or {}).get(process))
 
@@ -100,8 +193,9 @@ def parse(record: object) -> Identity | None:
     if not isinstance(record, dict):
         return None
     pid, ticks, host, boot_id = map(record.get, ("pid", "start_ticks", "host", "boot_id"))
-    if not (isinstance(pid, int) and isinstance(ticks, int)):
+    namespace = record.get("pid_namespace", reaper.pid_namespace())
+    if not (isinstance(pid, int) and isinstance(ticks, int) and isinstance(namespace, int)):
         return None
     if not (isinstance(host, str) and isinstance(boot_id, str)):
         return None
-    return Identity(pid, ticks, host, boot_id)
+    return Identity(pid, ticks, host, boot_id, namespace)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gpuops.core.launch.secrets import mask_words
 from gpuops.core.run import paths
 from gpuops.system import files
 
@@ -16,7 +17,8 @@ from gpuops.system import files
 def record(root: Path, event: str, **fields: object) -> None:
     """Append one event. A single small write: events of two writers never mix."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}).encode() + b"\n"
-    with contextlib.suppress(OSError), (root / paths.EVENTS).open("ab+", buffering=0) as file:
+    path = root / paths.EVENTS
+    with contextlib.suppress(OSError), open(path, "ab+", buffering=0, opener=_no_link) as file:
         size = file.seek(0, os.SEEK_END)
         if size:
             file.seek(size - 1)
@@ -25,9 +27,18 @@ def record(root: Path, event: str, **fields: object) -> None:
         file.write(line)
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Open it, but never what a link leads to: another user may have made the link."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
 def read(root: Path) -> list[dict[str, Any]]:
-    """All whole events of a run."""
-    return files.read_json_lines(root / paths.EVENTS)
+    """All whole events of a run; those of older runs hold commands that are not masked."""
+    found = files.read_json_lines(root / paths.EVENTS)
+    for event in found:
+        if isinstance(command := event.get("command"), list):
+            event["command"] = mask_words(list(map(str, command)))
+    return found
 
 
 def was_watched(root: Path, attempt: int) -> bool:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpuops.core.run import paths
-from gpuops.system import files
+from gpuops.system import files, owners
 
 if TYPE_CHECKING:
     from gpuops.core.launch.plan import LaunchPlan
 
 
 def link(plan: LaunchPlan) -> None:
-    """Give torchrun's own log folders (``<id>_<random>/attempt_0/<rank>``) names to find."""
+    """Give torchrun's own log folders (``<id>_<random>/attempt_0/<rank>``) names to find.
+
+    Nothing is written in the folder of another user, whose links may lead anywhere.
+    """
     folder = Path(plan.log_dir)
+    if owners.owner(folder) != os.geteuid():
+        return
     for nested in folder.glob("*/attempt_0/*"):
         if nested.name.isdigit():
             with contextlib.suppress(OSError):  # on a full disk the job still matters more

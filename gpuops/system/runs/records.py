@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ from gpuops import heartbeat, reaper
 from gpuops.core.run import paths
 from gpuops.core.run.record import Attempt, RunRecord, status
 from gpuops.errors import MachineError, UsageError
-from gpuops.system import files
+from gpuops.system import files, owners
 from gpuops.system.processes import identity
-from gpuops.system.runs import events, supervisor_lock
+from gpuops.system.runs import events, ownership, supervisor_lock
+
+ROLES: tuple[identity.Role, ...] = ("reaper", "agent")
+RUN_ID = re.compile(r"\d{8}-\d{6}-.+", re.DOTALL)
 
 
 def nodes(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -48,7 +53,7 @@ def is_running(root: Path) -> bool:
 def _attempt(state: Path, number: int) -> Attempt:
     started = files.read_json(state / reaper.PROCESS)
     ended = files.read_json(state / reaper.EXIT)
-    recorded = (identity.recorded(state, name) for name in ("reaper", "agent"))
+    recorded = (identity.recorded(state, name) for name in ROLES)
     processes = [process for process in recorded if process is not None]
     code = _number(ended, "returncode")
     return Attempt(
@@ -57,7 +62,7 @@ def _attempt(state: Path, number: int) -> Attempt:
         ended_at=_number(ended, "ended_at"),
         returncode=None if code is None else int(code),
         alive=ended is None and any(process.alive for process in processes),
-        elsewhere=next((process.host for process in processes if process.elsewhere), None),
+        elsewhere=next((process.place for process in processes if process.elsewhere), None),
     )
 
 
@@ -77,12 +82,33 @@ def insist_here(root: Path) -> None:
     run, supervisor = load(root), supervisor_lock.holder(root)
     host = run.attempts[-1].elsewhere if run is not None and run.status == "elsewhere" else None
     if supervisor is not None and supervisor.elsewhere:
-        host = supervisor.host
+        host = supervisor.place
     if host is not None:
         raise UsageError(
             f"run {root.name} was started on {host}, which alone can tell whether it runs.",
             f"Type this command on {host}.",
         )
+
+
+def insist_proven(root: Path) -> None:
+    """Refuse a run whose record names a process that is not the run's: it must not be signalled.
+
+    Raises:
+        UsageError: a process that it names lives, and is another one, or another user's.
+    """
+    uid, states = (
+        ownership.owner(root),
+        [root / paths.state(attempt.number) for attempt in attempts(root)],
+    )
+    for state, role in itertools.product(states, ROLES):
+        named = identity.local(state, role)
+        if named is not None and named.alive and not identity.is_proven(named, role, state, uid):
+            raise UsageError(
+                f"this folder does not tell the truth about pid {named.pid}: "
+                f"that is not a process of run {root.name}. Nothing was signalled.",
+                "Was the folder moved, copied or changed? `gpuops kill-hung --dry-run` lists the "
+                "jobs of this host.",
+            )
 
 
 def load(root: Path) -> RunRecord | None:
@@ -96,34 +122,58 @@ def load(root: Path) -> RunRecord | None:
     totals = [beat.total_steps for beat in beats if beat.total_steps is not None]
     target = plan.get("target")
     ranks = [node.get("ranks") for node in nodes(plan)]
+    uid = ownership.owner(root)
+    hidden = ownership.hidden_parts(root) if uid != os.geteuid() else ()
+    told = status(events.read(root), known)
     return RunRecord(
         run_id=plan["run_id"],
         path=str(root),
         target=str(target.get("name", "?")) if isinstance(target, dict) else "?",
         profile=str(plan.get("profile", "?")),
         workers=sum(len(some) for some in ranks if isinstance(some, list)),
-        status=status(events.read(root), known),
+        status="hidden" if told == "lost" and paths.STATES in hidden else told,
         started_at=known[0].started_at if known else None,
         ended_at=known[-1].ended_at if known else None,
         attempts=known,
         step=min(steps) if steps else None,
         total_steps=totals[0] if totals else None,
+        owner=owners.name(uid),
+        ours=uid == os.geteuid(),
+        hidden=hidden,
     )
 
 
 def load_all(runs: Path) -> list[RunRecord]:
-    """Every run of a folder, newest first; other entries are skipped.
+    """Every run of a folder that may be read, newest first; other entries are skipped.
 
     Raises:
         MachineError: the folder cannot be read.
     """
+    return [run for name in _names(runs) if (run := load(runs / name)) is not None]
+
+
+def find_hidden(runs: Path) -> list[Path]:
+    """The runs of a folder that this user may not read.
+
+    Raises:
+        MachineError: the folder cannot be read.
+    """
+    named = (runs / name for name in _names(runs) if RUN_ID.fullmatch(name))
+    return [root for root in named if ownership.is_hidden(root / paths.PLAN)]
+
+
+def _names(runs: Path) -> list[str]:
+    """The entries of a folder of runs, the newest first."""
     try:
-        names = sorted(os.listdir(runs), reverse=True)  # noqa: PTH208 - names are all it takes
+        return sorted(os.listdir(runs), reverse=True)  # noqa: PTH208 - names are all it takes
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise MachineError(f"the runs folder {runs} cannot be read: {error.strerror}.") from error
-    return [run for name in names if (run := load(runs / name)) is not None]
+        whose = owners.other(runs)
+        raise MachineError(
+            f"the runs folder {runs}{f' of {whose}' if whose else ''} cannot be read: "
+            f"{error.strerror}."
+        ) from error
 
 
 def holder(reference: str) -> Path | None:
@@ -132,30 +182,56 @@ def holder(reference: str) -> Path | None:
     return next((folder for folder in above if files.is_file(folder / paths.PLAN)), None)
 
 
-def find(runs: Path, reference: str) -> Path:
-    """The run that a name, the beginning of one, a path, or ``last`` means.
+def find(runs: Path, reference: str, command: str = "runs show") -> Path:
+    """The run that a name, the beginning of one, or a path means; ``last`` is one's own last.
+
+    ``command`` is what the user wants to do with it.
 
     Raises:
-        UsageError: no run or several runs fit.
+        UsageError: no run or several runs fit, or it may not be read.
     """
     as_path = Path(reference)
     if "/" in reference and files.is_file(as_path / paths.PLAN):
         return as_path.absolute()
-    known = [Path(run.path) for run in load_all(runs)]
-    if reference == "last" and known:
-        return known[0]
+    found = load_all(runs)
+    if reference == "last" and found:
+        return _last_of_ours(found, command)
+    known = [Path(run.path) for run in found]
     exact = [path for path in known if path.name == reference]
     matches = exact or [path for path in known if reference in path.name]
     if len(matches) == 1:
         return matches[0]
     if matches:
         raise UsageError(
-            f"{reference!r} means {len(matches)} runs: {_names(matches)}.", "Type more of the name."
+            f"{reference!r} means {len(matches)} runs: {_listed(matches)}.",
+            "Type more of the name.",
         )
-    hint = f"There are: {_names(known)}." if known else f"{runs} holds no runs yet."
+    hidden = find_hidden(runs)
+    meant = as_path.absolute() if "/" in reference else runs / reference
+    if hidden and reference == "last":
+        meant = hidden[0]
+    if ownership.is_hidden(meant / paths.PLAN):
+        raise UsageError(
+            f"run {meant.name} belongs to {ownership.owner_name(meant)}, and you may not read it.",
+            f"`{ownership.as_owner(meant, command)}` does it as its owner.",
+        )
+    hint = f"There are: {_listed(known)}." if known else f"{runs} holds no runs yet."
+    if hidden:
+        hint = f"{hint} There is {ownership.describe_hidden(hidden)}."
     raise UsageError(f"there is no run {reference!r} in {runs}.", hint)
 
 
-def _names(paths: Sequence[Path]) -> str:
+def _last_of_ours(known: Sequence[RunRecord], command: str) -> Path:
+    own = next((run for run in known if run.ours), None)
+    if own is not None:
+        return Path(own.path)
+    newest = Path(known[0].path)
+    raise UsageError(
+        f"no run here is yours: the newest, {newest.name}, belongs to {known[0].owner}.",
+        f"Name it to look at it; `{ownership.as_owner(newest, command)}` acts as its owner.",
+    )
+
+
+def _listed(paths: Sequence[Path]) -> str:
     shown = ", ".join(path.name for path in paths[:5])
     return f"{shown}, ..." if len(paths) > 5 else shown

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpuops.core.launch import secrets
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from gpuops.core.launch.plan import LaunchPlan
 
 RUNS_VARIABLE = "GPUOPS_RUNS_DIR"
+OWNER_ALONE = 0o600
 
 
 class RunTakenError(GpuopsError):
@@ -58,7 +61,15 @@ def create(plan: LaunchPlan) -> None:
         ) from error
     for folder in (root, root / paths.DIAGNOSES):
         files.sweep(folder)  # of a supervisor that was killed
-    files.write_json(root / paths.PLAN, asdict(plan))
+    _write_plan(root, plan)
+
+
+def _write_plan(root: Path, plan: LaunchPlan) -> None:
+    """Write the plan, masked, and what was masked to a file that only its owner can read."""
+    whole = json.loads(json.dumps(asdict(plan)))
+    masked = secrets.mask_plan(whole)
+    files.write_json(root / paths.SECRETS, secrets.secret_part(whole, masked), mode=OWNER_ALONE)
+    files.write_json(root / paths.PLAN, masked)
 
 
 def link_outputs(root: Path, out_dir: Path) -> None:

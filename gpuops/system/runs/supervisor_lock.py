@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
 import os
 import signal
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +18,12 @@ from typing import IO
 from gpuops import reaper
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system import files
-from gpuops.system.processes.identity import Identity, parse
+from gpuops.system import files, owners
+from gpuops.system.processes.identity import Identity, holds_open, parse
 
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
+MODE = 0o600
 LONGEST = 4096  # bytes; more is not ours
 TRIES = 5  # several monitors may read it at once
 
@@ -31,27 +34,53 @@ class SupervisedError(GpuopsError):
 
 @contextlib.contextmanager
 def only_one(root: Path) -> Iterator[None]:
-    """Be the supervisor of a run.
+    """Be the supervisor of a run. Only its owner can open the lock, so that no other can hold it.
 
     Raises:
         SupervisedError: another process is.
-        GpuopsError: the lock cannot be written: the run is of another user.
+        GpuopsError: the lock cannot be written.
     """
-    path = root / paths.SUPERVISOR_LOCK
-    try:
-        file = path.open("ab+", buffering=0)
-    except OSError as error:
-        raise GpuopsError(f"{path} cannot be written: {error.strerror}.") from error
-    with file:
-        if not _locked(file):
-            raise SupervisedError(
-                f"run {root.name} has a supervisor already.",
-                f"`gpuops attach {root.name}` shows it, `gpuops stop {root.name}` ends it.",
-            )
+    with _take(root) as file:
         file.truncate(0)
         with contextlib.suppress(OSError):  # on a full disk the lock itself still counts
             file.write(json.dumps(reaper.identity(os.getpid())).encode())
         yield
+
+
+def _take(root: Path) -> IO[bytes]:
+    """The locked file; one that a process holds which is not a supervisor is replaced."""
+    path = root / paths.SUPERVISOR_LOCK
+    for _ in range(TRIES):
+        try:
+            file = _open(path)
+        except OSError as error:
+            raise GpuopsError(f"{path} cannot be written: {error.strerror}.") from error
+        locked = _locked(file)
+        if locked and _is_at(path, file):
+            return file
+        deserted = not locked and (named := _named(file)) is not None and _is_free(named, file)
+        if deserted and _is_at(path, file):
+            path.unlink(missing_ok=True)
+        file.close()
+        if not locked and not deserted:
+            break
+    raise SupervisedError(
+        f"run {root.name} has a supervisor already.",
+        f"`gpuops attach {root.name}` shows it, `gpuops stop {root.name}` ends it.",
+    )
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open the lock, made if it is missing; what another user has put in its place is removed."""
+    if owners.owner(path) not in {None, os.geteuid(), owners.ROOT}:
+        path.unlink()
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.fdopen(os.open(path, flags, MODE), "rb+", buffering=0)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    os.fchmod(file.fileno(), MODE)
+    return file
 
 
 def _locked(file: IO[bytes]) -> bool:
@@ -64,14 +93,39 @@ def _locked(file: IO[bytes]) -> bool:
     return False
 
 
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether an open file is still the one at its path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except OSError:
+        return False
+
+
+def _named(file: IO[bytes]) -> Identity | None:
+    """The process that wrote itself into the lock."""
+    try:
+        return parse(json.loads(os.pread(file.fileno(), LONGEST, 0)))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _is_free(named: Identity, file: IO[bytes]) -> bool:
+    """Whether a held lock does not count: the process that it names has ended, or never had it."""
+    lock = os.fstat(file.fileno())
+    return not named.elsewhere and not holds_open(named, lock.st_uid, lock)
+
+
 def holder(root: Path) -> Identity | None:
-    """The process that supervises a run; ``None`` if there is none."""
-    gone = contextlib.suppress(OSError, ValueError, RecursionError)
-    with gone, files.open_regular(root / paths.SUPERVISOR_LOCK) as file:
+    """The process that supervises a run; ``None`` if there is none, or it is not to be seen."""
+    path = root / paths.SUPERVISOR_LOCK
+    with contextlib.suppress(OSError), files.open_regular(path) as file:
+        if owners.owner(path) not in {owners.owner(root), owners.ROOT}:
+            return None
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            return parse(json.loads(file.read(LONGEST)))
+            named = _named(file)
+            return named if named is not None and not _is_free(named, file) else None
     return None
 
 

@@ -49,6 +49,7 @@ def _header(found: Report) -> str:
     where = found.environment.get("host")
     about = [run.target, many(run.workers, "worker"), f"profile {run.profile}"]
     about += [f"on {where}"] if isinstance(where, str) else []
+    about += [] if run.ours else [f"of {run.owner}"]
     about += [f"began {_moment(found.attempts[0].started_at)}"] if found.attempts else []
     still = ""
     if run.status == "running":

@@ -48,6 +48,8 @@ def report(found: Report) -> RenderableType:
 def _facts(found: Report) -> Table:
     table = facts()
     table.add_row("what", describe(found.run))
+    if not found.run.ours:
+        table.add_row("owner", found.run.owner)
     if found.attempts:
         table.add_row("began", words.moment(found.attempts[0].started_at))
         table.add_row("ran", ran(found))

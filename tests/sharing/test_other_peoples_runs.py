@@ -1,0 +1,393 @@
+"""Runs of other users: what may be seen is shown, nothing of theirs is run, signalled or believed.
+
+Root is one user, ANN and BOB are others, as the kernel knows them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from run_folders import a_plan, record_process
+
+from gpuops import reaper
+from gpuops.core.launch.plan import Target
+from gpuops.errors import GpuopsError, UsageError
+from gpuops.system.runs import ownership, records, run_dir, supervisor_lock
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+ANN, BOB = 60001, 60002
+READING = (
+    ("runs", "list"), ("runs", "show"), ("report",), ("logs",), ("diagnose",),
+    ("monitor", "--once", "--run"),
+)  # fmt: skip
+
+
+class Place:
+    """A folder that everybody can write, with the runs of several users."""
+
+    def __init__(self, folder, gpuops):
+        self.folder, self.runs = folder, folder / "runs"
+        self.run_by_plan = folder / "was-run"
+        self.evil = folder / "evil.sh"
+        self.evil.write_text(f"#!/bin/sh\ntouch {self.run_by_plan}\necho '{{}}'\n")
+        self.evil.chmod(0o755)
+        self.runs.mkdir()
+        for one in (folder, self.runs):
+            one.chmod(0o1777)
+        self._gpuops = gpuops
+        self.started = []
+
+    def make(self, uid, name="20260101-000000-toy", **changes):
+        """A run of a trainer, whose interpreter would be noticed."""
+        target = Target(kind="trainer", name="rvq", entry="trainers.rvq.train")
+        plan = replace(a_plan(self.runs, name), target=target, python=str(self.evil), **changes)
+        run_dir.create(plan)
+        root = Path(plan.run_dir)
+        self.give(root, uid)
+        return root
+
+    def give(self, root, uid):
+        for path in (root, *root.rglob("*")):
+            os.chown(path, uid, uid, follow_symlinks=False)
+
+    def start(self, uid, *command, **environment):
+        """A process of a user."""
+        own = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
+        child = subprocess.Popen(own, env={**os.environ, **environment}, start_new_session=True)
+        self.started.append(child)
+        while Path(f"/proc/{child.pid}/cmdline").read_bytes().startswith(b"setpriv"):
+            time.sleep(0.002)
+        return child
+
+    def start_job(self, root, uid):
+        """A real job of a run: reaper and torchrun, which is a ``sleep``."""
+        state = root / "state" / "attempt-1"
+        command = [sys.executable, "-I", reaper.__file__, str(state), str(root / "agent.log")]
+        beats = {"GPUOPS_BEAT_DIR": str(state / "beats")}
+        child = self.start(uid, *command, "--", "sleep", "600", **beats)
+        while not (state / "process.json").exists():
+            time.sleep(0.002)
+        return child
+
+    def gpuops(self, *words, user=ANN):
+        done = self._gpuops(*words, "--runs-dir", self.runs, user=user)
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said
+        return done.returncode, said
+
+    def json(self, *words):
+        done = self._gpuops(*words, "--json", "--runs-dir", self.runs, user=ANN)
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(name="place")
+def _place(gpuops):
+    folder = Path(tempfile.mkdtemp(prefix="gpuops-sharing-"))
+    gpuops.folder = folder
+    place = Place(folder, gpuops)
+    yield place
+    for child in place.started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    shutil.rmtree(folder)
+
+
+def name_as_its_processes(root, uid, victim):
+    """Forge a record: the processes of a run are one that has nothing to do with it."""
+    named = reaper.identity(victim.pid)
+    record_process(root, agent=named, reaper=named)
+    os.chown(root / "state" / "attempt-1" / "process.json", uid, uid)
+
+
+ACTING = ("stop", "supervise", "evaluate", "describe", "launch --resume", "kill-hung --yes --run")
+
+
+@pytest.mark.parametrize("command", ACTING)
+def test_nobody_acts_on_another_users_run(place, command):
+    """Nothing of its plan is run, nothing that it names is signalled; its owner is named."""
+    root = place.make(BOB)
+    victim = place.start(ANN, "sleep", "600")
+    name_as_its_processes(root, BOB, victim)
+    code, said = place.gpuops(*command.split(), root.name)
+
+    assert code == 2
+    assert f"run {root.name} belongs to {BOB}" in said
+    words = command.replace(" --yes", "")
+    assert f"sudo -u {BOB} gpuops {words} {root.name}`" in said
+    assert victim.poll() is None
+    assert not place.run_by_plan.exists()
+
+
+def test_reading_runs_nothing_and_signals_nobody(place):
+    """Whatever another user has written there."""
+    root = place.make(BOB)
+    victim = place.start(ANN, "sleep", "600")
+    name_as_its_processes(root, BOB, victim)
+    for words in READING:
+        named = [] if words[-1] == "list" else [root.name]
+        code, said = place.gpuops(*words, *named)
+        assert code in {0, 1, 2}
+        assert str(BOB) in said
+
+    assert victim.poll() is None
+    assert not place.run_by_plan.exists()
+
+
+def test_last_is_ones_own_last(place):
+    """The newest run may be another user's bait."""
+    mine = place.make(ANN, "20260101-000000-mine")
+    place.make(BOB, "99991231-235959-bait")
+    shown = place.json("runs", "show", "last")
+
+    assert (shown["run"]["run_id"], shown["run"]["ours"]) == (mine.name, True)
+    code, said = place.gpuops("stop", "last", user=0)
+    assert (code, "no run here is yours" in said) == (2, True)
+
+
+def test_without_a_run_of_ones_own_last_names_the_owner(place):
+    """With the command that would stop it."""
+    root = place.make(0)
+    for command in ("logs", "stop"):
+        code, said = place.gpuops(command, "last")
+        assert (code, f"{root.name}, belongs to root" in said) == (2, True)
+        assert f"sudo -u root gpuops {command} {root.name}" in said
+
+
+def test_the_list_names_owners_and_what_may_not_be_read(place):
+    """A run made under a strict umask is there, and counted."""
+    place.make(ANN, "20260101-000000-mine")
+    place.make(0, "20260102-000000-seen")
+    hidden = place.make(0, "20260103-000000-shut")
+    hidden.chmod(0o700)
+    code, said = place.gpuops("runs", "list")
+
+    assert (code, "1 run of root that you may not read" in said) == (0, True)
+    assert "owner" in said
+    assert ["root", str(ANN)] == [run["owner"] for run in place.json("runs", "list")]
+    code, said = place.gpuops("stop", hidden.name)
+    assert (code, "belongs to root, and you may not read it" in said) == (2, True)
+
+
+def test_alone_a_run_that_may_not_be_read_is_not_no_run(place):
+    """It is not said that there are none."""
+    place.make(0, "20260103-000000-shut").chmod(0o700)
+    code, said = place.gpuops("runs", "list")
+
+    assert (code, "no runs" in said) == (0, False)
+    assert "1 run of root that you may not read" in said
+    assert "belongs to root" in place.gpuops("runs", "show", "last")[1]
+
+
+def test_a_folder_of_runs_that_may_not_be_read_names_its_owner(place):
+    """Exit code 3."""
+    place.runs.chmod(0o700)
+    code, said = place.gpuops("runs", "list")
+
+    assert (code, "of root cannot be read" in said) == (3, True), said
+
+
+def test_parts_that_may_not_be_read_are_named(place):
+    """The rest is shown; what is not known is not guessed."""
+    root = place.make(0)
+    (root / "state").chmod(0o700)
+    (root / "events.jsonl").touch(0o600)
+    code, said = place.gpuops("runs", "show", root.name)
+
+    assert (code, "you may not read: events.jsonl, state" in said) == (0, True)
+    assert place.json("runs", "list")[0]["status"] == "hidden"
+
+
+def test_logs_that_may_not_be_read_name_their_owner(place):
+    """The folders that torchrun makes are its user's alone."""
+    root = place.make(0)
+    logs = root / "logs" / "attempt-1"
+    (logs / "shut").mkdir(0o700)
+    (logs / "shut" / "stdout.log").write_text("x")
+    (logs / "rank-0").symlink_to("shut")
+    code, said = place.gpuops("logs", root.name)
+
+    assert (code, "belong to root, and you may not read them" in said) == (1, True)
+
+
+def test_a_running_run_of_another_user_is_running(place):
+    """Not 'no process is alive'."""
+    root = place.make(0)
+    place.start_job(root, 0)
+
+    assert place.json("runs", "show", root.name)["run"]["status"] == "running"
+    code, said = place.gpuops("kill-hung", "--run", root.name, "--yes")
+    assert (code, "belongs to root" in said) == (2, True)
+    code, said = place.gpuops("monitor", "--once", "--run", root.name)
+    assert (code, "is running; it belongs to root" in said) == (0, True)
+    code, said = place.gpuops("diagnose", root.name)
+    assert (code, "sudo -u root gpuops diagnose" in said) == (2, True)
+
+
+def test_root_stops_a_users_run_by_its_name(place):
+    """Who writes nothing there, and asks no trainer."""
+    root = place.make(ANN, stop_save_s=0.5)
+    job = place.start_job(root, ANN)
+    code, said = place.gpuops("stop", root.name, user=0)
+
+    assert (code, "has stopped" in said) == (0, True), said
+    assert job.wait(20) is not None
+    assert not place.run_by_plan.exists()
+    assert {path.stat().st_uid for path in root.rglob("*")} == {ANN}
+
+
+@pytest.mark.parametrize("user", [0, ANN])
+def test_a_folder_that_lies_about_a_process_signals_nobody(place, user):
+    """Neither its owner's processes, nor those of root, who stops it."""
+    root = place.make(ANN)
+    victim = place.start(user, "sleep", "600")
+    name_as_its_processes(root, ANN, victim)
+    for command in ("stop", "supervise", "diagnose"):
+        if command != "supervise" or user == ANN:
+            code, said = place.gpuops(command, root.name, user=user)
+            assert code == 2
+            assert f"does not tell the truth about pid {victim.pid}" in said
+
+    assert victim.poll() is None
+
+
+def test_a_copy_of_a_running_run_is_not_the_run(place):
+    """Its record names true processes, of another folder."""
+    root = place.make(ANN)
+    job = place.start_job(root, ANN)
+    copy = place.runs / "20260101-000001-copy"
+    shutil.copytree(root, copy)
+    place.give(copy, ANN)
+    code, said = place.gpuops("stop", copy.name)
+
+    assert (code, f"the truth about pid {job.pid}" in said) == (2, True)
+    assert job.poll() is None
+
+
+def test_a_checkpoint_of_another_user_is_not_resumed(place):
+    """A copy is."""
+    root = place.make(BOB)
+    checkpoint = root / "checkpoints" / "step-1"
+    checkpoint.mkdir(parents=True)
+    code, said = place.gpuops("launch", "rvq", "--profile", "cpu", "--resume", checkpoint)
+
+    assert (code, f"belongs to {BOB}" in said) == (2, True)
+    ownership.insist_trusted_checkpoint(Path(shutil.copytree(checkpoint, place.folder / "copy")))
+
+
+def test_a_run_that_cannot_be_written_is_not_forced(place):
+    """`--force output` would not help."""
+    root = place.make(ANN)
+    root.chmod(0o555)
+    code, said = place.gpuops("launch", "--resume", root.name)
+
+    assert (code, "cannot be written" in said, "--force" in said) == (2, True, False)
+
+
+def test_a_link_is_not_a_way_around(place):
+    """Neither another user's link to our run, nor our link to theirs."""
+    ours, theirs = place.make(0), place.make(BOB, "20260102-000000-toy")
+    for name, target, maker in (("link-a", ours, BOB), ("link-b", theirs, 0)):
+        link = place.runs / name
+        link.symlink_to(target)
+        os.chown(link, maker, maker, follow_symlinks=False)
+        with pytest.raises(UsageError, match=f"belongs to {BOB}"):
+            ownership.insist_ours(link, "stop")
+
+
+def test_a_plan_that_another_user_put_there_is_theirs(place):
+    """Though the folder is ours: it was left open to all."""
+    root = place.make(0)
+    os.chown(root / "plan.json", BOB, BOB)
+
+    assert ownership.owner(root) == BOB
+
+
+@contextlib.contextmanager
+def held(path, text, mode=0o644):
+    """A lock that a process of another user holds."""
+    path.write_text(text)
+    path.chmod(mode)
+    child = os.fork()
+    if child == 0:
+        os.setuid(BOB)
+        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX)
+        signal.pause()
+    with path.open() as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                break
+            fcntl.flock(file, fcntl.LOCK_UN)
+            time.sleep(0.002)
+    yield
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_lock_that_another_user_holds_stops_nobody(place):
+    """It names a supervisor that has ended; and from now on nobody else can open it."""
+    root = place.make(0)
+    gone = {**reaper.identity(os.getpid()), "start_ticks": 1}
+    with held(root / "supervisor.lock", json.dumps(gone)):
+        assert supervisor_lock.holder(root) is None
+        with supervisor_lock.only_one(root):
+            assert supervisor_lock.holder(root).pid == os.getpid()
+            assert stat.S_IMODE((root / "supervisor.lock").stat().st_mode) == 0o600
+
+
+def test_a_lock_that_names_another_process_signals_nobody(place):
+    """Only who has the lock open is the supervisor."""
+    root = place.make(0)
+    victim = place.start(0, "sleep", "600")
+    with held(root / "supervisor.lock", json.dumps(reaper.identity(victim.pid))):
+        supervisor_lock.retire([root], now=True)
+
+    assert victim.poll() is None
+
+
+def test_a_lock_in_another_container_is_held(place):
+    """A pid of another namespace cannot be looked at."""
+    root = place.make(0)
+    there = {**reaper.identity(os.getpid()), "pid_namespace": 1}
+    with held(root / "supervisor.lock", json.dumps(there)):
+        with pytest.raises(supervisor_lock.SupervisedError):
+            supervisor_lock.only_one(root).__enter__()
+        with pytest.raises(UsageError, match="in another container"):
+            records.insist_here(root)
+
+
+def test_a_lock_file_of_another_user_is_replaced(place):
+    """Put into a folder that was left open to all."""
+    root = place.make(0)
+    lock = root / "supervisor.lock"
+    lock.touch()
+    os.chown(lock, BOB, BOB)
+    with supervisor_lock.only_one(root):
+        assert lock.stat().st_uid == 0
+
+
+def test_a_lock_that_is_a_link_is_not_followed(place):
+    """What it leads to stays as it is."""
+    root = place.make(0)
+    target = place.folder / "target"
+    target.write_text("x")
+    (root / "supervisor.lock").symlink_to(target)
+
+    with pytest.raises(GpuopsError, match="cannot be written"), supervisor_lock.only_one(root):
+        pass
+    assert target.read_text() == "x"
