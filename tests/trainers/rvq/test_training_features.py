@@ -179,12 +179,15 @@ def test_early_stopping_by_a_metric_of_its_own(root, tmp_path, capsys):
 
 
 def test_waiting_for_data_is_said(root, tmp_path, monkeypatch, capsys):
-    """A disk that takes 50 ms a batch: the line of figures says which share of the time it took."""
+    """A disk that takes as long as a step: the line of figures says which share of the time."""
     prompt = MotionData.load
+    loaded = [time.monotonic()]
 
     def slow(*arguments):
-        time.sleep(0.05)
-        return prompt(*arguments)
+        time.sleep(min(1.0, 0.05 + time.monotonic() - loaded[-1]))
+        batch = prompt(*arguments)
+        loaded.append(time.monotonic())
+        return batch
 
     monkeypatch.setattr(MotionData, "load", slow)
     train(small_config(tmp_path / "run", root))
