@@ -74,7 +74,7 @@ def _gpuops(gpuops_server, tmp_path):
 
 @pytest.fixture(name="quick_python")
 def _quick_python(tmp_path):
-    """A Python whose ``-m torch.distributed.run`` is a stand-in without torch: starts in 50 ms."""
+    """A Python whose ``torch.distributed.run`` is a stand-in without torch: starts in 50 ms."""
     path = tmp_path / "quick-python"
     path.write_text(
         "#!/bin/sh\n"

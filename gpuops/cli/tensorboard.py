@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gpuops import run_module
 from gpuops.cli import output
 from gpuops.cli.runs import complete_run
 from gpuops.errors import GpuopsError
@@ -32,5 +33,6 @@ def tensorboard(
         raise GpuopsError(
             f"there are no TensorBoard events in {folder}.", "`gpuops runs list` shows the runs."
         )
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), *ctx.args]
+    command = [sys.executable, run_module.__file__, "tensorboard.main"]
+    command += ["--logdir", str(folder), *ctx.args]
     os.execv(command[0], command)  # noqa: S606 - a list, and TensorBoard takes over the terminal

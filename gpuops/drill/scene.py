@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from gpuops import run_module
 from gpuops.core.drill import RANKS, STEPS, Observed, Step
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
@@ -136,7 +137,7 @@ class Scene:
         module = "gpuops.drill.simulated_gpus" if self._gpus else "gpuops"
         with self.screen.open("ab") as screen:
             child = subprocess.Popen(
-                [sys.executable, "-m", module, *words],
+                [sys.executable, run_module.__file__, module, *words],
                 env={**os.environ, **places},
                 stdin=subprocess.DEVNULL,
                 stdout=screen,
@@ -209,7 +210,7 @@ class Scene:
             with contextlib.suppress(psutil.Error):
                 yield f"process {process.pid} ({process.name()})"
         for name, claim in leases.holders().items():
-            if self._gpus or claim.run_dir == str(self.root):
+            if self._gpus or (claim.ours and claim.run_dir == str(self.root)):
                 yield f"the claim on {name}"
         for path in sorted(self.runs.rglob(".*")):
             if not path.name.startswith(".broken-"):

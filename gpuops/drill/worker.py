@@ -33,6 +33,7 @@ from gpuops.reaper import PROCESS, write_json
 SAVE_EVERY = 5
 STEP_S = 0.05
 BATCH, WIDTH = 16, 32
+RATE, MOMENTUM = 0.05, 0.9
 
 
 class Faults:
@@ -72,6 +73,41 @@ class Samples(Dataset[torch.Tensor]):
         return torch.randn(BATCH, WIDTH, generator=random)
 
 
+class Training:
+    """A tiny model under gradient descent with momentum; weights and momentum are vectors.
+
+    Without ``torch.optim``, and without ``use_deterministic_algorithms`` below: either imports
+    ``torch._dynamo``, which takes as long as the rest of a start.
+    """
+
+    def __init__(self) -> None:
+        self._model = nn.Sequential(nn.Linear(WIDTH, 64), nn.Tanh(), nn.Linear(64, WIDTH))
+        self.momentum = torch.zeros_like(self.weights)
+
+    def step(self, sample: torch.Tensor, *, alone: bool) -> float:
+        """Train on a batch, (BATCH, WIDTH), by one collective; return the loss."""
+        self._model.zero_grad()
+        loss = (self._model(sample) - sample).square().mean()
+        loss.backward()
+        gradients = [one.grad for one in self._model.parameters() if one.grad is not None]
+        mean = nn.utils.parameters_to_vector(gradients)
+        if not alone:
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        self.momentum = MOMENTUM * self.momentum + mean
+        self.weights = self.weights - RATE * self.momentum
+        return float(loss.item())
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """All parameters in one vector."""
+        return nn.utils.parameters_to_vector(self._model.parameters()).detach()
+
+    @weights.setter
+    def weights(self, vector: torch.Tensor) -> None:
+        nn.utils.vector_to_parameters(vector, self._model.parameters())
+
+
 def main() -> None:
     """Train to the end, from the newest intact checkpoint."""
     options = _options()
@@ -81,33 +117,27 @@ def main() -> None:
     kept = attempt.parents[1] / "checkpoints"
     faults = Faults(options.fault, rank, options.notes, attempt.name)
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True)
+    torch.set_deterministic_debug_mode("error")
     torch.manual_seed(options.seed)
     dist.init_process_group("gloo")
-    model = nn.Sequential(nn.Linear(WIDTH, 64), nn.Tanh(), nn.Linear(64, WIDTH))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    done = _resume(kept, model, optimizer, rank)
+    training = Training()
+    done = _resume(kept, training, rank)
     todo = range(done + 1, options.steps + 1)
     loader = DataLoader(Samples(todo, rank, options.seed, faults), batch_size=None)
     with (options.notes / "steps.jsonl").open("a", buffering=1) as journal:
         for step, sample in zip(todo, loader, strict=True):
             _commit(faults, step, kept, attempt)
-            loss = (model(sample) - sample).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            if not faults.due("skip", step):
-                _average(model)
-            optimizer.step()
+            loss = training.step(sample, alone=faults.due("skip", step))
             time.sleep(STEP_S)
-            heartbeat.beat(step=step, total_steps=options.steps, loss=loss.item())
+            heartbeat.beat(step=step, total_steps=options.steps, loss=loss)
             if rank == 0:
                 line = {"time": time.time(), "attempt": attempt.name, "step": step}
                 journal.write(json.dumps(line) + "\n")
             if step % SAVE_EVERY == 0:
                 dist.barrier()
                 if rank == 0:
-                    _save(kept, step, model, optimizer, full=faults.due("disk", step))
-    final = _checksum(model)
+                    _save(kept, step, training, full=faults.due("disk", step))
+    final = _checksum(training.weights)
     write_json(options.notes / f"final-{rank}.json", {"step": options.steps, "sha256": final})
     heartbeat.beat(step=options.steps, total_steps=options.steps, phase="done")
     print(f"final weights {final}", flush=True)
@@ -123,22 +153,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _average(model: nn.Module) -> None:
-    """One collective a step: the mean of all ranks' gradients."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    flat = nn.utils.parameters_to_vector(gradients)
-    dist.all_reduce(flat)
-    nn.utils.vector_to_parameters(flat / dist.get_world_size(), gradients)
-
-
 # ------------------------------------------------------------------------------------- checkpoints
 
 
-def _save(
-    kept: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, *, full: bool
-) -> None:
+def _save(kept: Path, step: int, training: Training, *, full: bool) -> None:
     """Write a checkpoint atomically; ``full``: as if the disk were full."""
-    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {"step": step, "weights": training.weights, "momentum": training.momentum}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
@@ -158,7 +178,7 @@ def _save(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def _resume(kept: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> int:
+def _resume(kept: Path, training: Training, rank: int) -> int:
     """Load the newest intact checkpoint, the same on all ranks; return its step."""
     found = torch.tensor(_newest(kept) if rank == 0 else 0)
     dist.broadcast(found, src=0)
@@ -167,8 +187,7 @@ def _resume(kept: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rank
         state = _load(kept / f"step-{step:08d}")
         if state is None:
             raise ValueError(f"the checkpoint of step {step} is not what rank 0 has read")
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        training.weights, training.momentum = state["weights"], state["momentum"]
     print(f"begins after step {step}", flush=True)
     return step
 
@@ -194,12 +213,9 @@ def _load(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def _checksum(model: nn.Module) -> str:
+def _checksum(weights: torch.Tensor) -> str:
     """The SHA-256 of all weights."""
-    digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        digest.update(bytes(tensor.contiguous().flatten().view(torch.uint8).tolist()))
-    return digest.hexdigest()
+    return hashlib.sha256(bytes(weights.view(torch.uint8).tolist())).hexdigest()
 
 
 # ------------------------------------------------------------------------------------------ faults

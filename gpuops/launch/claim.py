@@ -4,63 +4,68 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from signal import SIG_IGN, SIGHUP, SIGTERM, getsignal, signal
 
 from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import Waiting, choose, reasons
-from gpuops.core.launch.queue import Ticket, awaited
+from gpuops.core.launch.queue import awaited
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
 from gpuops.launch.inventory import with_claims
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
+from gpuops.launch.standing import Standing
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
 from gpuops.system.leases import TakenError
 
 POLL_S = 0.5
+PAUSE_S = 0.1
 PATIENCE_S = 60.0
 """How long a GPU may be unreadable, or a driver silent, before a wait ends."""
 
 
-@contextmanager
 def claim_gpus(
     prepared: Prepared,
+    standing: Standing,
     show_wait: Callable[[Waiting], None],
     show_findings: Callable[[Sequence[Finding]], None],
-) -> Iterator[tuple[Prepared, tuple[int, ...]]]:
-    """Claim the GPUs of a plan; if others were faster, plan again.
+) -> Prepared:
+    """Claim the GPUs of a plan, besides what is held; if others were faster, plan again.
 
-    Yields the plan that was claimed, and the descriptors of the locks to hand to the job.
-    ``show_findings`` gets the findings if the second plan cannot be run.
+    Returns the plan that was claimed. Then only what it takes is held: what it takes no longer is
+    let go last. ``show_findings`` gets the findings if the second plan cannot be run.
 
     Raises:
         GpuopsError: there are not enough GPUs, or not in the time that was given.
     """
-    with ExitStack() as queue, ExitStack() as claims:
-        ticket: Ticket | None = None
+    with ExitStack() as queue:
         begin_s = time.monotonic()
         while True:
             while prepared.short:
-                if ticket is None:
+                if standing.ticket is None:
                     queue.enter_context(_leaving_in_order())
-                    ticket = queue.enter_context(_join(prepared))
-                _wait(prepared, ticket, begin_s, show_wait)
-                prepared = _prepare_again(prepared, ticket, show_findings)
+                    queue.enter_context(_join(prepared, standing))
+                _wait(prepared, standing, begin_s, show_wait)
+                prepared = _prepare_again(prepared, standing, show_findings)
+            resources = _resources(prepared)
             try:
-                held = claims.enter_context(leases.acquire(_resources(prepared), _claim(prepared)))
-                break
-            except TakenError:
-                prepared = _prepare_again(prepared, ticket, show_findings)
-        queue.close()  # those behind us move up
-        yield prepared, held
+                if leases.why_none() is None:
+                    standing.claims.add(resources, _claim(prepared))
+            except TakenError as taken:
+                standing.lost(taken)
+                time.sleep(PAUSE_S)
+                prepared = _prepare_again(prepared, standing, show_findings)
+            else:
+                standing.claims.keep(resources)
+                return prepared
 
 
 def _prepare_again(
-    before: Prepared, ticket: Ticket | None, show_findings: Callable[[Sequence[Finding]], None]
+    before: Prepared, standing: Standing, show_findings: Callable[[Sequence[Finding]], None]
 ) -> Prepared:
     options = before.launch.plan.options
-    prepared = prepare(options, ticket)
+    prepared = prepare(options, standing)
     try:
         refuse_errors(prepared.findings, options.force)
     except GpuopsError:
@@ -85,7 +90,9 @@ def _leaving_in_order() -> Iterator[None]:
             signal(number, handler)
 
 
-def _join(prepared: Prepared) -> AbstractContextManager[Ticket]:
+@contextmanager
+def _join(prepared: Prepared, standing: Standing) -> Iterator[None]:
+    """Take a place in the queue; those behind move up at the end."""
     choice = prepared.selection.choice
     if prepared.launch.plan.options.wait_s is None or choice is None:
         missing = choice.short if choice else 0
@@ -96,29 +103,35 @@ def _join(prepared: Prepared) -> AbstractContextManager[Ticket]:
         )
     wanted = [*choice.devices, *(refusal.device for refusal in choice.refused if refusal.passes)]
     uuids = [device.uuid for device in wanted if device.uuid is not None]
-    return leases.wait_in_line(uuids, choice.wanted, _claim(prepared))
+    with leases.wait_in_line(uuids, choice.wanted, _claim(prepared)) as ticket:
+        standing.ticket = ticket
+        try:
+            yield
+        finally:
+            standing.ticket = None
 
 
 def _wait(
-    prepared: Prepared, ticket: Ticket, begin_s: float, show_wait: Callable[[Waiting], None]
+    prepared: Prepared, standing: Standing, begin_s: float, show_wait: Callable[[Waiting], None]
 ) -> None:
     """Wait until there are enough GPUs for us.
 
     A GPU that cannot be read now, or a driver that does not answer, may be busy because another
     job starts: the place in the queue is kept for a while.
     """
-    options, wish = prepared.launch.plan.options, prepared.selection.wish
-    if wish is None:  # a CPU host is never short of GPUs
+    options, wish, ticket = prepared.launch.plan.options, prepared.selection.wish, standing.ticket
+    if wish is None or ticket is None:  # a CPU host is never short of GPUs
         return
     limit_s = options.wait_s or 0.0
     hopeful_s = time.monotonic()
     with nvml.Reader() as reader:
         while True:
             now_s = time.monotonic()
-            inventory, queue = with_claims(reader.read()), leases.queue()
+            inventory = with_claims(reader.read(), standing)
             problem = inventory.gaps.get("gpus", "").rstrip(".")
             if not problem:
-                choice = choose(wish, inventory.devices, awaited=awaited(queue, ticket))
+                line = standing.line(inventory.devices)
+                choice = choose(wish, inventory.devices, awaited=awaited(line, ticket))
                 if not choice.short or (options.shrink and choice.devices):
                     return
                 if now_s - begin_s >= limit_s:
@@ -130,7 +143,7 @@ def _wait(
                     )
                 if not choice.waiting_helps:
                     problem = reasons([one for one in choice.refused if not one.passes])
-                ahead = tuple(one for one in queue if one.number < ticket.number)
+                ahead = tuple(one for one in line if one.number < ticket.number)
                 show_wait(Waiting(choice=choice, ahead=ahead, waited_s=now_s - begin_s))
             hopeful_s = hopeful_s if problem else now_s
             if now_s - hopeful_s > PATIENCE_S:
@@ -140,12 +153,11 @@ def _wait(
                 )
             left_s = begin_s + limit_s - now_s
             time.sleep(min(POLL_S, left_s) if left_s > 0 else POLL_S)
+            standing.look_afresh()
 
 
 def _resources(prepared: Prepared) -> list[str]:
     """What to claim: the port and the GPUs, except those that are shared by force."""
-    if leases.why_none() is not None:
-        return []
     plan, choice = prepared.launch.plan, prepared.selection.choice
     devices = choice.devices if choice is not None else ()
     free = [device.uuid for device in devices if device.claim is None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,23 +19,24 @@ from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchRequest
 from gpuops.core.launch.plan_launch import plan, wish
 from gpuops.core.launch.profile import Gpus, Profile
-from gpuops.core.launch.queue import Ticket, awaited
 from gpuops.core.machine import environment
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.environment import Environment
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError, MachineError, UsageError
-from gpuops.launch.inventory import others_claims, read_gpus
+from gpuops.launch.inventory import read_gpus
 from gpuops.launch.launch import Launch, name_the_wish, resolve_settings
 from gpuops.launch.request import request
+from gpuops.launch.standing import Standing
 from gpuops.system import leases, profiles
-from gpuops.system.host import host, interpreters
+from gpuops.system.host import host, interpreters, shadows
 from gpuops.system.runs import checkpoints
 from gpuops.system.trainers import check, datasets
 from gpuops.text import GIB
 
 WHAT_IS_FREE = "what-is-free"
+POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +74,20 @@ class Prepared:
         return 0 < self.launch.plan.world_size < self.launch.plan.ranks_wanted
 
 
-def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
-    """Look at the machine and decide what would be run; ``ticket`` is our place in the queue.
+def prepare(options: LaunchOptions, standing: Standing | None = None) -> Prepared:
+    """Look at the machine and decide what would be run, by a launch that holds nothing yet or some.
 
     Raises:
         GpuopsError: what was asked for does not exist, or does not fit the machine.
     """
+    standing = standing or Standing()
     manifest, asked = request(options)
     # The profile as it was typed, which an error names.
-    selection = _select_gpus(asked, options.profile or asked.options.profile, ticket)
-    claimed = _claimed_ports(asked.run_dir)
+    selection = _select_gpus(asked, options.profile or asked.options.profile, standing)
+    while selection.short and standing.ticket is None and standing.others_begin:
+        time.sleep(POLL_S)
+        selection = _select_gpus(asked, options.profile or asked.options.profile, standing)
+    claimed = _claimed_ports(standing)
     port = host.next_free_port(selection.profile.torchrun.master_port - 1, claimed)
     planned = plan(selection.profile, selection.choice, asked, port, socket.gethostname())
     interpreter = interpreters.read(planned.python)
@@ -91,7 +97,10 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
             settings = resolve_settings(planned, manifest)
     launch = Launch(plan=planned, manifest=manifest, settings=settings)
     launch, keeps_batch = _fit_batch(launch, short=selection.short)
-    needs = _requirements(launch, selection, keeps_batch=keeps_batch)
+    needs = replace(
+        _requirements(launch, selection, keeps_batch=keeps_batch),
+        import_folder=shadows.first_folder(planned, interpreter.python),
+    )
     snapshot = host.snapshot(
         needs,
         interpreter=interpreter,
@@ -107,7 +116,9 @@ def prepare(options: LaunchOptions, ticket: Ticket | None = None) -> Prepared:
         else None,
         trainer_findings=_trainer_findings(launch),
         # A port that we chose ourselves is claimed next, or another one chosen.
-        claimed_ports=claimed if options.master_port else claimed - {planned.master_port},
+        claimed_ports=claimed
+        if options.master_port
+        else {port: who for port, who in claimed.items() if port != planned.master_port},
     )
     gpus = [gpu.index for gpu in planned.devices]
     return Prepared(
@@ -147,11 +158,11 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
     return [(flag, near[0]) for flag, near in found if near]
 
 
-def _select_gpus(asked: LaunchRequest, chosen: str | None, ticket: Ticket | None) -> Selection:
+def _select_gpus(asked: LaunchRequest, chosen: str | None, standing: Standing) -> Selection:
     options = asked.options
-    inventory = read_gpus(options.simulate, own=asked.run_dir)
+    inventory = read_gpus(options.simulate, standing)
     real = inventory.devices and options.simulate is None
-    kept = awaited(leases.queue(), ticket) if real else frozenset[str]()
+    kept = standing.awaited(inventory.devices) if real else frozenset[str]()
     profile = (
         _what_is_free(inventory, kept) if chosen in {None, WHAT_IS_FREE} else profiles.load(chosen)
     )
@@ -188,10 +199,11 @@ def _what_is_free(inventory: GpuInventory, kept: frozenset[str]) -> Profile:
     return Profile(name=WHAT_IS_FREE, gpus=gpus)
 
 
-def _claimed_ports(own: str) -> frozenset[int]:
-    """The ports that other launches have, or are about to have."""
-    numbers = [name.partition(leases.port(0)[:-1])[2] for name in others_claims(own)]
-    return frozenset(int(number) for number in numbers if number.isdecimal())
+def _claimed_ports(standing: Standing) -> dict[int, str]:
+    """The ports that other launches have, or are about to have, and who has each."""
+    found = {name.rpartition("-")[2]: one for name, one in standing.others_claims().items()}
+    numbers = [number for number in found if number.isdecimal() and leases.port(int(number))]
+    return {int(number): str(found[number]).removeprefix("is ") for number in numbers}
 
 
 def _fit_batch(launch: Launch, *, short: bool) -> tuple[Launch, bool]:

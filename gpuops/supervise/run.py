@@ -18,6 +18,7 @@ from gpuops.errors import GpuopsError
 from gpuops.launch.claim import claim_gpus
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
+from gpuops.launch.standing import Standing
 from gpuops.supervise.supervisor import begin, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes.process import Job, SignalQueue
@@ -87,20 +88,21 @@ class _Run(AbstractContextManager["_Run"]):
         self._screen = screen
         self._signals = SignalQueue()
         self._job: Job  # set by ``adopt`` and ``_start``
-        self._lock, self._handlers, self._claims = ExitStack(), ExitStack(), ExitStack()
+        self._lock, self._handlers = ExitStack(), ExitStack()
         self._locked = False
-        self._claimed: tuple[object, ...] = ()
-        self._claim_locks: tuple[int, ...] = ()  # to hand to an attempt; none if it was adopted
+        self._standing = Standing()
 
     def __exit__(self, *_exc: object) -> None:
         self._lock.close()  # first: a stop signal is sent only to the holder of this lock
         self._handlers.close()
-        self._claims.close()
+        self._standing.claims.close()
 
     def adopt(self, job: Job) -> None:
         """Take over an attempt that runs."""
         self._be_the_only_one()
         self._handlers.enter_context(self._signals)
+        with suppress(GpuopsError):  # the job matters more
+            self._standing.claims.adopt(self.launch.plan.run_dir)
         self._job = job
 
     def launch_first(self, first: Prepared) -> None:
@@ -120,9 +122,9 @@ class _Run(AbstractContextManager["_Run"]):
             for number in self._signals.wait(None, left):
                 return attempts.Interrupted(number)
         try:
-            prepared = prepare(_next_options(self.launch.plan, move))
-            if not self._claim_locks or _resources(prepared) != self._claimed:
-                prepared = self._claim(prepared)
+            prepared = prepare(_next_options(self.launch.plan, move), self._standing)
+            prepared = self._claim(prepared)
+            if _resources(prepared.launch.plan) != _resources(self.launch.plan):
                 self._show_plan(prepared.launch)
             refuse_errors(prepared.findings, prepared.launch.plan.options.force)
         except GpuopsError as problem:
@@ -166,16 +168,13 @@ class _Run(AbstractContextManager["_Run"]):
         return RunOutcome(launch=self.launch, outcome=outcome, given_up=given_up)
 
     def _claim(self, prepared: Prepared) -> Prepared:
-        """Claim what a plan takes instead of what was claimed; return the plan that was claimed."""
-        self._claims.close()
-        claims = claim_gpus(prepared, self._screen.wait, self._screen.show_findings)
-        prepared, self._claim_locks = self._claims.enter_context(claims)
-        self._claimed = _resources(prepared)
-        return prepared
+        """Claim what a plan takes; return the plan that was claimed."""
+        screen = self._screen
+        return claim_gpus(prepared, self._standing, screen.wait, screen.show_findings)
 
     def _start(self, prepared: Prepared) -> None:
         self.launch = prepared.launch
-        self._job = begin(self.launch, self._claim_locks)
+        self._job = begin(self.launch, self._standing.claims.descriptors)
         with suppress(GpuopsError):  # the job matters more
             path = Path(self.launch.plan.run_dir, paths.ENVIRONMENT)
             files.write_json(path, asdict(prepared.environment))
@@ -190,8 +189,7 @@ class _Run(AbstractContextManager["_Run"]):
         self._screen.show_plan(launch.plan, launch.settings, launch.manifest)
 
 
-def _resources(prepared: Prepared) -> tuple[object, ...]:
-    plan = prepared.launch.plan
+def _resources(plan: LaunchPlan) -> tuple[object, ...]:
     return plan.master_port, *(gpu.uuid for gpu in plan.devices)
 
 
@@ -220,6 +218,8 @@ def _failed_attempt(launch: Launch, outcome: attempts.Outcome) -> FailedAttempt 
     if outcome.ending != "failed" or diagnosis is None:
         return None
     log = paths.rank_log(plan.attempt, diagnosis.rank or 0, "stderr")
+    if diagnosis.kind == "exception" and diagnosis.rank is None:  # torchrun's own
+        log = paths.agent_log(plan.attempt)
     stderr = files.tail(Path(plan.run_dir, log), LOG_BYTES)
     return FailedAttempt(
         number=plan.attempt,

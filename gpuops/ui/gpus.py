@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gpuops.core.launch.choice import why_not_free
-from gpuops.core.launch.queue import Ticket, awaited
+from gpuops.core.launch.queue import Ticket, awaited, served
 from gpuops.core.machine.device import Device, GpuInventory
 from gpuops.core.machine.gpu_health import gpu_problems
 from gpuops.text import GIB
@@ -21,7 +21,7 @@ UUID_SHOWN = 12
 def gpus(inventory: GpuInventory, line: Sequence[Ticket], now_s: float) -> RenderableType:
     """One row per GPU, and below them the queue of waiting launches."""
     table = columns("GPU", "model", "memory", "use", "temp", "UUID", "holder")
-    kept = awaited(line)
+    kept = awaited(served(line, [device.uuid for device in inventory.devices]))
     for device in inventory.devices:
         table.add_row(
             Text(str(device.index), style="bold"),

@@ -291,7 +291,7 @@ def test_a_port_that_another_launch_claimed_can_be_forced(inventory):
     forced = ended(inventory.start("--profile", 2, "--master-port", 29777, "--force", "port"))
 
     assert refused[0] == 1
-    assert "port 29777 is claimed by another launch" in " ".join(refused[1].split())
+    assert "port 29777 is held by run 2" in " ".join(refused[1].split())
     assert forced[0] == 0, forced[1]
     inventory.let_go()
     assert ended(job)[0] == 0

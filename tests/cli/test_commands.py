@@ -10,6 +10,8 @@ import subprocess
 
 import pytest
 
+from gpuops import run_module
+
 pytestmark = pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
 
 
@@ -114,7 +116,9 @@ def test_a_port_in_use_is_an_error_with_the_next_free_one(gpuops, workers):
 def test_a_dry_run_prints_the_line_that_a_launch_runs(gpuops, tmp_path, workers):
     """stdout of a dry run is one shell command; pasted, it runs the job to its end."""
     answer = gpuops("launch", workers / "beats.py", "-p", "cpu", "--dry-run", "--", "--lr", "3 $x")
-    line = answer.stdout.replace("-m torch.distributed.run", str(workers / "torchrun.py"))
+    line = answer.stdout.replace(
+        f"{run_module.__file__} torch.distributed.run", str(workers / "torchrun.py")
+    )
     (tmp_path / "runs").mkdir()
     logs = line.split("--log-dir=")[1].split()[0]
     ran = subprocess.run(
@@ -135,7 +139,7 @@ def test_a_dry_run_as_json_holds_everything(gpuops, tmp_path, workers):
     answer = gpuops("launch", workers / "beats.py", "-p", "cpu", "--dry-run", "--json")
     value = json.loads(answer.stdout)
 
-    assert value["command"][1:3] == ["-m", "torch.distributed.run"]
+    assert value["command"][1:3] == [run_module.__file__, "torch.distributed.run"]
     assert value["environment"]["GPUOPS_RUN_ID"] == value["plan"]["run_id"]
     assert {finding["check"] for finding in value["findings"]} >= {"torch", "port", "output"}
     assert not (tmp_path / "runs").exists()

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from gpuops import run_module
 from gpuops.core.launch.manifest import Answers, Manifest
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchRequest, Target
@@ -75,7 +76,7 @@ def test_a_profile_says_what_to_ask_and_what_to_compare_with(estimate, python, a
     words = asked()
 
     assert answer.returncode == 0, answer.stderr
-    assert words[:2] == ["-m", "trainers.rvq.estimate"]
+    assert words[:2] == [run_module.__file__, "trainers.rvq.estimate"]
     assert flag(words, "--ranks") == "7"
     assert flag(words, "--device") == "cuda"
     assert 19 * GIB < int(flag(words, "--room-bytes")) < 21 * GIB

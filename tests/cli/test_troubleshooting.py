@@ -9,7 +9,7 @@ import pytest
 INTERPRETER = """#!{python}
 import os, sys
 words = sys.argv[1:]
-if words[:2] == ["-m", "torch.distributed.run"]:
+if words[1:2] == ["torch.distributed.run"]:
     at = words.index("trainers.rvq.train")
     options = [word for word in words[2:at] if word not in ("-m", "--")]
     words = ["{torchrun}", *options, "{worker}", *words[at + 1 :]]

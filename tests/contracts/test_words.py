@@ -1,8 +1,4 @@
-"""The project's texts are plain technical English: phrases that readers stumbled over stay out.
-
-Folders that have not been revised are listed under ``NOT_YET``, each with the phrases that it may
-still contain: revise a folder, and remove its entry.
-"""
+"""The project's texts are plain technical English: phrases that readers stumbled over stay out."""
 
 import re
 import subprocess
@@ -32,12 +28,6 @@ PHRASES = {
     "in words": (r"\bin_words\b|\bdef (?:told|said|noted|who|doing)\b", "format_*, describe_*"),
 }
 
-NOT_YET = {
-    "trainers/engine": ["anew", "is no", "likewise", "mend", "whoever"],
-    "trainers/motion": ["is no", "likewise", "nobody"],
-    "trainers/rvq": ["anew", "is no", "is to be", "likewise"],
-}
-
 
 def texts() -> list[Path]:
     listed = subprocess.run(
@@ -45,12 +35,6 @@ def texts() -> list[Path]:
     )
     paths = (Path(line) for line in listed.stdout.splitlines())
     return [path for path in paths if path.suffix in SUFFIXES and (ROOT / path).is_file()]
-
-
-def place(path: Path) -> str:
-    """The longest entry of ``NOT_YET`` that the file belongs to, or nothing."""
-    names = [path.as_posix(), *(folder.as_posix() for folder in path.parents)]
-    return next((name for name in names if name in NOT_YET), "")
 
 
 def found(path: Path) -> list[tuple[str, int, str]]:
@@ -70,7 +54,6 @@ def test_texts_keep_to_plain_words():
         f"{path}:{number}: {name!r}, write {PHRASES[name][1]}: {line}"
         for path in texts()
         for name, number, line in found(path)
-        if name not in NOT_YET.get(place(path), ())
     ]
 
     assert not wrong, "\n".join(wrong)

@@ -12,7 +12,9 @@ NOW_S = 10_000.0
 KEY = "ValueError /job/train.py:10:<module> /job/data.py:33:load"
 CHANCE = ["rank stopped", "stuck in I/O", "data loader starved", "peer died", "signal"]
 KINDS = [*CHANCE, "python spin", "collective mismatch", "gpu lost", "out of memory (gpu)"]
-KINDS += ["out of memory (host)", "nan", "exception", "disk full", "port taken", "unknown"]
+LASTING = ["out of memory (host)", "shared memory full", "disk full", "file limit"]
+LASTING += ["process limit", "gpu missing"]
+KINDS += [*LASTING, "nan", "exception", "port taken", "unknown"]
 
 
 def ended(kind="signal", *, at_s=0.0, gpu=1, **changes):

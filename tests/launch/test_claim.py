@@ -8,6 +8,7 @@ import signal
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.launch import claim
 from gpuops.launch.prepare import prepare
+from gpuops.launch.standing import Standing
 from gpuops.system import leases
 from gpuops.system.processes.process import SignalQueue
 
@@ -19,12 +20,15 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
     assert own_port
     monkeypatch.chdir(tmp_path)
     options = LaunchOptions(name=str(workers / "beats.py"), profile="cpu")
-    hold = leases.acquire
+    add = leases.Claims.add
 
-    def hold_and_be_asked(*things):
+    def add_and_be_asked(*things):
         os.kill(os.getpid(), signal.SIGTERM)
-        return hold(*things)
+        add(*things)
 
-    monkeypatch.setattr(leases, "acquire", hold_and_be_asked)
-    with SignalQueue() as signals, claim.claim_gpus(prepare(options), print, print):
+    monkeypatch.setattr(leases.Claims, "add", add_and_be_asked)
+    standing = Standing()
+    with SignalQueue() as signals:
+        claim.claim_gpus(prepare(options), standing, print, print)
         assert list(signals.wait(None, 1)) == [signal.SIGTERM]
+    standing.claims.close()

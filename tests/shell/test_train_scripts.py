@@ -43,7 +43,7 @@ def command(answer):
     """Environment and words of the torchrun command that a dry run prints, and the trainer's."""
     assert answer.returncode == 0, answer.stderr
     words = shlex.split(answer.stdout.replace("\\\n", " "))
-    start = words.index("-m")
+    start = words.index("torch.distributed.run")
     environment = dict(word.split("=", 1) for word in words[3:start] if "=" in word)
     end = words.index("trainers.rvq.train")
     return environment, words[start:end], words[end + 1 :]

@@ -48,7 +48,7 @@ def tracked(items: Sequence[T], doing: str, *, quiet: int) -> Iterable[T]:
 
 
 def _round_up(width: float) -> int:
-    """The least of 1, 2, 5, 10, 20, 50 ... that is no less."""
+    """The least of 1, 2, 5, 10, 20, 50 ... that is not less."""
     power = 1
     while True:
         for digit in (1, 2, 5):

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LONGEST_WAIT = timedelta(days=30)  # for rank 0
+GLOO_SETTLES_S = 0.1
+"""Gloo's threads need the interpreter's lock to drop the tensors of the last collectives, and its
+destructor joins them while it holds that lock: a deadlock (pytorch/pytorch#56297). Nothing tells
+when they are done."""
 POLL_S = 0.2
 
 
@@ -82,6 +86,8 @@ def world(init_method: str | None = None) -> Iterator[World]:
         raise TrainerError(msg, hint) from error
     yield here
     # Not after an exception: tearing down would wait for ranks that are still in a collective.
+    if backend == "gloo":
+        time.sleep(GLOO_SETTLES_S)
     dist.destroy_process_group()
 
 

@@ -31,7 +31,7 @@ Head = TypeVar("Head")
 
 VALIDATION_SPLITS = ("val", "dev")
 READERS, PORTION = 8, 64  # threads that read heads, and samples that each takes at a time
-MEND = "write the sample again, or remove its folder"
+REPAIR = "write the sample again, or remove its folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ def read_array_head(path: str) -> npy.Head:
     except (FileNotFoundError, NotADirectoryError):
         raise
     except (npy.ArrayError, OSError) as error:
-        raise TrainerError(f"{path} cannot be read: {reason(error)}", MEND) from None
+        raise TrainerError(f"{path} cannot be read: {reason(error)}", REPAIR) from None
     if head.dtype.kind != "f":
         raise TrainerError(f"{path} does not hold floating point numbers", "write it as float32")
     return head
@@ -155,7 +155,9 @@ def check_finite(path: str, rows: NDArray[np.floating[Any]], start: int = 0) -> 
     """
     if not np.isfinite(rows).all():
         frame = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise TrainerError(f"{path} holds a value that is not finite, first in frame {frame}", MEND)
+        raise TrainerError(
+            f"{path} holds a value that is not finite, first in frame {frame}", REPAIR
+        )
 
 
 def _read_heads(

@@ -22,7 +22,7 @@ from trainers.engine.describe import (
     step_flops,
 )
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
-from trainers.engine.memory.rehearsal import parse_question
+from trainers.engine.memory.rehearsal import Question
 from trainers.engine.trained import read_json
 from trainers.engine.verbs import print_result
 from trainers.motion.rotations import values_per_joint
@@ -71,11 +71,10 @@ def describe(config: Config, about: str, shapes: Shapes | None = None) -> Descri
     Raises:
         TrainerError: the data set is here, and cannot be trained on.
     """
-    asked, _ = parse_question([])
     shapes = shapes or data_shapes(config.dataset)
     features, fps = shapes.features(config.dataset), shapes.fps
-    needed = estimate(config, asked, shapes)
-    (fullest,) = [need for need in needed["needs"] if need["size"] == needed["size"]]
+    needed = estimate(config, Question(one_size=True), shapes)
+    (fullest,) = needed["needs"]
     with FakeTensorMode():
         model = RVQVAE(features, config.model, config.quantizer).eval()
         clip = torch.empty(1, TOKENS * model.hop, features)

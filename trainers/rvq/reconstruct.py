@@ -74,8 +74,8 @@ def _rows(clips: MotionData, names: Sequence[str]) -> list[int]:
 
 def draw(pairs: Sequence[Pair], path: Path, seconds: float) -> None:
     """Write the picture or the film, whole or not at all."""
-    from trainers.engine.film import FILMS  # noqa: PLC0415 - likewise
-    from trainers.motion import drawing  # noqa: PLC0415 - likewise
+    from trainers.engine.film import FILMS  # noqa: PLC0415 - matplotlib is slow to load
+    from trainers.motion import drawing  # noqa: PLC0415 - matplotlib is slow to load
 
     with whole_file(path) as unfinished:
         if path.suffix in FILMS:

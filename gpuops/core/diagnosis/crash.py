@@ -19,7 +19,11 @@ from gpuops.core.diagnosis.stderr_tail import parse_stderr
 from gpuops.core.diagnosis.torchrun_failure import RankEnd, last_lines, signal_name
 from gpuops.core.machine.device import Xid
 from gpuops.core.machine.oom_kills import OomKills
+from gpuops.errors import ExitCode
+from gpuops.reaper import NOT_FOUND
 
+# Of torchrun: it does not take its command line, or cannot be executed, or is not there.
+CANNOT_RUN = {ExitCode.USAGE, 126, NOT_FOUND}
 _NAN_ON = re.compile(r"not finite on rank (\d+)$")
 
 
@@ -99,8 +103,9 @@ def _launcher(crash: Crash) -> Diagnosis | None:
         return _because("signal", why, evidence=evidence)
     if words.type is not None and words.type.endswith("SignalException"):
         return _because("signal", f"torchrun was ended: {shorten(words.message)}")
-    if words.type is not None and not reports:
-        why = f"torchrun raised {shorten(words.message)}"
+    if not reports and (words.type is not None or crash.returncode in CANNOT_RUN):
+        how = "raised" if words.type else f"ended with exit code {crash.returncode}:"
+        why = f"torchrun {how} {shorten(words.message)}"
         return _because("exception", why, evidence=evidence)
     return None
 

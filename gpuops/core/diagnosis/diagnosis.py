@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 from gpuops.core.diagnosis.culprit import Attribution, Group, HangKind
 
 Kind = Literal[
-    HangKind, "gpu lost", "out of memory (gpu)", "out of memory (host)", "nan", "exception",
-    "disk full", "signal", "port taken",
+    HangKind, "gpu lost", "gpu missing", "out of memory (gpu)", "out of memory (host)",
+    "shared memory full", "disk full", "file limit", "process limit", "nan", "exception", "signal",
+    "port taken",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -23,12 +24,21 @@ ADVICE: Mapping[Kind, str] = {
     "same order: look for a condition that differs between ranks before that line.",
     "peer died": "Look at the log of the rank that ended first: the others only noticed.",
     "gpu lost": "Leave the GPU out with `--exclude-gpu` until it has been reset or checked.",
+    "gpu missing": "Launch it with a profile that has GPUs (`gpuops profiles list`), or let the "
+    "script use the CPU if `torch.cuda.is_available()` says no.",
     "out of memory (gpu)": "Halve the micro-batch and double the accumulation, or shorten windows.",
-    "out of memory (host)": "Give the job more memory, or fewer loader workers.",
+    "out of memory (host)": "Give the job more memory (Docker: `--memory`, Slurm: `--mem`), or "
+    "fewer loader workers.",
+    "shared memory full": "Give /dev/shm more room (`--shm-size` of a container, else "
+    "`sudo mount -o remount,size=16G /dev/shm`), or use fewer loader workers.",
+    "file limit": "`ulimit -n 65536` before the launch (above the hard limit: limits.conf).",
+    "process limit": "`ulimit -u 65536` before the launch (above the hard limit: limits.conf; of a "
+    "container: `--pids-limit`), or use fewer ranks and loader workers.",
     "nan": "Lower the learning rate, or look at the data of that step; continue from the last "
     "checkpoint with `--resume`.",
     "exception": "Fix what the traceback names, then launch with `--resume`.",
-    "disk full": "Free space where the run writes, then launch with `--resume`.",
+    "disk full": "Free space where the run writes (`df -h` shows how much there is), then launch "
+    "with `--resume`.",
     "signal": "Find out who or what sent it; `--resume` continues from the last checkpoint.",
     "port taken": "Another job holds the port: launch again, or choose one with `--master-port`.",
     "unknown": "Look at the logs of all ranks, and at their stacks if there are any.",

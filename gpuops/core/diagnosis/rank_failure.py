@@ -17,13 +17,22 @@ SHOWN_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """A text that reveals a kind of failure. ``peer``: it appears when another rank has failed."""
+    """A text that reveals a kind of failure. ``peer``: it appears when another rank has failed.
+
+    ``raised_in``: the file that must have raised it, if the text alone can mean something else.
+    """
 
     kind: Kind
     pattern: str
     why: str
     advice: str = ""
     peer: bool = False
+    raised_in: str = ""
+
+    def explains(self, words: StderrTail) -> bool:
+        """Whether it is in the text, raised where it must be."""
+        place = words.frames[0].file if words.frames else ""
+        return bool(re.search(self.pattern, words.text) and re.search(self.raised_in, place))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,22 +55,66 @@ SYMPTOMS = (
         "ran out of GPU memory",
     ),
     Symptom(
-        "out of memory (host)",
-        r"worker.* is killed by signal: Bus error|unable to (?:write to|open) file </?torch_"
-        r"|unable to mmap .*torch_|out of shared memory",
+        "file limit",
+        r"Too many open files|\[Errno 2[34]\]|object file: Error 24|received \d+ items of ancdata",
+        "ran out of file handles",
+    ),
+    Symptom(
+        "process limit",
+        r"can't start new thread|[Tt]hread creation failed|pthread_create failed"
+        r"|fork: .*temporarily unavailable|(?:RuntimeError|what\(\)): +Resource temporarily",
+        "ran out of processes and threads",
+    ),
+    Symptom(  # of a socket or a lock, EAGAIN means something else
+        "process limit",
+        r"Resource temporarily unavailable",
+        "ran out of processes and threads",
+        raised_in=r"/(?:popen_\w+|subprocess|forkserver|pty)\.py$",
+    ),
+    Symptom(
+        "shared memory full",
+        r"worker.* is killed by signal: Bus error|out of shared memory|unable to mmap .*torch_"
+        r"|unable to (?:write to|open|resize|stretch) file </?torch_|allocate shared memory\(shm\)"
+        r"|/dev/shm.*No space left|No space left.*/dev/shm|(?:extend|memory segment) /dev/shm",
         "ran out of shared memory (/dev/shm)",
-        "Give /dev/shm more room (`--shm-size` of a container), or use fewer loader workers.",
+    ),
+    Symptom(
+        "shared memory full",
+        r"No space left on device",
+        "ran out of shared memory (/dev/shm)",
+        raised_in=r"/multiprocessing/(?:synchronize|heap|shared_memory)\.py$",
     ),
     Symptom(
         "out of memory (host)",
-        r"\b(?:_Array)?MemoryError\b|DefaultCPUAllocator: |Cannot allocate memory"
+        r"\b(?:_Array)?MemoryError\b|DefaultCPUAllocator: |Cannot allocate memory|std::bad_alloc"
         r"|worker.* is killed by signal: Killed",
         "ran out of host memory",
     ),
     Symptom(
+        "out of memory (host)",
+        r"failed to map segment from shared object(?!: Operation not permitted)",
+        "ran out of address space",
+        "`ulimit -v unlimited` before the launch.",
+    ),
+    Symptom("disk full", r"No space left on device|StorageFull", "could not write"),
+    Symptom(
         "disk full",
-        r"No space left on device|Disk quota exceeded|StorageFull|File too large",
-        "could not write",
+        r"Disk quota exceeded",
+        "has used up the disk quota",
+        "Free space of yours where the run writes (`quota -s`), then launch with `--resume`.",
+    ),
+    Symptom(
+        "disk full",
+        r"File too large",
+        "met the limit of a file's size",
+        "`ulimit -f unlimited` before the launch; then `--resume`.",
+    ),
+    Symptom(
+        "gpu missing",
+        r"No CUDA GPUs are available|not compiled with CUDA|Found no NVIDIA driver"
+        r"|no CUDA-capable device|cuda\.is_available\(\) is False|no GPUs found|[Rr]equires a GPU"
+        r"|NCCL built.?in|access accelerator device when none|No supported gpu backend",
+        "asked for a GPU, and the CPU profile gives it none",
     ),
     Symptom("port taken", r"EADDRINUSE|[Aa]ddress already in use", "found its port taken"),
     Symptom(
@@ -116,17 +169,21 @@ def classify_end(end: RankEnd, *, host_oom: bool | None) -> RankFailure | None:
     return _by_words(end, words) or _by_signal(end, words) or _by_code(end, words)
 
 
-def find_symptom(words: StderrTail) -> Symptom | None:
-    """The first symptom in a text; ``NAN`` only if it ended the program, since logs contain it."""
+def find_symptom(words: StderrTail, *, has_gpu: bool = True) -> Symptom | None:
+    """The first symptom in a text; ``NAN`` only if it ended the program, since logs contain it.
+
+    A GPU that was given and cannot be used is not ``gpu missing``: the GPU or the script is wrong.
+    """
     ended = words.type is not None or words.sentence
-    known = (*SYMPTOMS, NAN) if ended else SYMPTOMS
-    return next((symptom for symptom in known if re.search(symptom.pattern, words.text)), None)
+    found = [symptom for symptom in SYMPTOMS if symptom.explains(words)]
+    found += [NAN] if ended and NAN.explains(words) else []
+    return next((one for one in found if one.kind != "gpu missing" or not has_gpu), None)
 
 
 def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
     if words.type == "KeyboardInterrupt":
         return _asked(end, words, signals.SIGINT)
-    if (symptom := find_symptom(words)) is not None:
+    if (symptom := find_symptom(words, has_gpu=end.gpu is not None)) is not None:
         # Without any of these the text is just the last lines of a log.
         explains = words.type is not None or words.sentence or end.killed_by is not None
         return RankFailure(  # if two collectives do not match, either may be the wrong one

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from gpuops.core.diagnosis.stack import Frame, own_frame
+from gpuops.core.diagnosis.traceback_key import PYTHON_REFUSES
 
 TRAILING = 30  # lines that may follow a traceback which ended the process
 LAST = 15
@@ -19,6 +20,8 @@ _RAISED = re.compile(r"(?P<type>[A-Za-z_][\w.]*)(?:: .*)?")
 _FATAL = re.compile(r"Fatal Python error: .+")
 _SENTENCE = re.compile(r"(?:[\w./-]+: )?error(?: \(rank \d+\))?: (?P<words>.+)", re.IGNORECASE)
 _HINT = re.compile(r"hint: (?P<words>.+)", re.IGNORECASE)
+# It then sends SIGINT to its own process, as if a person had pressed Ctrl-C.
+_STARVED = re.compile(r"OpenBLAS .*pthread_create failed")
 _ACCIDENT = "During handling of the above exception"
 
 
@@ -60,9 +63,15 @@ def parse_stderr(stderr: str) -> StderrTail:
     sentences = [n for n in range(after, len(lines)) if _SENTENCE.fullmatch(lines[n])]
     if sentences and len(lines) - sentences[-1] <= LAST:
         return _as_sentence(lines[sentences[-1] :])
+    if root is not None and root.type == "KeyboardInterrupt":
+        starved = next((line for line in lines if _STARVED.match(line)), None)
+        if starved is not None:
+            return StderrTail(message=starved, text=starved, sentence=True)
     if root is not None and len(lines) - after <= TRAILING:
         message = lines[root.end]
         return StderrTail(message=message, text=message, type=root.type, frames=root.frames)
+    if lines and PYTHON_REFUSES.fullmatch(lines[-1]):
+        return StderrTail(message=lines[-1], text=lines[-1], sentence=True)
     fatal = next((n for n, line in enumerate(lines) if _FATAL.fullmatch(line)), None)
     message = lines[-1 if fatal is None else fatal] if lines else ""
     frames = () if fatal is None else _frames(lines[fatal + 2 :])

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 REFUSED = "error"  # stands for the exception's type in the key of an error sentence
 
 _REFUSAL = re.compile(r"error(?: \(rank \d+\))?: (.+)")
+# How Python itself ends if there is nothing to run: such a script gets no traceback.
+PYTHON_REFUSES = re.compile(
+    r"(?:SyntaxError|IndentationError|TabError): .+"
+    r"|\S*python[\d.]*: (?:No module named|Error while finding module|.+ cannot be directly) .+"
+)
 _HEADER = re.compile(r"(Original |Exception Group )?Traceback \(most recent call last\):\s*$")
 _FRAME = re.compile(r'File "(.+)", line (\d+)(?:, in (.+))?$')
 _RAISED = re.compile(r"([A-Za-z_][\w.<>]*)(?::|$)")
@@ -39,7 +44,9 @@ def refusal_key(stderr: str) -> str | None:
 
     ``None`` if there is none, or if it is about other ranks: they may be there next time.
     """
-    errors = [match[1] for line in stderr.splitlines() if (match := _REFUSAL.match(line))]
+    lines = stderr.splitlines()
+    errors = [match[1] for line in lines if (match := _REFUSAL.match(line))]
+    errors += [line for line in lines[-1:] if PYTHON_REFUSES.fullmatch(line)]
     return None if not errors or "ranks" in errors[-1] else f"{REFUSED} {errors[-1]}"
 
 

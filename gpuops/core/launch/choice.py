@@ -211,10 +211,7 @@ def _unsuited(device: Device, wish: Wish) -> Refusal | None:
 
 def _taken(device: Device, awaited: Collection[str]) -> Refusal | None:
     if device.claim is not None:
-        holder = device.claim
-        run = f"run {holder.run_id}" if holder.run_id else "another gpuops run"
-        user = f" of {holder.user}" if holder.user else ""
-        return Refusal(device=device, reason="claimed", words=f"is held by {run}{user}")
+        return Refusal(device=device, reason="claimed", words=str(device.claim))
     if device.busy:
         return Refusal(device=device, reason="busy", words=f"is used by {_users(device)}")
     if (words := unowned(device)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gpuops.core.machine.device import Claim
@@ -16,6 +16,14 @@ class Ticket:
     uuids: tuple[str, ...]
     count: int
     claim: Claim
+
+
+def served(line: Sequence[Ticket], uuids: Collection[str | None]) -> list[Ticket]:
+    """The launches that can be served with some GPUs; the others can not, however long they wait.
+
+    With all GPUs of a host: those to believe. With the free ones: those that could begin now.
+    """
+    return [ticket for ticket in line if ticket.count <= len({*uuids}.intersection(ticket.uuids))]
 
 
 def awaited(line: Sequence[Ticket], mine: Ticket | None = None) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 
+from gpuops import run_module
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.secrets import mask_variables, mask_words
 from gpuops.core.run import paths
@@ -15,12 +16,14 @@ RAS_VARIABLE = "NCCL_RAS_ADDR"
 def argv(plan: LaunchPlan) -> list[str]:
     """The torchrun command of a plan.
 
+    torchrun imports nothing from the working directory; the ranks of a script find there what
+    plain ``torchrun`` lets them find.
     gpuops owns restarting, so torchrun's own is off (it hands stale addresses to the new ranks:
     pytorch#135712). Each rank's output goes to its own files below the attempt's log folder.
     """
     return [
         plan.python,
-        "-m",
+        run_module.__file__,
         "torch.distributed.run",
         f"--nnodes={len(plan.nodes)}",
         f"--nproc-per-node={len(plan.nodes[0].ranks)}",

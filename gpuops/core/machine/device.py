@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -70,16 +71,31 @@ class Xid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A GPU held through gpuops: by which run and user, since when (seconds since the epoch).
+    """A GPU or port held through gpuops: by which user, since when (seconds since the epoch).
 
-    ``None`` for what the file of a held lock does not contain.
+    User and time are those of the lock's ``file``; ``ours``: it belongs to this user. Run, folder
+    and pid are what the file says, ``None`` if it says nothing: of another user's not to be
+    believed. ``unusable``: why the file is not a lock, so that it must be taken for held.
     """
 
     run_id: str | None = None
     run_dir: str | None = None
     user: str | None = None
+    ours: bool = False
     pid: int | None = None
     since_s: float | None = None
+    file: str | None = None
+    unusable: str | None = None
+
+    def __str__(self) -> str:
+        """Continues "GPU 3 ..."."""
+        user = self.user or "another user"
+        if self.unusable is not None and self.file is not None:
+            flag = " -r" if "folder" in self.unusable else ""
+            way = f"`{'' if self.ours else 'sudo '}rm{flag} {shlex.quote(self.file)}`"
+            return f"is in use by {user}: the lock {self.file} {self.unusable} ({way} frees it)"
+        run = f"run {self.run_id}" if self.run_id else "another gpuops run"
+        return f"is held by {run} of {user}" if self.user else f"is held by {run}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

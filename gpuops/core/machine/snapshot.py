@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gpuops.core.finding import Finding
 from gpuops.core.machine.device import GpuInventory
@@ -11,13 +12,17 @@ from gpuops.core.machine.device import GpuInventory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
-    """The Python that will train; ``None`` for what it does not have."""
+    """The Python that will train; ``None`` for what it does not have.
+
+    ``torch_folder`` is where the package lies.
+    """
 
     path: str
     python: str | None
     torch: str | None
     cuda: str | None
     nccl: str | None = None
+    torch_folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +52,33 @@ class DataCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessLimit:
+    """How many processes and threads a user or a control group may have, and has now.
+
+    ``unseen``: more may count that are outside of this container.
+    """
+
+    of: Literal["user", "group"]
+    limit: int
+    used: int
+    unseen: bool = False
+
+    @property
+    def left(self) -> int:
+        """How many more there may be."""
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostSnapshot:
     """The state of the host at ``now_s`` (seconds since the epoch).
 
     Cores and memory are what this user's processes may use, in a container less than the host
     has. ``open_files`` and ``memlock_bytes`` are the limits of a process, or infinite.
     ``clock_skew_s``: how far the output disk is ahead of the host's clock. ``environment``: the
-    variables that NCCL and gloo will read. ``trainer_findings``: those of the trainer's own
-    check. ``gaps``: what could not be read, and why.
+    variables that NCCL and gloo will read. ``hidden``: the modules that the ranks would not get
+    from the interpreter, and the file that each gets instead. ``trainer_findings``: those of the
+    trainer's own check. ``gaps``: what could not be read or reached, and why.
     """
 
     hostname: str
@@ -67,6 +91,7 @@ class HostSnapshot:
     output_writable: bool | None = None
     open_files: float | None = None
     memlock_bytes: float | None = None
+    process_limits: tuple[ProcessLimit, ...] = ()
     clock_skew_s: float | None = None
     clock_synchronised: bool | None = None
     interfaces: tuple[Interface, ...] | None = None
@@ -75,6 +100,7 @@ class HostSnapshot:
     port_free: bool | None = None
     next_free_port: int | None = None
     interpreter: Interpreter | None = None
+    hidden: Mapping[str, str] = field(default_factory=dict)
     inventory: GpuInventory = field(default_factory=GpuInventory)
     data: DataCount | None = None
     trainer_findings: tuple[Finding, ...] = ()

@@ -79,7 +79,7 @@ def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
 def _claimed(device: Device, ours: Collection[str | None]) -> str | None:
     """The run of ours that has claimed it, but does not run on it now."""
     claim = device.claim
-    return claim.run_id if claim is not None and claim.run_dir in ours else None
+    return claim.run_id if claim is not None and claim.ours and claim.run_dir in ours else None
 
 
 def _stranger(device: Device) -> str | None:

@@ -18,6 +18,7 @@ VARIABLES = (
     "GPUOPS_RUN_ID", "GPUOPS_BEAT_DIR",
 )  # fmt: skip
 _SHARED = VARIABLES[2:]
+_RUNS_MODULE = "gpuops/run_module.py"
 _AGENTS = {"torch.distributed.run", "torch.distributed.launch"}
 
 
@@ -183,7 +184,7 @@ def python_program(argv: Sequence[str]) -> str | None:
     words = iter(argv[1:])
     for word in words:
         if not word.startswith("-"):
-            return word
+            return next(words, word) if word.endswith(_RUNS_MODULE) else word
         if word in {"-W", "-X", "--check-hash-based-pycs"}:
             next(words, None)
         elif not word.startswith(("--", "-W", "-X")):

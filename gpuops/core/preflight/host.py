@@ -13,6 +13,11 @@ from gpuops.text import GIB, MIB, many
 SHM_BYTES = GIB // 4
 # The clock of the disk may differ this much from the host's without misleading ages of files.
 SKEW_S = 2.0
+# The least with which a job of torch 2.13 and gloo was seen to train. Libraries start threads of
+# their own: for each core, for each GPU, for each connection.
+AGENT_FILES, RANK_FILES = 16, 4
+AGENT_THREADS, RANK_THREADS = 4, 4
+LIBRARY_THREADS = {"cpu": 16, "cuda": 48}
 CROWD = 4  # CPU ranks per core: above this a job hardly makes progress
 
 
@@ -88,11 +93,45 @@ def check_open_files(
         return None
     wanted = 256 + 16 * needs.workers + 32 * needs.loader_workers
     measured = "no limit" if snapshot.open_files == float("inf") else int(snapshot.open_files)
+    hint = "`ulimit -n 65536` before the launch (above the hard limit: limits.conf)."
+    least = AGENT_FILES + RANK_FILES * needs.workers
+    if snapshot.open_files < least:
+        summary = f"a process may open {measured} files, torchrun alone needs {least}"
+        return error("open-files", summary, hint, measured=measured, wanted=wanted)
     if snapshot.open_files < wanted:
         summary = f"a process may open {measured} files, a rank of this job may need {wanted}"
-        hint = "`ulimit -n 65536` before the launch (above the hard limit: limits.conf)."
         return warning("open-files", summary, hint, measured=measured, wanted=wanted)
     return ok("open-files", f"{measured} for each process", measured=measured, wanted=wanted)
+
+
+def check_processes(
+    snapshot: HostSnapshot, profile: Profile, needs: Requirements
+) -> Finding | None:
+    """The ranks, their threads and the processes that read data all count towards a limit.
+
+    Below the least no job with a collective starts; the threads of libraries need the rest.
+    """
+    if not snapshot.process_limits:
+        return None
+    least = AGENT_THREADS + needs.workers * (RANK_THREADS + needs.loader_workers)
+    wanted = least + needs.workers * (LIBRARY_THREADS[profile.device] + needs.loader_workers)
+    limit = min(snapshot.process_limits, key=lambda limit: limit.left)
+    unseen = ", more may be outside of this container" if limit.unseen else ""
+    there = f"{limit.left} more processes and threads of {limit.limit} are allowed{unseen}"
+    if limit.left >= wanted:
+        return ok(
+            "processes", f"{there}, about {wanted} needed", measured=limit.left, wanted=wanted
+        )
+    raised = limit.used + wanted
+    hint = "Raise `pids.max` of the control group (Docker: `--pids-limit`, systemd: `TasksMax=`)."
+    if limit.of == "user":
+        raise_it = f"`ulimit -u {raised}` before the launch (above the hard limit: limits.conf)"
+        hint = f"{raise_it}, or end some of your own: `ps -Lu $USER` lists them."
+    summary = f"{there}, {_workers(needs)} need about {wanted}"
+    if limit.left < least:
+        summary = f"{there}, {_workers(needs)} need at least {least}"
+        return error("processes", summary, hint, measured=limit.left, wanted=least)
+    return warning("processes", summary, hint, measured=limit.left, wanted=wanted)
 
 
 def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:

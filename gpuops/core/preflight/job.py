@@ -41,6 +41,25 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
     return ok("torch", versions, measured=found.torch)
 
 
+def check_imports(
+    snapshot: HostSnapshot, _profile: Profile, _needs: Requirements
+) -> Finding | None:
+    """What lies beside the script must not stand in for a module of Python or of torch."""
+    found, installed = dict(snapshot.hidden), snapshot.interpreter
+    torch = found.get("torch")
+    if torch is not None and installed is not None and installed.torch_folder is not None:
+        own = torch.startswith(f"{installed.torch_folder}/")  # a checkout that is installed itself
+        torch = found.pop("torch") if own else torch
+    if not found:
+        return None
+    files, names = ", ".join(found.values()), ", ".join(found)
+    summary = f"the ranks would import {files} in place of the real {names}"
+    hint = "Rename it, or move the script to another folder."
+    if "torch" in found:
+        return error("imports", summary, hint, measured=files, wanted="none")
+    return warning("imports", summary, hint, measured=files, wanted="none")
+
+
 def check_driver(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:
     """A driver runs every CUDA of its own major version and of older ones."""
     driver, cuda = snapshot.inventory.driver, snapshot.inventory.cuda

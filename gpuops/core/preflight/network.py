@@ -17,7 +17,13 @@ FAMILIES = ("AF_INET", "AF_INET6")
 
 
 def check_network(snapshot: HostSnapshot, profile: Profile, needs: Requirements) -> Finding | None:
-    """Even ranks of one host connect over a network interface."""
+    """Even ranks of one host connect over a network interface, and meet at the loopback."""
+    if "loopback" in snapshot.gaps:
+        why = snapshot.gaps["loopback"]
+        summary = f"127.0.0.1, where the ranks meet, cannot be reached: {why}"
+        address = "`sudo ip address add 127.0.0.1/8 dev lo`"
+        hint = f"`sudo ip link set lo up`; if lo has only ::1, {address}."
+        return error("network", summary, hint, measured=why, wanted="127.0.0.1")
     if snapshot.interfaces is None:
         return None
     if profile.device == "cpu":

@@ -12,7 +12,8 @@ class Requirements:
     """What the job needs of its host. ``data_root`` is ``None`` if it needs no files.
 
     ``loader_workers``: the processes that read data for each worker. ``usual_port``: the port of
-    the profile, if the job uses another. ``data_splits``: the splits that must have a folder with
+    the profile, if the job uses another. ``import_folder``: from which the ranks import before they
+    do so from the interpreter. ``data_splits``: the splits that must have a folder with
     samples; if there are none, the trainer counts and names its splits. ``data_about`` shows how
     the files lie, ``data_built_ins`` what trains without files, ``data_imports`` whether there are
     importers.
@@ -22,6 +23,7 @@ class Requirements:
     loader_workers: int = 0
     master_port: int
     usual_port: int | None = None
+    import_folder: str | None = None
     output_dir: str
     memory_per_worker_bytes: int
     disk_bytes: int

@@ -15,13 +15,16 @@ OF_THE_CODE: set[Kind] = {"exception", "nan", "collective mismatch", "python spi
 OF_THE_CODE |= {"signal", "unknown"}  # some of them
 OWN_SIGNALS = {-number for number in (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL)}
 # What a second start does not fix.
-NEVER: set[Kind] = {"out of memory (host)", "disk full"}
+NEVER: set[Kind] = {"out of memory (host)", "shared memory full", "disk full"}
+NEVER |= {"file limit", "process limit", "gpu missing"}
 # What is raised while a network or a file system is away for some time.
 OUTSIDE = {
     "OSError", "TimeoutError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError",
     "ConnectionAbortedError", "BrokenPipeError", "URLError", "gaierror",
     "DistNetworkError", "DistStoreError", "DistBackendError",
+    "RendezvousConnectionError", "RendezvousTimeoutError", "RendezvousClosedError",
 }  # fmt: skip
+NO_LIBRARY = "cannot open shared object file"  # an OSError, but no file system is away
 UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "TabError"}
 
 
@@ -164,11 +167,16 @@ def _hopeless(attempts: Sequence[FailedAttempt]) -> GiveUp | None:
 
 
 def _refused(attempts: Sequence[FailedAttempt]) -> bool:
-    """Whether the program will not even load, or does not take its settings."""
+    """Whether the program will not even load, or does not take its settings.
+
+    torchrun has no data and no settings of its own: what it raises itself it raises every time.
+    """
     last = attempts[-1]
-    unloadable = _raised(last.traceback_key or "") in {*UNLOADABLE, REFUSED}
+    cause, raised = last.diagnosis, _raised(last.traceback_key or "")
+    unloadable = raised in {*UNLOADABLE, REFUSED} or NO_LIBRARY in cause.why
+    of_torchrun = cause.kind == "exception" and cause.rank is None and raised not in OUTSIDE
     trained = any(attempt.last_step not in {None, attempt.first_step} for attempt in attempts)
-    return (unloadable or last.exitcode == ExitCode.USAGE) and not trained
+    return (unloadable or of_torchrun or last.exitcode == ExitCode.USAGE) and not trained
 
 
 def _twin(attempts: Sequence[FailedAttempt]) -> FailedAttempt | None:

@@ -9,18 +9,20 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
 from gpuops.core.finding import Finding
 from gpuops.core.machine.device import GpuInventory
-from gpuops.core.machine.snapshot import DataCount, HostSnapshot, Interpreter
+from gpuops.core.machine.snapshot import DataCount, HostSnapshot, Interpreter, ProcessLimit
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError
 from gpuops.system import files
-from gpuops.system.host import cgroups, network
+from gpuops.system.gpus.gpu_processes import in_container
+from gpuops.system.host import cgroups, network, shadows
 
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
@@ -32,17 +34,16 @@ def snapshot(
     inventory: GpuInventory,
     count: Callable[[Path], DataCount] | None = None,
     trainer_findings: Sequence[Finding] = (),
-    claimed_ports: Collection[int] = (),
+    claimed_ports: Mapping[int, str] = MappingProxyType({}),
 ) -> HostSnapshot:
     """A snapshot of the host, as far as the job needs it.
 
     ``count`` counts the samples of the data set that the job needs. ``claimed_ports``: those that
-    other launches have claimed, but may not use yet.
+    other launches have claimed, but may not use yet, and words on who has each.
     """
     total, available = _memory()
     port = needs.master_port
-    claimed = "claimed by another launch" if port in claimed_ports else None
-    port_problem = why_port_unusable(port) or claimed
+    port_problem = why_port_unusable(port) or claimed_ports.get(port)
     output_gap, skew_s = _try_to_write(Path(needs.output_dir))
     data, data_gap = None, ""
     if needs.data_root is not None and count is not None:
@@ -50,7 +51,8 @@ def snapshot(
             data = count(Path(needs.data_root))
         except GpuopsError as error:
             data_gap = error.message.rstrip(".")
-    gaps = {"port": port_problem, "output": output_gap, "data": data_gap}
+    loopback_gap = network.why_no_loopback()
+    gaps = {"port": port_problem, "output": output_gap, "data": data_gap, "loopback": loopback_gap}
     return HostSnapshot(
         hostname=socket.gethostname(),
         now_s=time.time(),
@@ -62,6 +64,7 @@ def snapshot(
         output_writable=output_gap is None,
         open_files=_limit(resource.RLIMIT_NOFILE),
         memlock_bytes=_limit(resource.RLIMIT_MEMLOCK),
+        process_limits=tuple(_process_limits()),
         clock_skew_s=skew_s,
         clock_synchronised=_clock_synchronised(),
         interfaces=network.interfaces(),
@@ -70,6 +73,7 @@ def snapshot(
         port_free=port_problem is None,
         next_free_port=next_free_port(port, claimed_ports) if port_problem else None,
         interpreter=interpreter,
+        hidden=shadows.find(needs.import_folder) if needs.import_folder else {},
         inventory=inventory,
         data=data,
         trainer_findings=tuple(trainer_findings),
@@ -115,6 +119,35 @@ def _cores() -> int:
 def _limit(which: int) -> float:
     soft, _ = resource.getrlimit(which)
     return float("inf") if soft == resource.RLIM_INFINITY else soft
+
+
+def _process_limits() -> Iterator[ProcessLimit]:
+    """The limits of this user (``ulimit -u``; root has none) and of our control group."""
+    limit = _limit(resource.RLIMIT_NPROC)
+    if limit != float("inf") and not _is_root():
+        used = sum(_tasks(entry) for entry in os.scandir("/proc") if entry.name.isdecimal())
+        yield ProcessLimit(of="user", limit=int(limit), used=used, unseen=in_container())
+    if (group := cgroups.processes()) is not None:
+        yield ProcessLimit(of="group", limit=group[0], used=group[1])
+
+
+def _tasks(process: os.DirEntry[str]) -> int:
+    """How many threads a process of this user has; none if it is another user's, or gone."""
+    try:
+        if process.stat().st_uid != os.getuid():
+            return 0
+        return os.stat(f"{process.path}/task").st_nlink - 2  # noqa: PTH116 - a folder for each
+    except OSError:
+        return 0
+
+
+def _is_root() -> bool:
+    """Whether we are the host's root, not only that of a user namespace."""
+    try:
+        owner = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[:2]
+    except OSError:
+        owner = ["0", "0"]
+    return os.getuid() == 0 and owner == ["0", "0"]
 
 
 def _clock_synchronised() -> bool | None:

@@ -22,9 +22,9 @@ VARIABLES = ("HOME", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "PYTHONUSER
 # Runs in the other Python, which may be an old one. It prints the versions, and the files on which
 # they depend: a package that is added, removed or changed changes one of these files.
 _PROBE = """
-import importlib.util, json, os, platform, re, sys
-if sys.path[0] == "":
-    del sys.path[0]  # the current folder is not part of the interpreter
+import sys
+sys.path[:] = [folder for folder in sys.path if folder]  # the current one is not part of it
+import importlib.util, json, os, platform, re
 found = importlib.util.find_spec("torch")
 torch = cuda = nccl = None
 rests_on = [os.path.join(sys.prefix, "pyvenv.cfg")]
@@ -49,6 +49,7 @@ if found and found.origin:
         if wheel and cuda and cuda.split(".")[0] == wheel.group(1):
             nccl = wheel.group(2)
 answer = {"python": platform.python_version(), "torch": torch, "cuda": cuda, "nccl": nccl}
+answer["torch_folder"] = torch and package
 print(json.dumps({"answer": answer, "rests_on": rests_on}))
 """
 
@@ -100,9 +101,10 @@ def _kept(entry: Any) -> dict[str, str | None] | None:
 
 
 def _versions(answer: Any) -> dict[str, str | None] | None:
+    names = ("python", "torch", "cuda", "nccl", "torch_folder")
     if not isinstance(answer, dict) or not isinstance(answer.get("python"), str):
         return None
-    found = {name: answer.get(name) for name in ("python", "torch", "cuda", "nccl")}
+    found = {name: answer.get(name) for name in names}
     return found if all(isinstance(v, str | None) for v in found.values()) else None
 
 

@@ -11,6 +11,7 @@ import psutil
 from gpuops.core.machine.snapshot import Interface
 
 INFINIBAND = Path("/sys/class/infiniband")
+LOOPBACK_S = 1.0
 NCCL_CONF = Path("/etc/nccl.conf")
 
 
@@ -36,6 +37,19 @@ def infiniband(root: Path = INFINIBAND) -> tuple[str, ...]:
         return tuple(sorted(entry.name for entry in root.iterdir()))
     except OSError:
         return ()
+
+
+def why_no_loopback() -> str | None:
+    """Why 127.0.0.1 cannot be reached; it may be down in a sandbox, or have only ``::1``."""
+    try:
+        with socket.socket() as server, socket.socket() as client:
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            client.settimeout(LOOPBACK_S)
+            client.connect(server.getsockname())
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def settings() -> dict[str, str]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gpuops import run_module
 from gpuops.errors import GpuopsError
 from gpuops.system.resources import PACKAGE
 
@@ -44,7 +45,8 @@ def import_path(python: str, module: str | None = None) -> str | None:
 def environment(python: str, module: str) -> dict[str, str]:
     """The environment that a trainer's module runs in.
 
-    From Python 3.11 on, a folder ``trainers/`` in the current one does not hide the installed one.
+    What it starts with ``-m`` or ``-c`` does not import from the working directory either, from
+    Python 3.11 on.
     """
     path = import_path(python, module)
     return {**os.environ, "PYTHONSAFEPATH": "1", **({"PYTHONPATH": path} if path else {})}
@@ -60,7 +62,7 @@ def run(
         subprocess.TimeoutExpired: it did not end in time, and was killed.
     """
     return subprocess.run(
-        [python, "-m", module, *arguments],
+        [python, run_module.__file__, module, *arguments],
         cwd=cwd,
         env=environment(python, module),
         stdin=subprocess.DEVNULL,
@@ -80,7 +82,7 @@ def hand_over(
     Raises:
         GpuopsError: the interpreter cannot be started.
     """
-    command = [python, "-m", module, *arguments]
+    command = [python, run_module.__file__, module, *arguments]
     variables = {**environment(python, module), **(added or {})}
     try:
         child = subprocess.Popen(command, env=variables)

@@ -129,6 +129,7 @@ ASKED = end(0, PEER_CLOSED, code=-15)
 KILLED = OomKill(pid=4701, at_s=90.0, text="Out of memory: Killed process 4701 (python)")
 SPARED = OomKills(log_complete=True)
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total"
+NOT_PYTHON = "SyntaxError: invalid syntax\n"
 CASES = {
     "killed from outside": (
         crash(end(1, code=-9), ASKED, oom=SPARED),
@@ -230,7 +231,7 @@ CASES = {
                 ),
             )
         ),
-        ("out of memory (host)", 0, True, "ran out of shared memory (/dev/shm)"),
+        ("shared memory full", 0, True, "ran out of shared memory (/dev/shm)"),
     ),
     "a loader's worker killed": (
         crash(
@@ -326,6 +327,22 @@ CASES = {
     "torchrun's own defect": (
         crash(agent_tail=raised("ModuleNotFoundError: No module named 'torch'")),
         ("exception", None, True, "torchrun raised ModuleNotFoundError"),
+    ),
+    "torchrun's command line refused": (
+        crash(agent_tail="torchrun: error: unrecognized arguments: --rdzv-id=x\n", returncode=2),
+        ("exception", None, True, "torchrun ended with exit code 2: unrecognized arguments"),
+    ),
+    "no torchrun": (
+        crash(agent_tail="/no/python cannot be run: No such file or directory\n", returncode=127),
+        ("exception", None, True, "exit code 127: /no/python cannot be run: No such file"),
+    ),
+    "a script that is not Python": (
+        crash(end(0, '  File "/home/ada/train.py", line 3\n    def\n       ^\n' + NOT_PYTHON)),
+        ("exception", 0, True, "rank 0 ended with exit code 1: SyntaxError: invalid syntax"),
+    ),
+    "a module that is not there": (
+        crash(end(0, "/venv/bin/python3.11: No module named my.train\n")),
+        ("exception", 0, True, "No module named my.train"),
     ),
     "a collective's timeout": (
         crash(end(0, WATCHDOG, code=-6), end(1, code=-15), end(2, WATCHDOG, code=-6)),

@@ -123,3 +123,19 @@ def test_a_sentence_of_the_program_itself_is_a_key_too():
     assert "error it is full" == refusal_key("error (rank 1): it is full")
     assert refusal_key("error: rank 0 of 2 cannot reach the other ranks: timeout") is None
     assert refusal_key("an error: of somebody else") is None
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "SyntaxError: invalid syntax",
+        "IndentationError: unexpected indent",
+        "/venv/bin/python3.11: No module named my.train",
+        "python: Error while finding module specification for 'a.b' (ModuleNotFoundError: ...)",
+        "/usr/bin/python: 'my' is a package and cannot be directly executed",
+    ],
+)
+def test_what_python_refuses_to_run_has_a_key(last):
+    """It ends with a line of its own, and without a traceback."""
+    assert f"error {last}" == refusal_key(f'  File "t.py", line 3\n{last}\n')
+    assert refusal_key(f"{last}\nstep 1") is None

@@ -210,6 +210,26 @@ def test_what_others_wait_for_is_not_taken():
 def test_a_claim_is_named_before_the_process_that_it_explains():
     """The run's name helps more than its pid."""
     assert "is held by run rvq-1 of mei" == why_not_free(gpu(0, claim=RUN, **busy()))
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        (Claim(user="mei"), "is held by another gpuops run of mei"),
+        (Claim(), "is held by another gpuops run"),
+        (
+            Claim(user="mei", file="/l/gpu-0.lock", unusable="is a link"),
+            "is in use by mei: the lock /l/gpu-0.lock is a link (`sudo rm /l/gpu-0.lock` frees it)",
+        ),
+        (
+            Claim(user="root", ours=True, file="/$(id).lock", unusable="is a folder"),
+            "is in use by root: the lock /$(id).lock is a folder (`rm -r '/$(id).lock'` frees it)",
+        ),
+    ],
+)
+def test_a_claim_names_its_user_and_what_would_free_a_lock_that_is_not_one(claim, words):
+    """A name that another user chose is quoted: it is copied into a shell."""
+    assert words == why_not_free(gpu(0, claim=claim))
     assert why_not_free(gpu(0)) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpuops import run_module
 from gpuops.core.launch.plan import LaunchPlan, NodePlan, Target
 from gpuops.core.launch.torchrun import argv, as_shell, environment
 from gpuops.core.machine.device import DeviceRef
@@ -36,8 +37,8 @@ def a_plan(**changes):
 
 
 def test_torchrun_runs_in_the_chosen_interpreter():
-    """The command is the interpreter's own torchrun, not one from PATH."""
-    assert ["/venv/bin/python", "-m", "torch.distributed.run"] == argv(a_plan())[:3]
+    """It is the interpreter's own torchrun, not one from PATH or the working directory."""
+    assert ["/venv/bin/python", run_module.__file__, "torch.distributed.run"] == argv(a_plan())[:3]
 
 
 def test_torchrun_never_restarts_and_keeps_each_ranks_output():

@@ -212,6 +212,11 @@ def test_jobs_of_others_are_listed():
         (("python", "-m", "torch.distributed.run", "t.py"), "torch.distributed.run"),
         (("/usr/bin/python3.11", "-um", "torch.distributed.run"), "torch.distributed.run"),
         (("python", "-mtorch.distributed.run"), "torch.distributed.run"),
+        (
+            ("python3", "/lib/gpuops/run_module.py", "torch.distributed.run", "t.py"),
+            "torch.distributed.run",
+        ),
+        (("python3", "/lib/gpuops/run_module.py"), "/lib/gpuops/run_module.py"),
         (("python", "-X", "dev", "-Wignore", "-W", "error", "-I", "t.py"), "t.py"),
         (("python", "--check-hash-based-pycs", "always", "-O", "t.py"), "t.py"),
         (("pypy3", "t.py"), "t.py"),

@@ -267,6 +267,16 @@ def test_what_a_gpu_is(changes, state):
     assert state == scene.look().gpus[2].state
 
 
+@pytest.mark.parametrize(("ours", "state"), [(True, "ok"), (False, "busy-other")])
+def test_a_claim_is_of_our_run_only_if_its_file_is_ours(ours, state):
+    """Another user may write the name of our run into his."""
+    scene = Scene()
+    claim = Claim(run_id="rvq", run_dir=RUN_DIR, user="bob", ours=ours)
+    scene.gpus[2] = gpu(2, claim=claim)
+
+    assert state == scene.look().gpus[2].state
+
+
 def test_a_gpu_that_the_run_was_told_to_leave_alone_is_excluded():
     """By index or UUID, while the run lives."""
     scene = Scene(exclude_gpus=("2", "GPU-3"))

@@ -7,6 +7,7 @@ from machines import CPU, CUDA, GIB, needs, snapshot
 
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine.device import GpuInventory
+from gpuops.core.machine.snapshot import ProcessLimit
 from gpuops.core.preflight import host
 
 UNLIMITED = float("inf")
@@ -237,3 +238,56 @@ def test_another_port_than_the_usual_one_is_said():
     assert "port 29501 is free" in finding("port", usual_port=29501).summary
     assert "not" not in finding("port", usual_port=29501).summary
     assert "(29400 is not)" in finding("port", usual_port=29400).summary
+
+
+def limits(left, of="user", **changes):
+    return snapshot(process_limits=(ProcessLimit(of=of, limit=1000, used=1000 - left, **changes),))
+
+
+@pytest.mark.parametrize(
+    ("left", "severity"), [(500, "ok"), (30, "warning"), (9, "error"), (0, "error"), (-5, "error")]
+)
+def test_processes_and_threads_must_fit_their_limit(left, severity):
+    """Those of two ranks and torchrun are an error, those of libraries a warning."""
+    found = finding("processes", limits(left))
+
+    assert severity == found.severity
+    assert max(0, left) == found.measured
+    assert f"{max(0, left)} more processes and threads of 1000 are allowed" in found.summary
+
+
+@pytest.mark.parametrize(("of", "mend"), [("user", "ulimit -u "), ("group", "--pids-limit")])
+def test_each_limit_of_processes_has_its_own_command(of, mend):
+    """The number that it offers is enough."""
+    found = finding("processes", limits(10, of))
+
+    assert mend in found.hint
+    if of == "user":
+        offered = int(found.hint.partition("ulimit -u ")[2].partition("`")[0])
+        assert offered >= 990 + found.wanted
+
+
+def test_the_limit_with_the_fewest_left_counts():
+    """Of the user's and the group's; and it is said if more may count that we cannot see."""
+    both = (
+        ProcessLimit(of="user", limit=90, used=10, unseen=True),
+        ProcessLimit(of="group", limit=5000, used=4999),
+    )
+    found = finding("processes", snapshot(process_limits=both))
+
+    assert (1, False) == (found.measured, "outside" in found.summary)
+    assert "outside" in finding("processes", snapshot(process_limits=both[:1])).summary
+    assert finding("processes", snapshot()) is None
+
+
+def test_processes_that_read_data_count_too():
+    """Each is a process with threads."""
+    few, many = (finding("processes", limits(500), loader_workers=n).wanted for n in (0, 8))
+
+    assert many > few + 2 * 8
+
+
+def test_too_few_files_for_torchrun_are_an_error():
+    """It could not even start."""
+    assert "error" == finding("open_files", snapshot(open_files=16)).severity
+    assert "ulimit -n" in finding("open_files", snapshot(open_files=16)).hint

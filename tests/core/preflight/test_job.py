@@ -217,3 +217,26 @@ def test_what_is_gone_on_from_is_said():
     found = finding("resume", resume="r")
     assert "warning" == found.severity
     assert "from the beginning" in found.summary
+
+
+def hides(*paths, **changes):
+    hidden = {path.split("/")[2].partition(".")[0]: path for path in paths}
+    return finding("imports", snapshot(hidden=hidden, **changes))
+
+
+def test_a_file_that_the_ranks_would_import_instead_is_named():
+    """Of a module of Python it is a warning: they may never import it."""
+    found = hides("/job/socket.py", "/job/queue.py")
+
+    assert ("warning", "imports") == (found.severity, found.check)
+    assert "/job/socket.py, /job/queue.py in place of the real socket, queue" in found.summary
+    assert "Rename" in found.hint
+    assert hides() is None
+
+
+def test_another_torch_than_the_one_that_was_checked_is_an_error():
+    """Unless it is the same: a checkout that is installed where it lies."""
+    assert "error" == hides("/job/torch/__init__.py", "/job/socket.py").severity
+    own = replace(PYTHON, torch_folder="/job/torch")
+    assert hides("/job/torch/__init__.py", interpreter=own) is None
+    assert "error" == hides("/job/torch.py", interpreter=own).severity

@@ -135,6 +135,18 @@ def test_a_machine_without_any_interface_is_an_error():
     assert "ip link set lo up" in found.hint
 
 
+@pytest.mark.parametrize("profile", [CPU, CUDA])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_without_a_loopback_the_ranks_cannot_meet(profile, workers):
+    """Whatever interface NCCL and gloo would take: torchrun's store is there."""
+    machine = snapshot(gaps={"loopback": "Network is unreachable"}, interfaces=(ETH0,))
+    found = check_network(machine, profile, needs(workers=workers))
+
+    assert ("network", "error") == (found.check, found.severity)
+    assert found.summary.startswith("127.0.0.1, where the ranks meet, cannot be reached: Network")
+    assert "`sudo ip link set lo up`" in found.hint
+
+
 def test_interfaces_that_cannot_be_read_say_nothing():
     """There is nothing that a person could do."""
     assert check_network(snapshot(interfaces=None), CUDA, needs()) is None

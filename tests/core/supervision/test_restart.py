@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from endings import CHANCE, KEY, NOW_S, POLICY, ended, numbered
+from endings import CHANCE, KEY, LASTING, NOW_S, POLICY, ended, numbered
 
 from gpuops.core.supervision.restart import GiveUp, Replan, Restart, decide
 
@@ -212,7 +212,29 @@ def test_a_program_that_cannot_begin_is_left_at_once(end):
     assert isinstance(decision(end), Restart)
 
 
-@pytest.mark.parametrize("kind", ["out of memory (host)", "disk full"])
+def of_torchrun(raised, why="torchrun raised it"):
+    """An attempt that torchrun itself ended by an exception, before there was any rank."""
+    end = ended("exception", traceback_key=f"{raised} /venv/torch/run.py:9:<module>")
+    cause = replace(end.diagnosis, rank=None, why=why)
+    return replace(end, first_step=None, last_step=None, diagnosis=cause)
+
+
+@pytest.mark.parametrize("raised", ["ImportError", "AttributeError", "ValueError", ""])
+def test_what_torchrun_raises_itself_it_raises_every_time(raised):
+    """It is left at once, whatever the exception: also one whose traceback is not whole."""
+    assert decision(of_torchrun(raised)).why == "it cannot begin: torchrun raised it"
+
+
+@pytest.mark.parametrize("raised", ["DistNetworkError", "RendezvousTimeoutError", "OSError"])
+def test_a_network_that_torchrun_misses_may_come_back(raised):
+    """So it is started again, unless a library is missing."""
+    missing = "torchrun raised OSError: libcudart.so.12: cannot open shared object file"
+
+    assert isinstance(decision(of_torchrun(raised)), Restart)
+    assert isinstance(decision(of_torchrun(raised, missing)), GiveUp)
+
+
+@pytest.mark.parametrize("kind", LASTING)
 def test_what_a_restart_cannot_mend_is_left_with_advice(kind):
     """Though it made progress; why and advice are the diagnosis'."""
     found = decision(ended(kind, checkpoint_step=40))

@@ -91,7 +91,6 @@ def test_another_interpreter_finds_these_trainers(monkeypatch):
     assert modules.import_path(sys.executable) is None
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is newer")
 def test_a_folder_of_the_same_name_here_is_another_one(tmp_path):
     """Who stands where a folder `trainers` lies still gets the installed trainers."""
     (tmp_path / "trainers").mkdir()

@@ -57,6 +57,7 @@ class Question:
     ranks: int = 1
     on_gpu: bool = True
     room_bytes: int | None = None
+    one_size: bool = False  # the configured size alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +103,11 @@ def answer(
     Raises:
         TrainerError: the step depends on the values of its data.
     """
-    found = needs(
-        lambda one: need(lambda: stage(one), loop=loop, optim=optim, asked=asked),
-        size,
-        asked.room_bytes,
-    )
+
+    def of(one: int) -> Need:
+        return need(lambda: stage(one), loop=loop, optim=optim, asked=asked)
+
+    found = {size: of(size)} if asked.one_size else needs(of, size, asked.room_bytes)
     dtype = _precision(loop, on_gpu=asked.on_gpu) or torch.float32
     # The flags that would make less of the activations.
     savers = [] if loop.gradient_checkpointing else ["--gradient-checkpointing"]
@@ -286,8 +287,8 @@ _plain_dropout = F.dropout
 def _dropout(
     input: Tensor,  # noqa: A002 - as torch calls it
     p: float = 0.5,
-    training: bool = True,  # noqa: FBT001, FBT002 - likewise
-    inplace: bool = False,  # noqa: FBT001, FBT002 - likewise
+    training: bool = True,  # noqa: FBT001, FBT002 - as in torch
+    inplace: bool = False,  # noqa: FBT001, FBT002 - as in torch
 ) -> Tensor:
     """As on CUDA: it keeps a mask of one byte a value; on a CPU the mask is of the values' type."""
     if inplace or not training or not 0 < p < 1:

@@ -25,7 +25,7 @@ log = logging.getLogger("trainers")
 
 
 def cache_path(config: DatasetConfig, split: str) -> Path | None:
-    """The cache that is given for "train" or "val", if it is to be used."""
+    """The cache that is given for "train" or "val", if caches are used."""
     given = {"train": config.cache_train, "val": config.cache_val}
     return given.get(split) if config.use_cache else None
 

@@ -1,0 +1,77 @@
+"""Where a launch stands among the others of a host."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from gpuops.core.launch import queue
+from gpuops.core.launch.choice import why_not_free
+from gpuops.core.launch.queue import Ticket
+from gpuops.core.machine.device import Claim, Device
+from gpuops.system import leases
+from gpuops.system.leases import Claims, TakenError
+
+BEGIN_S = 10.0
+"""How long a launch that waits may take to begin once its GPUs are free."""
+TRIES = 20
+
+
+class Standing:
+    """What a launch holds, its place in the queue, and what it has learnt of the others."""
+
+    def __init__(self) -> None:
+        self.claims = Claims()
+        self.ticket: Ticket | None = None
+        self._lost: Counter[str] = Counter()
+        self._taken: dict[str, Claim] = {}
+        self._could_begin_s: dict[int, float] = {}  # since when, by the number of the ticket
+
+    def others_claims(self) -> dict[str, Claim]:
+        """What others hold, by name. What this run holds is its own, whatever a file says."""
+        claims = {**leases.holders(), **self._taken}
+        return {name: claim for name, claim in claims.items() if name not in self.claims.names}
+
+    def line(self, devices: Sequence[Device]) -> list[Ticket]:
+        """The launches that wait, without those that could have begun for a while and have not.
+
+        Those are stopped, or do not want GPUs at all: a file says that they wait.
+        """
+        mine = self.ticket.number if self.ticket is not None else None
+        waiting = queue.served(leases.queue(), [device.uuid for device in devices])
+        free = [device.uuid for device in devices if why_not_free(device) is None]
+        others = [uuid for uuid in free if leases.gpu(uuid or "") not in self.claims.names]
+        now_s, since_s = time.monotonic(), self._could_begin_s
+        could = {ticket.number for ticket in queue.served(waiting, others)} - {mine}
+        self._could_begin_s = {number: since_s.get(number, now_s) for number in could}
+        passed = {n for n, s in self._could_begin_s.items() if now_s - s >= BEGIN_S}
+        return [ticket for ticket in waiting if ticket.number not in passed]
+
+    def awaited(self, devices: Sequence[Device]) -> frozenset[str]:
+        """The GPUs that belong to launches that came before this one; never what it holds."""
+        uuids = queue.awaited(self.line(devices), self.ticket)
+        return frozenset(uuid for uuid in uuids if leases.gpu(uuid) not in self.claims.names)
+
+    @property
+    def others_begin(self) -> bool:
+        """Whether launches that wait could begin now, and will or will be passed over soon."""
+        now_s = time.monotonic()
+        return any(now_s - since_s < BEGIN_S for since_s in self._could_begin_s.values())
+
+    def lost(self, taken: TakenError) -> None:
+        """Another launch was faster; if it was so before, it holds that whatever we see.
+
+        Raises:
+            TakenError: there is no end of it.
+        """
+        self._lost[taken.name] += 1
+        if self._lost[taken.name] > 1:
+            self._taken[taken.name] = taken.claim
+        if self._lost.total() >= TRIES:
+            raise taken
+
+    def look_afresh(self) -> None:
+        """Time has passed: what was lost may be free again."""
+        self._lost.clear()
+        self._taken.clear()

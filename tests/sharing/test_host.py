@@ -1,0 +1,134 @@
+"""The host as it is: sandboxes, limits and folders that are not as a launch would like them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpuops import run_module
+
+OTHER = 60001
+REPOSITORY = Path(__file__).parents[2]
+SNAPSHOT = """
+import dataclasses, json
+from gpuops.core.machine.device import GpuInventory
+from gpuops.core.machine.snapshot import Interpreter
+from gpuops.core.preflight.requirements import Requirements
+from gpuops.system.host import host
+needs = Requirements(workers=1, master_port=29999, output_dir="/", memory_per_worker_bytes=1,
+                     disk_bytes=1)
+python = Interpreter(path="", python=None, torch=None, cuda=None)
+found = host.snapshot(needs, interpreter=python, inventory=GpuInventory())
+print(json.dumps(dataclasses.asdict(found)))
+"""
+
+
+def snapshot(*before):
+    """The host as gpuops sees it after these words, in a process of its own."""
+    done = subprocess.run(
+        [*before, sys.executable, "-c", SNAPSHOT],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def namespace(*words):
+    """The words that start a program in namespaces of its own, if that is allowed here."""
+    command = ("unshare", *words)
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*command, "true"], check=False).returncode
+    ):
+        pytest.skip("no namespaces can be had here")
+    return command
+
+
+@pytest.mark.parametrize(
+    "up", ["true", "ip link set lo up; ip address del 127.0.0.1/8 dev lo"], ids=["down", "only ::1"]
+)
+def test_a_sandbox_without_a_loopback_is_seen(up):
+    """By one connection to it."""
+    if shutil.which("ip") is None and up != "true":
+        pytest.skip("there is no ip command")
+    found = snapshot(*namespace("-n"), "sh", "-c", f'{up}; exec "$@"', "sh")
+
+    assert found["gaps"]["loopback"]
+
+
+def test_a_limit_of_processes_is_that_of_the_user():
+    """With what the user has now; root has none."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    user = ("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups")
+    limited = ("prlimit", "--nproc=500")
+    theirs = {limit["of"]: limit for limit in snapshot(*limited, *user)["process_limits"]}
+    roots = {limit["of"] for limit in snapshot(*limited)["process_limits"]}
+
+    assert 500 == theirs["user"]["limit"]
+    assert 1 <= theirs["user"]["used"] < 50
+    assert "user" not in roots
+
+
+@pytest.mark.parametrize("name", ["torch/__init__.py", "socket.py", "runpy.py", "json/__init__.py"])
+def test_torchrun_does_not_import_from_the_working_directory(tmp_path, name):
+    """Nor does any other module that gpuops starts."""
+    shadow = tmp_path / name
+    shadow.parent.mkdir(exist_ok=True)
+    shadow.write_text("raise SystemExit('imported from the working directory')")
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "agent.py").write_text("import socket, runpy, json, sys; print(sys.argv, __name__)")
+    done = subprocess.run(
+        [sys.executable, run_module.__file__, "agent", "--flag"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == f"['{packages / 'agent.py'}', '--flag'] __main__\n", done.stderr
+
+
+@pytest.mark.usefixtures("own_port")
+def test_a_launch_beside_a_shadow_trains(tmp_path, gpuops):
+    """Where ``python -m`` would fail; the rank has the path and the variables of plain torchrun."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "socket.py").write_text("raise SystemExit('imported from the working directory')")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('a checkout')")
+    script = tmp_path / "scripts" / "train.py"
+    script.write_text(
+        "import os, socket, sys; print(sys.path[0], os.environ.get('PYTHONSAFEPATH'))"
+    )
+    launched = gpuops("launch", "scripts/train.py", "--profile", "cpu", "--nproc-per-node", "1")
+
+    assert launched.returncode == 0, launched.stderr
+    assert gpuops("logs", "last").stdout == f"{script.parent} None\n"
+
+
+@pytest.mark.usefixtures("own_port")
+def test_a_torchrun_that_cannot_start_is_not_started_again(tmp_path, gpuops, workers):
+    """Whatever it raises; the summary has its words."""
+    python = tmp_path / "broken-python"
+    broken = "raise ImportError('libtorch_cpu.so')"
+    python.write_text(
+        f'#!/bin/sh\n[ "$2" = torch.distributed.run ] && exec "{sys.executable}" '
+        f'{tmp_path / "broken.py"}\nexec "{sys.executable}" "$@"\n'
+    )
+    (tmp_path / "broken.py").write_text(f"def load():\n    {broken}\nload()\n")
+    python.chmod(0o755)
+    done = gpuops("launch", workers / "beats.py", "--profile", "cpu", "--python", python)
+
+    assert done.returncode == 4
+    assert "libtorch_cpu.so" in done.stderr + done.stdout
+    assert len(list(tmp_path.glob("runs/*/logs/attempt-*"))) == 1
