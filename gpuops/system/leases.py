@@ -182,7 +182,7 @@ def _held(*begins: str) -> list[Seen]:
 
 
 def _rival(files: dict[str, LockFile], until_s: float) -> Seen | None:
-    """Who holds what these files claim too, or decides and goes first; ``None`` if nobody does.
+    """Who holds what these files claim too, or decides and goes first; ``None`` if no process does.
 
     It waits for those that decide and come after us, and for ``until_s`` at most.
 

@@ -1,11 +1,11 @@
 """Files in a folder shared by all users, each held by the kernel lock of the process that made it.
 
 A file appears in the folder written and locked, and is never locked again. So only a process of
-its owner can hold it, nobody else can write or replace it, and a file without a lock is a leftover
-that its owner may remove. Whose it is tells the file itself, never its content.
+its owner can hold it, no other user can write or replace it, and a file without a lock is a
+leftover that its owner may remove. Its owner is the file's, whatever its content says.
 
 Locks are open file description locks (fcntl(2)) for writing, which need write access: a lock that
-another user takes on a file that he can only read is not seen, and stands in nobody's way.
+another user takes on a file that he can only read is not seen, and hinders no process.
 """
 
 from __future__ import annotations

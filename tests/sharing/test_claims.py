@@ -525,32 +525,29 @@ def test_what_this_run_holds_is_never_promised_to_others(monkeypatch):
 # ------------------------------------------------------------------------------------ real jobs
 
 
-def test_a_restart_keeps_its_gpus_and_who_waits_is_served_then(
-    tmp_path, mock_driver, quick_python, workers, gpuops
+def test_a_killed_job_starts_again_on_its_gpus_while_another_user_waits(
+    tmp_path, mock_driver, quick_python, workers, gpuops, place
 ):
-    """A rank is killed while another launch stands in line for the same GPUs."""
+    """It lets go of them when it ends."""
     mock_driver.set(["driver 580.95.05", "cuda 13.0", "gpu 0-1 model=rtx4090"])
-    marks = tmp_path / "marks"
+    marks, profiles = tmp_path / "marks", tmp_path / "profiles"
     marks.mkdir()
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "2.yaml").write_text("name: '2'\ngpus: {count: 2}\n")
-    gpuops.environment |= {**mock_driver.env, "MARKS": str(marks)}
-    torch = ("--python", quick_python, "--force", "torch")
-    faults = {"FAULTS": "1:15:pause-kill", "STEPS": "20"}
-    job = gpuops.start("launch", workers / "faults.py", "--profile", 2, *torch, environment=faults)
+    profiles.mkdir()
+    (profiles / "2.yaml").write_text("name: '2'\ngpus: {count: 2}\n")
+    faults = {"MARKS": str(marks), "FAULTS": "1:15:pause-kill", "STEPS": "20"}
+    words = ("launch", workers / "faults.py", "--profile", 2, "--python", quick_python)
+    own = {**mock_driver.env, **faults, leases.VARIABLE: str(place)}
+    job = gpuops.start(*words, "--force", "torch", environment=own)
     while not (marks / "1-15-pause-kill").exists():
         assert job.poll() is None
         time.sleep(0.01)
-    waiter = gpuops.start("launch", workers / "holds.py", "--profile", 2, *torch, "--wait")
-    while not list((tmp_path / "claims").glob("wait-*")):
-        assert waiter.poll() is None
-        time.sleep(0.01)
-    (marks / "go").touch()
+    held = [name.removeprefix("gpu-") for name in leases.holders() if name.startswith("gpu-")]
+    with another(B, waits(held, 2)):
+        (marks / "go").touch()
+        assert job.wait(60) == 0
+        assert leases.holders() == {}
 
-    assert job.wait(60) == 0
-    assert waiter.wait(60) == 0
     (run,) = (tmp_path / "runs").glob("*-faults")
     plan = json.loads((run / "plan.json").read_text())
     gpus = [device["index"] for node in plan["nodes"] for device in node["devices"]]
     assert (plan["attempt"], gpus) == (2, [0, 1])
-    assert list((tmp_path / "claims").iterdir()) == []
