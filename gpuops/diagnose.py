@@ -128,8 +128,10 @@ def newest(root: Path) -> Diagnosis | None:
     """The newest diagnosis of a run."""
     for event in reversed(events.read(root)):
         if event.get("event") == "diagnosis":
-            path = root / paths.diagnosis(event.get("attempt"), event.get("what"))
-            return diagnoses.from_json(files.read_json(path) or {})
+            name = Path(paths.diagnosis(event.get("attempt"), event.get("what"))).name
+            if paths.parse_diagnosis(name) is None:
+                return None
+            return diagnoses.from_json(files.read_json(root / paths.DIAGNOSES / name) or {})
     return None
 
 

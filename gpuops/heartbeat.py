@@ -28,16 +28,19 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import stat
 import struct
 import sys
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
 BEAT_DIR_VARIABLE = "GPUOPS_BEAT_DIR"
 Phase = Literal["start", "cache", "train", "evaluate", "save", "done"]
 PHASES: tuple[str, ...] = get_args(Phase)
+MOST_RANKS = 4096  # of one host; more is not ours
 
 _MAGIC = b"gpuops01"
 _COUNT = struct.Struct("<Q")
@@ -155,36 +158,22 @@ def beat(
 
 def read(path: Path) -> Beat | None:
     """Read the newest whole beat of a file; ``None`` if there is none yet."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not wait
-    except OSError:
-        return None
-    try:
-        data = os.pread(handle, _SIZE + 1, 0)
-        for _ in range(8):
-            again = os.pread(handle, _SIZE + 1, 0)
-            if data[: _SLOT_OFFSETS[0]] == again[: _SLOT_OFFSETS[0]]:
-                break
-            data = again
-        else:
-            return None
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-    if len(data) != _SIZE or not data.startswith(_MAGIC):
+    data = _steady(path)
+    if data is None or len(data) != _SIZE or not data.startswith(_MAGIC):
         return None
     (count,) = _COUNT.unpack_from(data, _COUNT_OFFSET)
-    if count == 0:
-        return None
     pid, rank, step, total, loss, wait, when, phase = _SLOT.unpack_from(
         data, _SLOT_OFFSETS[count % 2]
     )
+    if count == 0 or not math.isfinite(when):
+        return None
     # The writer may be filling this slot again: then its step is that of the next beat.
     older = _SLOT.unpack_from(data, _SLOT_OFFSETS[(count + 1) % 2])
     before, (when_before, phase_before) = older[2], older[-2:]
     known = count > 1 and 0 <= before <= step and not phase_before.startswith(b"start")
-    trained = known and before < step and phase == phase_before == _TRAIN and when_before <= when
+    trained = (
+        known and before < step and phase == phase_before == _TRAIN and 0 <= when_before <= when
+    )
     return Beat(
         pid=pid,
         rank=rank,
@@ -199,6 +188,28 @@ def read(path: Path) -> Beat | None:
     )
 
 
+def _steady(path: Path) -> bytes | None:
+    """A beat file, read until it does not change meanwhile; ``None`` if it cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a FIFO waits, a device acts
+            return None
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        data = os.pread(handle, _SIZE + 1, 0)
+        for _ in range(8):
+            again = os.pread(handle, _SIZE + 1, 0)
+            if data[: _SLOT_OFFSETS[0]] == again[: _SLOT_OFFSETS[0]]:
+                return data
+            data = again
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return None
+
+
 def read_all(folder: Path) -> list[Beat]:
     """The newest beat of every rank that has beaten, by rank."""
     try:
@@ -206,5 +217,5 @@ def read_all(folder: Path) -> list[Beat]:
     except OSError:
         return []
     found = (name for name in names if name.startswith("rank-") and name.endswith(".beat"))
-    beats = [read(folder / name) for name in found]
+    beats = [read(folder / name) for name in islice(found, MOST_RANKS)]
     return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)

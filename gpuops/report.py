@@ -51,7 +51,7 @@ def _configuration(root: Path) -> dict[str, str]:
         shown[paths.CONFIGURATION] = secrets.mask_lines(settings)
     if plan is not None:  # an older one is not masked
         shown[paths.PLAN] = json.dumps(secrets.mask_plan(plan), indent=2, ensure_ascii=False)
-    return shown
+    return {name: text[:MOST_CHARACTERS] for name, text in shown.items()}
 
 
 def _command(plan: Mapping[str, Any]) -> str:
@@ -76,6 +76,6 @@ def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:
 def _text(path: Path) -> str | None:
     try:
         with files.open_regular(path) as file:
-            return file.read(4 * MOST_CHARACTERS).decode(errors="replace")[:MOST_CHARACTERS]
+            return file.read(4 * MOST_CHARACTERS).decode(errors="replace")
     except OSError:
         return None

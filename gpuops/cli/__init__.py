@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -12,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gpuops import __version__
+from gpuops.cli import streams
 from gpuops.errors import EXIT_CODES_HELP, GpuopsError, UsageError
 
 COMMANDS = {
@@ -121,19 +121,26 @@ def _run() -> int:
 
 
 def main() -> None:
-    """Run the command line; an error that the user can correct is a sentence and an exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that is not UTF-8, or a terminal of another encoding, must not end a command.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Run the command line."""
+    streams.install()
     try:
-        sys.exit(_run())
+        sys.exit(_exit_code())
+    finally:
+        streams.finish()
+
+
+def _exit_code() -> int:
+    """Run the command; an error that the user can correct is a sentence and an exit code."""
+    try:
+        code = _run()
+        sys.stdout.flush()
     except typer.Abort:  # the end of the input, where a question was asked
         sys.stderr.write("Aborted.\n")
-        sys.exit(1)
+        return 1
     except GpuopsError as problem:
         output = import_module("gpuops.cli.output")
         output.comment(output.ui("findings").error(problem))
-        sys.exit(int(problem.exit_code))
+        return int(problem.exit_code)
     except BrokenPipeError:  # `gpuops ... | head`
-        sys.stderr.close()
-        sys.exit(141)
+        return 141
+    return code

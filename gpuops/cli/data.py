@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.live import Live
 
 from gpuops.cli import output
 from gpuops.cli.options import Python, complete
@@ -97,12 +98,10 @@ def _progress() -> Iterator[Callable[[int], None] | None]:
         yield None
         return
     begun = time.monotonic()
+    with Live(console=output.stderr(), auto_refresh=False, transient=True) as live:
 
-    def tell(samples: int) -> None:
-        if time.monotonic() - begun > QUIET_S:
-            print(f"\r{samples:,} samples ...", end="", file=sys.stderr, flush=True)
+        def tell(samples: int) -> None:
+            if time.monotonic() - begun > QUIET_S:
+                live.update(f"{samples:,} samples ...", refresh=True)
 
-    try:
         yield tell
-    finally:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import Run, find_to_show
+from gpuops.cli.streams import raw
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files
 from gpuops.system.runs import ownership, rank_logs, records
 from gpuops.system.tail import Tail
-from gpuops.text import many
+from gpuops.text import coloured, many
 
 POLL_S = 0.2
+STREAMS = ("stdout", "stderr")
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -48,26 +50,27 @@ def logs(
     if number not in [attempt.number for attempt in attempts]:
         count = many(len(attempts), "attempt")
         raise GpuopsError(f"run {root.name} has {count}, no attempt {number}.")
-    sources = [(root / paths.agent_log(number), sys.stdout)]
-    if not agent:
-        streams = (("stdout", sys.stdout), ("stderr", sys.stderr))
-        sources = [(root / paths.rank_log(number, rank, name), stream) for name, stream in streams]
-    _refuse_hidden(root, [path for path, _ in sources])
+    if agent:
+        sources = {"stdout": root / paths.agent_log(number)}
+    else:
+        sources = {name: root / paths.rank_log(number, rank, name) for name in STREAMS}
+    _refuse_hidden(root, list(sources.values()))
     if not follow:
-        _note_if_silent(root, number, rank, [path for path, _ in sources])
+        _note_if_silent(root, number, rank, list(sources.values()))
     gc.enable()
-    tails = [(Tail(path), stream) for path, stream in sources]
+    tails = {name: Tail(path, errors="surrogateescape") for name, path in sources.items()}
     try:
         while True:
             alive = follow and any(a.alive for a in records.attempts(root) if a.number == number)
-            for tail, stream in tails:
-                for line in tail.lines(flush=not alive):
-                    _print(line, stream, rank, as_json=as_json)
+            for name, tail in tails.items():
+                _print(tail.lines(flush=not alive), name, rank, as_json=as_json)
             if not alive:
-                return
+                break
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    for name in (name for name, tail in tails.items() if tail.left_out):
+        output.note(f"this is the end of a long log; the whole log is {sources[name]}")
 
 
 def _refuse_hidden(root: Path, paths: list[Path]) -> None:
@@ -81,20 +84,28 @@ def _refuse_hidden(root: Path, paths: list[Path]) -> None:
 
 
 def _note_if_silent(root: Path, attempt: int, rank: int, paths: list[Path]) -> None:
-    if not any(files.exists(path) for path in paths):
+    sizes = [files.size(path) for path in paths]
+    if all(size is None for size in sizes):
         listed = ", ".join(map(str, rank_logs.ranks(root, attempt))) or "none yet"
         raise GpuopsError(
             f"rank {rank} of run {root.name} has no log.",
             f"Ranks with a log: {listed}; `--agent` shows the output of torchrun.",
         )
-    if not any(files.tail(path, 1) for path in paths):
+    if not any(sizes):
         others = ", ".join(map(str, rank_logs.ranks_with_output(root, attempt))) or "none"
         output.note(f"rank {rank} has printed nothing; ranks with output: {others}.")
 
 
-def _print(line: str, stream: TextIO, rank: int, *, as_json: bool) -> None:
+def _print(lines: Sequence[str], name: str, rank: int, *, as_json: bool) -> None:
+    """Print lines to the stream of that name: in their colours on a terminal, else as they are."""
+    stream = getattr(sys, name)
     if as_json:
-        row = {"rank": rank, "stream": stream.name.strip("<>"), "line": line}
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+        rows = [{"rank": rank, "stream": name, "line": line} for line in lines]
+        print("".join(f"{output.json_text(row)}\n" for row in rows), end="", flush=True)
+        return
+    if stream.isatty():
+        raw(stream).write("".join(f"{coloured(line)}\n" for line in lines))
     else:
-        print(line, file=stream, flush=True)
+        whole = "".join(f"{line}\n" for line in lines)
+        raw(stream).write_bytes(whole.encode("utf-8", "surrogateescape"))
+    raw(stream).flush()

@@ -126,7 +126,7 @@ def _live(interval_s: float, part: Callable[[Frame], Frame], textfile: Path | No
 
     with FrameSource(interval_s, shown) as frames:  # it samples while the screen is loaded
         run = output.ui("monitor.terminal").run
-        number = run(frames, interval_s=interval_s, pages=_page)
+        number = run(frames, interval_s=interval_s, pages=_page, encoding=sys.stdout.encoding)
     if number is not None:
         raise typer.Exit(128 + number)
 

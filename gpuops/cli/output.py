@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from gpuops.cli.streams import raw
+from gpuops.text import visible
+
 if TYPE_CHECKING:  # rich is a sixth of the time to answer: JSON and --help do without
     from rich.console import Console, RenderableType
 
 PIPE_WIDTH = 200
-CONTROLS = re.compile("[\x7f-\x9f]")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunsDir = Annotated[
@@ -48,11 +49,12 @@ def stderr() -> Console:
 
 
 def _console(stream: TextIO) -> Console:
-    from rich.console import Console  # noqa: PLC0415
-
     # A pipe is not a screen: it is wide, so that a sentence stays on its line for grep.
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    found: Console = ui("console").TextConsole(
+        file=raw(stream), width=width, highlight=False, markup=False, emoji=False
+    )
+    return found
 
 
 def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: bool) -> None:
@@ -65,11 +67,9 @@ def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: 
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """A value as JSON, without characters that control a terminal."""
-    return CONTROLS.sub(
-        lambda found: f"\\u{ord(found[0]):04x}",
-        json.dumps(plain(value), indent=indent, ensure_ascii=False),
-    )
+    """A value as JSON; what a terminal would act upon is spelled as an escape of JSON."""
+    text = json.dumps(plain(value), indent=indent, ensure_ascii=False)
+    return visible(text, lambda letter: json.dumps(letter)[1:-1])
 
 
 def comment(renderable: RenderableType) -> None:

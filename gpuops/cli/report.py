@@ -12,6 +12,7 @@ from gpuops.cli.runs import Run, find_to_show
 from gpuops.errors import EXIT_CODES_HELP, UsageError
 from gpuops.report import read
 from gpuops.system import files
+from gpuops.text import visible
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -32,7 +33,7 @@ def report(
         raise UsageError(f"{html} is not a file.", "Name one: `--html report.html`.")
     found = read(find_to_show(run, runs_dir, "report"))
     if html is not None:
-        files.write_text(html, output.ui("report.page").page(found))
+        files.write_text(html, visible(output.ui("report.page").page(found)))
         output.note(f"the page is {html}")
     if html is None or as_json:
         output.answer(found, lambda: output.ui("report.report").report(found), as_json=as_json)

@@ -14,6 +14,7 @@ from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files
 from gpuops.system.runs import checkpoints, events, ownership, records, run_dir, supervisor_lock
 
+LAST_ROWS = 64_000  # bytes of the figures, for the last of them
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 
@@ -99,5 +100,5 @@ def _checkpoints(folder: Path) -> list[tuple[str, str]]:
 
 
 def _last_figures(root: Path) -> dict[str, float]:
-    last = (files.read_json_lines(root / paths.METRICS) or [{}])[-1]
+    last = (files.read_json_lines(root / paths.METRICS, LAST_ROWS) or [{}])[-1]
     return {k: v for k, v in last.items() if isinstance(v, (int, float)) and k != "time"}

@@ -10,6 +10,7 @@ from gpuops.core.run import paths
 from gpuops.diagnose import newest
 from gpuops.system import files
 from gpuops.system.runs import rank_logs
+from gpuops.text import colourless
 
 
 def logs(job: JobRow) -> list[str]:
@@ -29,7 +30,7 @@ def logs(job: JobRow) -> list[str]:
         line
         for name, text in reversed(texts.items())
         if text
-        for line in ("", f"── {name} ──", *text.splitlines())
+        for line in ("", f"── {name} ──", *colourless(text).splitlines())
     ]
     return lines[1:] or ["Its logs are empty."]
 

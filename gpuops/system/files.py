@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ from typing import Any, BinaryIO
 
 from gpuops.errors import GpuopsError
 
-LONGEST_JSON, LONGEST_LINES = 64 << 20, 256 << 20  # bytes; more is not ours
+# More than this is not ours: bytes, lines, levels of JSON, digits (more are no float), names.
+LONGEST_JSON, LONGEST_LINES = 2 << 20, 64 << 20
+MOST_LINES, DEEPEST, MOST_DIGITS = 1_000_000, 64, 100
+MOST_NUMBERED, LARGEST_NUMBER = 1000, 10**9
 
 
 def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
@@ -70,37 +74,55 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is not a regular file.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(handle).st_mode
-    if stat.S_ISREG(mode):
-        return os.fdopen(handle, "rb")
-    os.close(handle)
-    if stat.S_ISDIR(mode):
+    try:
+        _refuse_irregular(path, os.stat(path))  # noqa: PTH116 - opening a device may already do something
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a name with a NUL
+        raise OSError(errno.EINVAL, "it has no possible name", repr(path)) from error
+    try:
+        _refuse_irregular(path, os.fstat(handle))  # it may have been replaced
+    except OSError:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def _refuse_irregular(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; ``None`` if it is missing, broken or far too long."""
+    """A JSON object from a file; ``None`` if it is missing, broken, far too long or too deep.
+
+    A number that no program of ours writes is ``None``: it is infinite, or has too many digits.
+    """
     try:
         with open_regular(path) as file:
-            value = json.loads(file.read(LONGEST_JSON).decode())
+            value = _parse(file.read(LONGEST_JSON).decode())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file of lines, without a half-written last line."""
-    return parse_json_lines(tail(path, LONGEST_LINES).split("\n"))
+def read_json_lines(
+    path: Path, most_bytes: int = LONGEST_LINES, most_lines: int = MOST_LINES
+) -> list[dict[str, Any]]:
+    """The JSON objects of a file of lines, without a half-written last line.
+
+    Of a longer file, those of its end.
+    """
+    return parse_json_lines(tail(path, most_bytes).rsplit("\n", most_lines))
 
 
 def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
-    """The JSON objects among some lines."""
+    """The JSON objects among some lines, with numbers as in ``read_json``."""
     found: list[dict[str, Any]] = []
     for line in lines:
         try:
-            value = json.loads(line)
+            value = _parse(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
@@ -108,13 +130,48 @@ def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
+def _parse(text: str) -> object:
+    """A value from JSON.
+
+    Raises:
+        ValueError: it is not JSON, or nested so deeply that showing it would fail.
+    """
+    value = _DECODER.decode(text)
+    if text.count("[") + text.count("{") > DEEPEST and not _is_flat(value):
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _is_flat(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        nested = [one for one in level if isinstance(one, (dict, list))]
+        level = [item for one in nested for item in (one.values() if type(one) is dict else one)]
+        if not level:
+            return True
+    return False
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=lambda _: None)
+
+
 def numbered(folder: Path, prefix: str) -> list[int]:
-    """The numbers of the entries ``<prefix><number>`` of a folder."""
+    """The numbers of the entries ``<prefix><number>`` of a folder; of too many, the largest."""
     try:
         names = [name.removeprefix(prefix) for name in os.listdir(folder)]  # noqa: PTH208 - names are all it takes
     except OSError:
         return []
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    numbers = (int(name) for name in names if name.isascii() and name.isdecimal())
+    return sorted(number for number in numbers if number < LARGEST_NUMBER)[-MOST_NUMBERED:]
 
 
 def link(path: Path, target: str) -> None:
@@ -144,3 +201,11 @@ def tail(path: Path, most_bytes: int = 64_000) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def size(path: Path) -> int | None:
+    """How many bytes a file has; ``None`` if there is none, or its folder cannot be read."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - Path.stat raises the same, only more of it
+    except (OSError, ValueError):
+        return None

@@ -24,7 +24,7 @@ from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.state_machine import Phase
 from gpuops.core.supervision.summary import FailureSummary, RunSummary
-from gpuops.text import many
+from gpuops.text import coloured, colourless, many
 from gpuops.ui import findings, words
 from gpuops.ui.runs import facts, figures
 
@@ -119,9 +119,9 @@ class Screen:
             if line.startswith(WARNING):
                 self._console.print(Text(line, "yellow"), soft_wrap=True)
             elif not self._brief:
-                self._console.print(Text(line), soft_wrap=True)
+                self._console.print(Text.from_ansi(coloured(line)), soft_wrap=True)
             elif not STEP_FIGURES.match(line):
-                self._console.print(Text(line, "dim", overflow="fold"))
+                self._console.print(Text(colourless(line), "dim", overflow="fold"))
         if elapsed_s < self._shown_s:  # another attempt has begun
             self._live_due_s = self._plain_due_s = 0.0
         self._shown_s = elapsed_s
@@ -183,8 +183,8 @@ def progress_line(look: Look, width: int) -> RenderableType:
             ("  the workers may save first; Ctrl-C again ends them at once", "dim"),
         )
     elif progress.step is None:
-        ran = f"  {words.duration(look.elapsed_s)}"
-        line = Text.assemble((_doing(look), "bold cyan"), ran, (f"  {look.partial}", "dim"))
+        ran, said = words.duration(look.elapsed_s), colourless(look.partial)
+        line = Text.assemble((_doing(look), "bold cyan"), f"  {ran}", (f"  {said}", "dim"))
     else:
         for parts in range(PARTS_SHOWN, -1, -1):
             line = _line(look, parts)

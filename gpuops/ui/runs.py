@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuops.core.run.record import RunRecord
-from gpuops.text import many
+from gpuops.text import many, one_line
 from gpuops.ui import words
 
 COLOURS = {
@@ -24,6 +24,7 @@ ACTIONS = {
     "TerminateAgent": "ask torchrun to end (SIGTERM)",
     "Kill": "kill the workers and torchrun (SIGKILL)",
 }
+MOST_EVENTS = 1000
 NOT_SHOWN = {"time", "event", "command", "memory_group", "oom_kills"}
 
 
@@ -97,10 +98,12 @@ def run(
     if last:
         about.add_row("figures", "  ".join(figures(last)))
     happened = columns("when", "event", "")
-    for event in events:
-        if event.get("event") == "observed":  # the supervisor's inner steps, for programs
-            continue
-        happened.add_row(words.moment(event.get("time")), str(event.get("event")), _details(event))
+    shown = [one for one in events if one.get("event") != "observed"]  # that is for programs
+    for event in shown[-MOST_EVENTS:]:
+        what = one_line(str(event.get("event")))
+        happened.add_row(words.moment(event.get("time")), what, _details(event))
+    if (left := len(shown) - MOST_EVENTS) > 0:
+        happened.caption = f"{many(left, 'earlier event')}: `--json` shows them"
     kept = columns("checkpoint", "")
     for checkpoint in checkpoints:
         kept.add_row(*checkpoint)
@@ -111,7 +114,7 @@ def run(
 def _details(event: Mapping[str, Any]) -> str:
     """``attempt 1  rank 3``; of an action, what the supervisor does."""
     shown = [
-        ACTIONS.get(str(value), str(value)) if key == "action" else f"{key} {value}"
+        ACTIONS.get(str(value), str(value)) if key == "action" else one_line(f"{key} {value}")
         for key, value in event.items()
         if key not in NOT_SHOWN and value is not None
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from gpuops.core.run.telemetry import LAST_S, Sample
 
 Event = Mapping[str, Any]
 Number = TypeVar("Number", int, float)
+Item = TypeVar("Item")
 DECISIONS = {"restart": "again", "replan": "planned again", "giveup": "given up"}
 
 
@@ -68,14 +69,26 @@ class Mark:
     words: str
 
 
+def by_attempt(
+    items: Iterable[Item], attempt_of: Callable[[Item], object]
+) -> dict[int, list[Item]]:
+    """Items in their order, by attempt; without those that name none."""
+    found: dict[int, list[Item]] = {}
+    for item in items:
+        if isinstance(number := attempt_of(item), int):
+            found.setdefault(number, []).append(item)
+    return found
+
+
 def spans(
     attempts: Sequence[Attempt], events: Sequence[Event], samples: Sequence[Sample], now_s: float
 ) -> tuple[AttemptSpan, ...]:
     """All attempts with a known beginning; a running one lasts until ``now_s``."""
     found: list[AttemptSpan] = []
+    happened = by_attempt(events, lambda event: event.get("attempt"))
+    sampled = by_attempt(samples, lambda sample: sample.attempt)
     for attempt in attempts:
-        own = [event for event in events if event.get("attempt") == attempt.number]
-        seen = [sample for sample in samples if sample.attempt == attempt.number]
+        own, seen = happened.get(attempt.number, []), sampled.get(attempt.number, [])
         times = [time for time in map(_time, own) if time is not None]
         recorded = _time({"time": attempt.started_at})
         started_at = _first(recorded, *times[:1], *(s.at_s for s in seen[:1]))

@@ -11,7 +11,16 @@ from typing import Any, TypeGuard
 from gpuops.core.diagnosis.diagnosis import Diagnosis
 from gpuops.core.report import charts
 from gpuops.core.report.curves import Chart, Spread, fits, spread
-from gpuops.core.report.history import AttemptSpan, Event, Mark, Trouble, marks, spans, troubles
+from gpuops.core.report.history import (
+    AttemptSpan,
+    Event,
+    Mark,
+    Trouble,
+    by_attempt,
+    marks,
+    spans,
+    troubles,
+)
 from gpuops.core.run.record import RunRecord
 from gpuops.core.run.telemetry import READINGS, GpuSample, Recording, Sample
 
@@ -175,9 +184,9 @@ def _phases(
 ) -> tuple[Stretch, ...]:
     """The phases in order; before its first beat a job is in ``start``."""
     stretches: list[Stretch] = []
+    sampled = by_attempt(samples, lambda sample: sample.attempt)
     for span in found:
-        begin_s = span.begun_s
-        seen = [sample for sample in samples if sample.attempt == span.number]
+        begin_s, seen = span.begun_s, sampled.get(span.number, [])
         speaks = any(sample.phase is not None for sample in seen)
         moves = [now.at_s for before, now in pairwise(seen) if now.step != before.step]
         still_s = moves[-1] if span.number in hung and moves else math.inf

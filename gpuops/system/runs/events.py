@@ -13,6 +13,9 @@ from gpuops.core.launch.secrets import mask_words
 from gpuops.core.run import paths
 from gpuops.system import files
 
+LONGEST, MOST = 8 << 20, 20_000  # bytes, events; more only by a loop that ran wild
+ENDING = 1 << 20  # bytes; how an attempt ended stands in the last of them
+
 
 def record(root: Path, event: str, **fields: object) -> None:
     """Append one event. A single small write: events of two writers never mix."""
@@ -32,9 +35,12 @@ def _no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
-def read(root: Path) -> list[dict[str, Any]]:
-    """All whole events of a run; those of older runs hold commands that are not masked."""
-    found = files.read_json_lines(root / paths.EVENTS)
+def read(root: Path, most_bytes: int = LONGEST) -> list[dict[str, Any]]:
+    """The whole events of a run; of very many, the newest.
+
+    Those of older runs hold commands that are not masked.
+    """
+    found = files.read_json_lines(root / paths.EVENTS, most_bytes, MOST)
     for event in found:
         if isinstance(command := event.get("command"), list):
             event["command"] = mask_words(list(map(str, command)))

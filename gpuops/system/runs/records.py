@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,17 @@ from typing import Any
 from gpuops import heartbeat, reaper
 from gpuops.core.run import paths
 from gpuops.core.run.record import Attempt, RunRecord, status
+from gpuops.core.run.telemetry import LAST_S
 from gpuops.errors import MachineError, UsageError
 from gpuops.system import files, owners
 from gpuops.system.processes import identity
 from gpuops.system.runs import events, ownership, supervisor_lock
+from gpuops.text import one_line
 
 ROLES: tuple[identity.Role, ...] = ("reaper", "agent")
 RUN_ID = re.compile(r"\d{8}-\d{6}-.+", re.DOTALL)
+MOST_CODES = 256
+LONGEST_WORD = 200
 
 
 def nodes(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -55,22 +58,26 @@ def _attempt(state: Path, number: int) -> Attempt:
     ended = files.read_json(state / reaper.EXIT)
     recorded = (identity.recorded(state, name) for name in ROLES)
     processes = [process for process in recorded if process is not None]
-    code = _number(ended, "returncode")
     return Attempt(
         number=number,
-        started_at=_number(started, "started_at"),
-        ended_at=_number(ended, "ended_at"),
-        returncode=None if code is None else int(code),
+        started_at=_time(started, "started_at"),
+        ended_at=_time(ended, "ended_at"),
+        returncode=_code(ended),
         alive=ended is None and any(process.alive for process in processes),
         elsewhere=next((process.place for process in processes if process.elsewhere), None),
     )
 
 
-def _number(record: dict[str, Any] | None, key: str) -> float | None:
-    value = record.get(key) if record else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
+def _time(record: Mapping[str, Any] | None, key: str) -> float | None:
+    """A moment, in seconds since the epoch."""
+    value: Any = record.get(key) if record else None
+    return value if type(value) in {int, float} and 0 < value < LAST_S else None
+
+
+def _code(record: Mapping[str, Any] | None) -> int | None:
+    """How a process ended: negative, by which signal."""
+    value = record.get("returncode") if record else None
+    return value if type(value) is int and abs(value) < MOST_CODES else None
 
 
 def insist_here(root: Path) -> None:
@@ -124,12 +131,12 @@ def load(root: Path) -> RunRecord | None:
     ranks = [node.get("ranks") for node in nodes(plan)]
     uid = ownership.owner(root)
     hidden = ownership.hidden_parts(root) if uid != os.geteuid() else ()
-    told = status(events.read(root), known)
+    told = status(events.read(root, events.ENDING), known)
     return RunRecord(
-        run_id=plan["run_id"],
+        run_id=one_line(plan["run_id"], LONGEST_WORD),
         path=str(root),
-        target=str(target.get("name", "?")) if isinstance(target, dict) else "?",
-        profile=str(plan.get("profile", "?")),
+        target=_word(target.get("name") if isinstance(target, dict) else None),
+        profile=_word(plan.get("profile")),
         workers=sum(len(some) for some in ranks if isinstance(some, list)),
         status="hidden" if told == "lost" and paths.STATES in hidden else told,
         started_at=known[0].started_at if known else None,
@@ -141,6 +148,10 @@ def load(root: Path) -> RunRecord | None:
         ours=uid == os.geteuid(),
         hidden=hidden,
     )
+
+
+def _word(value: object) -> str:
+    return one_line(value, LONGEST_WORD) if isinstance(value, str) else "?"
 
 
 def load_all(runs: Path) -> list[RunRecord]:

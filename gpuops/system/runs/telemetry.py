@@ -21,7 +21,7 @@ from gpuops.heartbeat import PHASES
 from gpuops.system import files
 
 PATIENCE_S = 60.0  # a disk that is full will hardly be empty a second later
-LONGEST = 16 * 1024**2  # bytes; more is not ours
+LONGEST, MOST_GPUS = 16 * 1024**2, 1024  # bytes, GPUs of a host; more is not ours
 
 Value = TypeVar("Value")
 _HEAD = TypeAdapter(Recording)
@@ -113,4 +113,5 @@ def _parsed(adapter: TypeAdapter[Value], line: bytes) -> Value | None:
 
 
 def _makes_sense(row: Sample) -> bool:
-    return 0 < row.at_s < LAST_S and row.attempt > 0 and row.phase in {None, *PHASES}
+    known = 0 < row.at_s < LAST_S and row.attempt > 0 and row.phase in {None, *PHASES}
+    return known and all(0 <= index < MOST_GPUS for index in row.gpus)

@@ -49,7 +49,13 @@ class Frames(Protocol):
 
 
 def run(
-    frames: Frames, *, interval_s: float, pages: Pages, keys_fd: int = 0, screen_fd: int = 1
+    frames: Frames,
+    *,
+    interval_s: float,
+    pages: Pages,
+    keys_fd: int = 0,
+    screen_fd: int = 1,
+    encoding: str = "utf-8",
 ) -> int | None:
     """Show frames until the user leaves; return the signal that ended it, ``None`` for key q.
 
@@ -57,7 +63,7 @@ def run(
     a disk that does not answer delays no key. The terminal is restored in every case; if this
     process is killed (SIGKILL), by a helper; if that is killed too, the user must type ``reset``.
     """
-    terminal = Terminal(keys_fd, screen_fd)
+    terminal = Terminal(keys_fd, screen_fd, encoding)
     try:
         terminal.take()
         _Live(terminal, frames, interval_s, pages).go()

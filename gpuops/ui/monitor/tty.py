@@ -17,6 +17,8 @@ from rich.color import ColorSystem
 from rich.style import Style
 from rich.text import Text
 
+from gpuops.text import REPLACE
+
 # Alternate screen, no cursor, no line wrap; and all of that back.
 _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _LEAVE = b"\x1b[?2026l\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -60,9 +62,9 @@ class Terminal:
     ``wake`` was called. ``ended`` is the signal that asks to leave.
     """
 
-    def __init__(self, keys_fd: int, screen_fd: int) -> None:
+    def __init__(self, keys_fd: int, screen_fd: int, encoding: str = "utf-8") -> None:
         self.keys_fd = keys_fd
-        self._screen_fd = screen_fd
+        self._screen_fd, self._encoding = screen_fd, encoding
         self.ended: int | None = None
         self.wake_fd, self._wake_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._colours = colours(os.environ)
@@ -143,7 +145,8 @@ class Terminal:
         ]
         if changed:
             cleared = "\x1b[2J" if whole else ""
-            self._write("".join((_BEGIN, cleared, *changed, _END)).encode(errors="replace"))
+            drawn = "".join((_BEGIN, cleared, *changed, _END))
+            self._write(drawn.encode(self._encoding, REPLACE))
         self._shown = frame
 
     def _enter(self) -> None:

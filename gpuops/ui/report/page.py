@@ -18,6 +18,7 @@ from gpuops.ui import words
 from gpuops.ui.report import plots
 from gpuops.ui.report.report import DOING, ran, shares, taken, used
 
+NO_STEPS = "No steps were logged: the curves are what was recorded of the processes and the host."
 MOMENT = "%Y-%m-%d %H:%M:%S %Z"
 
 
@@ -182,7 +183,7 @@ def _charts(found: Report) -> str:
         "Host": [chart for chart in seen if chart.title.startswith(("CPU", "Host"))],
         "All other figures": [chart for chart in logged if chart not in first],
     }
-    parts = []
+    parts = [] if logged else [f'<p class="note attempt">{NO_STEPS}</p>']
     for name, charts in sections.items():
         drawn = (
             plots.chart(chart, axes[chart.over], found.marks, "wide" * (chart.title == "Loss"))

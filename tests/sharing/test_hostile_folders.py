@@ -1,0 +1,237 @@
+"""Whatever lies in a run's folder, every command that reads it answers in text, and soon."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import struct
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from run_folders import a_plan
+
+from gpuops.cli import main
+from gpuops.errors import ExitCode
+from gpuops.text import visible
+
+EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "500"))
+SOON_S = 2.0
+OWN = {"diagnosis", "events.jsonl"}  # `diagnose` keeps what it finds, in the run
+GOOD = "20260101-000000-good"
+COMMANDS = (
+    ("runs", "list"), ("runs", "list", "--json"),
+    ("runs", "show", "RUN"), ("runs", "show", "RUN", "--json"),
+    ("report", "RUN"), ("report", "RUN", "--json"), ("report", "RUN", "--html", "PAGE"),
+    ("logs", "RUN", "--json"), ("logs", "RUN", "--agent", "--json"), ("diagnose", "RUN"),
+)  # fmt: skip
+
+IDENTITY = {"host": "h", "boot_id": "b", "pid": 1, "start_ticks": 1}
+DIAGNOSIS = {
+    "kind": "exception", "rank": 0, "pid": 1, "gpu": 0, "place": "a.py:1", "why": "it failed",
+    "advice": "look", "groups": [{"frames_key": ["f"], "ranks": [0], "place": "p"}],
+    "evidence": ["a line"], "sure": True,
+}  # fmt: skip
+EVENTS = [
+    {"time": 1.7e9, "event": "attempt_started", "attempt": 1, "memory_group": "/", "oom_kills": 0},
+    {"time": 1.7e9, "event": "action", "attempt": 1, "action": "Kill"},
+    {"time": 1.7e9, "event": "diagnosis", "attempt": 1, "what": "crashed", "kind": "exception"},
+    {"time": 1.7e9, "event": "attempt_ended", "attempt": 1, "outcome": "failed", "step": 3},
+    {"time": 1.7e9, "event": "restart", "attempt": 1, "why": "it failed"},
+]
+SAMPLE = {
+    "at_s": 1.7e9, "attempt": 1, "step": 2, "phase": "train", "loss": 0.5, "step_s": 0.1,
+    "data_wait": 0.1, "cpu_cores": 1.0, "memory_bytes": 1e9,
+    "gpus": {"0": {"utilization_pct": 1.0, "temperature_c": 1.0, "memory_used_bytes": 1.0}},
+}  # fmt: skip
+FIGURES = {"step": 1, "split": "train", "loss": 0.5, "lr": 1e-3, "steps_per_s": 2.0, "time": 1.0}
+BEAT = struct.pack(
+    "<8sQ48xqqqqddd8sqqqqddd8s",
+    b"gpuops01", 2, 1, 0, 3, 10, 0.5, 0.1, 5.0, b"train", 1, 0, 2, 10, 0.5, 0.1, 4.0, b"train",
+)  # fmt: skip
+PLAN = asdict(a_plan(Path("/runs")))
+# Each file of a run's folder, as lines of JSON or as bytes.
+FILES = {
+    "plan.json": [PLAN],
+    "events.jsonl": EVENTS,
+    "environment.json": [{"host": "h", "gpus": ["a"], "torch": "2"}],
+    "telemetry.jsonl": [{"every_s": 1.0}, SAMPLE, {**SAMPLE, "at_s": 1.7e9 + 1, "step": 3}],
+    "metrics.jsonl": [FIGURES, {**FIGURES, "split": "val"}],
+    "config_used.yaml": b"lr: 1\n",
+    "supervisor.lock": [IDENTITY],
+    "diagnosis/attempt-1-crashed.json": [DIAGNOSIS],
+    "state/attempt-1/process.json": [{"agent": IDENTITY, "reaper": IDENTITY, "started_at": 5.0}],
+    "state/attempt-1/exit.json": [{"returncode": 1, "ended_at": 1.7e9, "orphans_ended": 0}],
+    "state/attempt-1/beats/rank-0.beat": BEAT,
+    "logs/attempt-1/agent.log": b"torchrun says\n",
+    "logs/attempt-1/rank-0/stdout.log": b"step 1\n",
+    "logs/attempt-1/rank-0/stderr.log": b"Traceback (most recent call last):\nValueError: x\n",
+    "checkpoints/step-00000001/checkpoint.json": [{"files": {"model.bin": {"bytes": 4}}}],
+}
+
+DEEP = "@deep@"  # stands for a list in a list, 900 times
+ORDERS = "\x1b]0;owned\x07\x1b[2J\x9b2J\x90q\x9c\u202e\u2066\u2028\r\x08\x00\x7f"
+odd_numbers = st.sampled_from(
+    [0, -1, 2**31, 2**63, 2**64, -(2**63), 10**399, 1e300, -1e300, 5e-324, float("nan"),
+     float("inf"), -float("inf"), True]
+)  # fmt: skip
+odd_words = st.sampled_from(
+    [ORDERS, "", "yesterday", "\ud800", "../../../etc/passwd", "/etc/passwd", "/dev/zero", "\0",
+     "a\nb", "[bold]", "x" * 5000, DEEP, "-", "1e999", "train"]
+)  # fmt: skip
+odd_values = st.one_of(
+    odd_numbers,
+    odd_words,
+    st.none(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(odd_numbers | odd_words, max_size=3),
+    st.dictionaries(st.text(max_size=3) | odd_words, odd_numbers | odd_words, max_size=3),
+)
+places = st.integers(0, 2**16)
+changes = st.one_of(
+    st.sampled_from(["fifo", "zero", "loop", "folder", "sparse", "gone", "socket"]),
+    st.binary(max_size=60),
+    st.just(ORDERS.encode() + b"\xff\xfe\n"),
+    st.lists(st.tuples(places, odd_values), min_size=1, max_size=3),
+)
+folders = st.tuples(
+    st.dictionaries(st.sampled_from(sorted(FILES)), changes, min_size=1, max_size=3),
+    st.sampled_from(COMMANDS),
+    st.sampled_from(["plain", f"a{ORDERS.translate({0: None})}b", "b" * 200]),
+)
+
+
+def at_random(value, place):
+    """A place in a JSON value: the object or list that holds it, and its key there."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        keys = one if isinstance(one, dict) else range(len(one))
+        found += [(one, key) for key in keys]
+        left += [one[key] for key in keys if isinstance(one[key], (dict, list))]
+    return found[place % len(found)] if found else None
+
+
+def spoiled(content, changed):
+    """A file's bytes with some of its values replaced."""
+    if isinstance(content, bytes):
+        return content
+    lines = json.loads(json.dumps(content))
+    for place, value in changed:
+        if (at := at_random(lines, place)) is not None:
+            at[0][at[1]] = value
+    text = "\n".join(map(json.dumps, lines)) + "\n"
+    return text.replace(f'"{DEEP}"', "[" * 900 + "]" * 900).encode()
+
+
+def put(path, content, change=None):
+    """Write a file of a run's folder, or what stands in its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if change == "fifo":
+        os.mkfifo(path)
+    elif change == "socket":
+        os.mknod(path, 0o140600)
+    elif change in ("zero", "loop"):
+        path.symlink_to({"zero": "/dev/zero", "loop": path.name}[change])
+    elif change == "folder":
+        path.mkdir()
+    elif change == "sparse":
+        path.touch()
+        os.truncate(path, 2 << 30)
+    elif isinstance(change, bytes):
+        path.write_bytes(change)
+    elif change != "gone":
+        path.write_bytes(spoiled(content, change or ()))
+
+
+def gpuops(*words):
+    """The exit code, stdout and stderr of ``gpuops WORDS``, run in this process."""
+    outputs = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    before = sys.argv, sys.stdout, sys.stderr
+    sys.argv, (sys.stdout, sys.stderr) = ["gpuops", *words], outputs
+    try:
+        main()
+    except SystemExit as exit_:
+        code = exit_.code
+    finally:
+        sys.argv, sys.stdout, sys.stderr = before
+    return code, *(output.buffer.getvalue().decode() for output in outputs)
+
+
+def is_text(text):
+    """Whether a terminal would only show it."""
+    return text == visible(text)
+
+
+@pytest.fixture(name="outside", scope="module")
+def _outside(tmp_path_factory):
+    """A folder with a good run, and another folder that nobody may touch."""
+    base = tmp_path_factory.mktemp("hostile")
+    for name, content in {**FILES, "plan.json": [{**PLAN, "run_id": GOOD}]}.items():
+        put(base / "runs" / GOOD / name, content)
+    (base / "outside").mkdir()
+    (base / "outside" / "file").write_text("mine")
+    for words in COMMANDS:  # the first time they are imported
+        ask(base, base / "runs" / GOOD, words)
+    (base / "page.html").unlink()
+    return base
+
+
+def ask(base, root, words):
+    """The exit code, stdout and stderr of a command on a run."""
+    named = {"RUN": str(root), "PAGE": str(base / "page.html")}
+    return gpuops(*(named.get(word, word) for word in words), "--runs-dir", str(base / "runs"))
+
+
+def listing(base):
+    """Everything in a folder and below, but what a diagnosis writes into the run."""
+    return [
+        (path, path.lstat().st_size)
+        for path in sorted(base.rglob("*"))
+        if not OWN & set(path.parts)
+    ]
+
+
+@settings(
+    derandomize=EXAMPLES <= 500,
+    deadline=None,
+    max_examples=EXAMPLES,
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
+@given(folder=folders)
+def test_every_reading_command_answers_in_text(outside, folder):
+    """Soon, with a documented exit code; the other run has its row, nothing is written."""
+    spoilt, command, name = folder
+    root = outside / "runs" / f"20260101-000001-{name}"
+    try:
+        for path, content in FILES.items():
+            put(root / path, content, spoilt.get(path))
+        before = listing(outside)
+        begun_s = time.process_time()
+
+        code, out, err = ask(outside, root, command)
+
+        assert time.process_time() - begun_s < SOON_S
+        assert code in set(map(int, ExitCode)), err
+        assert is_text(out)
+        assert is_text(err)
+        if command[:2] == ("runs", "list"):
+            assert GOOD in out
+        if "--json" in command and code == 0:
+            for document in out.splitlines() if command[0] == "logs" else [out]:
+                json.loads(document)
+        page = outside / "page.html"
+        assert not page.exists() or is_text(page.read_text())
+        page.unlink(missing_ok=True)
+        assert before == listing(outside)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
