@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
 from gpuops.cli import output
 from gpuops.cli.options import Python, complete
+from gpuops.cli.streams import raw
 from gpuops.cli.verbs import PASS_ON, Trainer, run_module
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system.trainers import datasets, manifests
@@ -98,10 +98,12 @@ def _progress() -> Iterator[Callable[[int], None] | None]:
         yield None
         return
     begun = time.monotonic()
-    with Live(console=output.stderr(), auto_refresh=False, transient=True) as live:
 
-        def tell(samples: int) -> None:
-            if time.monotonic() - begun > QUIET_S:
-                live.update(f"{samples:,} samples ...", refresh=True)
+    def tell(samples: int) -> None:
+        if time.monotonic() - begun > QUIET_S:
+            print(f"\r{samples:,} samples ...", end="", file=raw(sys.stderr), flush=True)
 
+    try:
         yield tell
+    finally:
+        print("\r\033[K", end="", file=raw(sys.stderr), flush=True)
