@@ -72,6 +72,12 @@ SYMPTOMS = (
         raised_in=r"/(?:popen_\w+|subprocess|forkserver|pty)\.py$",
     ),
     Symptom(
+        "out of memory (host)",
+        r"unable to mmap .*Cannot allocate memory",
+        "ran out of host memory, or of mappings",
+        "`sudo sysctl vm.max_map_count=1048576`, more memory, or fewer loader workers.",
+    ),
+    Symptom(
         "shared memory full",
         r"worker.* is killed by signal: Bus error|out of shared memory|unable to mmap .*torch_"
         r"|unable to (?:write to|open|resize|stretch) file </?torch_|allocate shared memory\(shm\)"

@@ -11,7 +11,11 @@ from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
 
 SAFE = "PYTHONSAFEPATH"
-PACKAGES = ("torch", "numpy", "triton", "typing_extensions")
+# torch, and what it imports itself if it is there.
+PACKAGES = (
+    "torch", "numpy", "triton", "cuda", "sympy", "mpmath", "networkx", "jinja2", "fsspec",
+    "filelock", "packaging", "typing_extensions",
+)  # fmt: skip
 
 
 def first_folder(plan: LaunchPlan, python: str | None) -> str | None:

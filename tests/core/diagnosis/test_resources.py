@@ -94,6 +94,10 @@ RESOURCES = {
             "  what():  std::bad_alloc\n"
         ),
         raised("ImportError: libtorch_cpu.so: failed to map segment from shared object"),
+        raised(
+            "RuntimeError: unable to mmap 4000 bytes from file </torch_71_9_3>: Cannot allocate "
+            "memory (12)"
+        ),
     ),
     "gpu missing": (
         raised("RuntimeError: No CUDA GPUs are available"),
@@ -141,6 +145,7 @@ def test_a_resource_that_ran_out_comes_with_the_command_that_mends_it(kind, mend
     [
         ("OSError: [Errno 122] Disk quota exceeded", "quota -s"),
         ("OSError: [Errno 27] File too large", "ulimit -f unlimited"),
+        ("RuntimeError: unable to mmap 8 bytes: Cannot allocate memory", "vm.max_map_count"),
         ("ImportError: a.so: failed to map segment from shared object", "ulimit -v unlimited"),
     ],
 )
