@@ -9,7 +9,7 @@ from gpuops.system import leases
 
 IN_LINE_S = 40.0
 """For how long it waits before it is ended."""
-HANDOVER_S = 20.0
+HANDOVER_S = 60.0
 """A run that has let its GPUs go ends within this time, and the waiter starts within it."""
 
 
