@@ -231,7 +231,7 @@ def _commit(faults: Faults, step: int, kept: Path, attempt: Path) -> None:
         "exception": _raise,
         "spin": lambda: sum(iter(int, 1)),  # never ends, nor releases the interpreter's lock
         "oom": _exhaust_memory,
-        "agent": lambda: _kill(attempt, "agent"),
+        "agent": lambda: os.kill(os.getppid(), signal.SIGKILL),
         "reaper": lambda: _kill(attempt, "reaper"),
         "orphans": lambda: _kill(attempt, "reaper", "agent"),
         "checkpoint": lambda: _cut_checkpoint(kept),
