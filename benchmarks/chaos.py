@@ -84,9 +84,9 @@ def main() -> int:
             print(_line(number, accounts[-1]), file=sys.stderr, flush=True)
             for wrong in accounts[-1].wrong:
                 print(f"  {wrong}", file=sys.stderr, flush=True)
-    if options.report is not None:
-        said = page(accounts, options.seed, site.steps, reference.cold_start_s, begun_s)
-        options.report.write_text(said)
+            if options.report is not None:  # a campaign that is cut short has a page too
+                text = page(accounts, site, reference.cold_start_s, begun_s)
+                options.report.write_text(text)
     if options.json:
         print(json.dumps([dataclasses.asdict(one) for one in accounts], indent=2))
     return int(any(one.wrong for one in accounts))

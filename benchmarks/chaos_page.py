@@ -15,7 +15,7 @@ from chaos_schedule import Moment
 from chaos_waiter import IN_LINE_S
 
 from gpuops.core.drill import FAULTS
-from gpuops.drill.scene import HANG_TIMEOUT_S
+from gpuops.drill.scene import HANG_TIMEOUT_S, Site
 
 WHEN: dict[Moment, str] = {
     "training": "while it trains",
@@ -69,7 +69,7 @@ an hour, whatever `--hang-timeout` was. If a rank failed while another was stopp
 named no reason, and the job was started again though a restart could not help.
 
 ```bash
-python benchmarks/chaos.py --seed {seed} --report docs/chaos.md
+python benchmarks/chaos.py {command} --report docs/chaos.md
 ```
 
 The same seed gives the same steps and delays. The state of the job at that moment varies a little
@@ -80,19 +80,18 @@ with other work on them; a cold start takes {cold:.1f} s.
 """
 
 
-def page(
-    accounts: Sequence[Account], seed: int, steps: int, cold_s: float | None, begun_s: float
-) -> str:
+def page(accounts: Sequence[Account], site: Site, cold_s: float | None, begun_s: float) -> str:
     """The page, as Markdown."""
     fates = [fate for one in accounts for fate in one.fates]
     wrong = [said for one in accounts for said in one.wrong]
     moments = Counter(fate.strike.moment for fate in fates)
     typed = Counter(words for one in accounts for words in one.typed)
+    each = len(fates) // len(accounts)
     return PAGE.format(
         answer=_answer(len(fates), len(accounts), wrong),
         runs=len(accounts),
-        steps=steps,
-        each=len(fates) // len(accounts),
+        steps=site.steps,
+        each=each,
         moments=_rows((said, moments[moment]) for moment, said in WHEN.items()),
         hang=HANG_TIMEOUT_S,
         line=IN_LINE_S,
@@ -104,7 +103,7 @@ def page(
         took=sum(one.took_s for one in accounts) / 60,
         typed=", ".join(f"`{words}` {count}" for words, count in typed.most_common()),
         wrong="\n".join(f"- {said}" for said in wrong) or "Nothing went wrong.",
-        seed=seed,
+        command=f"--runs {len(accounts)} --faults {each} --seed {site.seed}",
         date=time.strftime("%Y-%m-%d", time.localtime(begun_s)),
         gpuops=version("gpuops"),
         python=platform.python_version(),
