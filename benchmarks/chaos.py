@@ -24,7 +24,7 @@ from chaos_page import page
 from chaos_run import Person
 from chaos_schedule import Strike, schedule, steps_for
 
-from gpuops.core.drill import FAULTS, select_faults, trained_beside
+from gpuops.core.drill import FAULTS, hang_timeout_s, select_faults, trained_beside
 from gpuops.drill.drill import run_undisturbed
 from gpuops.drill.scene import Scene, Site, temporary_folder
 from gpuops.system.runs import events, records
@@ -78,6 +78,8 @@ def main() -> int:
             folder=folder, python=sys.executable, seed=options.seed, steps=steps_for(schedules)
         )
         reference = run_undisturbed(site)
+        slow = hang_timeout_s(reference.cold_start_s)
+        site = dataclasses.replace(site, hang_timeout_s=slow)
         accounts = []
         for number, strikes in enumerate(schedules, start=1):
             accounts.append(disturbed(site, f"run-{number}", strikes, reference.weights))

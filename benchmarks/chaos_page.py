@@ -15,7 +15,7 @@ from chaos_schedule import Moment
 from chaos_waiter import IN_LINE_S
 
 from gpuops.core.drill import FAULTS
-from gpuops.drill.scene import HANG_TIMEOUT_S, Site
+from gpuops.drill.scene import Site
 
 WHEN: dict[Moment, str] = {
     "training": "while it trains",
@@ -93,7 +93,7 @@ def page(accounts: Sequence[Account], site: Site, cold_s: float | None, begun_s:
         steps=site.steps,
         each=each,
         moments=_rows((said, moments[moment]) for moment, said in WHEN.items()),
-        hang=HANG_TIMEOUT_S,
+        hang=site.hang_timeout_s,
         line=IN_LINE_S,
         faults=_rows(
             _fault(name, [fate for fate in fates if fate.strike.fault.name == name])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from gpuops.cli import options, output
-from gpuops.core.drill import FAULTS, Row, assess, place_fault, select_faults
+from gpuops.core.drill import FAULTS, Row, assess, hang_timeout_s, place_fault, select_faults
 from gpuops.drill.drill import run_undisturbed, run_with_fault
-from gpuops.drill.scene import HANG_TIMEOUT_S, Site, temporary_folder
+from gpuops.drill.scene import Site, temporary_folder
 from gpuops.errors import EXIT_CODES_HELP, ExitCode
 from gpuops.ui import drills
 
@@ -44,8 +45,9 @@ def drill(
             output.note(f"the runs stay in {folder}")
         site = Site(folder=folder, python=python or sys.executable, seed=seed)
         reference = run_undisturbed(site)
+        site = replace(site, hang_timeout_s=hang_timeout_s(reference.cold_start_s))
         if not as_json:
-            output.stdout().print(drills.header(HANG_TIMEOUT_S, reference.cold_start_s))
+            output.stdout().print(drills.header(site.hang_timeout_s, reference.cold_start_s))
         for one in faults:
             done = place_fault(one, seed)
             rows.append(assess(done, run_with_fault(site, done), reference.weights))
@@ -55,7 +57,7 @@ def drill(
     value = {
         "passed": passed,
         "seed": seed,
-        "hang_timeout_s": HANG_TIMEOUT_S,
+        "hang_timeout_s": site.hang_timeout_s,
         "cold_start_s": reference.cold_start_s,
         "faults": [{**output.plain(row), "passed": row.passed} for row in rows],
     }

@@ -12,6 +12,7 @@ from gpuops.core.diagnosis.diagnosis import Kind
 from gpuops.errors import ExitCode, UsageError
 
 STEPS, SAVE_EVERY, RANKS = 60, 5, 2
+HANG_TIMEOUT_S, SLOW = 4.0, 0.4
 Then = Literal["restarted", "given up", "goes on"]
 Culprit = Literal["right", "unsure", "wrong"]
 
@@ -212,6 +213,14 @@ class Row:
     def passed(self) -> bool:
         """Whether all is as it must be."""
         return not self.wrong
+
+
+def hang_timeout_s(cold_start_s: float | None) -> float:
+    """After how many seconds without a step a job hangs, on a host that starts it in such a time.
+
+    A step takes 0.05 s. On a busy host even a rank that fails may take seconds to end.
+    """
+    return max(HANG_TIMEOUT_S, round(SLOW * (cold_start_s or 0.0), 1))
 
 
 def select_faults(names: Sequence[str]) -> tuple[Fault, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from gpuops import run_module
-from gpuops.core.drill import RANKS, STEPS, Observed, Step
+from gpuops.core.drill import HANG_TIMEOUT_S, RANKS, STEPS, Observed, Step
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files, leases
@@ -28,7 +28,6 @@ from gpuops.system.runs import events, run_dir
 
 Process = subprocess.Popen[bytes]
 WORKER = Path(__file__).with_name("worker.py")
-HANG_TIMEOUT_S = 4.0  # a step takes 0.05 s; real jobs get more time
 TOO_LONG_S = 240.0
 POLL_S = 0.02
 PROFILE = "name: two-gpus\ngpus: {{count: {gpus}}}\ntorchrun: {{master_port: {port}}}\n"
@@ -61,6 +60,7 @@ class Site:
     python: str
     seed: int = 0
     steps: int = STEPS
+    hang_timeout_s: float = HANG_TIMEOUT_S
 
 
 class Scene:
@@ -104,7 +104,8 @@ class Scene:
         """Start the job; ``faults`` are those that it causes itself, as ``1:23:kill``."""
         words = (word for fault in faults for word in ("--fault", fault))
         return self.gpuops(
-            "launch", str(WORKER), *self._where(), "--hang-timeout", f"{HANG_TIMEOUT_S:g}s",
+            "launch", str(WORKER), *self._where(), "--hang-timeout",
+            f"{self._site.hang_timeout_s:g}s",
             "--", "--notes", str(self.notes), "--steps", str(self._site.steps),
             "--seed", str(self._site.seed), *words,
         )  # fmt: skip

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gpuops.core.drill import FAULTS, Observed, Step, assess, place_fault
+from gpuops.core.drill import FAULTS, Observed, Step, assess, hang_timeout_s, place_fault
 
 
 @pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
@@ -149,6 +149,11 @@ def test_ranks_that_train_on_beside_the_next_attempt_are_found():
     row = judged(steps=tuple(Step(at_s=at, attempt=name, number=n) for at, name, n in steps))
 
     assert "attempt-1 still trained beside attempt-2" in row.wrong
+
+
+def test_a_busy_host_gets_more_time_before_a_job_hangs():
+    """There, a rank that has failed takes seconds to end."""
+    assert [hang_timeout_s(cold) for cold in (None, 4.0, 40.0)] == [4.0, 4.0, 16.0]
 
 
 def test_the_same_seed_strikes_at_the_same_place():
