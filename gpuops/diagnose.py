@@ -86,9 +86,11 @@ def diagnose_processes(
     return diagnoses.diagnose_hang(_attribution(ranks, beats, logs or {}), gpus, evidence)
 
 
-def crashed(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
-    """Why an attempt crashed, by its logs and the kernel's log."""
-    found = _explained(plan, returncode, kernel_log)
+def crashed(
+    plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG, *, left: str = ""
+) -> Diagnosis:
+    """Why an attempt crashed, by its logs and the kernel's log; ``left`` names what outlasts it."""
+    found = _explained(plan, returncode, kernel_log, left)
     _keep(plan, "crashed", found)
     return found
 
@@ -102,7 +104,9 @@ def why_gone(plan: LaunchPlan, returncode: int, evidence: Diagnosis) -> Diagnosi
     return found
 
 
-def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Diagnosis:
+def _explained(
+    plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG, left: str = ""
+) -> Diagnosis:
     root = Path(plan.run_dir)
     agent = files.tail(root / paths.agent_log(plan.attempt))
     stderr = {
@@ -120,6 +124,8 @@ def _explained(plan: LaunchPlan, returncode: int, kernel_log: Path = KMSG) -> Di
             oom=_oom_kills(plan, log),
             agent_pid=torchrun.pid if torchrun else None,
             agent_tail=agent,
+            reaper_killed=not Path(plan.state_dir, reaper.EXIT).exists(),
+            left=left,
         )
     return diagnose_crash(crash)
 

@@ -23,7 +23,7 @@ from gpuops.core.run import paths
 from gpuops.diagnose import diagnose_processes
 from gpuops.errors import GpuopsError
 from gpuops.heartbeat import Beat
-from gpuops.system.processes import jobs, vitals
+from gpuops.system.processes import jobs, members, vitals
 from gpuops.system.runs import events, plan_file, supervisor_lock
 
 WATCH_S = 6.0
@@ -150,20 +150,37 @@ class _Watched:
 
     def _read_beats(self) -> tuple[Beat, ...]:
         beats = heartbeat.read_all(self._beat_dir) if self._beat_dir is not None else ()
-        return tuple(beat for beat in beats if beat.rank in self._ranks)  # of the living
+        living = tuple(beat for beat in beats if beat.rank in self._ranks)
+        if self._job.launcher == "torchrun":
+            return living
+        # A copy of a rank's environment has that rank's beats, not its own.
+        return tuple(beat for beat in living if beat.pid == self._ranks[beat.rank].pid)
 
 
 def _case(
     job: TrainingJob, assessment: Assessment | None = None, found: Diagnosis | None = None
 ) -> Case:
     stacks = f"{format_title(found)}: {found.why}" if found is not None else None
-    keeper = supervisor_lock.holder(Path(job.run_dir)) if job.ours and job.run_dir else None
+    known = job.ours and job.run_dir is not None and job.launcher != "unknown"
+    keeper = supervisor_lock.holder(Path(job.run_dir or "")) if known else None
+    at_work = keeper.pid if keeper is not None and not keeper.stopped else None
+    job, seen = _without_tools(job), jobs.look_again([job])
     return Case(
-        decision=decide(job, assessment, jobs.look_again([job]), stacks),
+        decision=decide(job, assessment, seen, stacks, at_work),
         assessment=assessment,
         diagnosis=found,
         supervisor_pid=keeper.pid if keeper is not None else None,
     )
+
+
+def _without_tools(job: TrainingJob) -> TrainingJob:
+    """The job, certain only of the ranks that its supervisor has seen as such, if it has one."""
+    if not job.ours or job.launcher != "lost" or job.run_dir is None or job.attempt is None:
+        return job
+    seen = members.read(Path(job.run_dir, paths.state(job.attempt)))
+    ranks = {one.identity for one in seen if one.rank is not None}
+    tools = {one.pid for one in job.ranks if ranks and jobs.identity(one) not in ranks}
+    return replace(job, certain=job.certain - tools)
 
 
 def _beat_dir(job: TrainingJob) -> Path | None:

@@ -11,6 +11,7 @@ import typer
 from gpuops.cli import output
 from gpuops.cli.runs import Run, find_to_show, insist_going
 from gpuops.core.hang.detector import HangPolicy
+from gpuops.core.run.record import describe_stopped
 from gpuops.core.supervision.state_machine import Phase
 from gpuops.errors import EXIT_CODES_HELP
 from gpuops.launch.launch import recall
@@ -31,6 +32,8 @@ def attach(run: Run, runs_dir: output.RunsDir = None) -> None:
     ours = ownership.is_ours(root)
     if ours and supervisor_lock.holder(root) is None:
         output.note(f"it has no supervisor: `gpuops supervise {root.name}` is one.")
+    elif words := describe_stopped(supervisor_lock.stopped(root)):
+        output.note(f"it is {words}.")
     try:
         while _follow_attempt(root):
             pass  # it was started again

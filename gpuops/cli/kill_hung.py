@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gpuops.cli import options, output
-from gpuops.core.monitor.hung_jobs import Case, Cleaned, select_jobs
+from gpuops.core.monitor.hung_jobs import Case, Cleaned, Decision, select_jobs
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
 from gpuops.hung_jobs import WATCH_S, end, examine
@@ -56,7 +57,8 @@ def kill_hung(
     elif not (dry_run or yes):
         output.comment(hung_jobs.cases(cases))
     stoppable = [] if dry_run else [case for case in cases if case.decision.stop]
-    chosen = [case for case in stoppable if _wanted(case, yes)]
+    chosen = [replace(case, decision=_chosen(case.decision, yes=yes)) for case in stoppable]
+    chosen = [case for case in chosen if case.decision.stop]
     done = end(chosen, read_gpus) if chosen else Cleaned()
     output.answer(
         {
@@ -83,14 +85,18 @@ def _named_jobs(run: str | None, pid: int | None, runs_dir: Path | None) -> tupl
     return select_jobs(found, run=run, pid=pid)
 
 
-def _wanted(case: Case, yes: bool) -> bool:  # noqa: FBT001 - the option itself
-    """Whether the user, or with ``--yes`` the evidence, decides that it must be ended."""
-    name = hung_jobs.name(case.decision.job)
+def _chosen(decision: Decision, *, yes: bool) -> Decision:
+    """What the user, or with ``yes`` the evidence, decides to end."""
+    name, certain = hung_jobs.name(decision.job), decision.certain
     if not yes:
-        return typer.confirm(f"End {name}?", err=True)
-    if not case.decision.sure:
+        agreed = typer.confirm(f"End {name}?", err=True)
+        return decision if agreed else replace(decision, stop=())
+    left = [process for process in decision.stop if process not in certain]
+    if not certain:
         output.note(f"{name} is left alone: it does not hang for certain, and you were not asked.")
-    return case.decision.sure
+    elif left:
+        output.note(f"left alone, as you were not asked: {hung_jobs.processes(left)} of {name}.")
+    return replace(decision, stop=certain)
 
 
 def _remains(cases: tuple[Case, ...], done: Cleaned) -> bool:
@@ -121,6 +127,7 @@ def _json(case: Case) -> dict[str, Any]:
         "sure": decision.sure,
         "evidence": decision.evidence,
         "stop": [process.pid for process in decision.stop],
+        "certain": [process.pid for process in decision.certain],
         "refused": decision.refused,
         "diagnosis": case.diagnosis,
     }

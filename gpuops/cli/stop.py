@@ -34,7 +34,9 @@ def stop(
     insist_going(root, "`gpuops runs show RUN` tells how it went.")
     supervisor_lock.retire([root], now=now)
     if not records.is_running(root):
-        print(f"{root.name} has stopped.")
+        ended = records.load(root)
+        done = "finished" if ended is not None and ended.status == "finished" else "stopped"
+        print(f"{root.name} has {done}.")
         return
     records.insist_proven(root)
     if not ownership.is_ours(root):

@@ -13,6 +13,7 @@ from gpuops.core.launch.manifest import Manifest, flag
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, Target
 from gpuops.core.run import paths
+from gpuops.core.run.record import describe_stopped
 from gpuops.errors import UsageError
 from gpuops.system import files
 from gpuops.system.runs import ownership, plan_file, records, run_dir, supervisor_lock
@@ -94,15 +95,17 @@ def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, La
 
 
 def _refuse_running(before: LaunchPlan, root: Path) -> None:
-    if records.is_running(Path(root)):
+    if records.is_running(root):
+        left = records.describe_left(root)
         raise UsageError(
-            f"run {before.run_id} is still running.",
-            f"`gpuops logs {before.run_id} -f` follows it.",
+            f"run {before.run_id} is still running{f': {left}' if left else ''}.",
+            f"`gpuops logs {before.run_id} -f` follows it, `gpuops stop {before.run_id}` ends it.",
         )
     supervisor = supervisor_lock.holder(root)
     if supervisor is not None and supervisor.pid != os.getpid():
+        stopped = describe_stopped(supervisor.pid) if supervisor.stopped else ""
         raise UsageError(
-            f"run {before.run_id} is between two attempts, and has a supervisor.",
+            f"run {before.run_id} is {stopped or 'between two attempts, and has a supervisor'}.",
             f"`gpuops attach {before.run_id}` shows it, `gpuops stop {before.run_id}` ends it.",
         )
 

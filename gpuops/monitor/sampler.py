@@ -98,11 +98,14 @@ class Sampler(contextlib.AbstractContextManager["Sampler"]):
         if attempt is None or job.run_dir is None:
             return JobSample(job=job, observation=seen)
         there = attempt.root.is_dir()
+        supervisor = supervisor_lock.holder(attempt.root)
+        stopped = supervisor is not None and supervisor.stopped
         return JobSample(
             job=job,
             observation=seen,
             facts=attempt.facts,
-            supervised=supervisor_lock.holder(attempt.root) is not None if there else None,
+            supervised=supervisor is not None and not stopped if there else None,
+            supervisor_stopped=supervisor.pid if supervisor is not None and stopped else None,
             events=events.get(job.run_dir, ()),
         )
 

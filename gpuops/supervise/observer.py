@@ -17,6 +17,7 @@ from gpuops.system import files
 from gpuops.system.gpus.poller import GpuPoller
 from gpuops.system.processes import vitals
 from gpuops.system.processes.identity import Identity
+from gpuops.system.processes.members import Member, MemberRecord
 from gpuops.system.processes.process import Job
 from gpuops.system.runs import rank_logs
 from gpuops.system.runs.telemetry import Recorder
@@ -53,6 +54,7 @@ class AttemptObserver(AbstractContextManager["AttemptObserver"]):
         self._recorded: Observation | None = None
         self._hang = HangState()
         self._due_s = 0.0
+        self._members = MemberRecord(Path(plan.state_dir)) if record else None
         self._ranks: dict[int, Identity] = {}
         self._linked = False
 
@@ -69,8 +71,10 @@ class AttemptObserver(AbstractContextManager["AttemptObserver"]):
         if now < self._due_s:
             return
         self._due_s = now + VITALS_EVERY_S
+        if self._members is not None:
+            self._members.look()
         if len(self._ranks) < self._plan.world_size:  # torchrun starts each of them once
-            self._ranks |= job.ranks()
+            self._ranks |= self._members.ranks if self._members is not None else job.ranks()
         self.observation = Observation(
             now_s=now,
             beats=tuple(beats),
@@ -90,6 +94,11 @@ class AttemptObserver(AbstractContextManager["AttemptObserver"]):
         if self.progress.step is not None or self._plan.target.kind == "trainer":
             return self.progress.step is not None
         return bool(rank_logs.ranks(self._root, self._plan.attempt))
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The processes of the attempt at the last look, if it records them."""
+        return self._members.members if self._members is not None else ()
 
     @property
     def elapsed_s(self) -> float:

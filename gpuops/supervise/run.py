@@ -19,10 +19,11 @@ from gpuops.launch.claim import claim_gpus
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
 from gpuops.launch.standing import Standing
-from gpuops.supervise.supervisor import begin, watch
+from gpuops.supervise.supervisor import begin, make_folder, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import checkpoints, events
+from gpuops.system.runs.run_dir import RunTakenError
 from gpuops.system.runs.supervisor_lock import only_one
 from gpuops.ui import words
 from gpuops.ui.launches import Screen
@@ -70,10 +71,11 @@ def run_attempts(
         event: attempts.RunEvent = run.watch()
         while True:
             state, move = attempts.next_move(state, event)
-            if isinstance(event, attempts.Ended):
-                run.report(event.outcome, move)
+            run.report(move)
             if isinstance(move, attempts.Finish):
                 return run.finish(move)
+            if isinstance(event, attempts.Ended):
+                run.show_next(event.outcome, move)
             event = run.launch_next(move)
 
 
@@ -113,7 +115,13 @@ class _Run(AbstractContextManager["_Run"]):
         if prepared is not first:  # it waited, or others were faster
             self._show_plan(prepared.launch)
         self._handlers.enter_context(self._signals)
-        self._start(prepared)
+        try:
+            self._start(prepared)
+        except RunTakenError:  # its folder is another launch's
+            raise
+        except GpuopsError as problem:
+            self._record("run_ended", outcome="failed", why=problem.message)
+            raise
 
     def launch_next(self, move: Restart | Replan) -> attempts.RunEvent:
         """Wait, plan the next attempt for the machine as it is then, and watch it to its end."""
@@ -121,15 +129,17 @@ class _Run(AbstractContextManager["_Run"]):
         while (left := until - time.monotonic()) > 0:
             for number in self._signals.wait(None, left):
                 return attempts.Interrupted(number)
+        ended = self.launch
         try:
             prepared = prepare(_next_options(self.launch.plan, move), self._standing)
             prepared = self._claim(prepared)
             if _resources(prepared.launch.plan) != _resources(self.launch.plan):
                 self._show_plan(prepared.launch)
             refuse_errors(prepared.findings, prepared.launch.plan.options.force)
+            self._start(prepared)
         except GpuopsError as problem:
+            self.launch = ended
             return attempts.Unprepared(problem.message.rstrip("."), problem.hint)
-        self._start(prepared)
         return self.watch()
 
     def watch(self) -> attempts.RunEvent:
@@ -137,22 +147,22 @@ class _Run(AbstractContextManager["_Run"]):
         outcome = watch(self.launch, self._job, self._screen.show, self._signals)
         return attempts.Ended(outcome, _failed_attempt(self.launch, outcome), time.monotonic())
 
-    def report(self, outcome: attempts.Outcome, move: Restart | Replan | attempts.Finish) -> None:
-        """Record what was decided after an attempt failed, and show it if another one follows."""
-        plan = self.launch.plan
+    def report(self, move: Restart | Replan | attempts.Finish) -> None:
+        """Record what was decided: another attempt, or none."""
         decision = move.given_up if isinstance(move, attempts.Finish) else move
-        if decision is None:
-            return
-        fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
-        name = type(decision).__name__.lower()
-        events.record(Path(plan.run_dir), name, attempt=plan.attempt, **fields)
-        if not isinstance(decision, GiveUp):
-            ended = outcome.diagnosis.why if outcome.diagnosis else "it ended"
-            self._screen.tell(f"{words.sentence(ended)} {words.sentence(decision.why)}")
+        if decision is not None:
+            fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
+            self._record(type(decision).__name__.lower(), **fields)
+
+    def show_next(self, outcome: attempts.Outcome, decision: Restart | Replan) -> None:
+        """Say why an attempt ended, and what follows it."""
+        ended = outcome.diagnosis.why if outcome.diagnosis else "it ended"
+        self._screen.tell(f"{words.sentence(ended)} {words.sentence(decision.why)}")
 
     def finish(self, move: attempts.Finish) -> RunOutcome:
-        """Run the hook for the end."""
+        """Record the end of the run, and run the hook for it."""
         plan, outcome, given_up = self.launch.plan, move.outcome, move.given_up
+        self._record("run_ended", outcome=outcome.ending)
         if plan.options.on_exit is not None:
             happened = {
                 "event": "exit",
@@ -173,17 +183,23 @@ class _Run(AbstractContextManager["_Run"]):
         return claim_gpus(prepared, self._standing, screen.wait, screen.show_findings)
 
     def _start(self, prepared: Prepared) -> None:
+        """Start an attempt; first be its supervisor: no job runs that nobody watches."""
         self.launch = prepared.launch
+        make_folder(self.launch)
+        self._be_the_only_one()
         self._job = begin(self.launch, self._standing.claims.descriptors)
         with suppress(GpuopsError):  # the job matters more
             path = Path(self.launch.plan.run_dir, paths.ENVIRONMENT)
             files.write_json(path, asdict(prepared.environment))
-        self._be_the_only_one()
 
     def _be_the_only_one(self) -> None:
         if not self._locked:
             self._lock.enter_context(only_one(Path(self.launch.plan.run_dir)))
             self._locked = True
+
+    def _record(self, event: str, **fields: object) -> None:
+        plan = self.launch.plan
+        events.record(Path(plan.run_dir), event, attempt=plan.attempt, **fields)
 
     def _show_plan(self, launch: Launch) -> None:
         self._screen.show_plan(launch.plan, launch.settings, launch.manifest)
@@ -230,4 +246,6 @@ def _failed_attempt(launch: Launch, outcome: attempts.Outcome) -> FailedAttempt 
         traceback_key=traceback_key(stderr) or refusal_key(stderr),
         checkpoint_step=checkpoints.newest_step(launch.places.checkpoints),
         exitcode=outcome.failure.exitcode if outcome.failure else None,
+        stopped=outcome.stop_signal is not None,
+        left=outcome.left,
     )

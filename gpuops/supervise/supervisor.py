@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from gpuops.launch.launch import Launch
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.system import files, hooks
 from gpuops.system.host import cgroups
-from gpuops.system.processes import process
+from gpuops.system.processes import members, process
+from gpuops.system.processes.identity import Identity
+from gpuops.system.processes.members import Member
 from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import events, rank_logs, run_dir
 
@@ -33,15 +36,23 @@ POLL_S = 0.2
 KILL_S = 10.0
 
 
-def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
-    """Make the run folder and start the job; ``claims`` are locks to last as long as it does.
+def make_folder(launch: Launch) -> None:
+    """Make the run folder, or the folders of its next attempt.
 
     Raises:
-        GpuopsError: the run folder cannot be made, or torchrun not be started.
+        GpuopsError: they cannot be made.
+    """
+    run_dir.create(launch.plan)
+    run_dir.link_outputs(Path(launch.plan.run_dir), launch.places.out_dir)
+
+
+def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
+    """Start the job in its folder; ``claims`` are locks to last as long as it does.
+
+    Raises:
+        GpuopsError: torchrun cannot be started.
     """
     plan, root = launch.plan, Path(launch.plan.run_dir)
-    run_dir.create(plan)
-    run_dir.link_outputs(root, launch.places.out_dir)
     group = cgroups.own()  # the job's as well: what it loses there is counted from here
     events.record(
         root,
@@ -67,12 +78,12 @@ def watch(launch: Launch, job: Job, show: Callable[[Look], None], signals: Signa
     policy = hang_policy(plan.target.kind, plan.hang_timeout_s)
     with AttemptObserver(launch, policy, record=True) as observer:
         try:
-            state, evidence = _until_the_end(plan, job, observer, show, signals)
+            state, evidence, left = _until_the_end(plan, job, observer, show, signals)
         except BaseException:  # a defect of ours: the job must not go on without a supervisor
             _act(plan, job, machine.AskWorkers())
             raise
         observer.poll(job)
-        return _close(plan, state, observer, evidence)
+        return _close(plan, state, observer, evidence, members.format_members(left))
 
 
 def end(plan: LaunchPlan, job: Job, *, now: bool) -> None:
@@ -86,17 +97,18 @@ def end(plan: LaunchPlan, job: Job, *, now: bool) -> None:
         (machine.TerminateAgent(), plan.stop_terminate_s),
         (machine.Kill(), KILL_S),
     ]
+    left: tuple[Member, ...] = ()
     for action, patience_s in steps[-1:] if now else steps:
-        _act(plan, job, action)
+        left = members.left(job.state_dir) if job.poll() is not None else ()
+        _act(plan, job, action, left)
         until_s = time.monotonic() + patience_s
-        while job.poll() is None:
-            if time.monotonic() > until_s:
-                break
+        while time.monotonic() < until_s:
+            if job.poll() is not None and not (left := members.left(job.state_dir, left)):
+                return
             time.sleep(POLL_S)
-        else:
-            return
     raise GpuopsError(
-        f"run {plan.run_id} outlasts SIGKILL.", "Its processes wait for a disk or a driver."
+        f"run {plan.run_id} outlasts SIGKILL: {members.format_members(left) or 'its reaper'}.",
+        "Its processes wait for a disk or a driver.",
     )
 
 
@@ -106,18 +118,24 @@ def _until_the_end(
     observer: AttemptObserver,
     show: Callable[[Look], None],
     signals: SignalQueue,
-) -> tuple[machine.Supervision, Diagnosis | None]:
+) -> tuple[machine.Supervision, Diagnosis | None, tuple[Member, ...]]:
+    """Watch it; return its last state, the evidence of a hang, and what outlasts it."""
     policy = machine.StopPolicy(
         save_s=plan.stop_save_s, terminate_s=plan.stop_terminate_s, observe=plan.observe
     )
     state, evidence, gone = machine.Supervision(policy=policy), None, False
+    left: tuple[Member, ...] = ()
     while state.phase is not machine.Phase.DONE:
         received = list(signals.wait(job.pid, POLL_S))
+        if received and job.recorded_exit == 0:
+            received = []  # it has finished: a stop that comes now changes nothing
         observer.poll(job)
-        for event in _events(job, received, observer, evidence):
+        if (returncode := job.poll()) is not None:
+            left = members.left(job.state_dir, left or observer.members)
+        for event in _events(received, observer, evidence, returncode, abandoned=bool(left)):
             state, actions = _take(plan, state, event)
             for action in actions:
-                evidence = _act(plan, job, action) or evidence
+                evidence = _act(plan, job, action, left) or evidence
         if state.suspected is None and not state.hung:
             evidence = None  # it moves again
         trouble = evidence.why if evidence else None
@@ -127,7 +145,7 @@ def _until_the_end(
                 show(look)
         except (OSError, SystemExit):  # the terminal has gone; rich makes a SystemExit of it
             gone = True  # and the job goes on
-    return state, evidence
+    return state, evidence, left
 
 
 def _take(
@@ -147,8 +165,14 @@ def _take(
 
 
 def _events(
-    job: Job, received: list[int], observer: AttemptObserver, evidence: Diagnosis | None
+    received: list[int],
+    observer: AttemptObserver,
+    evidence: Diagnosis | None,
+    returncode: int | None,
+    *,
+    abandoned: bool,
 ) -> list[machine.Event]:
+    """What has happened since the last look; ``returncode`` if the reaper has ended."""
     now = time.monotonic()
     events: list[machine.Event] = [machine.Begun()] if observer.begun else []
     events += [machine.StopRequested(number, now) for number in received]
@@ -158,32 +182,43 @@ def _events(
             hung = to_hung(assessment)  # what it waits for can never come
             events.append(machine.Assessed(hung, now))
     events.append(machine.Tick(now))
-    if (returncode := job.poll()) is not None:
-        events.append(machine.Exited(returncode))
+    if returncode is not None:
+        exited = machine.Abandoned(returncode, now) if abandoned else machine.Exited(returncode)
+        events.append(exited)
     return events
 
 
-def _act(plan: LaunchPlan, job: Job, action: machine.Action) -> Diagnosis | None:
-    """Carry out an action; return the evidence if it gathers that."""
+def _act(
+    plan: LaunchPlan, job: Job, action: machine.Action, left: Sequence[Member] = ()
+) -> Diagnosis | None:
+    """Carry out an action; return the evidence if it gathers that.
+
+    ``left`` are the processes of an attempt whose reaper has gone.
+    """
     agent, workers = job.agent, job.workers()
+    torchrun, rest = [agent] if agent else [], [one.identity for one in left]
     match action:
         case machine.Inspect(assessment=assessment):
             return _inspected(plan, job, assessment)
+        case machine.AskWorkers() if rest and agent is not None and agent.alive:
+            pass  # the kernel has asked it, and it ends the others: asked twice it might give up
         case machine.AskWorkers():
-            for worker in workers:
-                worker.send(signal.SIGTERM)
-                worker.send(signal.SIGCONT)  # one that is stopped cannot handle it
-            if not workers and agent:
-                agent.send(signal.SIGTERM)
-            elif not workers:
+            asked = rest or workers or torchrun
+            if not asked:
                 job.terminate()
+            _send(asked, signal.SIGTERM)
+            _send(rest or workers, signal.SIGCONT)  # one that is stopped cannot handle it
         case machine.TerminateAgent():
-            if agent:
-                agent.send(signal.SIGTERM)
+            _send(torchrun, signal.SIGTERM)
         case machine.Kill():
-            for process_ in (*([agent] if agent else []), *workers):
-                process_.send(signal.SIGKILL)
+            _send([*torchrun, *workers, *rest], signal.SIGKILL)
     return None
+
+
+def _send(processes: Sequence[Identity], number: int) -> None:
+    for process_ in processes:
+        with suppress(PermissionError):  # it has become another user's: it is named if it stays
+            process_.send(number)
 
 
 def _inspected(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis:
@@ -201,19 +236,21 @@ def _close(
     state: machine.Supervision,
     observer: AttemptObserver,
     evidence: Diagnosis | None,
+    left: str,
 ) -> Outcome:
+    """Record how it ended; ``left`` names what outlasts it."""
     root = Path(plan.run_dir)
     rank_logs.link(plan)
     returncode = state.returncode or 0
     ending: Ending = "finished" if returncode == 0 and not state.hung else "failed"
     if state.stop_signal is not None:
-        ending = "stopped"
+        ending = "failed" if left else "stopped"
     cause = root_cause(files.tail(root / paths.agent_log(plan.attempt))) if returncode else None
     if ending == "stopped" and cause is not None and cause.killed_by:
         cause = None  # ended by the signal that it was sent
     diagnosis = None
     if ending == "failed":
-        diagnosis = evidence if state.hung else crashed(plan, returncode)
+        diagnosis = evidence if state.hung else crashed(plan, returncode, left=left)
         if diagnosis is not None and diagnosis is evidence and diagnosis.kind == "peer died":
             diagnosis = why_gone(plan, returncode, diagnosis)
     events.record(
@@ -226,6 +263,7 @@ def _close(
         step=observer.progress.step,
         rank=cause.rank if cause else None,
         kind=diagnosis.kind if diagnosis else None,
+        left=left or None,
     )
     return Outcome(
         ending=ending,
@@ -236,4 +274,5 @@ def _close(
         progress=observer.progress,
         first_step=observer.first_step,
         duration_s=observer.elapsed_s,
+        left=left,
     )

@@ -20,10 +20,11 @@ MOST_LINES, DEEPEST, MOST_DIGITS = 1_000_000, 64, 100
 MOST_NUMBERED, LARGEST_NUMBER = 1000, 10**9
 
 
-def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o666, sync: bool = True) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of it.
 
-    ``mode``: its permissions from the beginning, less those that the umask takes away.
+    ``mode``: its permissions from the beginning, less those that the umask takes away. Without
+    ``sync`` it may be lost if the host crashes.
 
     Raises:
         GpuopsError: the folder cannot be written.
@@ -34,7 +35,8 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
             with open(temporary, "xb", opener=lambda name, how: os.open(name, how, mode)) as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -46,14 +48,14 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         ) from error
 
 
-def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+def write_text(path: Path, text: str, *, mode: int = 0o666, sync: bool = True) -> None:
     """Write text atomically.
 
     Raises:
         GpuopsError: the folder cannot be written.
     """
     # An argument that is not UTF-8 becomes \udcXX, which is also how JSON spells it.
-    write_bytes(path, text.encode("utf-8", "backslashreplace"), mode=mode)
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), mode=mode, sync=sync)
 
 
 def sweep(folder: Path) -> None:
@@ -63,9 +65,10 @@ def sweep(folder: Path) -> None:
             left.unlink()
 
 
-def write_json(path: Path, value: object, *, mode: int = 0o666) -> None:
+def write_json(path: Path, value: object, *, mode: int = 0o666, sync: bool = True) -> None:
     """Write JSON that a person can read, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", mode=mode)
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_text(path, text, mode=mode, sync=sync)
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -25,10 +25,10 @@ def cleaned(done: Cleaned) -> RenderableType:
     """What has ended, and what has not ended."""
     rows = [Text(f"{name(job)} moves again: it was left alone.", "green") for job in done.moving]
     if done.ended:
-        rows.append(Text(f"ended: {_processes(done.ended)}", style="green"))
+        rows.append(Text(f"ended: {processes(done.ended)}", style="green"))
     if done.left:
         why = "each waits in the kernel for a disk or a driver, and ends when that answers"
-        rows.append(Text(f"still alive after SIGKILL: {_processes(done.left)}; {why}", "red"))
+        rows.append(Text(f"still alive after SIGKILL: {processes(done.left)}; {why}", "red"))
     rows += [Text(words, style="red") for words in done.unreleased]
     if done.ended and not done.unreleased and any(process.gpus for process in done.ended):
         rows.append(Text("the GPU memory is released", style="green"))
@@ -47,7 +47,12 @@ def _case(case: Case) -> RenderableType:
     rows = [Text.assemble(badge, (f" {name(job)}", "bold"), _about(job))]
     rows += [Text(f"  {words}", style=colour) for words in decision.evidence]
     if decision.stop:
-        rows.append(Text(f"  would be ended: {_processes(decision.stop)}", style="bold"))
+        rows.append(Text(f"  would be ended: {processes(decision.stop)}", style="bold"))
+        doubtful = [one for one in decision.stop if one not in decision.certain]
+        if decision.certain and doubtful:
+            rows.append(
+                Text(f"  only if you say so: {processes(doubtful)} may be a tool or a copy")
+            )
         if case.supervisor_pid is not None:
             supervisor = f"its supervisor (pid {case.supervisor_pid})"
             rows.append(Text(f"  {supervisor} is stopped first, or it would start it again"))
@@ -65,7 +70,7 @@ def _state(case: Case) -> tuple[str, str]:
         return reason, "green" if reason == "healthy" else "yellow"
     if decision.job.launcher == "lost":
         return "abandoned", "red"
-    return ("hung", "red") if decision.sure else ("suspect", "yellow")
+    return ("hung", "red") if decision.certain else ("suspect", "yellow")
 
 
 def _about(job: TrainingJob) -> str:
@@ -76,7 +81,7 @@ def _about(job: TrainingJob) -> str:
     return f"  {runs} of {job.user or 'another user'}, {count}{gpus}"
 
 
-def _processes(some: Sequence[Process]) -> str:
+def processes(some: Sequence[Process]) -> str:
     """``rank 0 (pid 12), rank 1 (pid 13), pid 11``."""
     return ", ".join(
         f"pid {one.pid}" if one.rank is None else f"rank {one.rank} (pid {one.pid})" for one in some

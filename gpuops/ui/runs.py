@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpuops.core.run.record import RunRecord
+from gpuops.core.run.record import RunRecord, describe_stopped
 from gpuops.text import many, one_line
 from gpuops.ui import words
 
@@ -68,7 +68,9 @@ def runs(records: Sequence[RunRecord], now_s: float) -> RenderableType:
             words.ago(record.started_at, now_s),
             words.duration(took),
         )
-    return table
+    stopped = [(one.run_id, describe_stopped(one.supervisor_stopped)) for one in records]
+    notes = [Text(f"{run_id}: {why}", style="yellow") for run_id, why in stopped if why]
+    return Group(table, *notes)
 
 
 def describe(record: RunRecord) -> str:
@@ -93,6 +95,8 @@ def run(
     if not record.ours:
         about.add_row("owner", record.owner)
     about.add_row("status", _status(record))
+    if why := describe_stopped(record.supervisor_stopped):
+        about.add_row("supervisor", Text(why, style="yellow"))
     about.add_row("step", words.steps(record.step, record.total_steps))
     about.add_row("folder", record.path)
     if last:

@@ -16,11 +16,12 @@ INIT = ("/sbin/init",)
 
 
 def process(pid, parent, *argv, environment=None, **changes):
-    """A process of ours; those with larger numbers started later."""
+    """A process of ours in a session of its own; those with larger numbers started later."""
     found = Process(
         pid=pid,
         start_ticks=100 * pid,
         parent_pid=parent,
+        session=pid,
         state="S",
         user="mei",
         ours=True,

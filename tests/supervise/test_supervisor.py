@@ -18,7 +18,7 @@ from gpuops.core.run import paths
 from gpuops.core.supervision.state_machine import Phase
 from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
-from gpuops.supervise.supervisor import begin, watch
+from gpuops.supervise.supervisor import begin, make_folder, watch
 from gpuops.system import files
 from gpuops.system.processes import process
 from gpuops.system.runs import events, rank_logs, records, telemetry
@@ -52,6 +52,7 @@ def _launch_plan(tmp_path, workers, quick_python):
 def supervise(plan_made, show):
     """One attempt, from its start to its end."""
     launch = recall(plan_made)
+    make_folder(launch)
     with process.SignalQueue() as signals:
         return watch(launch, begin(launch), show, signals)
 
@@ -117,6 +118,7 @@ def test_who_only_looks_records_nothing(launch_plan):
     launch = launch_plan(STEPS="5")
     root = Path(launch.run_dir)
     recalled = recall(launch)
+    make_folder(recalled)
     job = begin(recalled)
     with (
         process.SignalQueue() as signals,

@@ -33,6 +33,8 @@ class Crash:
 
     ``returncode`` and ``agent_pid`` are torchrun's. ``xids``: each GPU's errors since the attempt
     began; ``oom``: the processes that the kernel killed for lack of memory since then.
+    ``reaper_killed``: gpuops' own process above torchrun recorded no exit; ``left`` names the
+    processes that outlast the attempt.
     """
 
     returncode: int
@@ -41,6 +43,8 @@ class Crash:
     oom: OomKills = field(default_factory=OomKills)
     agent_pid: int | None = None
     agent_tail: str = ""
+    reaper_killed: bool = False
+    left: str = ""
 
 
 def diagnose_crash(crash: Crash) -> Diagnosis:
@@ -99,7 +103,11 @@ def _launcher(crash: Crash) -> Diagnosis | None:
         return _because("out of memory (host)", why, evidence=(*evidence, *kills))
     if crash.returncode < 0:
         name = signal_name(crash.returncode)
-        why = f"torchrun itself was ended by {name}, and its ranks after it"
+        who, others = "torchrun itself", "its ranks"
+        if crash.reaper_killed:
+            who, others = "gpuops' reaper above torchrun", "the rest of the job"
+        then = f"{crash.left} cannot be ended" if crash.left else f"{others} after it"
+        why = f"{who} was ended by {name}, and {then}"
         return _because("signal", why, evidence=evidence)
     if words.type is not None and words.type.endswith("SignalException"):
         return _because("signal", f"torchrun was ended: {shorten(words.message)}")

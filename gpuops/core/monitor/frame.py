@@ -79,6 +79,7 @@ class JobRow:
 
     ``health`` and ``why`` are the monitor's assessment; ``diagnosis`` is the last finding of its
     supervisor, while it is still valid. ``left alone``: a job of another user.
+    ``supervisor_stopped``: the pid of its supervisor if that is stopped, as by Ctrl-Z.
     """
 
     name: str
@@ -89,6 +90,7 @@ class JobRow:
     user: str | None = None
     ours: bool = True
     supervised: bool | None = None
+    supervisor_stopped: int | None = None
     attempt: int | None = None
     started_at_s: float | None = None
     health: JobHealth = "healthy"

@@ -38,14 +38,20 @@ class Refusal:
 class Decision:
     """What to do about a job: end ``stop``, for the reasons in ``evidence``.
 
-    ``sure``: the evidence is enough to end them; else a person must read it and agree.
+    ``certain``: those of ``stop`` for which, each by itself, the evidence is enough; to end the
+    others a person must read it and agree.
     """
 
     job: TrainingJob
-    sure: bool = False
     evidence: tuple[str, ...] = ()
     stop: tuple[Process, ...] = ()
+    certain: tuple[Process, ...] = ()
     refused: tuple[Refusal, ...] = ()
+
+    @property
+    def sure(self) -> bool:
+        """Whether the evidence is enough to end all of them."""
+        return bool(self.stop) and self.certain == self.stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +120,23 @@ def decide(
     assessment: Assessment | None,
     seen: Mapping[int, ProcessNow],
     stacks: str | None = None,
+    supervisor_pid: int | None = None,
 ) -> Decision:
     """Decide what to do about a job.
 
     ``assessment`` is ``None`` if it was not watched. ``seen`` is a later look at its pids, so
     that no other process is ended that has got one of them since. ``stacks``: what two samples of
     all ranks' stacks agree on; with it, a person may end a job that is only suspect.
+    ``supervisor_pid``: a supervisor at work, which itself ends what a dead torchrun has left.
     """
+    if job.ours and job.launcher == "lost" and supervisor_pid is not None:
+        words = f"is ended by its supervisor (pid {supervisor_pid})"
+        pids = tuple(process.pid for process in job.processes)
+        return Decision(job=job, refused=(Refusal(pids=pids, reason="unclear", words=words),))
     if job.ours and job.launcher == "lost":
         adopted = "gpuops' reaper" if job.reaper else f"pid {job.ranks[0].parent_pid}"
         died = f"torchrun has died and left it to {adopted}: nothing watches it or will end it"
-        evidence, sure = [died], _is_rank(job)
+        evidence, sure = [died], True
     elif job.ours and isinstance(assessment, Hung):
         evidence, sure = [assessment.why, *([stacks] if stacks else [])], True
     elif job.ours and isinstance(assessment, Suspect) and stacks:
@@ -132,11 +144,12 @@ def decide(
     else:
         return Decision(job=job, refused=(_refuse_job(job, assessment),))
     refused = {p.pid: refusal for p in job.processes if (refusal := _refusal(p, seen.get(p.pid)))}
+    stop = tuple(process for process in job.processes if process.pid not in refused)
     return Decision(
         job=job,
-        sure=sure,
         evidence=(*evidence, *_consequences(job)),
-        stop=tuple(process for process in job.processes if process.pid not in refused),
+        stop=stop,
+        certain=tuple(one for one in stop if sure and one.pid in job.certain),
         refused=tuple(refused.values()),
     )
 
@@ -184,14 +197,6 @@ def _refusal(process: Process, now: ProcessNow | None) -> Refusal | None:
         words = f"is stuck in the kernel (state D) and cannot be ended {until}"
         return Refusal(pids=pids, reason="unkillable", words=words)
     return None
-
-
-def _is_rank(job: TrainingJob) -> bool:
-    """Whether a process left behind is surely a rank, and not a tool that a rank started.
-
-    torchrun starts ranks as ``python -u``; and a tool does not use GPUs.
-    """
-    return any(rank.argv[1:2] == ("-u",) or rank.gpu_memory_bytes for rank in job.ranks)
 
 
 def _consequences(job: TrainingJob) -> tuple[str, ...]:

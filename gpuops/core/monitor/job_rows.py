@@ -82,6 +82,7 @@ def track_job(
         user=job.user,
         ours=job.ours,
         supervised=sample.supervised,
+        supervisor_stopped=sample.supervisor_stopped,
         attempt=job.attempt,
         started_at_s=min(started, default=None),
         health=health,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gpuops.core.machine.device import GpuInventory
@@ -20,14 +21,21 @@ VARIABLES = (
 _SHARED = VARIABLES[2:]
 _RUNS_MODULE = "gpuops/run_module.py"
 _AGENTS = {"torch.distributed.run", "torch.distributed.launch"}
+# They start programs, and adopt none unless they are pid 1.
+_STARTERS = {
+    "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox", "sshd",
+    "tmux", "screen", "SCREEN", "script", "login", "su", "sudo", "conmon", "containerd-shim",
+    "containerd-shim-runc-v2",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """A process; ``pid`` and ``start_ticks`` together identify it.
 
-    ``state`` is the kernel's letter (R S D T t). ``ours``: it is this user's. ``python``: it runs
-    a Python, whatever its name. ``environment`` holds those of ``VARIABLES`` that it was started
+    ``session`` is the pid of the leader of its session, ``terminal`` whether that has a terminal;
+    ``state`` is the kernel's letter (R S D T t). ``ours``: it is this user's. ``python``: it runs a
+    Python, whatever its name. ``environment`` holds those of ``VARIABLES`` that it was started
     with; ``None`` if they may not be read. ``gpus`` are the indices of the GPUs that list it,
     ``gpu_memory_bytes`` the memory that it holds there.
     """
@@ -35,11 +43,13 @@ class Process:
     pid: int
     start_ticks: int
     parent_pid: int
+    session: int
     state: str
     user: str | None
     ours: bool
     argv: tuple[str, ...]
     python: bool
+    terminal: bool = False
     environment: Mapping[str, str] | None = field(default_factory=dict)
     started_at_s: float | None = None
     gpus: tuple[int, ...] = ()
@@ -49,6 +59,11 @@ class Process:
     def program(self) -> str:
         """The module's name or script's path that it runs; empty if it is not a Python."""
         return python_program(self.argv) or ""
+
+    @property
+    def leads_session(self) -> bool:
+        """Whether its session is its own, without a terminal: torchrun starts each rank in one."""
+        return self.session == self.pid and not self.terminal
 
     @property
     def rank(self) -> int | None:
@@ -72,6 +87,8 @@ class TrainingJob:
     ``launcher`` is ``lost`` if torchrun has died and its ranks are still alive: nothing will end
     them. It is ``unknown`` if something else has started them. ``run_id``, ``run_dir`` and
     ``attempt`` identify the gpuops run; ``reaper`` and ``supervisor_pid`` its processes of gpuops.
+    ``certain`` are the pids of those that belong to it without doubt, each by itself: a process may
+    be a tool that outlived its rank, or have a copy of a rank's environment.
     """
 
     user: str | None
@@ -85,6 +102,7 @@ class TrainingJob:
     run_id: str | None = None
     run_dir: str | None = None
     attempt: int | None = None
+    certain: frozenset[int] = frozenset()
 
     @property
     def processes(self) -> tuple[Process, ...]:
@@ -135,7 +153,7 @@ def find_jobs(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
         head = machine.marked[pid]
         if head.parent_pid in teams:
             teams[head.parent_pid].append(head)
-        elif (agent := _helped(head, machine)) is not None:
+        elif (agent := _helped(head, machine)) is not None:  # it has left its parents
             helpers.setdefault(agent.pid, []).extend(family)
         elif (launcher := _launcher(head, machine)) is not None:
             strays.setdefault((launcher, _key(head), head.parent_pid), []).append(head)
@@ -144,7 +162,12 @@ def find_jobs(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
         for pid, ranks in teams.items()
         if ranks or _is_torchrun(machine.agents[pid])
     ]
-    jobs += [_job(machine, name[0], ranks, families) for name, ranks in strays.items()]
+    numbers = Counter((_key(head), head.rank) for heads in strays.values() for head in heads)
+    twins = {key for key, count in numbers.items() if count > 1}
+    for (launcher, key, _), heads in strays.items():
+        job = _job(machine, launcher, heads, families)
+        doubtful = {head.pid for head in heads if (key, head.rank) in twins}
+        jobs.append(replace(job, certain=job.certain - doubtful) if doubtful else job)
     return tuple(sorted(jobs, key=lambda job: min(map(_age, job.processes))))
 
 
@@ -243,29 +266,65 @@ def _helped(head: Process, machine: _Machine) -> Process | None:
     """The torchrun to whose live job a detached process belongs.
 
     For instance a tool that rank 0 started in the background; but not if it is older than that
-    torchrun: then an earlier one has left it behind.
+    torchrun: then an earlier one has left it behind. Nor if a living shell has started it.
     """
-    for agent in machine.teams.get(_key(head), ()):
+    for agent in machine.teams.get(_key(head), ()) if _is_adopted(head, machine) else ():
         if agent.user == head.user and head.start_ticks >= agent.start_ticks:
             return agent
     return None
 
 
 def _launcher(head: Process, machine: _Machine) -> Launcher | None:
-    """Whether a rank without a torchrun has lost it; ``None`` if it is not a rank.
-
-    Its parent is then the process that adopts orphans: pid 1, a reaper, an init of the session.
-    torchrun is a Python, under any name; so a parent that is a Python may be its launcher.
-    """
-    parent = machine.parent(head)
-    if parent is None:
-        adopted = head.parent_pid == 1  # invisible: processes of other users may be hidden
-    else:
-        adopted = parent.pid in machine.reapers or not (parent.python or not parent.argv)
-    if not adopted or not (head.variable("TORCHELASTIC_RUN_ID") or head.variable("GPUOPS_RUN_ID")):
+    """Whether a rank without a torchrun has lost it; ``None`` if it is not a rank."""
+    if not _is_elastic(head):
         return "unknown"
-    # Else it is a harmless tool that has outlived its job: one that uploads, say.
-    return "lost" if head.python or head.gpu_memory_bytes else None
+    if _is_adopted(head, machine):
+        # Else it is a harmless tool that has outlived its job: one that uploads, say.
+        return "lost" if head.python or head.gpu_memory_bytes else None
+    # A rank's environment copied into a shell: somebody looks for a mistake.
+    return None if _was_typed(head, machine) else "unknown"
+
+
+def _is_elastic(process: Process) -> bool:
+    """Whether it has the environment that torchrun gives its ranks, or a copy of that."""
+    return bool(process.variable("TORCHELASTIC_RUN_ID") or process.variable("GPUOPS_RUN_ID"))
+
+
+def _is_adopted(process: Process, machine: _Machine) -> bool:
+    """Whether the process that started it has died.
+
+    Its parent is then the process that adopts orphans: pid 1, a reaper, an init of the session, and
+    that is not in its session. torchrun is a Python, under any name; so a parent that is a Python
+    may be its launcher.
+    """
+    parent = machine.parent(process)
+    if parent is None:
+        return process.parent_pid == 1  # invisible: processes of other users may be hidden
+    if parent.pid in machine.reapers:
+        return True
+    if parent.python or not parent.argv or parent.session == process.session:
+        return False
+    return parent.pid == 1 or not _was_typed(process, machine)
+
+
+def _was_typed(process: Process, machine: _Machine) -> bool:
+    """Whether a living shell, or what stands for one, has started it."""
+    parent = machine.parent(process)
+    name = parent.argv[0].rpartition("/")[2].lstrip("-") if parent and parent.argv else ""
+    return name.partition(":")[0] in _STARTERS
+
+
+def _is_certain(head: Process, launcher: Launcher, machine: _Machine) -> bool:
+    """Whether a process that is not the child of a torchrun is a rank without doubt.
+
+    A copy of a rank's environment, or a tool of a rank, does not lead a session; nor is a tool
+    started as ``python -u``, or uses a GPU.
+    """
+    if launcher == "lost":
+        unbuffered = head.python and head.argv[1:2] == ("-u",)
+        return head.leads_session and (unbuffered or bool(head.gpu_memory_bytes))
+    started_as_rank = head.leads_session and head.python
+    return not _was_typed(head, machine) and (started_as_rank or not _is_elastic(head))
 
 
 def _job(
@@ -282,6 +341,15 @@ def _job(
     is_gpuops = boss is not None and re.fullmatch(r"gpuops\.__main__|(.*/)?gpuops", boss.program)
     children = [child for rank in ranks for child in families[rank.pid] if child is not rank]
     members = (*ranks, first)
+    sessions = {rank.session for rank in ranks if rank.leads_session}
+    sure = [rank for rank in ranks if agent or _is_certain(rank, launcher, machine)]
+    certain = {one.pid for rank in sure for one in families[rank.pid]}
+    certain |= {
+        one.pid
+        for one in helpers
+        if one.session in sessions or (reaper is not None and one.parent_pid == reaper.pid)
+    }
+    certain |= {agent.pid} if agent else set()
     beats = _first_variable(members, "GPUOPS_BEAT_DIR") or ""
     run_dir, attempt = paths.parse_beats(beats) or (None, None)
     return TrainingJob(
@@ -296,6 +364,7 @@ def _job(
         run_id=_first_variable(members, "GPUOPS_RUN_ID"),
         run_dir=run_dir,
         attempt=attempt,
+        certain=frozenset(certain),
     )
 
 

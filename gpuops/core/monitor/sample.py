@@ -28,13 +28,15 @@ class RunFacts:
 class JobSample:
     """One training job. ``observation`` is ``None`` for a job of another user.
 
-    ``events`` are the run's events since the last sample; in the first, all of them.
+    ``supervisor_stopped`` is the pid of a supervisor that is stopped. ``events`` are the run's
+    events since the last sample; in the first, all of them.
     """
 
     job: TrainingJob
     observation: Observation | None = None
     facts: RunFacts = field(default_factory=RunFacts)
     supervised: bool | None = None
+    supervisor_stopped: int | None = None
     events: tuple[Mapping[str, Any], ...] = ()
 
     @property

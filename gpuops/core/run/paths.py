@@ -13,6 +13,7 @@
       logs/attempt-1/agent.log      the output of torchrun
       logs/attempt-1/rank-0/        the output of rank 0: stdout.log, stderr.log
       state/attempt-1/beats/        heartbeats of the ranks
+      state/attempt-1/members.json  the processes below the reaper, as the supervisor last saw them
       state/attempt-1/              process.json and exit.json, which the reaper writes and names
       train.log metrics.jsonl tensorboard/ checkpoints/ config_used.yaml    the trainer's own
 """
@@ -29,7 +30,7 @@ SUPERVISOR_LOCK = "supervisor.lock"
 DIAGNOSES = "diagnosis"
 LOGS = "logs"
 STATES = "state"
-BEATS = "beats"  # in an attempt's state
+MEMBERS, BEATS = "members.json", "beats"  # in an attempt's state
 SECRETS = "secrets.json"
 
 # What a trainer writes; a run of a trainer that writes elsewhere links to it.

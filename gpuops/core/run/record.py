@@ -29,7 +29,8 @@ class Attempt:
 class RunRecord:
     """What ``gpuops runs`` shows of a run. ``owner``: whose files they are, and if they are ours.
 
-    ``hidden``: what of the run's folder may not be read by this user.
+    ``hidden``: what of the run's folder may not be read by this user. ``supervisor_stopped`` is its
+    supervisor's pid if that is stopped, as by Ctrl-Z.
     """
 
     run_id: str
@@ -46,10 +47,16 @@ class RunRecord:
     owner: str = ""
     ours: bool = True
     hidden: tuple[str, ...] = ()
+    supervisor_stopped: int | None = None
+
+
+def describe_stopped(pid: int | None) -> str:
+    """The words for a run whose supervisor is stopped; empty if it is not."""
+    return f"unsupervised: its supervisor is stopped (kill -CONT {pid})" if pid else ""
 
 
 def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> Status:
-    """Running while its newest attempt lives; else what its last event says; else lost.
+    """Running while its newest attempt lives; else what was recorded of its end; else lost.
 
     ``elsewhere`` if another host has started it, and has not recorded its end.
     """
@@ -59,10 +66,12 @@ def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> 
     if newest.alive:
         return "running"
     for event in reversed(events):
-        if event.get("event") == "attempt_ended" and event.get("attempt") == newest.number:
-            outcome = event.get("outcome")
-            if outcome in ("finished", "failed", "stopped"):
-                return outcome  # type: ignore[no-any-return]
+        what, outcome = event.get("event"), event.get("outcome")
+        if what == "attempt_started":
+            break
+        ended = what == "attempt_ended" and event.get("attempt") == newest.number
+        if (ended or what == "run_ended") and outcome in ("finished", "failed", "stopped"):
+            return outcome  # type: ignore[no-any-return]
     if newest.returncode is not None:
         return "finished" if newest.returncode == 0 else "failed"
     return "elsewhere" if newest.elsewhere else "lost"

@@ -25,7 +25,10 @@ Ending = Literal["finished", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ended. ``returncode`` is torchrun's; ``stop_signal`` what a person sent."""
+    """How an attempt ended. ``returncode`` is torchrun's; ``stop_signal`` what a person sent.
+
+    ``left`` names its processes that outlast SIGKILL.
+    """
 
     ending: Ending
     returncode: int
@@ -35,6 +38,7 @@ class Outcome:
     progress: Progress
     first_step: int | None
     duration_s: float
+    left: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

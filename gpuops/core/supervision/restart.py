@@ -35,7 +35,7 @@ class FailedAttempt:
     ``first_step`` and ``last_step`` are those that its ranks reported, ``None`` if there are none;
     ``checkpoint_step`` is the newest checkpoint that validates now; ``exitcode`` is that of the
     rank which failed first. ``stopped``: a person asked for the end. ``held_gpus`` are GPUs on
-    which a process sits that could not be killed.
+    which a process sits that could not be killed; ``left`` names the processes that outlast it.
     """
 
     number: int
@@ -48,6 +48,7 @@ class FailedAttempt:
     exitcode: int | None = None
     stopped: bool = False
     held_gpus: tuple[int, ...] = ()
+    left: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +149,13 @@ def _hopeless(attempts: Sequence[FailedAttempt]) -> GiveUp | None:
     """Whether another attempt makes no sense, however few there were."""
     last = attempts[-1]
     cause = last.diagnosis
+    if last.left:
+        return GiveUp(
+            why=f"{last.left} of attempt {last.number} cannot be ended: two attempts would write "
+            "the same run",
+            advice="See what they wait for (`ps -o pid,stat,wchan,cmd`); once they have ended, "
+            "`gpuops launch --resume RUN` goes on.",
+        )
     if any(attempt.stopped for attempt in attempts):
         return GiveUp(
             why="a person stopped it", advice="`gpuops launch --resume RUN` goes on with it."

@@ -12,6 +12,8 @@ from typing import Literal
 from gpuops.core.hang.detector import Assessment, Hung, Suspect
 
 KILL_AGAIN_S = 1.0
+OUTLAST_S = 10.0
+"""How long the kernel may take to end what was killed; what is left then is left for good."""
 
 
 class Phase(Enum):
@@ -42,7 +44,8 @@ class Supervision:
     """What is known of the attempt. ``rung`` is the next rung of the stop ladder, due then.
 
     ``suspected``: the assessment that was last inspected, until the job moves again; ``hung``:
-    whether it is being ended because it hangs.
+    whether it is being ended because it hangs. ``abandoned_s``: since when the reaper has been
+    gone while the attempt lives on; ``killed_s``: when it was first killed.
     """
 
     policy: StopPolicy
@@ -54,6 +57,8 @@ class Supervision:
     returncode: int | None = None
     suspected: Suspect | Hung | None = None
     hung: bool = False
+    abandoned_s: float | None = None
+    killed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +90,21 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The reaper has gone, and others of the attempt live on; ``returncode`` as of ``Exited``."""
+
+    returncode: int
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
-    """torchrun has ended; a negative code is the signal that ended it."""
+    """The attempt has ended; a negative code is the signal that ended torchrun."""
 
     returncode: int
 
 
-Event = Begun | StopRequested | Assessed | Tick | Exited
+Event = Begun | StopRequested | Assessed | Tick | Abandoned | Exited
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +116,10 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class AskWorkers:
-    """SIGTERM to every worker, or to torchrun if there are none yet: let the job save and end."""
+    """SIGTERM to every worker, or to torchrun if there are none yet: let the job save and end.
+
+    If the reaper has gone: to all that is left, unless torchrun lives: the kernel has asked that.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +129,7 @@ class TerminateAgent:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL to torchrun and all its workers."""
+    """SIGKILL to torchrun and all its workers, and to what is left without a reaper."""
 
 
 Action = Inspect | AskWorkers | TerminateAgent | Kill
@@ -124,6 +140,8 @@ def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
     if state.phase is Phase.DONE:
         return state, []
     match event:
+        case Abandoned(returncode=code, now_s=now_s):
+            return _abandoned(state, code, now_s)
         case Exited(returncode=code):
             state = replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None)
         case Begun() if state.phase is Phase.STARTING:
@@ -139,10 +157,29 @@ def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
 
 def _stop(state: Supervision, number: int, now_s: float) -> tuple[Supervision, list[Action]]:
     """The first request stops it gently, on the first rung; the second kills it."""
+    ends_anyway = state.abandoned_s is not None and not state.hung
+    if ends_anyway and state.stop_signal is None:  # and it may be saving
+        return replace(state, stop_signal=number), []
     if state.phase is Phase.STOPPING:
         return _kill(replace(state, stop_signal=state.stop_signal or number), now_s)
-    asked = replace(state, phase=Phase.STOPPING, stop_signal=number, asked_s=now_s)
-    return replace(asked, rung="terminate", rung_due_s=now_s + state.policy.save_s), [AskWorkers()]
+    return _ask(replace(state, stop_signal=number), now_s)
+
+
+def _ask(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
+    """The first rung."""
+    due = now_s + state.policy.save_s
+    asked = replace(state, phase=Phase.STOPPING, asked_s=now_s, rung="terminate", rung_due_s=due)
+    return asked, [AskWorkers()]
+
+
+def _abandoned(state: Supervision, code: int, now_s: float) -> tuple[Supervision, list[Action]]:
+    """Nobody else ends the rest: it is ended like a stop, and given up if it outlasts SIGKILL."""
+    if state.abandoned_s is None:
+        state = replace(state, abandoned_s=now_s)
+        return (state, []) if state.phase is Phase.STOPPING else _ask(state, now_s)
+    if state.killed_s is not None and now_s - max(state.abandoned_s, state.killed_s) > OUTLAST_S:
+        state = replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None)
+    return state, []
 
 
 def _assessed(
@@ -171,4 +208,6 @@ def _climb(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]
 
 def _kill(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
     """Kill it, and again later: the processes of a job that starts may not exist yet."""
-    return replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S), [Kill()]
+    killed_s = now_s if state.killed_s is None else state.killed_s
+    again = replace(state, rung="kill", rung_due_s=now_s + KILL_AGAIN_S, killed_s=killed_s)
+    return again, [Kill()]

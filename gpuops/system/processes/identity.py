@@ -17,6 +17,7 @@ from gpuops.system.files import read_json
 
 Role = Literal["agent", "reaper"]
 ENDED = {"Z", "X"}
+STOPPED = {"T", "t"}
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 SETTLED_S = 3.0
 
@@ -53,6 +54,12 @@ class Identity:
         found = reaper.identity(self.pid) if self.here else None
         return found is not None and found["start_ticks"] == self.start_ticks
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still until somebody continues it: Ctrl-Z, a debugger."""
+        seen = stat(self.pid) if self.alive else None
+        return seen is not None and seen.state in STOPPED
+
     def send(self, number: int) -> None:
         """Signal this very process; do nothing if it has gone or is on another host."""
         try:
@@ -72,6 +79,8 @@ class Stat(NamedTuple):
 
     state: str
     parent_pid: int
+    session: int
+    terminal: bool
     start_ticks: int
     name: str
 
@@ -86,7 +95,8 @@ def stat(pid: int) -> Stat | None:
     fields = tail.split()
     if fields[0] in ENDED:
         return None
-    return Stat(fields[0], int(fields[1]), int(fields[19]), head.partition("(")[2])
+    ticks, name = int(fields[19]), head.partition("(")[2]
+    return Stat(fields[0], int(fields[1]), int(fields[3]), fields[4] != "0", ticks, name)
 
 
 def settled_before() -> float:

@@ -28,6 +28,16 @@ def find(inventory: GpuInventory | None = None) -> tuple[TrainingJob, ...]:
     return Census().jobs(inventory)
 
 
+def processes() -> list[Process]:
+    """Every process of the host that could belong to a job."""
+    return [process for pid in psutil.pids() if (process := _read(pid)) is not None]
+
+
+def own_family() -> set[int]:
+    """The pids of this process and of those that it descends from."""
+    return {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+
+
 class _Known(NamedTuple):
     """A process that was read, by its start and the name of its program."""
 
@@ -47,7 +57,7 @@ class Census:
         self._known: dict[int, _Known] = {}
         self._lively: set[int] = set()  # those of jobs, and those that have not settled
         self._looks = 0
-        self._us = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        self._us = own_family()
 
     def jobs(self, inventory: GpuInventory | None = None) -> tuple[TrainingJob, ...]:
         """The training jobs now; those that this process itself belongs to are left out."""
@@ -85,10 +95,16 @@ class Census:
         if then is None or not same or seen.start_ticks > young:
             return _Known(seen.start_ticks, seen.name, _read(pid))
         known = then.process
-        if known is not None and (known.state, known.parent_pid) != (seen.state, seen.parent_pid):
-            known = replace(known, state=seen.state, parent_pid=seen.parent_pid)
-            return then._replace(process=known)
-        return then
+        if known is None:
+            return then
+        now = replace(
+            known,
+            state=seen.state,
+            parent_pid=seen.parent_pid,
+            session=seen.session,
+            terminal=seen.terminal,
+        )
+        return then if now == known else then._replace(process=now)
 
 
 def identity(process: Process) -> Identity:
@@ -143,6 +159,8 @@ def _read(pid: int) -> Process | None:
         pid=pid,
         start_ticks=seen.start_ticks,
         parent_pid=seen.parent_pid,
+        session=seen.session,
+        terminal=seen.terminal,
         state=seen.state,
         user=user,
         ours=ours,

@@ -18,6 +18,7 @@ import psutil
 from gpuops import reaper
 from gpuops.errors import GpuopsError
 from gpuops.system.files import read_json
+from gpuops.system.processes import members
 from gpuops.system.processes.identity import Identity, local, stat
 
 LOST = -signal.SIGKILL
@@ -54,9 +55,12 @@ class Job:
         return list(self.ranks().values())
 
     def ranks(self) -> dict[int, Identity]:
-        """The worker processes, by rank."""
+        """The worker processes, by rank; those that a dead torchrun left, as last recorded."""
         agent = self.agent
-        return ranks_of(agent) if agent else {}
+        if agent is not None and agent.alive:
+            return ranks_of(agent)
+        recorded = members.alive(members.read(self.state_dir))
+        return {one.rank: one.identity for one in recorded if one.rank is not None}
 
     def terminate(self) -> None:
         """Ask a job that is just starting to end: the reaper passes the signal on."""
@@ -78,8 +82,14 @@ class Job:
             found, code = self.reaper, LOST
             if found is not None and found.alive:
                 return None
+        recorded = self.recorded_exit
+        return code if recorded is None else recorded
+
+    @property
+    def recorded_exit(self) -> int | None:
+        """How torchrun ended, once the reaper has recorded it; the reaper may still be there."""
         recorded = (read_json(self.state_dir / reaper.EXIT) or {}).get("returncode")
-        return recorded if isinstance(recorded, int) else code
+        return recorded if isinstance(recorded, int) else None
 
 
 def start(

@@ -15,7 +15,7 @@ from gpuops.core.run.record import Attempt, RunRecord, status
 from gpuops.core.run.telemetry import LAST_S
 from gpuops.errors import MachineError, UsageError
 from gpuops.system import files, owners
-from gpuops.system.processes import identity
+from gpuops.system.processes import identity, members
 from gpuops.system.runs import events, ownership, supervisor_lock
 from gpuops.text import one_line
 
@@ -48,9 +48,22 @@ def attempts(root: Path) -> tuple[Attempt, ...]:
 
 
 def is_running(root: Path) -> bool:
-    """Whether the newest attempt of a run lives."""
+    """Whether the newest attempt of a run lives, or something is left of it."""
     known = attempts(root)
-    return bool(known) and known[-1].alive
+    return bool(known) and (known[-1].alive or bool(_left(root, known[-1])))
+
+
+def describe_left(root: Path) -> str:
+    """What lives on of the newest attempt of a run after its reaper and torchrun; else empty."""
+    known = attempts(root)
+    return members.format_members(_left(root, known[-1])) if known else ""
+
+
+def _left(root: Path, newest: Attempt) -> tuple[members.Member, ...]:
+    state = root / paths.state(newest.number)
+    launcher = (identity.local(state, name) for name in ("reaper", "agent"))
+    known_alive = any(process is not None and process.alive for process in launcher)
+    return () if known_alive or newest.elsewhere else members.left(state)
 
 
 def _attempt(state: Path, number: int) -> Attempt:
@@ -63,7 +76,8 @@ def _attempt(state: Path, number: int) -> Attempt:
         started_at=_time(started, "started_at"),
         ended_at=_time(ended, "ended_at"),
         returncode=_code(ended),
-        alive=ended is None and any(process.alive for process in processes),
+        alive=(ended is None and any(process.alive for process in processes))
+        or bool(members.alive(members.read(state))),
         elsewhere=next((process.place for process in processes if process.elsewhere), None),
     )
 
@@ -147,6 +161,7 @@ def load(root: Path) -> RunRecord | None:
         owner=owners.name(uid),
         ours=uid == os.geteuid(),
         hidden=hidden,
+        supervisor_stopped=supervisor_lock.stopped(root),
     )
 
 

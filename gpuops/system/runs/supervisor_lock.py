@@ -17,6 +17,7 @@ from typing import IO
 
 from gpuops import reaper
 from gpuops.core.run import paths
+from gpuops.core.run.record import describe_stopped
 from gpuops.errors import GpuopsError
 from gpuops.system import files, owners
 from gpuops.system.processes.identity import Identity, holds_open, parse
@@ -24,6 +25,7 @@ from gpuops.system.processes.identity import Identity, holds_open, parse
 AGAIN_S = 0.5  # two signals at once would be one
 POLL_S = 0.02
 MODE = 0o600
+STOPPED_S = 10.0  # how long a supervisor may stay stopped that was continued
 LONGEST = 4096  # bytes; more is not ours
 TRIES = 5  # several monitors may read it at once
 
@@ -41,8 +43,8 @@ def only_one(root: Path) -> Iterator[None]:
         GpuopsError: the lock cannot be written.
     """
     with _take(root) as file:
-        file.truncate(0)
         with contextlib.suppress(OSError):  # on a full disk the lock itself still counts
+            file.truncate(0)
             file.write(json.dumps(reaper.identity(os.getpid())).encode())
         yield
 
@@ -54,7 +56,10 @@ def _take(root: Path) -> IO[bytes]:
         try:
             file = _open(path)
         except OSError as error:
-            raise GpuopsError(f"{path} cannot be written: {error.strerror}.") from error
+            raise GpuopsError(
+                f"{path} cannot be written: {error.strerror}; a run has no supervisor without it.",
+                "Check the free space of its folder, and that nothing else has its name.",
+            ) from error
         locked = _locked(file)
         if locked and _is_at(path, file):
             return file
@@ -64,8 +69,9 @@ def _take(root: Path) -> IO[bytes]:
         file.close()
         if not locked and not deserted:
             break
+    is_stopped = f": {words}" if (words := describe_stopped(stopped(root))) else ""
     raise SupervisedError(
-        f"run {root.name} has a supervisor already.",
+        f"run {root.name} has a supervisor already{is_stopped}.",
         f"`gpuops attach {root.name}` shows it, `gpuops stop {root.name}` ends it.",
     )
 
@@ -129,16 +135,23 @@ def holder(root: Path) -> Identity | None:
     return None
 
 
+def stopped(root: Path) -> int | None:
+    """The pid of a run's supervisor if it is stopped, as by Ctrl-Z: it does nothing until then."""
+    found = holder(root)
+    return found.pid if found is not None and found.stopped else None
+
+
 def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> None:
     """Ask the supervisors of runs to end them; wait until they have ended, or for ``within_s``.
 
     Asked once, they let a run save; with ``now`` they are asked again until they release the lock.
+    One that is stopped is continued.
 
     Raises:
-        GpuopsError: a run belongs to another user.
+        GpuopsError: a run belongs to another user, or its supervisor stays stopped.
     """
     asked = {root: found for root in roots if (found := holder(root)) is not None}
-    until_s, again_s = time.monotonic() + within_s, 0.0
+    until_s, again_s, went_on_s = time.monotonic() + within_s, 0.0, time.monotonic()
     while any(one.alive for one in asked.values()) and time.monotonic() < until_s:
         if time.monotonic() >= again_s:
             for root, supervisor in asked.items():
@@ -151,4 +164,15 @@ def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> N
                         f"run {root.name} belongs to another user: you cannot end it."
                     ) from error
             again_s = time.monotonic() + AGAIN_S if now else math.inf
+        stands = [(root, one) for root, one in asked.items() if one.stopped]
+        for _, supervisor in stands:
+            supervisor.send(signal.SIGCONT)
+        if not stands:
+            went_on_s = time.monotonic()
+        elif time.monotonic() - went_on_s > STOPPED_S:
+            root, supervisor = stands[0]
+            raise GpuopsError(
+                f"run {root.name} is {describe_stopped(supervisor.pid)}.",
+                "It was asked to go on and to end, and stays stopped.",
+            )
         time.sleep(POLL_S)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.text import Text
 
 from gpuops.core.monitor.frame import Frame, JobRow, RankRow
+from gpuops.core.run.record import describe_stopped
 from gpuops.text import many
 from gpuops.ui import words
 from gpuops.ui.monitor import grid
@@ -182,7 +183,8 @@ class Jobs:
             pieces += [("  ", ""), (health, style)]
         pieces += [(f" · {part}", DIM) for part in _about(job, self._frame.at_s)]
         if job.supervised is False:
-            pieces.append((" · unsupervised", WARM))
+            stopped = describe_stopped(job.supervisor_stopped)
+            pieces.append((f" · {stopped or 'unsupervised'}", WARM))
         lines = [grid.trimmed(pieces, self._width)]
         loud = "bold" if job.health in TROUBLED else DIM
         if job.why:

@@ -310,7 +310,15 @@ CASES = {
     ),
     "torchrun killed": (
         crash(end(0, PEER_CLOSED, code=None), end(1, code=-15), returncode=-9, oom=SPARED),
-        ("signal", None, True, "torchrun itself was ended by SIGKILL"),
+        ("signal", None, True, "torchrun itself was ended by SIGKILL, and its ranks after it"),
+    ),
+    "torchrun killed, and a rank that stays": (
+        crash(end(1, code=-15), returncode=-9, oom=SPARED, left="rank 0 (pid 12)"),
+        ("signal", None, True, "ended by SIGKILL, and rank 0 (pid 12) cannot be ended"),
+    ),
+    "the reaper killed": (
+        crash(end(0, code=-15), end(1, code=-15), returncode=-9, oom=SPARED, reaper_killed=True),
+        ("signal", None, True, "reaper above torchrun was ended by SIGKILL, and the rest of the"),
     ),
     "torchrun killed by the kernel": (
         crash(returncode=-9, agent_pid=4701, oom=OomKills(logged=(KILLED,))),

@@ -108,6 +108,33 @@ def test_what_may_be_a_tool_is_left_to_a_person(changes, sure):
     found = decide(job, None, seen(job))
 
     assert (sure, [11]) == (found.sure, pids(found.stop))
+    assert ([11] if sure else []) == pids(found.certain)
+
+
+def test_each_process_is_certain_by_itself():
+    """A tool is not ended with the rank that was left beside it."""
+    job = job_of(rank(11, 1, 0), rank(12, 1, 1, argv=("python3", "jupyter.py")))
+    found = decide(job, None, seen(job))
+
+    assert ([11, 12], [11], False) == (pids(found.stop), pids(found.certain), found.sure)
+
+
+def test_a_hung_job_takes_no_copy_of_its_environment_along():
+    """It is told of, and a person decides."""
+    job = job_of(torchrun(), rank(11, 10, 0), rank(12, 1, 0))
+    found = decide(job, HUNG, seen(job))
+
+    assert ([11, 12, 10], [11, 10]) == (pids(found.stop), pids(found.certain))
+
+
+def test_what_a_supervisor_ends_is_left_to_it():
+    """torchrun has died just now: the supervisor lets the ranks save, and starts the run again."""
+    found = decide(LOST, None, seen(LOST), supervisor_pid=3)
+    (refusal,) = found.refused
+
+    assert ((), (11, 12), "unclear") == (found.stop, refusal.pids, refusal.reason)
+    assert "is ended by its supervisor (pid 3)" == refusal.words
+    assert decide(JOB, HUNG, seen(JOB), supervisor_pid=3).sure
 
 
 def test_the_evidence_says_what_depends_on_it():
@@ -277,6 +304,8 @@ def test_only_our_own_are_ended_and_only_themselves(assessment, stacks, job, loo
     assert sorted(ended + spared) == sorted(pids(job.processes))
     assert not (ended and not (job.ours and found.evidence))
     assert not found.sure or job.launcher == "lost" or assessment is HUNG
+    assert set(pids(found.certain)) <= set(ended)
+    assert not found.certain or job.launcher == "lost" or assessment is HUNG
     for stopped in found.stop:
         assert stopped.ours
         assert looks[stopped.pid].start_ticks == stopped.start_ticks

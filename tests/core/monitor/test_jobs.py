@@ -78,7 +78,8 @@ def test_two_launches_are_two_jobs():
         (init(), "lost"),
         (None, "lost"),
         (process(7, 1, "/lib/systemd/systemd", "--user"), "lost"),
-        (process(7, 1, "/bin/sh", "start.sh"), "lost"),
+        (process(1, 0, "/bin/sh", "start.sh"), "lost"),
+        (process(7, 1, "/sbin/tini"), "lost"),
         (process(7, 1, *REAPER), "lost"),
         (process(7, 1, "/venv/bin/python3", "/venv/bin/accelerate", "launch", "t.py"), "unknown"),
         (process(1, 0, "/usr/bin/python3", "/usr/bin/supervisord"), "unknown"),
@@ -303,3 +304,86 @@ def test_nobody_is_in_two_jobs(processes):
         for head in job.ranks if job.launcher == "lost" else ():
             parent = by_pid.get(head.parent_pid)
             assert parent is None or parent.argv == REAPER or not parent.python
+
+
+BASH = ("/bin/bash",)
+TYPED = [
+    pytest.param(process(30, 1, *BASH), {"session": 30}, id="in a shell"),
+    pytest.param(process(30, 1, "-zsh"), {"terminal": True}, id="in a terminal of its own"),
+    pytest.param(process(30, 1, "tmux"), {"terminal": True}, id="in a window of tmux"),
+    pytest.param(process(30, 1, "sshd: mei@notty"), {}, id="through ssh"),
+    pytest.param(process(1, 0, *BASH), {"session": 1}, id="in the shell of a container"),
+]
+
+
+@pytest.mark.parametrize(("shell", "changes"), TYPED)
+def test_a_copy_of_a_ranks_environment_in_a_shell_is_no_rank(shell, changes):
+    """Somebody looks for a mistake in it, after the job or beside it."""
+    copy = rank(31, shell.pid, **changes)
+    living = [torchrun(), rank(11, 10, 0), rank(12, 10, 1)]
+
+    assert () == find_jobs([init(), shell, copy])
+    (job,) = find_jobs([init(), *living, shell, copy])
+    assert [11, 12, 10] == pids(job.processes)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        process(30, 1, "/venv/bin/python3", "-m", "ipykernel_launcher"),
+        process(30, 1, "gdb", "--args", "python"),
+        process(30, 1, "timeout", "60"),
+    ],
+)
+def test_a_copy_in_a_notebook_or_a_debugger_is_not_certain(parent):
+    """It is shown, as what another launcher has started; but it does not lead a session."""
+    copy = rank(31, 30, session=30, environment=RUN)
+    job = filter_frame(init(), parent, copy)
+
+    assert ("unknown", frozenset()) == (job.launcher, job.certain)
+
+
+def test_all_of_a_living_torchrun_is_certain():
+    """A tool that has left its parents is so if it has the session of a rank, or is adopted."""
+    ranks = [rank(11, 10, 0), rank(12, 10, 1), rank(14, 12, 1, session=12)]
+    tool = rank(15, 1, session=11, argv=CORE)
+    far = replace(tool, pid=16, session=16, start_ticks=1600)
+    job = filter_frame(init(), torchrun(), *ranks, tool, far)
+
+    assert {10, 11, 12, 14, 15} == job.certain
+    assert [14, 15, 16] == sorted(pids(job.children))
+
+
+@pytest.mark.parametrize(
+    ("changes", "certain"),
+    [
+        ({}, {11}),
+        ({"session": 9}, set()),
+        ({"terminal": True}, set()),
+        ({"argv": ("python3", "t.py")}, set()),
+        ({"argv": ("python3", "t.py"), "gpu_memory_bytes": GIB}, {11}),
+    ],
+)
+def test_a_lost_process_is_certain_if_it_is_as_torchrun_starts_ranks(changes, certain):
+    """In a session of its own, unbuffered or on a GPU."""
+    job = filter_frame(init(), rank(11, 1, **changes))
+
+    assert ("lost", certain) == (job.launcher, job.certain)
+
+
+def test_each_lost_process_is_certain_by_itself():
+    """A tool that uploads is not condemned by the rank beside it, nor does it save that one."""
+    lost, child = rank(11, 1, 0), rank(13, 11, 0, session=11)
+    tool = rank(12, 1, 1, session=9, argv=("python3", "-u", "upload.py"))
+    job = filter_frame(init(), lost, child, tool)
+
+    assert ([11, 12], {11, 13}) == (pids(job.ranks), job.certain)
+
+
+@pytest.mark.parametrize("parent", [1, 7])
+def test_two_of_the_same_rank_are_not_certain(parent):
+    """One of them is a copy; the others of the job are."""
+    shim = process(7, 1, "/lib/systemd/systemd", "--user")
+    jobs = find_jobs([init(), shim, rank(11, 1, 0), rank(12, parent, 0), rank(13, 1, 1)])
+
+    assert {13} == {pid for job in jobs for pid in job.certain}

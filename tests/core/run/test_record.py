@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gpuops.core.run.record import Attempt, status
+from gpuops.core.run.record import Attempt, describe_stopped, status
 
 
 def attempt(number=1, *, returncode=None, alive=False):
@@ -64,3 +64,27 @@ def test_a_run_of_another_host_is_elsewhere_unless_it_has_ended():
     assert "elsewhere" == status([], [there])
     assert "stopped" == status([ended("stopped")], [there])
     assert "failed" == status([], [replace(there, returncode=1)])
+
+
+@pytest.mark.parametrize("outcome", ["failed", "stopped"])
+def test_the_end_of_a_run_is_its_last_word(outcome):
+    """It was stopped in a pause, or no further attempt could be prepared."""
+    happened = [ended("failed"), {"event": "restart", "attempt": 1}]
+    over = {"event": "run_ended", "attempt": 1, "outcome": outcome}
+
+    assert outcome == status([*happened, over], [attempt(returncode=1)])
+    assert outcome == status([*happened, over], [attempt(returncode=1), attempt(2)])
+
+
+def test_a_run_that_was_started_again_has_not_ended():
+    """What was said before belongs to the attempts before."""
+    over = {"event": "run_ended", "attempt": 1, "outcome": "stopped"}
+    again = {"event": "attempt_started", "attempt": 2}
+
+    assert "lost" == status([over, again], [attempt(returncode=1), attempt(2)])
+
+
+def test_a_stopped_supervisor_is_told_with_the_command_that_continues_it():
+    """Nothing is told of one that runs."""
+    assert "unsupervised: its supervisor is stopped (kill -CONT 7)" == describe_stopped(7)
+    assert "" == describe_stopped(None)

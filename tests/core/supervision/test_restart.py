@@ -291,3 +291,11 @@ def test_a_port_that_was_taken_is_planned_anew():
 
     assert isinstance(found, Replan)
     assert (False, ()) == (found.halve_batch, found.without_gpus)
+
+
+def test_beside_what_could_not_be_ended_nothing_is_started():
+    """Two attempts would write the same checkpoints; it is named."""
+    found = decision(ended(left="rank 0 (pid 12)"))
+
+    assert isinstance(found, GiveUp)
+    assert "rank 0 (pid 12) of attempt 1 cannot be ended" in found.why

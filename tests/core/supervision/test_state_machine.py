@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from gpuops.core.supervision.state_machine import (
     KILL_AGAIN_S,
+    OUTLAST_S,
+    Abandoned,
     AskWorkers,
     Begun,
     Exited,
@@ -44,6 +46,9 @@ class Attempt:
     def advance(self, seconds):
         self.now_s += seconds
         return self.happens(Tick(self.now_s))
+
+    def is_abandoned(self, code=-9):
+        return self.happens(Abandoned(code, self.now_s))
 
     def stop(self, number=signal.SIGINT):
         return self.happens(StopRequested(number, self.now_s))
@@ -200,3 +205,44 @@ def test_a_state_is_never_changed_in_place(training):
     step(training.state, StopRequested(2, 0.0))
 
     assert before == training.state
+
+
+def test_what_a_dead_reaper_left_is_asked_terminated_killed(training):
+    """Each rung after its time: a rank may be saving."""
+    training.is_abandoned().is_abandoned()
+    assert (Phase.STOPPING, [AskWorkers()]) == (training.state.phase, training.actions)
+
+    training.advance(POLICY.save_s).is_abandoned()
+    training.advance(POLICY.terminate_s).is_abandoned()
+    assert [AskWorkers(), TerminateAgent(), Kill()] == training.actions
+    assert (None, None) == (training.state.stop_signal, training.state.returncode)
+
+    training.happens(Exited(-9))
+    assert (Phase.DONE, -9) == (training.state.phase, training.state.returncode)
+
+
+def test_what_outlasts_its_end_is_waited_for_in_bounds(training):
+    """It was killed again and again, and stays: somebody must look."""
+    training.is_abandoned().advance(POLICY.save_s).advance(POLICY.terminate_s)
+    for _ in range(int(OUTLAST_S / KILL_AGAIN_S)):
+        training.advance(KILL_AGAIN_S).is_abandoned()
+        assert Phase.STOPPING is training.state.phase
+    training.advance(KILL_AGAIN_S).is_abandoned()
+
+    assert (Phase.DONE, -9) == (training.state.phase, training.state.returncode)
+
+
+def test_a_stop_while_the_rest_is_ended_does_not_cut_the_save(training):
+    """The run is not started again; only a second request kills."""
+    training.is_abandoned().stop(signal.SIGTERM)
+    assert ([AskWorkers()], signal.SIGTERM) == (training.actions, training.state.stop_signal)
+
+    training.stop(signal.SIGTERM)
+    assert [AskWorkers(), Kill()] == training.actions
+
+
+def test_a_reaper_that_dies_during_a_stop_changes_nothing_of_it(training):
+    """The ladder goes on."""
+    training.stop().is_abandoned()
+
+    assert ([AskWorkers()], signal.SIGINT) == (training.actions, training.state.stop_signal)

@@ -7,11 +7,14 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from gpuops import reaper
 from gpuops.errors import GpuopsError
+from gpuops.system.processes.identity import Identity
 from gpuops.system.runs import supervisor_lock
 
 
@@ -82,3 +85,46 @@ def test_the_supervisor_of_another_user_cannot_be_asked_to_end(tmp_path, monkeyp
         pytest.raises(GpuopsError, match="belongs to another user"),
     ):
         supervisor_lock.retire([tmp_path], now=True)
+
+
+SUPERVISES = """
+import pathlib, sys, time
+from gpuops.system.runs import supervisor_lock
+with supervisor_lock.only_one(pathlib.Path(sys.argv[1])):
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(name="supervisor")
+def _supervisor(tmp_path):
+    command = [sys.executable, "-c", SUPERVISES, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        yield child
+        child.kill()
+
+
+def test_a_supervisor_that_is_stopped_is_continued_to_end(tmp_path, supervisor):
+    """As by Ctrl-Z: it would not learn of the signal."""
+    supervisor.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, supervisor.pid, os.WSTOPPED | os.WNOWAIT)
+    assert supervisor.pid == supervisor_lock.stopped(tmp_path)
+
+    supervisor_lock.retire([tmp_path], now=False, within_s=20)
+
+    assert -signal.SIGTERM == supervisor.wait(20)
+    assert supervisor_lock.stopped(tmp_path) is None
+
+
+def test_a_supervisor_that_stays_stopped_is_named(tmp_path, supervisor, monkeypatch):
+    """A debugger holds it, say; nobody waits for ever."""
+    sent = []
+    monkeypatch.setattr(Identity, "send", lambda _self, number: sent.append(number))
+    monkeypatch.setattr(supervisor_lock, "STOPPED_S", 0.05)
+    supervisor.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, supervisor.pid, os.WSTOPPED | os.WNOWAIT)
+
+    with pytest.raises(GpuopsError, match=rf"is stopped \(kill -CONT {supervisor.pid}\)"):
+        supervisor_lock.retire([tmp_path], now=False)
+    assert {signal.SIGTERM, signal.SIGCONT} == set(sent)
