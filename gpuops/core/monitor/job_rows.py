@@ -140,7 +140,8 @@ def _assessed(
     if not job.ours:
         return "left alone", None
     if job.launcher == "lost":
-        return "suspect", "torchrun has died and left its ranks: nothing will end them"
+        ends = "its supervisor ends" if sample.supervised else "nothing will end"
+        return "suspect", f"torchrun has died and left its ranks: {ends} them"
     if sample.observation is None:
         return "blind", "its processes cannot be read"
     beats = sample.observation.beats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -34,7 +35,8 @@ def fork_away() -> str | Callable[[str], None]:
     def report_start(words: str) -> None:
         nonlocal writer
         if writer >= 0:
-            os.write(writer, words.encode("utf-8", "replace"))
+            with contextlib.suppress(OSError):  # whoever launched it has gone: the job goes on
+                os.write(writer, words.encode("utf-8", "replace"))
             os.close(writer)
             writer = -1
 

@@ -320,9 +320,13 @@ def test_an_abandoned_job_and_an_unsupervised_one_are_told():
     unsupervised = scene.trains(8)
     scene.changes = {"launcher": "lost", "agent": None}
     abandoned = scene.look()
+    scene.supervised = True
+    ending = scene.look()
 
     assert ("degraded", "healthy") == (unsupervised.health, unsupervised.jobs[0].health)
-    assert "torchrun has died" in abandoned.jobs[0].why
+    died = "torchrun has died and left its ranks"
+    assert f"{died}: nothing will end them" in abandoned.jobs[0].why
+    assert f"{died}: its supervisor ends them" in ending.jobs[0].why
 
 
 def test_somebody_elses_job_is_left_alone():
