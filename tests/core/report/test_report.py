@@ -181,6 +181,7 @@ def test_a_run_may_have_curves_over_time_only():
     found = made(figures=(), recording=Recording(samples=[at(10, step_s=0.5), at(20, step_s=0.4)]))
 
     assert {"time"} == {chart.over for chart in found.charts}
+    assert "No steps were logged" in page(found)
     assert page(found).endswith("</html>\n")
 
 
