@@ -8,8 +8,7 @@ from contextlib import ExitStack, contextmanager
 from signal import SIG_IGN, SIGHUP, SIGTERM, getsignal, signal
 
 from gpuops.core.finding import Finding
-from gpuops.core.launch.choice import Waiting, choose, reasons
-from gpuops.core.launch.queue import awaited
+from gpuops.core.launch.choice import Choice, Waiting, choose, reasons
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
 from gpuops.launch.inventory import with_claims
@@ -46,12 +45,12 @@ def claim_gpus(
                 if standing.ticket is None:
                     queue.enter_context(_leaving_in_order())
                     queue.enter_context(_join(prepared, standing))
+                standing.claims.keep(())  # it holds nothing while it waits
                 _wait(prepared, standing, begin_s, show_wait)
                 prepared = _prepare_again(prepared, standing, show_findings)
             resources = _resources(prepared)
             try:
-                if leases.why_none() is None:
-                    standing.claims.add(resources, _claim(prepared))
+                _add(resources, prepared, standing)
             except TakenError as taken:
                 standing.lost(taken)
                 time.sleep(PAUSE_S)
@@ -114,7 +113,7 @@ def _join(prepared: Prepared, standing: Standing) -> Iterator[None]:
 def _wait(
     prepared: Prepared, standing: Standing, begin_s: float, show_wait: Callable[[Waiting], None]
 ) -> None:
-    """Wait until there are enough GPUs for us.
+    """Wait until there are enough GPUs for us, and claim them: to plan again may take long.
 
     A GPU that cannot be read now, or a driver that does not answer, may be busy because another
     job starts: the place in the queue is kept for a while.
@@ -131,17 +130,18 @@ def _wait(
             problem = inventory.gaps.get("gpus", "").rstrip(".")
             if not problem:
                 line = standing.line(inventory.devices)
-                choice = choose(wish, inventory.devices, awaited=awaited(line, ticket))
-                if not choice.short or (options.shrink and choice.devices):
+                choice = choose(wish, inventory.devices, awaited=standing.awaited(line))
+                enough = not choice.short or (options.shrink and choice.devices)
+                if enough and _claims_at_once(choice, prepared, standing):
                     return
                 if now_s - begin_s >= limit_s:
                     taken = reasons([one for one in choice.refused if one.passes])
                     raise GpuopsError(
-                        f"{choice.short} of {choice.wanted} GPUs are still missing after "
+                        f"{choice.short or 'all'} of {choice.wanted} GPUs are still missing after "
                         f"{now_s - begin_s:.0f} s: {taken}.",
                         "`--wait` without a time waits for as long as it takes.",
                     )
-                if not choice.waiting_helps:
+                if choice.short and not choice.waiting_helps:
                     problem = reasons([one for one in choice.refused if not one.passes])
                 ahead = tuple(one for one in line if one.number < ticket.number)
                 show_wait(Waiting(choice=choice, ahead=ahead, waited_s=now_s - begin_s))
@@ -156,14 +156,29 @@ def _wait(
             standing.look_afresh()
 
 
+def _claims_at_once(choice: Choice, prepared: Prepared, standing: Standing) -> bool:
+    try:
+        _add(_gpus(choice), prepared, standing)
+    except TakenError:
+        return False
+    return True
+
+
 def _resources(prepared: Prepared) -> list[str]:
     """What to claim: the port and the GPUs, except those that are shared by force."""
     plan, choice = prepared.launch.plan, prepared.selection.choice
-    devices = choice.devices if choice is not None else ()
-    free = [device.uuid for device in devices if device.claim is None]
-    gpus = [leases.gpu(uuid) for uuid in free if uuid is not None]
     ports = [] if "port" in plan.options.force else [leases.port(plan.master_port)]
-    return [*ports, *gpus]
+    return [*ports, *_gpus(choice)] if choice is not None else ports
+
+
+def _gpus(choice: Choice) -> list[str]:
+    free = [device.uuid for device in choice.devices if device.claim is None]
+    return [leases.gpu(uuid) for uuid in free if uuid is not None]
+
+
+def _add(names: Sequence[str], prepared: Prepared, standing: Standing) -> None:
+    if leases.why_none() is None:  # preflight has warned
+        standing.claims.add(names, _claim(prepared))
 
 
 def _claim(prepared: Prepared) -> Claim:

@@ -162,7 +162,7 @@ def _select_gpus(asked: LaunchRequest, chosen: str | None, standing: Standing) -
     options = asked.options
     inventory = read_gpus(options.simulate, standing)
     real = inventory.devices and options.simulate is None
-    kept = standing.awaited(inventory.devices) if real else frozenset[str]()
+    kept = standing.awaited(standing.line(inventory.devices)) if real else frozenset[str]()
     profile = (
         _what_is_free(inventory, kept) if chosen in {None, WHAT_IS_FREE} else profiles.load(chosen)
     )

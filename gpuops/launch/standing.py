@@ -48,9 +48,9 @@ class Standing:
         passed = {n for n, s in self._could_begin_s.items() if now_s - s >= BEGIN_S}
         return [ticket for ticket in waiting if ticket.number not in passed]
 
-    def awaited(self, devices: Sequence[Device]) -> frozenset[str]:
+    def awaited(self, line: Sequence[Ticket]) -> frozenset[str]:
         """The GPUs that belong to launches that came before this one; never what it holds."""
-        uuids = queue.awaited(self.line(devices), self.ticket)
+        uuids = queue.awaited(line, self.ticket)
         return frozenset(uuid for uuid in uuids if leases.gpu(uuid) not in self.claims.names)
 
     @property

@@ -258,7 +258,7 @@ def test_an_unusable_lock_is_in_use_by_its_owner(place, kind, name):
         assert ask(A, claims(thing)) == f"{thing} was claimed a moment ago by {B}."
         assert ask(A, claims(OTHER, leases.port(29502))) == "held"
 
-    assert words.startswith(f"is in use by {B}: the lock {path} ")
+    assert words.startswith(f"is in use by {B}: its lock ")
     assert f"`sudo rm{' -r' if kind == 'folder' else ''} {path}`" in words
 
 
@@ -433,7 +433,7 @@ def test_a_launch_takes_what_odd_locks_leave(options, monkeypatch, place):
     path = place / f"{leases.gpu(uuids[0])}.lock"
     with another(B, lambda: lay(path, "FIFO")), launched(options) as (_, plan):
         assert indices(plan) == [1, 2]
-        with pytest.raises(GpuopsError, match=f"in use by {B}: the lock .*sudo rm"):
+        with pytest.raises(GpuopsError, match=f"in use by {B}: its lock .*sudo rm"):
             claim_gpus(prepare(replace(options, gpus=("0",))), Standing(), print, print)
 
 
@@ -447,7 +447,10 @@ def test_an_odd_lock_of_a_port_moves_a_launch_to_another(options, monkeypatch, p
     (found,) = [one for one in named.findings if one.check == "port"]
 
     assert moved.launch.plan.master_port != own_port
-    assert f"port {own_port} is in use by {B}: the lock {path} is a folder" in found.summary
+    assert (
+        f"port {own_port} is in use by {B}: its lock is a folder (`sudo rm -r {path}`"
+        in found.summary
+    )
 
 
 # -------------------------------------------------------------------------------------- tickets
@@ -517,7 +520,7 @@ def test_what_this_run_holds_is_never_promised_to_others(monkeypatch):
     standing.claims.add([leases.gpu(uuids[0])], leases.own_claim("r", "/r"))
     with another(B, waits(uuids[:2], 2)):
         devices = with_claims(nvml.read(), standing).devices
-        assert standing.awaited(devices) == {uuids[1]}
+        assert standing.awaited(standing.line(devices)) == {uuids[1]}
         assert not standing.others_begin
     standing.claims.close()
 

@@ -93,7 +93,7 @@ class Claim:
         if self.unusable is not None and self.file is not None:
             flag = " -r" if "folder" in self.unusable else ""
             way = f"`{'' if self.ours else 'sudo '}rm{flag} {shlex.quote(self.file)}`"
-            return f"is in use by {user}: the lock {self.file} {self.unusable} ({way} frees it)"
+            return f"is in use by {user}: its lock {self.unusable} ({way} frees it)"
         run = f"run {self.run_id}" if self.run_id else "another gpuops run"
         return f"is held by {run} of {user}" if self.user else f"is held by {run}"
 

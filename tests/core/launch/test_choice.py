@@ -219,11 +219,11 @@ def test_a_claim_is_named_before_the_process_that_it_explains():
         (Claim(), "is held by another gpuops run"),
         (
             Claim(user="mei", file="/l/gpu-0.lock", unusable="is a link"),
-            "is in use by mei: the lock /l/gpu-0.lock is a link (`sudo rm /l/gpu-0.lock` frees it)",
+            "is in use by mei: its lock is a link (`sudo rm /l/gpu-0.lock` frees it)",
         ),
         (
             Claim(user="root", ours=True, file="/$(id).lock", unusable="is a folder"),
-            "is in use by root: the lock /$(id).lock is a folder (`rm -r '/$(id).lock'` frees it)",
+            "is in use by root: its lock is a folder (`rm -r '/$(id).lock'` frees it)",
         ),
     ],
 )
