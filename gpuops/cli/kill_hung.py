@@ -15,7 +15,7 @@ from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
 from gpuops.hung_jobs import WATCH_S, end, examine
 from gpuops.launch.inventory import read_gpus
-from gpuops.system.processes import jobs
+from gpuops.system.processes import jobs, visibility
 from gpuops.system.runs import ownership, records, run_dir
 from gpuops.ui import hung_jobs
 
@@ -49,6 +49,8 @@ def kill_hung(
         )
     watch_s = options.seconds(watch) or WATCH_S
     found = _named_jobs(run, pid, runs_dir)
+    if (hidden := visibility.hidden()) is not None:
+        output.note(f"not all processes were seen: {hidden}.")
     if any(job.ours for job in found):
         output.note(f"watching for {watch_s:g} s")
     cases = examine(found, watch_s)

@@ -26,7 +26,7 @@ from gpuops.core.run.record import Status
 from gpuops.launch.inventory import with_claims
 from gpuops.system import files
 from gpuops.system.gpus import nvml
-from gpuops.system.processes import jobs, vitals
+from gpuops.system.processes import jobs, visibility, vitals
 from gpuops.system.runs import records, run_facts, supervisor_lock
 from gpuops.system.tail import Tail
 
@@ -57,6 +57,8 @@ class Sampler(contextlib.AbstractContextManager["Sampler"]):
         inventory = with_claims(self._gpus.read(self._answer_s))
         if inventory.absent and self._expected:  # its driver has vanished: not a healthy host
             inventory = replace(inventory, absent=False)
+        if (hidden := visibility.hidden()) is not None:
+            inventory = replace(inventory, gaps={**inventory.gaps, "processes": hidden})
         jobs_now = self._census.jobs(inventory)
         for job in jobs_now:
             if job.ours and job.run_dir is not None and job.run_dir not in self._events:

@@ -29,16 +29,24 @@ print(json.dumps(dataclasses.asdict(found)))
 """
 
 
-def snapshot(*before):
-    """The host as gpuops sees it after these words, in a process of its own."""
+def as_seen(program, *before):
+    """What a program prints after these words, which end with its interpreter."""
+    packages = [folder for folder in sys.path if "site-packages" in folder]
+    path = os.pathsep.join([str(REPOSITORY), *packages])
     done = subprocess.run(
-        [*before, sys.executable, "-c", SNAPSHOT],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        [*before, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def snapshot(*before):
+    """The host as gpuops sees it after these words."""
+    return as_seen(SNAPSHOT, *before, sys.executable)
 
 
 def namespace(*words):
@@ -76,6 +84,27 @@ def test_a_limit_of_processes_is_that_of_the_user():
     assert 500 == theirs["user"]["limit"]
     assert 1 <= theirs["user"]["used"] < 50
     assert "user" not in roots
+
+
+HIDDEN = """
+import json, sys
+from gpuops.system.processes import visibility
+from gpuops.system.processes.identity import Identity
+theirs, gone = Identity(1, 1), Identity(4194303, 1)
+print(json.dumps([visibility.hidden(), theirs.alive, theirs.hidden, gone.hidden]))
+"""
+
+
+@pytest.mark.parametrize("option", ["hidepid=2", "hidepid=1", "hidepid=0"])
+def test_what_proc_hides_is_not_called_gone(option):
+    """A process of another user may live; with a free pid it does not."""
+    mounted = (*namespace("-m"), "sh", "-c", f'mount -t proc -o {option} proc /proc && exec "$@"')
+    user = ("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups")
+    hidden, alive, may_live, gone_may_live = as_seen(HIDDEN, *mounted, "sh", *user, sys.executable)
+
+    assert ("hidepid" in (hidden or "")) == may_live == (option != "hidepid=0")
+    assert not alive
+    assert not gone_may_live
 
 
 @pytest.mark.parametrize("name", ["torch/__init__.py", "socket.py", "runpy.py", "json/__init__.py"])

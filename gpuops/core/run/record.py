@@ -14,7 +14,7 @@ class Attempt:
     """One start of torchrun in a run: ``returncode`` is ``None`` while it is not known.
 
     ``elsewhere`` is the host that it was started on, if it is another: only that one can tell
-    whether it is ``alive``.
+    whether it is ``alive``. ``hidden``: it may be alive, but /proc does not show its processes.
     """
 
     number: int
@@ -22,6 +22,7 @@ class Attempt:
     ended_at: float | None
     returncode: int | None
     alive: bool
+    hidden: bool = False
     elsewhere: str | None = None
 
 
@@ -58,7 +59,8 @@ def describe_stopped(pid: int | None) -> str:
 def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> Status:
     """Running while its newest attempt lives; else what was recorded of its end; else lost.
 
-    ``elsewhere`` if another host has started it, and has not recorded its end.
+    ``elsewhere`` if another host has started it, and has not recorded its end; ``hidden`` if /proc
+    does not show whether it runs.
     """
     if not attempts:
         return "lost"
@@ -74,4 +76,6 @@ def status(events: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt]) -> 
             return outcome  # type: ignore[no-any-return]
     if newest.returncode is not None:
         return "finished" if newest.returncode == 0 else "failed"
-    return "elsewhere" if newest.elsewhere else "lost"
+    if newest.elsewhere:
+        return "elsewhere"
+    return "hidden" if newest.hidden else "lost"

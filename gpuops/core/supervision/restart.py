@@ -182,9 +182,16 @@ def _refused(attempts: Sequence[FailedAttempt]) -> bool:
     last = attempts[-1]
     cause, raised = last.diagnosis, _raised(last.traceback_key or "")
     unloadable = raised in {*UNLOADABLE, REFUSED} or NO_LIBRARY in cause.why
-    of_torchrun = cause.kind == "exception" and cause.rank is None and raised not in OUTSIDE
+    starting = cause.rank is None or _imports(last.traceback_key or "")
+    unable = cause.kind == "exception" and starting and raised not in OUTSIDE
     trained = any(attempt.last_step not in {None, attempt.first_step} for attempt in attempts)
-    return (unloadable or of_torchrun or last.exitcode == ExitCode.USAGE) and not trained
+    return (unloadable or unable or last.exitcode == ExitCode.USAGE) and not trained
+
+
+def _imports(key: str) -> bool:
+    """Whether a module that another one imports raised it itself, and no function that it calls."""
+    frames = key.split(" ")[-2:]
+    return len(frames) == 2 and all(frame.endswith(":<module>") for frame in frames)
 
 
 def _twin(attempts: Sequence[FailedAttempt]) -> FailedAttempt | None:

@@ -60,6 +60,19 @@ class Identity:
         seen = stat(self.pid) if self.alive else None
         return seen is not None and seen.state in STOPPED
 
+    @property
+    def hidden(self) -> bool:
+        """Whether another user's process has its pid, and /proc hides which: it may be this one."""
+        if not self.here or self.pid <= 0 or os.access(f"/proc/{self.pid}/stat", os.R_OK):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except OSError as error:
+            return isinstance(error, PermissionError)
+        except OverflowError:  # a record edited by hand
+            pass
+        return False
+
     def send(self, number: int) -> None:
         """Signal this very process; do nothing if it has gone or is on another host."""
         try:

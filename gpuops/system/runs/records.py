@@ -78,6 +78,7 @@ def _attempt(state: Path, number: int) -> Attempt:
         returncode=_code(ended),
         alive=(ended is None and any(process.alive for process in processes))
         or bool(members.alive(members.read(state))),
+        hidden=ended is None and any(process.hidden for process in processes),
         elsewhere=next((process.place for process in processes if process.elsewhere), None),
     )
 

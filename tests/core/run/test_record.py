@@ -88,3 +88,11 @@ def test_a_stopped_supervisor_is_told_with_the_command_that_continues_it():
     """Nothing is told of one that runs."""
     assert "unsupervised: its supervisor is stopped (kill -CONT 7)" == describe_stopped(7)
     assert "" == describe_stopped(None)
+
+
+def test_a_run_whose_processes_proc_hides_is_not_called_lost():
+    """Unless its end is recorded."""
+    unseen = replace(attempt(), hidden=True)
+
+    assert "hidden" == status([], [unseen])
+    assert "finished" == status([], [replace(unseen, returncode=0)])

@@ -197,6 +197,7 @@ def test_who_got_past_it_shows_that_it_was_chance():
     [
         ended("exception", traceback_key="ModuleNotFoundError /job/train.py:1:<module>"),
         ended("exception", traceback_key="SyntaxError /job/train.py:1"),
+        ended("exception", traceback_key="KeyError /job/train.py:1:<module> /job/m.py:9:<module>"),
         ended("exception", exitcode=2),
         ended("unknown", exitcode=2),
     ],
@@ -223,6 +224,13 @@ def of_torchrun(raised, why="torchrun raised it"):
 def test_what_torchrun_raises_itself_it_raises_every_time(raised):
     """It is left at once, whatever the exception: also one whose traceback is not whole."""
     assert decision(of_torchrun(raised)).why == "it cannot begin: torchrun raised it"
+
+
+def test_a_network_that_is_missed_while_a_module_is_imported_may_come_back():
+    """A module may ask a server when it is imported."""
+    key = "ConnectionError /job/t.py:1:<module> /job/m.py:9:<module>"
+
+    assert isinstance(decision(ended("exception", traceback_key=key, last_step=None)), Restart)
 
 
 @pytest.mark.parametrize("raised", ["DistNetworkError", "RendezvousTimeoutError", "OSError"])
