@@ -130,9 +130,13 @@ def _until_the_end(
         if received and job.recorded_exit == 0:
             received = []  # it has finished: a stop that comes now changes nothing
         observer.poll(job)
+        ended: machine.Abandoned | machine.Exited | None = None
         if (returncode := job.poll()) is not None:
             left = members.left(job.state_dir, left or observer.members)
-        for event in _events(received, observer, evidence, returncode, abandoned=bool(left)):
+            led = job.agent is not None and job.agent.alive
+            abandoned = machine.Abandoned(returncode, time.monotonic(), led)
+            ended = abandoned if left else machine.Exited(returncode)
+        for event in _events(received, observer, evidence, ended):
             state, actions = _take(plan, state, event)
             for action in actions:
                 evidence = _act(plan, job, action, left) or evidence
@@ -168,11 +172,9 @@ def _events(
     received: list[int],
     observer: AttemptObserver,
     evidence: Diagnosis | None,
-    returncode: int | None,
-    *,
-    abandoned: bool,
+    ended: machine.Abandoned | machine.Exited | None,
 ) -> list[machine.Event]:
-    """What has happened since the last look; ``returncode`` if the reaper has ended."""
+    """What has happened since the last look; ``ended`` if the reaper has."""
     now = time.monotonic()
     events: list[machine.Event] = [machine.Begun()] if observer.begun else []
     events += [machine.StopRequested(number, now) for number in received]
@@ -182,10 +184,7 @@ def _events(
             hung = to_hung(assessment)  # what it waits for can never come
             events.append(machine.Assessed(hung, now))
     events.append(machine.Tick(now))
-    if returncode is not None:
-        exited = machine.Abandoned(returncode, now) if abandoned else machine.Exited(returncode)
-        events.append(exited)
-    return events
+    return [*events, ended] if ended is not None else events
 
 
 def _act(
@@ -200,8 +199,6 @@ def _act(
     match action:
         case machine.Inspect(assessment=assessment):
             return _inspected(plan, job, assessment)
-        case machine.AskWorkers() if rest and agent is not None and agent.alive:
-            pass  # the kernel has asked it, and it ends the others: asked twice it might give up
         case machine.AskWorkers():
             asked = rest or workers or torchrun
             if not asked:

@@ -45,7 +45,8 @@ class Supervision:
 
     ``suspected``: the assessment that was last inspected, until the job moves again; ``hung``:
     whether it is being ended because it hangs. ``abandoned_s``: since when the reaper has been
-    gone while the attempt lives on; ``killed_s``: when it was first killed.
+    gone while the attempt lives on; ``led``: torchrun was left then, and its ranks were not asked
+    to end; ``killed_s``: when it was first killed.
     """
 
     policy: StopPolicy
@@ -58,6 +59,7 @@ class Supervision:
     suspected: Suspect | Hung | None = None
     hung: bool = False
     abandoned_s: float | None = None
+    led: bool = False
     killed_s: float | None = None
 
 
@@ -91,10 +93,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """The reaper has gone, and others of the attempt live on; ``returncode`` as of ``Exited``."""
+    """The reaper has gone, and others of the attempt live on; ``returncode`` as of ``Exited``.
+
+    ``led``: so does torchrun. The kernel has asked it to end, and it ends the others.
+    """
 
     returncode: int
     now_s: float
+    led: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ class Inspect:
 class AskWorkers:
     """SIGTERM to every worker, or to torchrun if there are none yet: let the job save and end.
 
-    If the reaper has gone: to all that is left, unless torchrun lives: the kernel has asked that.
+    If reaper and torchrun have gone: to all that is left.
     """
 
 
@@ -140,8 +146,8 @@ def step(state: Supervision, event: Event) -> tuple[Supervision, list[Action]]:
     if state.phase is Phase.DONE:
         return state, []
     match event:
-        case Abandoned(returncode=code, now_s=now_s):
-            return _abandoned(state, code, now_s)
+        case Abandoned():
+            return _abandoned(state, event)
         case Exited(returncode=code):
             state = replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None)
         case Begun() if state.phase is Phase.STARTING:
@@ -172,11 +178,20 @@ def _ask(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
     return asked, [AskWorkers()]
 
 
-def _abandoned(state: Supervision, code: int, now_s: float) -> tuple[Supervision, list[Action]]:
-    """Nobody else ends the rest: it is ended like a stop, and given up if it outlasts SIGKILL."""
+def _abandoned(state: Supervision, event: Abandoned) -> tuple[Supervision, list[Action]]:
+    """Nobody else ends the rest: it is ended like a stop, and given up if it outlasts SIGKILL.
+
+    Ranks that torchrun ends are asked only if it goes before them: asked twice they may not save.
+    """
+    code, now_s = event.returncode, event.now_s
     if state.abandoned_s is None:
         state = replace(state, abandoned_s=now_s)
-        return (state, []) if state.phase is Phase.STOPPING else _ask(state, now_s)
+        if state.phase is Phase.STOPPING:
+            return state, []
+        state, asking = _ask(state, now_s)
+        return replace(state, led=event.led), [] if event.led else asking
+    if state.led and not event.led:
+        return replace(state, led=False), [AskWorkers()]
     if state.killed_s is not None and now_s - max(state.abandoned_s, state.killed_s) > OUTLAST_S:
         state = replace(state, phase=Phase.DONE, returncode=code, rung=None, rung_due_s=None)
     return state, []

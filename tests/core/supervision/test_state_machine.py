@@ -47,8 +47,8 @@ class Attempt:
         self.now_s += seconds
         return self.happens(Tick(self.now_s))
 
-    def is_abandoned(self, code=-9):
-        return self.happens(Abandoned(code, self.now_s))
+    def is_abandoned(self, code=-9, *, led=False):
+        return self.happens(Abandoned(code, self.now_s, led))
 
     def stop(self, number=signal.SIGINT):
         return self.happens(StopRequested(number, self.now_s))
@@ -219,6 +219,15 @@ def test_what_a_dead_reaper_left_is_asked_terminated_killed(training):
 
     training.happens(Exited(-9))
     assert (Phase.DONE, -9) == (training.state.phase, training.state.returncode)
+
+
+def test_ranks_are_asked_once_torchrun_has_gone_as_well(training):
+    """It ends them, unless it is ended first: SIGKILL may take a moment."""
+    training.is_abandoned(led=True).is_abandoned(led=True)
+    assert (Phase.STOPPING, []) == (training.state.phase, training.actions)
+
+    training.is_abandoned().is_abandoned()
+    assert [AskWorkers()] == training.actions
 
 
 def test_what_outlasts_its_end_is_waited_for_in_bounds(training):
