@@ -154,7 +154,8 @@ def _children() -> list[int]:
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
+            stat = Path(entry.path, "stat").read_text(errors="replace")
+            fields = stat.rpartition(")")[2].split()
             if int(fields[1]) == me and fields[0] != "Z":
                 children.append(int(entry.name))
     return children

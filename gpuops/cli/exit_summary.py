@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from gpuops.cli import output
+from gpuops.cli.streams import AnswerLostError
 from gpuops.launch.launch import recall
 from gpuops.supervise.run import Adopted, RunOutcome, run_attempts
 from gpuops.supervise.summary import summarise
@@ -40,7 +41,8 @@ def supervise_to_the_end(
 def show_end(kept: RunOutcome, *, as_json: bool) -> None:
     """Print the closing summary; exit with the code of the run's end."""
     closing = summarise(kept.launch, kept.outcome, kept.given_up)
-    with contextlib.suppress(OSError, SystemExit):  # the terminal, or the pipe, may have gone
+    # The terminal or the pipe may have gone: how the job ended still counts.
+    with contextlib.suppress(OSError, AnswerLostError):
         if closing.failure is not None:
             output.comment(launches.failed(closing.failure))
         if kept.outcome.diagnosis is not None and kept.outcome.ending == "failed":
