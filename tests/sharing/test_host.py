@@ -12,20 +12,19 @@ from pathlib import Path
 import pytest
 
 from gpuops import run_module
+from gpuops.system.host import host
 
 OTHER = 60001
 REPOSITORY = Path(__file__).parents[2]
-SNAPSHOT = """
+LOOPBACK = """
+import json
+from gpuops.system.host import network
+print(json.dumps(network.why_no_loopback()))
+"""
+LIMITS = """
 import dataclasses, json
-from gpuops.core.machine.device import GpuInventory
-from gpuops.core.machine.snapshot import Interpreter
-from gpuops.core.preflight.requirements import Requirements
 from gpuops.system.host import host
-needs = Requirements(workers=1, master_port=29999, output_dir="/", memory_per_worker_bytes=1,
-                     disk_bytes=1)
-python = Interpreter(path="", python=None, torch=None, cuda=None)
-found = host.snapshot(needs, interpreter=python, inventory=GpuInventory())
-print(json.dumps(dataclasses.asdict(found)))
+print(json.dumps([dataclasses.asdict(one) for one in host._process_limits()]))
 """
 
 
@@ -42,11 +41,6 @@ def as_seen(program, *before):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-def snapshot(*before):
-    """The host as gpuops sees it after these words."""
-    return as_seen(SNAPSHOT, *before, sys.executable)
 
 
 def namespace(*words):
@@ -67,9 +61,9 @@ def test_a_sandbox_without_a_loopback_is_seen(up):
     """By one connection to it."""
     if shutil.which("ip") is None and up != "true":
         pytest.skip("there is no ip command")
-    found = snapshot(*namespace("-n"), "sh", "-c", f'{up}; exec "$@"', "sh")
+    sandbox = (*namespace("-n"), "sh", "-c", f'{up}; exec "$@"', "sh")
 
-    assert found["gaps"]["loopback"]
+    assert as_seen(LOOPBACK, *sandbox, sys.executable)
 
 
 def test_a_limit_of_processes_is_that_of_the_user():
@@ -77,13 +71,12 @@ def test_a_limit_of_processes_is_that_of_the_user():
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     user = ("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups")
-    limited = ("prlimit", "--nproc=500")
-    theirs = {limit["of"]: limit for limit in snapshot(*limited, *user)["process_limits"]}
-    roots = {limit["of"] for limit in snapshot(*limited)["process_limits"]}
+    found = as_seen(LIMITS, "prlimit", "--nproc=500", *user, sys.executable)
+    theirs = next(limit for limit in found if limit["of"] == "user")
 
-    assert 500 == theirs["user"]["limit"]
-    assert 1 <= theirs["user"]["used"] < 50
-    assert "user" not in roots
+    assert 500 == theirs["limit"]
+    assert 1 <= theirs["used"] < 50
+    assert "user" not in {limit.of for limit in host._process_limits()}
 
 
 HIDDEN = """
@@ -129,8 +122,17 @@ def test_torchrun_does_not_import_from_the_working_directory(tmp_path, name):
 
 
 @pytest.mark.usefixtures("own_port")
-def test_a_launch_beside_a_shadow_trains(tmp_path, gpuops):
+def test_a_launch_beside_a_shadow_trains(tmp_path, gpuops, workers):
     """Where ``python -m`` would fail; the rank has the path and the variables of plain torchrun."""
+    torch = tmp_path / "packages" / "torch"
+    (torch / "distributed").mkdir(parents=True)
+    for name in ("__init__.py", "distributed/__init__.py"):
+        (torch / name).touch()
+    (torch / "version.py").write_text("__version__ = '2.13.0'\n")
+    agent = (
+        f"import runpy, socket\nrunpy.run_path({str(workers / 'torchrun.py')!r}, None, __name__)"
+    )
+    (torch / "distributed" / "run.py").write_text(agent)
     (tmp_path / "scripts").mkdir()
     (tmp_path / "socket.py").write_text("raise SystemExit('imported from the working directory')")
     (tmp_path / "torch").mkdir()
@@ -139,7 +141,8 @@ def test_a_launch_beside_a_shadow_trains(tmp_path, gpuops):
     script.write_text(
         "import os, socket, sys; print(sys.path[0], os.environ.get('PYTHONSAFEPATH'))"
     )
-    launched = gpuops("launch", "scripts/train.py", "--profile", "cpu", "--nproc-per-node", "1")
+    words = ("launch", "scripts/train.py", "--profile", "cpu", "--nproc-per-node", "1")
+    launched = gpuops(*words, PYTHONPATH=str(torch.parent))
 
     assert launched.returncode == 0, launched.stderr
     assert gpuops("logs", "last").stdout == f"{script.parent} None\n"

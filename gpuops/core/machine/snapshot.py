@@ -73,12 +73,13 @@ class ProcessLimit:
 class HostSnapshot:
     """The state of the host at ``now_s`` (seconds since the epoch).
 
-    Cores and memory are what this user's processes may use, in a container less than the host
-    has. ``open_files`` and ``memlock_bytes`` are the limits of a process, or infinite.
-    ``clock_skew_s``: how far the output disk is ahead of the host's clock. ``environment``: the
-    variables that NCCL and gloo will read. ``hidden``: the modules that the ranks would not get
-    from the interpreter, and the file that each gets instead. ``trainer_findings``: those of the
-    trainer's own check. ``gaps``: what could not be read or reached, and why.
+    Cores and memory are what this user's processes may use, in a container less than the host has.
+    ``open_files``, ``memlock_bytes`` and ``address_space_bytes`` are the limits of a process, or
+    infinite. ``clock_skew_s``: how far the output disk is ahead of the host's clock.
+    ``environment``: the variables that NCCL and gloo will read. ``hidden``: the modules that the
+    ranks would not get from the interpreter, and the file that each gets instead.
+    ``trainer_findings``: those of the trainer's own check. ``gaps``: what could not be read or
+    reached, and why.
     """
 
     hostname: str
@@ -91,6 +92,7 @@ class HostSnapshot:
     output_writable: bool | None = None
     open_files: float | None = None
     memlock_bytes: float | None = None
+    address_space_bytes: float | None = None
     process_limits: tuple[ProcessLimit, ...] = ()
     clock_skew_s: float | None = None
     clock_synchronised: bool | None = None

@@ -28,6 +28,12 @@ def check_memory(snapshot: HostSnapshot, profile: Profile, needs: Requirements) 
         return warning("memory", "the host memory could not be read", "Look at /proc/meminfo.")
     each = needs.memory_per_worker_bytes
     wanted = needs.workers * each
+    limit = snapshot.address_space_bytes
+    if limit is not None and limit < each:
+        measured, want = f"{limit / GIB:.1f} GiB", f"{each / GIB:.1f} GiB"
+        summary = f"a process may use {measured} of address space, a rank needs more than {want}"
+        hint = "`ulimit -v unlimited` before the launch."
+        return error("memory", summary, hint, measured=measured, wanted=want)
     measured, want = f"{available / GIB:.1f} GiB", f"{wanted / GIB:.1f} GiB"
     if wanted > available:
         fits = available // each

@@ -64,6 +64,7 @@ def snapshot(
         output_writable=output_gap is None,
         open_files=_limit(resource.RLIMIT_NOFILE),
         memlock_bytes=_limit(resource.RLIMIT_MEMLOCK),
+        address_space_bytes=_limit(resource.RLIMIT_AS),
         process_limits=tuple(_process_limits()),
         clock_skew_s=skew_s,
         clock_synchronised=_clock_synchronised(),

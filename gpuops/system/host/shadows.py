@@ -40,7 +40,11 @@ def find(folder: str) -> dict[str, str]:
     Nothing is imported. A folder without ``__init__.py`` does not stand in for anything.
     """
     found: dict[str, str] = {}
-    for name in sorted({*sys.stdlib_module_names, *PACKAGES}):
+    try:
+        there = {name.partition(".")[0] for name in os.listdir(folder)}  # noqa: PTH208 - names only
+    except OSError:
+        return found
+    for name in sorted(there & {*sys.stdlib_module_names, *PACKAGES}):
         # These are found before any file.
         if BuiltinImporter.find_spec(name) or FrozenImporter.find_spec(name):
             continue

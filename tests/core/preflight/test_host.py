@@ -29,6 +29,16 @@ def test_more_workers_than_the_memory_holds_are_an_error():
     assert "ok" == again.severity
 
 
+def test_a_limit_of_address_space_must_hold_a_rank():
+    """Whatever memory there is; without a limit it is not looked at."""
+    found = finding("memory", snapshot(address_space_bytes=GIB // 2))
+
+    assert ("error", "0.5 GiB") == (found.severity, found.measured)
+    assert "ulimit -v" in found.hint
+    for enough in (GIB, UNLIMITED, None):
+        assert "ok" == finding("memory", snapshot(address_space_bytes=enough)).severity
+
+
 def test_the_offer_is_one_that_the_cores_can_take_too():
     """On a CPU host; ranks on GPUs are not counted by cores."""
     machine = snapshot(memory_available_bytes=5 * GIB, cpu_cores=3)
