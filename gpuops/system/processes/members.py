@@ -21,7 +21,7 @@ from gpuops.system import files, owners
 from gpuops.system.processes.identity import Identity, Role, is_proven, local, parse
 
 EVERY_S = 0.5
-SHARE = 0.001  # of the time may be spent on looking
+SHARE = 0.0005  # of the time may be spent on looking
 STAT_BYTES = 1024
 
 
@@ -42,6 +42,8 @@ class MemberRecord:
     def __init__(self, state_dir: Path) -> None:
         self._state_dir, self._due_s = state_dir, 0.0
         self._others: set[str] = set()
+        self._agent: Identity | None = None
+        self._shim: Identity | None = None
         self.members = read(state_dir)
 
     @property
@@ -53,17 +55,20 @@ class MemberRecord:
         """Look, if it is time: the more processes a host has, the less often."""
         if time.monotonic() < self._due_s:
             return
-        begin_s = time.thread_time()
+        first, begin_s = not self._others, time.thread_time()
         found = self._find()
         if found != self.members:
             self.members = found
             with suppress(GpuopsError):  # on a full disk we still know them
                 _write(self._state_dir, found)
-        pause_s = (time.thread_time() - begin_s) / SHARE
+        pause_s = 0.0 if first else (time.thread_time() - begin_s) / SHARE
         self._due_s = time.monotonic() + max(EVERY_S, pause_s)
 
     def _find(self) -> tuple[Member, ...]:
-        agent, shim = (local(self._state_dir, name) for name in ("agent", "reaper"))
+        if self._agent is None or self._shim is None:
+            self._agent = local(self._state_dir, "agent")
+            self._shim = local(self._state_dir, "reaper")
+        agent, shim = self._agent, self._shim
         before = {_id(one.identity): one for one in self.members}
         roots = {_id(one) for one in (agent, shim) if one is not None}
         if not (before or roots):  # it is just being started
