@@ -182,10 +182,13 @@ class Jobs:
         if not job.why:
             pieces += [("  ", ""), (health, style)]
         pieces += [(f" · {part}", DIM) for part in _about(job, self._frame.at_s)]
-        if job.supervised is False:
-            stopped = describe_stopped(job.supervisor_stopped)
-            pieces.append((f" · {stopped or 'unsupervised'}", WARM))
+        stopped = describe_stopped(job.supervisor_stopped)
+        if job.supervised is False and not stopped:
+            pieces.append((" · unsupervised", WARM))
         lines = [grid.trimmed(pieces, self._width)]
+        if stopped:  # a line of its own: the command in it must not be cut
+            word, _, rest = stopped.partition(" ")
+            lines += _evidence((word, WARM), rest, "", self._width, limit)
         loud = "bold" if job.health in TROUBLED else DIM
         if job.why:
             kept = None if limit is None else max(1, limit - bool(job.diagnosis))

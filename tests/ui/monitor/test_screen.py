@@ -443,3 +443,12 @@ def test_the_help_fits_on_a_usual_terminal():
     text = shown(frame(), page=Page(title="help", lines=tuple(screen.HELP)))
     assert screen.HELP[-1] in text
     assert "of" not in text.splitlines()[0]
+
+
+def test_a_stopped_supervisor_is_told_with_what_continues_it():
+    """As by Ctrl-Z: the job goes on, and nobody watches it."""
+    stopped = job(rank(0), supervised=False, supervisor_stopped=4711)
+
+    assert "  unsupervised: its supervisor is stopped (kill -CONT 4711)\n" in shown(
+        frame(jobs=(stopped,)), width=64
+    )
