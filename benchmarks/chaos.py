@@ -26,7 +26,7 @@ from chaos_schedule import Strike, schedule, steps_for
 
 from gpuops.core.drill import FAULTS, hang_timeout_s, select_faults, trained_beside
 from gpuops.drill.drill import run_undisturbed
-from gpuops.drill.scene import Scene, Site, temporary_folder
+from gpuops.drill.scene import Scene, Site, leaving_in_order, temporary_folder
 from gpuops.system.runs import events, records
 
 
@@ -107,7 +107,8 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     """The folder of the runs: removed at the end unless it is to be kept."""
     if keep is not None:
         keep.mkdir(parents=True)
-        yield keep.absolute()
+        with leaving_in_order():
+            yield keep.absolute()
         return
     with temporary_folder("gpuops-chaos-") as folder:
         yield folder

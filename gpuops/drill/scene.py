@@ -34,22 +34,29 @@ PROFILE = "name: two-gpus\ngpus: {{count: {gpus}}}\ntorchrun: {{master_port: {po
 
 
 @contextlib.contextmanager
-def temporary_folder(prefix: str, *, keep: bool = False) -> Iterator[Path]:
-    """A folder that is removed at the end, also after SIGTERM or SIGHUP, unless it is kept."""
-    if keep:
-        yield Path(tempfile.mkdtemp(prefix=prefix))
-        return
+def leaving_in_order() -> Iterator[None]:
+    """After SIGTERM or SIGHUP, leave as after an exception: what was started is ended."""
 
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str, *, keep: bool = False) -> Iterator[Path]:
+    """A folder that is removed at the end, unless it is kept."""
+    with leaving_in_order():
+        if keep:
+            yield Path(tempfile.mkdtemp(prefix=prefix))
+            return
+        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
