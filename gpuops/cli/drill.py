@@ -37,7 +37,7 @@ def drill(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder of the runs.")] = False,
     as_json: output.Json = False,
 ) -> None:
-    """Inject faults into a small job, and test that it recovers. All take about four minutes."""
+    """Inject faults into a small job, and test that it recovers. All take about five minutes."""
     faults = select_faults(fault or ())
     rows: list[Row] = []
     with temporary_folder(PREFIX, keep=keep) as folder:
