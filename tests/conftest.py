@@ -17,6 +17,7 @@ from gpuops_runner import Gpuops, Server
 from ports import free_ports
 
 LONGEST = {"e2e", "cli", "trainers"}
+OF_THE_SHELL = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}
 # A shell that starts the tests in the background has them ignore Ctrl-C, and jobs inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
@@ -30,16 +31,17 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch, tmp_path_factory):
-    """No test sees the runs, ranks, heartbeats or claims of whoever started it."""
+def _clean_environment(request, monkeypatch, tmp_path_factory):
+    """No test sees the runs, ranks, heartbeats, claims or GPUs of whoever started it."""
     for name in list(os.environ):
-        if name.startswith("GPUOPS_") or name in {"RANK", "LOCAL_RANK", "WORLD_SIZE"}:
+        if name.startswith(("GPUOPS_", "SLURM_")) or name in OF_THE_SHELL:
             monkeypatch.delenv(name)
     monkeypatch.setenv("GPUOPS_LEASE_DIR", str(tmp_path_factory.getbasetemp() / "claims"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    if "mock_driver" not in request.fixturenames:  # its GPUs are the test's, others are not
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(name="workers")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gpuops.cli import options, output
+from gpuops.core.machine.device import GpuInventory
 from gpuops.core.monitor.hung_jobs import Case, Cleaned, Decision, select_jobs
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, UsageError
@@ -48,7 +49,11 @@ def kill_hung(
             "`--dry-run` only shows the jobs; `--yes` ends every job that certainly hangs.",
         )
     watch_s = options.seconds(watch) or WATCH_S
-    found = _named_jobs(run, pid, runs_dir)
+    inventory = read_gpus()
+    unseen = None if inventory.absent else inventory.gaps.get("gpus")
+    if unseen is not None:
+        output.note(f"the GPUs were not seen, nor what the jobs hold there: {unseen}.")
+    found = _named_jobs(run, pid, runs_dir, inventory)
     if (hidden := visibility.hidden()) is not None:
         output.note(f"not all processes were seen: {hidden}.")
     if any(job.ours for job in found):
@@ -69,17 +74,22 @@ def kill_hung(
             "ended": [process.pid for process in done.ended],
             "left": [process.pid for process in done.left],
             "unreleased": done.unreleased,
+            "gpus_unseen": unseen,
         },
         lambda: hung_jobs.cleaned(done),
         as_json=as_json,
     )
     if _remains(cases, done):
         raise typer.Exit(int(ExitCode.FAILED))
+    if unseen is not None:
+        raise typer.Exit(int(ExitCode.MACHINE))
 
 
-def _named_jobs(run: str | None, pid: int | None, runs_dir: Path | None) -> tuple[TrainingJob, ...]:
+def _named_jobs(
+    run: str | None, pid: int | None, runs_dir: Path | None, inventory: GpuInventory
+) -> tuple[TrainingJob, ...]:
     """The named jobs; a running run is found by its whole name in any folder of runs."""
-    found = jobs.find(read_gpus())
+    found = jobs.find(inventory)
     if run is not None and all(job.run_id != run for job in found):
         root = records.find(run_dir.runs_dir(runs_dir), run, KILL)
         ownership.insist_may_act(root, KILL)

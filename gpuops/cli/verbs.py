@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from gpuops.cli.options import complete_trainer
 from gpuops.cli.runs import complete_run
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.manifest import Manifest, Verb, flag
+from gpuops.core.machine import allotment
 from gpuops.errors import UsageError
 from gpuops.system.runs import ownership, plan_file, records, run_dir
 from gpuops.system.trainers import manifests, modules
@@ -113,7 +115,7 @@ def _perform(
 def _perform_of_run(
     verb: str, root: Path, words: Sequence[str], owners: Mapping[str, Manifest], python: str | None
 ) -> None:
-    """Use what a run has learned, by the run's interpreter and on one of its GPUs.
+    """Use what a run has learned, by the run's interpreter; on one of its GPUs, or those given.
 
     The first word is the run's folder, or a checkpoint in it.
     """
@@ -131,7 +133,10 @@ def _perform_of_run(
             f"`gpuops trainers show {name}` lists what it does.",
         )
     words = ["--checkpoint", *words]
-    _hand_over(owners[name], verb, words, python or plan.python, torchrun.one_gpu(plan))
+    # The GPUs that this shell was given count, not those that the run had.
+    given = plan.device == "cuda" and allotment.CUDA in os.environ
+    added = None if given else torchrun.one_gpu(plan)
+    _hand_over(owners[name], verb, words, python or plan.python, added)
 
 
 def _hand_over(

@@ -11,7 +11,7 @@ from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import Choice, Waiting, choose, reasons
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
-from gpuops.launch.inventory import with_claims
+from gpuops.launch.inventory import as_allotted, with_claims
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
 from gpuops.launch.standing import Standing
 from gpuops.system import leases
@@ -126,7 +126,8 @@ def _wait(
     with nvml.Reader() as reader:
         while True:
             now_s = time.monotonic()
-            inventory = with_claims(reader.read(), standing)
+            inventory = with_claims(reader.read_use(), standing)
+            inventory = as_allotted(inventory, options.allotted)
             problem = inventory.gaps.get("gpus", "").rstrip(".")
             if not problem:
                 line = standing.line(inventory.devices)

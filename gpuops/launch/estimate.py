@@ -12,7 +12,7 @@ from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine.device import Device
-from gpuops.errors import GpuopsError, UsageError
+from gpuops.errors import GpuopsError, MachineError, UsageError
 from gpuops.launch.inventory import read_gpus
 from gpuops.launch.launch import name_the_wish
 from gpuops.launch.request import request
@@ -58,7 +58,7 @@ def estimate(options: LaunchOptions) -> Assessment:
     profile = profiles.load(options.profile) if options.profile else None
     known = profile and (profile.gpus is None or profile.gpus.memory_gib is not None)
     simulate = options.simulate
-    devices = () if known and simulate is None else read_gpus(simulate).devices
+    devices = () if known and simulate is None else _gpus_here(simulate)
     on_gpu = profile is None or profile.device == "cuda"
     gpu = memory.gpu(profile, devices)
     ranks = memory.ranks(profile, devices, options.nproc_per_node)
@@ -83,6 +83,18 @@ def estimate(options: LaunchOptions) -> Assessment:
         fit=memory.assess_fit(found, gpu, beside),
         note=_difference(profile, devices, simulate) if profile and simulate else "",
     )
+
+
+def _gpus_here(simulate: str | None) -> tuple[Device, ...]:
+    """The GPUs to plan for: those that are ours, or all if none is."""
+    inventory = read_gpus(simulate)
+    if "gpus" in inventory.gaps and not inventory.absent:
+        raise MachineError(
+            f"the GPUs of this machine cannot be read: {inventory.gaps['gpus'].rstrip('.')}.",
+            "`--simulate 8x4090` plans for other GPUs, `--profile cpu` without.",
+        )
+    ours = tuple(device for device in inventory.devices if device.withheld_by is None)
+    return ours or inventory.devices
 
 
 def _difference(profile: Profile, devices: Sequence[Device], simulate: str) -> str:

@@ -1,25 +1,33 @@
-"""The GPUs of this machine, or of a simulated one, and the runs that claimed them."""
+"""The GPUs of this machine, or of a simulated one: who claimed them, and which are ours."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 
+from gpuops.core.machine import allotment
 from gpuops.core.machine.device import GpuInventory
 from gpuops.launch.standing import Standing
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
 
 
-def read_gpus(simulate: str | None = None, standing: Standing | None = None) -> GpuInventory:
-    """The GPUs of this machine, or of a simulated one, and the runs that hold them.
+def read_gpus(
+    simulate: str | None = None,
+    standing: Standing | None = None,
+    allotted: Mapping[str, str] | None = None,
+) -> GpuInventory:
+    """The GPUs of this machine, or of a simulated one, the runs that hold them, and which are ours.
 
-    What a launch with a ``standing`` holds itself counts as free.
+    What a launch with a ``standing`` holds itself counts as free. ``allotted``: the variables of
+    the scheduler; those of this process by default. They say nothing about a simulated machine.
 
     Raises:
         UsageError: the simulated machine cannot be read.
     """
     if simulate is None:
-        return with_claims(nvml.read(), standing)
+        return as_allotted(with_claims(nvml.read(), standing), allotted)
     from gpuops.system.gpus import simulated  # noqa: PLC0415 - it loads models, and is rarely asked for
 
     return simulated.read(simulate)
@@ -35,3 +43,17 @@ def with_claims(inventory: GpuInventory, standing: Standing | None = None) -> Gp
     )
     gaps = dict(inventory.gaps) if problem is None else {**inventory.gaps, "claims": problem}
     return replace(inventory, devices=devices, gaps=gaps)
+
+
+def as_allotted(inventory: GpuInventory, allotted: Mapping[str, str] | None = None) -> GpuInventory:
+    """The same GPUs; those that a scheduler gave to others are marked.
+
+    ``allotted``: the scheduler's variables; those of this process by default.
+    """
+    variables = scheduler_variables() if allotted is None else allotted
+    return replace(inventory, devices=allotment.mark_withheld(inventory.devices, variables))
+
+
+def scheduler_variables() -> dict[str, str]:
+    """What a scheduler told this process about its GPUs."""
+    return {name: os.environ[name] for name in allotment.VARIABLES if name in os.environ}

@@ -160,7 +160,7 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
 
 def _select_gpus(asked: LaunchRequest, chosen: str | None, standing: Standing) -> Selection:
     options = asked.options
-    inventory = read_gpus(options.simulate, standing)
+    inventory = read_gpus(options.simulate, standing, options.allotted)
     real = inventory.devices and options.simulate is None
     kept = standing.awaited(standing.line(inventory.devices)) if real else frozenset[str]()
     profile = (

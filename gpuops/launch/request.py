@@ -15,6 +15,7 @@ from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, Target
 from gpuops.core.run import paths
 from gpuops.core.run.record import describe_stopped
 from gpuops.errors import UsageError
+from gpuops.launch.inventory import scheduler_variables
 from gpuops.system import files
 from gpuops.system.runs import ownership, plan_file, records, run_dir, supervisor_lock
 from gpuops.system.trainers import manifests, modules
@@ -29,6 +30,8 @@ def request(options: LaunchOptions) -> tuple[Manifest | None, LaunchRequest]:
         GpuopsError: something that the options name does not exist.
         UsageError: the options do not go together.
     """
+    if options.allotted is None:
+        options = replace(options, allotted=scheduler_variables())
     runs = run_dir.runs_dir(Path(options.runs_dir) if options.runs_dir else None)
     root = _run_to_resume(options, runs)
     return _first_attempt(options, runs) if root is None else _next_attempt(options, root)

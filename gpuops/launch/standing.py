@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gpuops.core.launch import queue
-from gpuops.core.launch.choice import why_not_free
+from gpuops.core.launch.choice import why_in_use
 from gpuops.core.launch.queue import Ticket
 from gpuops.core.machine.device import Claim, Device
 from gpuops.system import leases
@@ -40,7 +40,7 @@ class Standing:
         """
         mine = self.ticket.number if self.ticket is not None else None
         waiting = queue.served(leases.queue(), [device.uuid for device in devices])
-        free = [device.uuid for device in devices if why_not_free(device) is None]
+        free = [device.uuid for device in devices if why_in_use(device) is None]
         others = [uuid for uuid in free if leases.gpu(uuid or "") not in self.claims.names]
         now_s, since_s = time.monotonic(), self._could_begin_s
         could = {ticket.number for ticket in queue.served(waiting, others)} - {mine}

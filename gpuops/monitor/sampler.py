@@ -23,7 +23,7 @@ from gpuops.core.monitor.monitor import Monitor
 from gpuops.core.monitor.sample import JobSample, Sample
 from gpuops.core.run import paths
 from gpuops.core.run.record import Status
-from gpuops.launch.inventory import with_claims
+from gpuops.launch.inventory import as_allotted, with_claims
 from gpuops.system import files
 from gpuops.system.gpus import nvml
 from gpuops.system.processes import jobs, visibility, vitals
@@ -54,7 +54,7 @@ class Sampler(contextlib.AbstractContextManager["Sampler"]):
 
     def sample(self) -> Frame:
         """Take a sample now and return the frame."""
-        inventory = with_claims(self._gpus.read(self._answer_s))
+        inventory = as_allotted(with_claims(self._gpus.read_use(self._answer_s)))
         if inventory.absent and self._expected:  # its driver has vanished: not a healthy host
             inventory = replace(inventory, absent=False)
         if (hidden := visibility.hidden()) is not None:

@@ -221,6 +221,7 @@ def _next_options(plan: LaunchPlan, move: Restart | Replan) -> LaunchOptions:
         nproc_per_node=plan.ranks_wanted,
         gpus=options.gpus,
         exclude_gpus=(*options.exclude_gpus, *lost),
+        allotted=options.allotted,
         prefer_gpus=tuple(gpu.uuid for gpu in plan.devices if gpu.uuid is not None),
         shrink=True,
         force=options.force,

@@ -295,6 +295,7 @@ def host(monkeypatch, *changes):
     devices = tuple(replace(one, **changed.get(one.index, {})) for one in inventory.devices)
     here = replace(inventory, devices=devices, simulated=None)
     monkeypatch.setattr(nvml, "read", lambda: here)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # all of them are ours
     return [device.uuid for device in devices]
 
 

@@ -10,8 +10,9 @@ from typing import Literal
 
 from gpuops.core.launch.profile import Gpus
 from gpuops.core.launch.queue import Ticket
-from gpuops.core.machine.device import Device, select
-from gpuops.core.machine.gpu_health import gpu_problems, unowned
+from gpuops.core.machine.device import NO_SLICES, Device, is_slice, select
+from gpuops.core.machine.gpu_health import gpu_problems
+from gpuops.core.machine.gpu_use import describe_process, unseen_memory, unseen_work
 from gpuops.errors import UsageError
 from gpuops.text import GIB
 
@@ -19,10 +20,10 @@ from gpuops.text import GIB
 MEMORY_SHARE = 0.9
 
 Reason = Literal[
-    "excluded", "not asked for", "faulty", "mig", "model", "memory",
-    "claimed", "awaited", "busy", "unowned memory",
+    "excluded", "not asked for", "faulty", "mig", "model", "memory", "not yours",
+    "claimed", "awaited", "busy", "unseen work", "unowned memory",
 ]  # fmt: skip
-TAKEN: tuple[Reason, ...] = ("claimed", "awaited", "busy", "unowned memory")
+TAKEN: tuple[Reason, ...] = ("claimed", "awaited", "busy", "unseen work", "unowned memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,8 @@ class Wish:
 
     ``only`` and ``exclude`` are selectors of the command line, ``spared`` of the profile.
     ``prefer`` holds the UUIDs of GPUs that the run had before; with ``share``, GPUs in use are
-    taken too. GPUs at ``hot_c`` degrees Celsius or more are taken last.
+    taken too, and after them GPUs that a scheduler gave to others. GPUs at ``hot_c`` degrees
+    Celsius or more are taken last.
     """
 
     count: int
@@ -58,13 +60,18 @@ class Refusal:
         """Whether the reason may pass, so that waiting helps."""
         return self.reason in TAKEN
 
+    @property
+    def can_be_forced(self) -> bool:
+        """Whether a user may take the GPU all the same."""
+        return self.passes or self.reason == "not yours"
+
     def __str__(self) -> str:
         return f"{self.device.label} {self.words}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The GPUs taken, in bus order, and those refused. Those in ``shared`` are also in use."""
+    """The GPUs taken, in bus order, and those refused. Those in ``shared`` are also others'."""
 
     wanted: int
     devices: tuple[Device, ...] = ()
@@ -80,6 +87,11 @@ class Choice:
     def waiting_helps(self) -> bool:
         """Whether there would be enough GPUs if those in use became free."""
         return 0 < self.short <= sum(refusal.passes for refusal in self.refused)
+
+    @property
+    def force_helps(self) -> bool:
+        """Whether there would be enough GPUs with those of others."""
+        return 0 < self.short <= sum(refusal.can_be_forced for refusal in self.refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +124,7 @@ def choose(
     refusals = (
         _not_meant(device, only, excluded, spared)
         or _unsuited(device, wish)
+        or _withheld(device)
         or _taken(device, awaited)
         for device in devices
     )
@@ -123,8 +136,8 @@ def choose(
     chosen = ours[: wish.count] if enough else _neighbours(_best(free, wish), wish.count)
     shared: list[Refusal] = []
     if wish.share:
-        taken = [refusal for refusal in refused if refusal.passes]
-        shared = taken[: wish.count - len(chosen)]
+        forced = [refusal for refusal in refused if refusal.can_be_forced]
+        shared = sorted(forced, key=lambda one: not one.passes)[: wish.count - len(chosen)]
         refused = [refusal for refusal in refused if refusal not in shared]
     everything = [*chosen, *(refusal.device for refusal in shared)]
     return Choice(
@@ -154,8 +167,17 @@ def _plural(words: str) -> str:
 
 
 def why_not_free(device: Device, awaited: Collection[str] = ()) -> str | None:
-    """Why no launch takes a GPU, to continue "GPU 3 ..."; ``None`` if it is free."""
-    refusal = _unsuited(device, Wish(count=1)) or _taken(device, awaited)
+    """Why no launch of ours takes a GPU, to continue "GPU 3 ..."; ``None`` if it is free.
+
+    Of a GPU that a scheduler gave to others, also who uses it.
+    """
+    refusals = (_withheld(device), _in_use(device, awaited))
+    return "; ".join(refusal.words for refusal in refusals if refusal) or None
+
+
+def why_in_use(device: Device, awaited: Collection[str] = ()) -> str | None:
+    """Why no launch at all takes a GPU, whomever it was given to."""
+    refusal = _in_use(device, awaited)
     return refusal.words if refusal else None
 
 
@@ -199,8 +221,7 @@ def _unsuited(device: Device, wish: Wish) -> Refusal | None:
     if device.fault is not None:
         return refuse(reason="faulty", words=f"cannot be used: {device.fault}")
     if device.mig:
-        way = f"`sudo nvidia-smi -i {device.index} -mig 0` makes it one GPU again"
-        return refuse(reason="mig", words=f"is in MIG mode ({way})")
+        return refuse(reason="mig", words=f"is in MIG mode: {NO_SLICES}")
     if wish.model is not None and not _is_model(device.name or "", wish.model):
         return refuse(reason="model", words=f"is {device.name or 'of an unknown model'}")
     has, wants = device.memory_total_bytes, wish.memory_gib
@@ -209,26 +230,29 @@ def _unsuited(device: Device, wish: Wish) -> Refusal | None:
     return None
 
 
+def _withheld(device: Device) -> Refusal | None:
+    if device.withheld_by is None:
+        return None
+    return Refusal(device=device, reason="not yours", words=f"is not yours: {device.withheld_by}")
+
+
+def _in_use(device: Device, awaited: Collection[str]) -> Refusal | None:
+    return _unsuited(device, Wish(count=1)) or _taken(device, awaited)
+
+
 def _taken(device: Device, awaited: Collection[str]) -> Refusal | None:
     if device.claim is not None:
         return Refusal(device=device, reason="claimed", words=str(device.claim))
     if device.busy:
-        return Refusal(device=device, reason="busy", words=f"is used by {_users(device)}")
-    if (words := unowned(device)) is not None:
-        return Refusal(device=device, reason="unowned memory", words=f"has {words}")
+        users = ", ".join(map(describe_process, device.computing))
+        return Refusal(device=device, reason="busy", words=f"is used by {users}")
+    if (words := unseen_work(device)) is not None:
+        return Refusal(device=device, reason="unseen work", words=words)
+    if (words := unseen_memory(device)) is not None:
+        return Refusal(device=device, reason="unowned memory", words=words)
     if device.uuid in awaited:
         return Refusal(device=device, reason="awaited", words="goes to a launch that waits for it")
     return None
-
-
-def _users(device: Device) -> str:
-    return ", ".join(
-        f"{process.user or 'an unknown user'} ({process.command or 'unknown command'}, "
-        f"pid {process.pid}"
-        + (f", {process.memory_bytes / GIB:.1f} GiB" if process.memory_bytes is not None else "")
-        + ")"
-        for process in device.computing
-    )
 
 
 def _best(free: Sequence[Device], wish: Wish) -> list[Device]:
@@ -267,6 +291,11 @@ def _mismatch(
     flag: str, selector: str, matches: Sequence[Device], devices: Sequence[Device]
 ) -> UsageError:
     there = ", ".join(str(device.index) for device in matches or devices)
+    if is_slice(selector):
+        return UsageError(
+            f"{flag} {selector} names a slice of a GPU: {NO_SLICES}.",
+            f"There are the GPUs {there}; `gpuops gpus` shows which of them are in MIG mode.",
+        )
     if matches:
         return UsageError(
             f"{flag} {selector} matches the GPUs {there}: one is meant.",

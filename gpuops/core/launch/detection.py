@@ -10,11 +10,10 @@ from dataclasses import replace
 from gpuops.core.launch.choice import choose, wish_of
 from gpuops.core.launch.profile import NAME, Gpus, Torchrun
 from gpuops.core.machine.device import Device, GpuInventory
+from gpuops.core.machine.gpu_use import showing
 from gpuops.errors import MachineError
-from gpuops.text import GIB, MIB, many, one_line
+from gpuops.text import GIB, many, printable
 
-# A display server holds a few MiB of every GPU; of the one that shows its picture, more.
-DISPLAY_BYTES = 32 * MIB
 CPU_WORKERS = 2
 TORCHRUN = f"torchrun: {{master_port: {Torchrun().master_port}}}"
 
@@ -37,17 +36,23 @@ def detect(inventory: GpuInventory, *, hostname: str, cores: int, name: str | No
     """The text of a profile for a host: its GPUs, or its cores if it has no GPUs.
 
     Of two models the one with more GPUs is taken. GPUs that cannot be used, and one that drives
-    a display beside others, are left alone; comments say why.
+    a display beside others, are left alone; comments say why. GPUs that a scheduler gave to
+    others are not counted, and not excluded either: it may give other ones next time.
 
     Raises:
-        MachineError: it has GPUs, and none of them can be used.
+        MachineError: it has GPUs, and none of them can be used; or its driver does not answer.
     """
     if inventory.devices:
         body, summary = _gpus(inventory.devices, cores)
+    elif "gpus" in inventory.gaps and not inventory.absent:
+        raise MachineError(
+            f"the GPUs of this host cannot be read: {inventory.gaps['gpus'].rstrip('.')}.",
+            "Check that `nvidia-smi` works; a profile without GPUs would be wrong for this host.",
+        )
     else:
         body, summary = _cpu(inventory, cores)
     head = [
-        f"# What `gpuops profiles detect` found on {one_line(hostname)}.",
+        f"# What `gpuops profiles detect` found on {_one_line(hostname)}.",
         f"name: {_quoted(name or _as_name(hostname))}",
         f"summary: {_quoted(summary)}",
     ]
@@ -56,7 +61,7 @@ def detect(inventory: GpuInventory, *, hostname: str, cores: int, name: str | No
 
 def _cpu(inventory: GpuInventory, cores: int) -> tuple[list[str], str]:
     workers = max(1, min(CPU_WORKERS, cores))
-    why = one_line(inventory.gaps.get("gpus", "the driver shows none"))
+    why = _one_line(inventory.gaps.get("gpus", "the driver shows none"))
     body = [
         f"device: cpu  # no GPU: {why}",
         f"workers: {workers}",
@@ -67,7 +72,13 @@ def _cpu(inventory: GpuInventory, cores: int) -> tuple[list[str], str]:
     return body, f"{workers} CPU workers"
 
 
-def _gpus(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
+def _gpus(every: Sequence[Device], cores: int) -> tuple[list[str], str]:
+    devices = [device for device in every if device.withheld_by is None]
+    if not devices:
+        raise MachineError(
+            f"none of the {len(every)} GPUs is yours: {every[0].withheld_by}.",
+            "Ask the scheduler for GPUs; `--profile cpu` runs without.",
+        )
     left_alone = {device.index: why for device in devices if (why := _unusable(device))}
     usable = [device for device in devices if device.index not in left_alone]
     if not usable:
@@ -86,13 +97,18 @@ def _gpus(devices: Sequence[Device], cores: int) -> tuple[list[str], str]:
     # A name may hold another one's words: an RTX 4090 D is found by `RTX 4090` as well.
     alike = choose(replace(wish_of(gpus, count=len(devices)), share=True), devices).devices
     left_alone |= {
-        device.index: f"is {one_line(device.name or 'nameless')}"
+        device.index: f"is {_name(device)}"
         for device in alike
         if device in usable and device not in taken and device.index not in left_alone
     }
     others = [d for d in usable if d not in taken and d.index not in left_alone]
+    withheld = [d for d in every if d.withheld_by is not None]
     body = [
-        *(f"# GPU {d.index} is not taken: it is {one_line(d.name or 'nameless')}." for d in others),
+        *(f"# GPU {d.index} is not counted: it is not yours ({d.withheld_by})." for d in withheld),
+        *(
+            f"# GPU {d.index} is not taken: it is {_one_line(d.name or 'nameless')}."
+            for d in others
+        ),
         *(f"# GPU {index} is taken, although it {why}: all do." for index, why in shown.items()),
         "device: cuda",
         "gpus:",
@@ -114,26 +130,21 @@ def _largest(usable: Sequence[Device]) -> tuple[str | None, list[Device]]:
     """The model with the most GPUs; of equals the one with more memory."""
     by_model: dict[str, list[Device]] = {}
     for device in usable:
-        by_model.setdefault(model_of(one_line(device.name or "")), []).append(device)
+        by_model.setdefault(model_of(_one_line(device.name or "")), []).append(device)
     taken = max(by_model.values(), key=lambda some: (len(some), some[0].memory_total_bytes or 0))
     return next(model for model, some in by_model.items() if some is taken) or None, taken
 
 
 def _unusable(device: Device) -> str | None:
     if device.fault is not None:
-        return f"cannot be used: {one_line(device.fault)}"
+        return f"cannot be used: {_one_line(device.fault)}"
     return "is in MIG mode" if device.mig else None
 
 
 def _display(device: Device) -> str | None:
     """What shows a picture on a GPU, if anything does."""
-    showing = [
-        process.command or f"pid {process.pid}"
-        for process in device.processes or ()
-        if process.kind == "graphics"
-        and (process.memory_bytes is None or process.memory_bytes >= DISPLAY_BYTES)
-    ]
-    return f"drives a display ({one_line(', '.join(showing))})" if showing else None
+    names = [process.command or f"pid {process.pid}" for process in showing(device)]
+    return f"drives a display ({_one_line(', '.join(names))})" if names else None
 
 
 def _least_gib(taken: Sequence[Device]) -> float | None:
@@ -144,6 +155,15 @@ def _least_gib(taken: Sequence[Device]) -> float | None:
 def _threads(cores: int, ranks: int) -> str:
     each, sharing = max(1, cores // ranks), many(ranks, "rank")
     return f'  OMP_NUM_THREADS: "{each}"  # {cores} cores, {sharing}'
+
+
+def _name(device: Device) -> str:
+    return _one_line(device.name or "nameless")
+
+
+def _one_line(text: str) -> str:
+    """A text of unknown origin on one line, with the characters that YAML takes."""
+    return printable(" ".join(text.split()), 2000)
 
 
 def _as_name(hostname: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -51,6 +52,11 @@ class LaunchOptions:
     # What gpuops itself decides.
     machine_only: bool = _once(default=False, typed=False)
     """Preflight of the machine, whatever will run on it."""
+    allotted: Mapping[str, str] | None = field(default=None, metadata={"typed": False})
+    """What a scheduler told the shell of the launch about its GPUs; ``None``: not yet looked up.
+
+    A supervisor that takes over the run in another shell keeps to it.
+    """
     prefer_gpus: tuple[str, ...] = _once((), typed=False)
     """The UUIDs of the GPUs that the run had before."""
     batch_divisor: int = _once(1, typed=False)

@@ -10,6 +10,7 @@ from typing import Literal
 State = Literal["ok", "lost", "stuck", "no permission", "unreadable"]
 Whose = Literal["known", "hidden", "elsewhere", "gone"]
 Kind = Literal["compute", "graphics"]
+NO_SLICES = "slices of GPUs (MIG) are not supported"
 DENIED = "the driver does not show processes to this user"
 
 
@@ -18,8 +19,8 @@ class GpuProcess:
     """A process that holds memory on a GPU.
 
     ``whose``: how much is known of it. ``hidden`` is a process of another user whose details this
-    user may not read, ``elsewhere`` one of another PID namespace (a container), ``gone`` one that
-    has ended but is still listed by the driver.
+    user may not read, ``gone`` one that has ended but is still listed by the driver.
+    ``elsewhere``: the pid is one of the host and may mean another process here, or none.
     """
 
     pid: int
@@ -106,6 +107,7 @@ class Device:
     ``memory_used_bytes`` does not include what the driver reserves for itself, if the driver
     reports that. ``processes_gap``: why its processes could not be listed. ``slowed_by``: why the
     GPU runs below its clocks; ``nvlinks_down``: the numbers of the links that are down.
+    ``withheld_by``: the variable of a scheduler that leaves this GPU to others, and its value.
     """
 
     index: int
@@ -134,6 +136,7 @@ class Device:
     processes: tuple[GpuProcess, ...] | None = None
     processes_gap: str | None = None
     claim: Claim | None = None
+    withheld_by: str | None = None
 
     @property
     def busy(self) -> bool | None:
@@ -183,6 +186,11 @@ class GpuInventory:
     absent: bool = False
     simulated: str | None = None
     gaps: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_slice(selector: str) -> bool:
+    """Whether a selector names a slice of a GPU, which no launch can take."""
+    return selector.lower().startswith("mig-")
 
 
 def select(devices: tuple[Device, ...], selector: str) -> tuple[Device, ...]:

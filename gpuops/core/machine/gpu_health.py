@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from gpuops.core.machine.device import Device
-from gpuops.text import GIB
 
 # An idle GPU may run its link slowly; one with at least this utilization should not.
 AT_WORK_PCT = 10
 # A GPU that waits in a collective looks this busy too, but draws little power.
 BUSY_PCT = 90
-# What a driver, a display or a container's bookkeeping may hold without any computation.
-UNOWNED_BYTES = GIB
 
 
 def gpu_problems(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
@@ -25,15 +22,6 @@ def gpu_problems(device: Device, hot_c: int = 85) -> list[tuple[int, str]]:
         (1, "its processes cannot be listed", device.busy is None),
     ]
     return [(weight, words) for weight, words, given in found if given]
-
-
-def unowned(gpu: Device) -> str | None:
-    """Memory in use by processes that are not listed, and why; ``None`` if there is none."""
-    size = gpu.unowned_bytes
-    if size is None or size <= UNOWNED_BYTES:
-        return None
-    why = gpu.processes_gap or "no process that holds it is visible"
-    return f"{size / GIB:.1f} GiB in use, but {why}"
 
 
 def narrowed(gpu: Device) -> str:

@@ -10,7 +10,7 @@ from gpuops.core.monitor.frame import Change, GpuRow, JobRow, Level
 from gpuops.core.monitor.sample import Sample
 from gpuops.core.run.record import Status
 
-BAD = {"lost", "stuck", "unreadable", "no permission"}
+BAD = {"lost", "stuck", "unreadable", "no permission", "users unknown"}
 ENDS: Mapping[Status, Level] = {"finished": "good", "failed": "bad", "stopped": "info"}
 DECISIONS: Mapping[str, tuple[str, Level]] = {
     "restart": ("restarts", "warning"),
@@ -37,7 +37,7 @@ def _gpu_change(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
         return "answers again", "good"
     if row.state != was.state and "busy-other" in {was.state, row.state}:
         taken = row.state == "busy-other"
-        return (f"taken by {row.holder}" if taken else "is free of others"), "info"
+        return (f"is taken: {row.holder}" if taken else "is free of others"), "info"
     return None
 
 

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-GpuState = Literal["ok", "busy-other", "excluded", "stuck", "lost", "no permission", "unreadable"]
+from gpuops.core.machine.device import Whose
+
+GpuState = Literal[
+    "ok", "busy-other", "excluded", "users unknown", "stuck", "lost", "no permission", "unreadable"
+]
 JobHealth = Literal["starting", "healthy", "suspect", "hung", "blind", "left alone"]
 Level = Literal["info", "good", "warning", "bad"]
 Health = Literal["fine", "degraded", "hung", "no driver"]
@@ -17,8 +21,9 @@ class GpuRow:
     """One physical GPU; it keeps its row even if it is lost.
 
     ``state``: ``ok`` (idle, or used by a run of ours), ``busy-other`` (used by another user's
-    process or claim), ``excluded`` (a live run of ours leaves it out), or why it cannot be used,
-    with the reason in ``fault``. ``state_age_s``: for how long. ``slow``: why it is slower than it
+    process or claim), ``excluded`` (a live run of ours leaves it out, or a scheduler gave it to
+    others), ``users unknown`` (its processes cannot be listed), or why it cannot be used, with the
+    reason in ``fault``. ``state_age_s``: for how long. ``slow``: why it is slower than it
     could be. ``history``: its utilisation at each sample, the newest last. ``holder``: the run,
     claim or process that holds it.
     """
@@ -109,7 +114,7 @@ class StrangerRow:
     command: str | None = None
     memory_bytes: int | None = None
     started_at_s: float | None = None
-    whose: str = "known"
+    whose: Whose = "known"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

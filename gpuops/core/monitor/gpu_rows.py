@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 
 from gpuops.core.machine.device import DENIED, Device, GpuInventory, select
-from gpuops.core.machine.gpu_health import unowned, why_slow
+from gpuops.core.machine.gpu_health import why_slow
+from gpuops.core.machine.gpu_use import describe_process, unseen_use
 from gpuops.core.monitor.frame import GpuRow, GpuState
 from gpuops.core.monitor.sample import JobSample
 
@@ -55,13 +56,19 @@ def gpu_rows(
 def _state(device: Device, owner: str | None, *, excluded: bool) -> tuple[GpuState, str | None]:
     if device.state != "ok":
         return device.state, device.fault
+    fault = device.processes_gap if device.processes is None else None
+    state: GpuState = "ok"
     if owner is not None:
-        return "ok", None
-    if device.processes is None and device.processes_gap == DENIED:
-        return "no permission", device.processes_gap
-    if device.computing or device.claim is not None or unowned(device) is not None:
-        return "busy-other", None
-    return ("excluded" if excluded else "ok"), None
+        fault = None
+    elif fault == DENIED:
+        state = "no permission"
+    elif device.computing or device.claim is not None or unseen_use(device) is not None:
+        state, fault = "busy-other", None
+    elif excluded or device.withheld_by is not None:
+        state, fault = "excluded", None
+    elif device.processes is None:
+        state = "users unknown"
+    return state, fault
 
 
 def _owners(jobs: Sequence[JobSample]) -> Mapping[int, str]:
@@ -83,14 +90,17 @@ def _claimed(device: Device, ours: Collection[str | None]) -> str | None:
 
 
 def _stranger(device: Device) -> str | None:
-    """The claim or process that holds it and does not belong to our jobs."""
+    """The claim or process that holds it and does not belong to our jobs, or why it is not ours."""
     claim = device.claim
     if claim is not None:
         return f"{claim.run_id or 'a launch'}{f' of {claim.user}' if claim.user else ''}"
     first, *others = device.computing or (None,)
     if first is None:
-        return unowned(device)
-    process = f"{first.user or first.whose}: {first.command or f'pid {first.pid}'}"
+        unseen = (unseen_use(device) or "").removeprefix("has ").removeprefix("is ")
+        return unseen or (device.withheld_by and f"not yours: {device.withheld_by}")
+    process = f"{first.user}: {first.command}"
+    if first.whose != "known" or first.user is None or first.command is None:
+        process = describe_process(first)
     return f"{process} and {len(others)} more" if others else process
 
 

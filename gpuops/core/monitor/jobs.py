@@ -181,10 +181,15 @@ Zero if all GPUs could be read and none lists it; ``None`` if that is not known.
 def gpu_uses(inventory: GpuInventory | None) -> tuple[Mapping[int, GpuUse], GpuUse]:
     """The GPU use of each listed process, by pid; and that of all other processes."""
     devices = inventory.devices if inventory is not None else ()
+    every = [process for device in devices for process in device.processes or ()]
     readable = bool(devices) and all(device.processes is not None for device in devices)
+    # The pid of a process elsewhere means another one here; it may be one of ours, seen from there.
+    readable = readable and all(process.whose != "elsewhere" for process in every)
     listed: dict[int, list[tuple[int, int | None]]] = {}
     for device in devices:
         for process in device.processes or ():
+            if process.whose == "elsewhere":
+                continue
             listed.setdefault(process.pid, []).append((device.index, process.memory_bytes))
     found: dict[int, GpuUse] = {}
     for pid, held in listed.items():

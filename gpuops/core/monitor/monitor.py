@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
+from gpuops.core.machine.device import NO_SLICES, is_slice
 from gpuops.core.monitor import changes, job_rows
 from gpuops.core.monitor.advice import advice
 from gpuops.core.monitor.frame import Change, Frame, GpuRow, Health, JobRow, StrangerRow
@@ -135,6 +136,10 @@ def _selected(gpus: Sequence[GpuRow], selector: str, *, known: bool) -> list[int
         if selector in {str(gpu.index), gpu.uuid}
         or (len(selector) > 3 and (gpu.uuid or "").lower().startswith(selector.lower()))
     ]
+    if is_slice(selector):
+        raise UsageError(
+            f"{selector} names a slice of a GPU: {NO_SLICES}.", "`gpuops gpus` lists the GPUs."
+        )
     if not found and known:
         there = ", ".join(str(gpu.index) for gpu in gpus) or "none"
         raise UsageError(
@@ -157,7 +162,7 @@ def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
         )
         for device in sample.inventory.devices
         for process in device.processes or ()
-        if process.pid not in known
+        if process.whose == "elsewhere" or process.pid not in known
     )
 
 

@@ -170,7 +170,7 @@ def _check_others(choice: Choice | None, every: Sequence[Device]) -> Finding | N
     if choice is None or choice.short:
         return None
     taken = {gpu.index for gpu in choice.devices}
-    left_out = {"excluded", "not asked for"}
+    left_out = {"excluded", "not asked for", "not yours"}
     meant = {one.device.index for one in choice.refused if one.reason in left_out}
     ill = [gpu for gpu in every if gpu.index not in taken and _problem(gpu)]
     if not ill:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from gpuops.core.finding import Finding, error, ok, warning
 from gpuops.core.launch.choice import Choice, reasons
 from gpuops.core.launch.profile import Profile
+from gpuops.core.machine.device import DENIED
 from gpuops.core.machine.snapshot import HostSnapshot
 from gpuops.core.preflight.requirements import Requirements
 
@@ -38,9 +39,9 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
         if needs.wait and choice.waiting_helps:
             return warning("gpus", _too_few(choice, profile), "It queues until they are free.")
         hint = _ways_out(choice, there, keeps_batch=needs.keeps_batch)
-        # GPUs in use can be shared with --force; missing GPUs cannot.
+        # GPUs of others can be taken with --force; missing GPUs cannot.
         found = error("gpus", _too_few(choice, profile), hint)
-        return replace(found, forcible=choice.waiting_helps)
+        return replace(found, forcible=choice.force_helps)
     if choice.short:
         summary = f"{_gpus(choice)} instead of {choice.wanted}: {reasons(choice.refused)}"
         batch = (
@@ -48,14 +49,21 @@ def _chosen(choice: Choice, there: int, needs: Requirements, profile: Profile) -
         )
         return warning("gpus", summary, f"The job shrinks to the free GPUs; its {batch}.")
     if choice.shared:
-        summary = f"{_gpus(choice)}, shared: {reasons(choice.shared)}"
+        in_use = [refusal for refusal in choice.shared if refusal.passes]
+        how = "shared" if in_use else "taken by force"
+        summary = f"{_gpus(choice)}, {how}: {reasons(choice.shared)}"
         hint = "Both jobs will be slower, and either may run out of memory."
+        if not in_use:
+            hint = "The scheduler may give them to another job at any time."
         return warning("gpus", summary, hint)
     if unread:
         unseen = ", ".join(str(device.index) for device in unread)
         why = unread[0].processes_gap or "the driver does not list them"
         summary = f"{_gpus(choice)}; the processes on {unseen} cannot be listed: {why}"
-        return warning("gpus", summary, "`sudo nvidia-smi` may show it.")
+        hint = "`sudo nvidia-smi` may show them."
+        if why != DENIED:
+            hint = "Only readings of memory and utilisation say that they are free."
+        return warning("gpus", summary, hint)
     return ok("gpus", f"{_gpus(choice)} of {there}, all free")
 
 
@@ -78,6 +86,9 @@ def _ways_out(choice: Choice, there: int, *, keeps_batch: bool) -> str:
         ways.append(f"`--shrink` starts on {len(choice.devices)}{same}")
     if choice.waiting_helps:
         ways.append("`--force gpus` shares GPUs that are in use")
+    elif choice.force_helps:
+        ways.append("`--force gpus` takes GPUs that were given to others")
+        ways += [] if choice.devices else ["`--profile cpu` runs without a GPU"]
     if ways:
         return f"{'; '.join(ways)}."
     if there:

@@ -19,6 +19,8 @@ COMMAND_LENGTH = 60
 MOST_KNOWN, GOOD_S = 4096, 10.0
 # The inode of the host's own PID namespace (PROC_PID_INIT_INO).
 HOSTS_OWN = 0xEFFFFFFC
+DEVICES = ("/dev/nvidia", "/dev/dxg")  # dxg: on Windows
+MAPPED = (b"/dev/nvidia", b"/libcuda.so")
 
 
 class ProcessCache:
@@ -57,9 +59,15 @@ class _Known(NamedTuple):
 
 
 def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool) -> GpuProcess:
-    """Look up a process that the driver lists; ``contained`` as ``in_container`` says."""
+    """Look up a process that the driver lists; ``contained`` as ``in_container`` says.
+
+    In a container the driver may list pids of the host: a process that has the pid here is believed
+    to be meant only if it uses the driver.
+    """
     user = command = started_at_s = None
     whose: Whose
+    if contained and not uses_driver(pid):
+        return GpuProcess(pid=pid, memory_bytes=memory_bytes, whose="elsewhere", kind=kind)
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -71,7 +79,7 @@ def identify(pid: int, *, kind: Kind, memory_bytes: int | None, contained: bool)
     except psutil.AccessDenied:
         whose = "hidden"
     except psutil.NoSuchProcess:
-        whose = "hidden" if _exists(pid) else "elsewhere" if contained or not pid else "gone"
+        whose = "hidden" if _exists(pid) else "gone" if pid else "elsewhere"
     return GpuProcess(
         pid=pid,
         user=user,
@@ -88,7 +96,27 @@ def in_container() -> bool:
     try:
         return Path("/proc/self/ns/pid").stat().st_ino != HOSTS_OWN
     except OSError:
+        return True  # not known to be the host's
+
+
+def uses_driver(pid: int) -> bool:
+    """Whether a process certainly uses NVIDIA's driver: it has a device open, or CUDA mapped."""
+    process = Path("/proc", str(pid))
+    try:
+        if any(_opened(file).startswith(DEVICES) for file in (process / "fd").iterdir()):
+            return True
+        mapped = (process / "maps").read_bytes()
+    except OSError:  # gone, or of another user
         return False
+    return any(name in mapped for name in MAPPED)
+
+
+def _opened(descriptor: Path) -> str:
+    """The path of an open file; empty if it is closed by now."""
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""
 
 
 def _exists(pid: int) -> bool:

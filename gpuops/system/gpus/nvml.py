@@ -19,6 +19,7 @@ from gpuops.core.machine.device import (
     State,
     Xid,
 )
+from gpuops.core.machine.gpu_use import unseen_work
 from gpuops.system.gpus import gpu_processes
 from gpuops.system.gpus.nvml_child import Child, EndedError, Gpu, NoDriverError
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
@@ -29,6 +30,9 @@ START_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 3.0
 # The driver itself needs less, and the smallest program that computes needs more.
 UNREMARKABLE_BYTES = 256 * MIB
+# Utilisation is a mean over up to a second: it outlasts a process that has just ended, and an idle
+# GPU that wakes may show some.
+SETTLE_S, SAMPLE_S = 1.5, 0.25
 DRIVERS_GPUS = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAYS = "0x10de", "0x03"
@@ -46,7 +50,7 @@ NOT_READ = {
 def read(timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
     """Read every GPU once, in PCI bus order, including GPUs that do not answer."""
     with Reader() as reader:
-        return reader.read(timeout_s)
+        return reader.read_use(timeout_s)
 
 
 class Reader(AbstractContextManager["Reader"]):
@@ -64,9 +68,22 @@ class Reader(AbstractContextManager["Reader"]):
         self._contained = gpu_processes.in_container()
         self._processes = gpu_processes.ProcessCache()
         self._child: Child | None = None
+        self._at_work: frozenset[int] = frozenset()
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def read_use(self, timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
+        """Read every GPU, to decide whether it is in use.
+
+        If one begins to work and no listed process explains it, it is read again for a while.
+        """
+        until, inventory = time.monotonic() + SETTLE_S, self.read(timeout_s)
+        while _working(inventory) - self._at_work and time.monotonic() < until:
+            time.sleep(SAMPLE_S)
+            inventory = self.read(timeout_s)
+        self._at_work = _working(inventory)
+        return inventory
 
     def read(self, timeout_s: float = READ_TIMEOUT_S) -> GpuInventory:
         """Read every GPU; one that has not answered after ``timeout_s`` is ``stuck``.
@@ -166,6 +183,11 @@ class Reader(AbstractContextManager["Reader"]):
         if self._contained and (device.unowned_bytes or 0) > UNREMARKABLE_BYTES:
             return "processes of other containers are not shown here"
         return None
+
+
+def _working(inventory: GpuInventory) -> frozenset[int]:
+    """The GPUs that work, without a listed process that explains it."""
+    return frozenset(device.index for device in inventory.devices if unseen_work(device))
 
 
 def bus_ids(count: int, folder: Path = DRIVERS_GPUS) -> list[str | None]:

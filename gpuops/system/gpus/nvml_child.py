@@ -29,7 +29,11 @@ NOT_STARTED = {
     9: "the NVIDIA driver is not loaded: load it with `sudo modprobe nvidia`, or reinstall it",
     12: "no NVIDIA driver is installed (libnvidia-ml.so.1 is missing): install one, or give the "
     "container its GPUs with `--gpus all`",
-    18: "the driver was updated while the old one is loaded: reboot, or reload its modules",
+    18: "the driver was updated while the old one is loaded: reboot, or reload its modules; in a "
+    "container, restart it after that",
+    999: "NVIDIA's library does not start (Unknown Error); if this is a container in which it "
+    "worked before, the host reloaded systemd and took the GPUs away: restart the container "
+    "(GPUs given by CDI, or links in /dev/char on the host, outlast such a reload)",
 }
 
 

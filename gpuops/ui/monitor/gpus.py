@@ -15,7 +15,7 @@ from gpuops.ui.monitor.rows import GPUS, OURS, STATES, gpu
 Sort = Literal["order", "use", "memory", "age"]
 SORTS: tuple[Sort, ...] = ("order", "use", "memory", "age")
 SEVERITY: tuple[GpuState, ...] = (
-    "lost", "stuck", "unreadable", "no permission", "excluded", "busy-other", "ok",
+    "lost", "stuck", "unreadable", "no permission", "users unknown", "excluded", "busy-other", "ok",
 )  # fmt: skip
 PAIRED_FROM = 76  # columns; from this width two GPUs fit on a line
 

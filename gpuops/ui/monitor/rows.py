@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 
+from gpuops.core.machine.gpu_use import WHOSE, describe_foreign
 from gpuops.core.monitor.frame import GpuRow, GpuState, JobHealth, JobRow, RankRow, StrangerRow
 from gpuops.text import GIB
 from gpuops.ui import words
@@ -41,6 +42,7 @@ STATES: dict[GpuState, tuple[str, str]] = {
     "ok": ("OK", ""),
     "busy-other": ("BUSY-OTHER", OTHERS),
     "excluded": ("EXCLUDED", WARM),
+    "users unknown": ("USERS UNKNOWN", WARM),
     "stuck": ("STUCK", BAD),
     "lost": ("LOST", BAD),
     "no permission": ("NO PERMISSION", WARM),
@@ -85,11 +87,6 @@ STRANGERS = (
     Column(head="PID", keep=5),
     Column(head="command", keep=4, right=False, least=6),
 )
-WHOSE = {
-    "hidden": "not visible to this user",
-    "elsewhere": "in a container",
-    "gone": "has ended, but is still listed",
-}
 
 
 def gpu(row: GpuRow, *, model: bool) -> list[Cell]:
@@ -153,6 +150,8 @@ def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
 def stranger(row: StrangerRow, now_s: float, label: str) -> list[Cell]:
     """A process's cells, in the order of ``STRANGERS``."""
     command = row.command or WHOSE.get(row.whose, DASH)
+    if row.whose == "elsewhere":
+        command = describe_foreign(row.pid)
     return [
         (label, DIM),
         (str(row.gpu), "bold"),

@@ -43,7 +43,8 @@ Ctrl-L  Esc   draw the screen again; back
 
 OK            idle, or at work for a run of gpuops
 BUSY-OTHER    another user computes on it
-EXCLUDED      a running job was told to leave it out
+EXCLUDED      a running job leaves it out, or a scheduler gave it to others
+USERS UNKNOWN its processes cannot be listed: it may be in use
 STUCK  LOST   the driver does not answer; it has fallen off the bus
 
 speed  usual  steps per second now, and as a share of its own median

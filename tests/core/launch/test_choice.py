@@ -68,7 +68,11 @@ def test_the_first_free_gpus_are_taken():
         ({"claim": RUN}, "claimed"),
         ({"processes": (SOMEBODY,)}, "busy"),
         ({"processes": None, "memory_used_bytes": 2 * GIB}, "unowned memory"),
-        ({"processes": (DESKTOP,), "memory_used_bytes": GIB}, None),
+        ({"utilization_pct": 97}, "unseen work"),
+        ({"utilization_pct": 97, "processes": None, "memory_used_bytes": 2 * GIB}, "unseen work"),
+        ({"withheld_by": "CUDA_VISIBLE_DEVICES=0"}, "not yours"),
+        ({"withheld_by": "CUDA_VISIBLE_DEVICES=0", "processes": (SOMEBODY,)}, "not yours"),
+        ({"processes": (DESKTOP,), "memory_used_bytes": GIB, "utilization_pct": 30}, None),
         ({"memory_used_bytes": GIB // 2}, None),
         ({"processes": None, "memory_used_bytes": 0}, None),
         ({"memory_total_bytes": None}, None),
@@ -198,6 +202,18 @@ def test_gpus_in_use_are_shared_only_on_demand_and_last():
     assert [0, 2] == [device.index for device in choice.devices]
     assert ["GPU 0"] == [refusal.device.label for refusal in choice.shared]
     assert 0 == choice.short
+
+
+def test_gpus_of_others_are_taken_by_force_alone_and_after_our_own():
+    """Waiting does not bring them; those in use that are ours come first."""
+    withheld = {"withheld_by": "CUDA_VISIBLE_DEVICES=1,2"}
+    devices = inventory(3, at0=withheld, at1=busy())
+    short = choose(Wish(count=3), devices)
+
+    assert (False, True) == (short.waiting_helps, short.force_helps)
+    assert [1, 2] == taken(devices, 2, share=True)
+    assert [0, 1, 2] == taken(devices, 3, share=True)
+    assert "GPU 0 is not yours: CUDA_VISIBLE_DEVICES=1,2" == str(short.refused[0])
 
 
 def test_what_others_wait_for_is_not_taken():

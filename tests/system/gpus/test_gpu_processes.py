@@ -28,8 +28,8 @@ def _run():
     """Starts processes that wait to be told to end."""
     with contextlib.ExitStack() as started:
 
-        def run(*words):
-            command = [sys.executable, "-c", WAITING, *words]
+        def run(*words, code=WAITING):
+            command = [sys.executable, "-c", code, *map(str, words)]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             child = started.enter_context(subprocess.Popen(command, **pipes))
             child.stdout.readline()
@@ -100,13 +100,36 @@ def test_one_that_is_not_here(pid, contained, whose):
     assert (found.whose, found.user, found.command) == (whose, None, None)
 
 
-@pytest.mark.parametrize("contained", [False, True])
-def test_one_that_proc_hides_is_hidden(monkeypatch, tmp_path, contained):
-    """The kernel knows it, and /proc (mounted with hidepid) does not show it."""
+@pytest.mark.parametrize(("contained", "whose"), [(False, "hidden"), (True, "elsewhere")])
+def test_one_that_proc_hides_is_hidden(monkeypatch, tmp_path, contained, whose):
+    """The kernel knows it, and /proc (mounted with hidepid) does not show it.
+
+    In a container it may be another process that has the pid here.
+    """
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     found = identify(os.getpid(), contained=contained)
 
-    assert (found.whose, found.user) == ("hidden", None)
+    assert (found.whose, found.user) == (whose, None)
+
+
+def test_in_a_container_a_pid_is_believed_with_proof_only(run, monkeypatch, tmp_path):
+    """A process with that pid may be another one: it must have the driver open, or CUDA mapped."""
+    device, library = tmp_path / "nvidia0", tmp_path / "libcuda.so.1"
+    device.touch()
+    library.write_bytes(bytes(4096))
+    mapping = (
+        "import mmap, sys; f = open(sys.argv[1]); m = mmap.mmap(f.fileno(), 0, prot=1); f.close(); "
+    )
+    opening = "import sys; f = open(sys.argv[1]); "
+    monkeypatch.setattr(gpu_processes, "DEVICES", (str(device),))
+    whose = {
+        name: identify(run(path, code=code + WAITING).pid, contained=True).whose
+        for name, path, code in (
+            ("stranger", library, ""), ("opens", device, opening), ("maps", library, mapping)
+        )
+    }  # fmt: skip
+
+    assert {"stranger": "elsewhere", "opens": "known", "maps": "known"} == whose
 
 
 def test_whether_we_are_in_a_container_can_be_asked():
