@@ -30,7 +30,7 @@ from gpuops.errors import GpuopsError
 from gpuops.system import files, owners
 from gpuops.system.gpus import nvml
 from gpuops.system.gpus.gpu_processes import in_container
-from gpuops.system.host import cgroups
+from gpuops.system.host import cgroups, host
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
 from gpuops.system.processes import nccl_ras, stacks, vitals
 from gpuops.system.processes.identity import Identity, local
@@ -124,6 +124,7 @@ def _explained(
             oom=_oom_kills(plan, log),
             agent_pid=torchrun.pid if torchrun else None,
             agent_tail=agent,
+            shm_free_bytes=host.free_bytes(host.SHM),
             reaper_killed=not Path(plan.state_dir, reaper.EXIT).exists(),
             left=left,
         )

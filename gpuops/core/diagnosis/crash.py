@@ -21,6 +21,7 @@ from gpuops.core.machine.device import Xid
 from gpuops.core.machine.oom_kills import OomKills
 from gpuops.errors import ExitCode
 from gpuops.reaper import NOT_FOUND
+from gpuops.text import MIB
 
 # Of torchrun: it does not take its command line, or cannot be executed, or is not there.
 CANNOT_RUN = {ExitCode.USAGE, 126, NOT_FOUND}
@@ -33,6 +34,7 @@ class Crash:
 
     ``returncode`` and ``agent_pid`` are torchrun's. ``xids``: each GPU's errors since the attempt
     began; ``oom``: the processes that the kernel killed for lack of memory since then.
+    ``shm_free_bytes``: the room in /dev/shm after the crash.
     ``reaper_killed``: gpuops' own process above torchrun recorded no exit; ``left`` names the
     processes that outlast the attempt.
     """
@@ -43,17 +45,19 @@ class Crash:
     oom: OomKills = field(default_factory=OomKills)
     agent_pid: int | None = None
     agent_tail: str = ""
+    shm_free_bytes: int | None = None
     reaper_killed: bool = False
     left: str = ""
 
 
 def diagnose_crash(crash: Crash) -> Diagnosis:
     """Find what ended the job: the earliest failure that no other one explains."""
-    failed = [
-        found
+    shm_full = crash.shm_free_bytes is not None and crash.shm_free_bytes < MIB
+    ends = (
+        classify_end(end, host_oom=crash.oom.killed(end.pid), shm_full=shm_full)
         for end in crash.ranks
-        if (found := classify_end(end, host_oom=crash.oom.killed(end.pid)))
-    ]
+    )
+    failed = [found for found in ends if found is not None]
     causes = [found for found in failed if not found.consequence]
     if (lost := _lost_gpu(crash)) is not None:
         return lost

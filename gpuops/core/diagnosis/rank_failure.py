@@ -165,14 +165,18 @@ _MAPPED = "Check that /dev/shm and the disk have room: a mapped file could not b
 _REFUSED = "Correct the command line or the setting that it names."
 
 
-def classify_end(end: RankEnd, *, host_oom: bool | None) -> RankFailure | None:
+def classify_end(
+    end: RankEnd, *, host_oom: bool | None, shm_full: bool = False
+) -> RankFailure | None:
     """Classify by its stderr, else by its signal or exit code. ``None``: it did not fail."""
     if end.exitcode == 0:
         return None
     words = parse_stderr(end.stderr_tail)
     if end.killed_by == signals.SIGKILL:  # its stderr did not end it
         return _killed(end, words, host_oom=host_oom)
-    return _by_words(end, words) or _by_signal(end, words) or _by_code(end, words)
+    return (
+        _by_words(end, words) or _by_signal(end, words, shm_full=shm_full) or _by_code(end, words)
+    )
 
 
 def find_symptom(words: StderrTail, *, has_gpu: bool = True) -> Symptom | None:
@@ -213,11 +217,14 @@ def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
     )
 
 
-def _by_signal(end: RankEnd, words: StderrTail) -> RankFailure | None:
+def _by_signal(end: RankEnd, words: StderrTail, *, shm_full: bool) -> RankFailure | None:
     if end.killed_by is None:
         return None
     if end.killed_by in ASKED:
         return _asked(end, words, end.killed_by)
+    if end.killed_by == signals.SIGBUS and shm_full:
+        why = "ran out of shared memory: it crashed with SIGBUS, and /dev/shm is full"
+        return RankFailure(kind="shared memory full", why=why, end=end, words=words)
     why = f"crashed with {signal_name(-end.killed_by)}"
     advice = _MAPPED if end.killed_by == signals.SIGBUS else _NATIVE
     return RankFailure(kind="signal", why=why, advice=advice, end=end, words=words)

@@ -24,6 +24,7 @@ from gpuops.system import files
 from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.host import cgroups, network, shadows
 
+SHM = Path("/dev/shm")  # noqa: S108 - looked at, not written
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -59,8 +60,8 @@ def snapshot(
         cpu_cores=_cores(),
         memory_total_bytes=total,
         memory_available_bytes=available,
-        shm_free_bytes=_disk_free(Path("/dev/shm")),  # noqa: S108 - looked at, not written
-        disk_free_bytes=_disk_free(_existing(Path(needs.output_dir))),
+        shm_free_bytes=free_bytes(SHM),
+        disk_free_bytes=free_bytes(_existing(Path(needs.output_dir))),
         output_writable=output_gap is None,
         open_files=_limit(resource.RLIMIT_NOFILE),
         memlock_bytes=_limit(resource.RLIMIT_MEMLOCK),
@@ -166,7 +167,8 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _disk_free(path: Path) -> int | None:
+def free_bytes(path: Path) -> int | None:
+    """The room on the disk of a folder; ``None`` if it cannot be told."""
     try:
         return shutil.disk_usage(path).free
     except OSError:

@@ -155,6 +155,16 @@ def test_a_limit_of_the_same_kind_has_advice_of_its_own(said, mend):
 
 
 @pytest.mark.parametrize(
+    ("free", "kind"), [(0, "shared memory full"), (1 << 30, "signal"), (None, "signal")]
+)
+def test_a_bus_error_in_a_full_shared_memory_is_its_end(free, kind):
+    """A mapped file that could not grow; of a disk it may be another one."""
+    rank = failed("", exitcode=-7)
+
+    assert kind == diagnose_crash(Crash(returncode=1, ranks=(rank,), shm_free_bytes=free)).kind
+
+
+@pytest.mark.parametrize(
     "said",
     [
         raised("BlockingIOError: [Errno 11] Resource temporarily unavailable"),
