@@ -120,6 +120,7 @@ def _perform_of_run(
     The first word is the run's folder, or a checkpoint in it.
     """
     ownership.insist_trusted(root, verb)
+    ownership.insist_trusted_checkpoints(root)
     plan = plan_file.load(root)
     kind, name = plan.target.kind, plan.target.name
     if kind != "trainer":

@@ -63,6 +63,7 @@ def _first_attempt(options: LaunchOptions, runs: Path) -> tuple[Manifest | None,
 def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, LaunchRequest]:
     """The same run again, from its newest checkpoint; what is typed now is added."""
     ownership.insist_ours(root, RESUME)
+    ownership.insist_trusted_checkpoints(root)
     before = plan_file.load_whole(root)
     target = before.target
     if typed.name not in {None, target.name, target.entry}:

@@ -72,12 +72,12 @@ class Place:
             time.sleep(0.002)
         return child
 
-    def start_job(self, root, uid):
+    def start_job(self, root, uid, seconds="600"):
         """A real job of a run: reaper and torchrun, which is a ``sleep``."""
         state = root / "state" / "attempt-1"
         command = [sys.executable, "-I", reaper.__file__, str(state), str(root / "agent.log")]
         beats = {"GPUOPS_BEAT_DIR": str(state / "beats")}
-        child = self.start(uid, *command, "--", "sleep", "600", **beats)
+        child = self.start(uid, *command, "--", "sleep", seconds, **beats)
         while not (state / "process.json").exists():
             time.sleep(0.002)
         return child
@@ -247,6 +247,33 @@ def test_root_stops_a_users_run_by_its_name(place):
     assert job.wait(20) is not None
     assert not place.run_by_plan.exists()
     assert {path.stat().st_uid for path in root.rglob("*")} == {ANN}
+
+
+def test_ones_own_run_is_stopped_and_shown_without_its_interpreter(place):
+    """It may be gone, or not be the one that it was."""
+    root = place.make(ANN, stop_save_s=0.5)
+    assert place.json("runs", "list")  # from here on an answer takes no time
+    place.start_job(root, ANN, "3")
+    code, said = place.gpuops("attach", root.name)
+    assert (code, f"{root.name} finished" in said) == (0, True), said
+    (root / "state" / "attempt-1" / "exit.json").unlink()
+    (root / "state" / "attempt-1" / "process.json").unlink()
+    place.start_job(root, ANN)
+    code, said = place.gpuops("stop", root.name)
+
+    assert code == 128 + signal.SIGTERM, said
+    assert not place.run_by_plan.exists()
+
+
+def test_a_checkpoint_that_another_user_put_among_ours_is_refused(place):
+    """The run was left open to all, and it may be the newest."""
+    root = place.make(ANN)
+    planted = root / "checkpoints" / "step-9"
+    planted.mkdir(parents=True)
+    os.chown(planted, BOB, BOB)
+    for command in ("launch --resume", "evaluate"):
+        code, said = place.gpuops(*command.split(), root.name)
+        assert (code, f"{planted} belongs to {BOB}" in said) == (2, True), said
 
 
 @pytest.mark.parametrize("user", [0, ANN])

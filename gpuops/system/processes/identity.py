@@ -13,9 +13,11 @@ from typing import Literal, NamedTuple
 
 from gpuops import heartbeat, reaper
 from gpuops.core.run import paths
+from gpuops.system import owners
 from gpuops.system.files import read_json
 
 Role = Literal["agent", "reaper"]
+ROLES: tuple[Role, ...] = ("reaper", "agent")
 ENDED = {"Z", "X"}
 STOPPED = {"T", "t"}
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -198,6 +200,14 @@ def _opens(descriptor: str, file: os.stat_result) -> bool:
         return os.path.samestat(os.stat(descriptor), file)  # noqa: PTH116 - a descriptor
     except OSError:
         return False
+
+
+def proven(state_dir: Path, role: Role) -> Identity | None:
+    """A process of an attempt by its record; a living one only if it proves to be that one."""
+    found, uid = local(state_dir, role), owners.owner(state_dir, follow=True)
+    if found is None or not found.alive:
+        return found
+    return found if uid is not None and is_proven(found, role, state_dir, uid) else None
 
 
 def local(state_dir: Path, process: Role) -> Identity | None:

@@ -18,7 +18,7 @@ from gpuops.core.run import paths
 from gpuops.core.supervision.members import ProcessId, descendants, find_remaining
 from gpuops.errors import GpuopsError
 from gpuops.system import files, owners
-from gpuops.system.processes.identity import Identity, Role, is_proven, local, parse
+from gpuops.system.processes.identity import ROLES, Identity, parse, proven
 
 EVERY_S = 0.5
 SHARE = 0.0005  # of the time may be spent on looking
@@ -66,8 +66,8 @@ class MemberRecord:
 
     def _find(self) -> tuple[Member, ...]:
         if self._agent is None or self._shim is None:
-            self._agent = local(self._state_dir, "agent")
-            self._shim = local(self._state_dir, "reaper")
+            self._agent = proven(self._state_dir, "agent")
+            self._shim = proven(self._state_dir, "reaper")
         agent, shim = self._agent, self._shim
         before = {_id(one.identity): one for one in self.members}
         roots = {_id(one) for one in (agent, shim) if one is not None}
@@ -121,9 +121,7 @@ def left(state_dir: Path, before: Sequence[Member] = ()) -> tuple[Member, ...]:
     from gpuops.system.processes import jobs  # noqa: PLC0415 - slow, and only if a reaper was lost
 
     known = [one.identity for one in recorded if one.identity.here]
-    roles: tuple[Role, ...] = ("agent", "reaper")
-    named = ((local(state_dir, role), role) for role in roles)
-    known += [one for one, role in named if one and is_proven(one, role, state_dir, uid)]
+    known += [one for role in ROLES if (one := proven(state_dir, role))]
     remaining = find_remaining(
         jobs.processes(), {*map(_id, known)}, str(state_dir / paths.BEATS), owners.name(uid)
     )

@@ -19,7 +19,7 @@ from gpuops import reaper
 from gpuops.errors import GpuopsError
 from gpuops.system.files import read_json
 from gpuops.system.processes import members
-from gpuops.system.processes.identity import Identity, local, stat
+from gpuops.system.processes.identity import Identity, proven, stat
 
 LOST = -signal.SIGKILL
 
@@ -43,12 +43,12 @@ class Job:
     @property
     def reaper(self) -> Identity | None:
         """The reaper, once it has recorded itself."""
-        return local(self.state_dir, "reaper")
+        return proven(self.state_dir, "reaper")
 
     @property
     def agent(self) -> Identity | None:
         """The torchrun process, once the reaper has started it."""
-        return local(self.state_dir, "agent")
+        return proven(self.state_dir, "agent")
 
     def workers(self) -> list[Identity]:
         """The worker processes."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from gpuops.core.run import paths
 from gpuops.errors import UsageError
 from gpuops.system import owners
+from gpuops.system.runs import checkpoints
 
 # What a command that shows a run reads of it.
 READ = (
@@ -96,6 +97,16 @@ def insist_trusted_checkpoint(path: Path) -> None:
             f"{path} belongs to {owners.name(uid)}: what another user has made is not resumed.",
             "Copy it, if you trust it: a copy is yours.",
         )
+
+
+def insist_trusted_checkpoints(root: Path) -> None:
+    """Refuse a run among whose checkpoints another user has put one.
+
+    Raises:
+        UsageError: one of them belongs neither to this user nor to root.
+    """
+    for name, _ in checkpoints.list_checkpoints(root / paths.CHECKPOINTS):
+        insist_trusted_checkpoint(root / paths.CHECKPOINTS / name)
 
 
 def as_owner(root: Path, command: str) -> str:

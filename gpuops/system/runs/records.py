@@ -19,7 +19,6 @@ from gpuops.system.processes import identity, members
 from gpuops.system.runs import events, ownership, supervisor_lock
 from gpuops.text import one_line
 
-ROLES: tuple[identity.Role, ...] = ("reaper", "agent")
 RUN_ID = re.compile(r"\d{8}-\d{6}-.+", re.DOTALL)
 MOST_CODES = 256
 LONGEST_WORD = 200
@@ -69,7 +68,7 @@ def _left(root: Path, newest: Attempt) -> tuple[members.Member, ...]:
 def _attempt(state: Path, number: int) -> Attempt:
     started = files.read_json(state / reaper.PROCESS)
     ended = files.read_json(state / reaper.EXIT)
-    recorded = (identity.recorded(state, name) for name in ROLES)
+    recorded = (identity.recorded(state, name) for name in identity.ROLES)
     processes = [process for process in recorded if process is not None]
     return Attempt(
         number=number,
@@ -118,11 +117,9 @@ def insist_proven(root: Path) -> None:
     Raises:
         UsageError: a process that it names lives, and is another one, or another user's.
     """
-    uid, states = (
-        ownership.owner(root),
-        [root / paths.state(attempt.number) for attempt in attempts(root)],
-    )
-    for state, role in itertools.product(states, ROLES):
+    uid = ownership.owner(root)
+    states = (root / paths.state(attempt.number) for attempt in attempts(root))
+    for state, role in itertools.product(states, identity.ROLES):
         named = identity.local(state, role)
         if named is not None and named.alive and not identity.is_proven(named, role, state, uid):
             raise UsageError(
