@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,14 @@ def _log(tmp_path):
 @pytest.fixture(name="reader")
 def _reader(driver, log):
     """A reader of the mock's GPUs, closed at the end."""
+    assert driver
+    with nvml.Reader(kernel_log=log) as reader:
+        yield reader
+
+
+@pytest.fixture(name="hasty")
+def _hasty(driver, log):
+    """A reader that does not give a driver much time to start."""
     assert driver
     with nvml.Reader(kernel_log=log, start_timeout_s=0.6) as reader:
         yield reader
@@ -143,17 +152,17 @@ def test_a_gpu_lost_under_way_keeps_its_name(driver, reader):
     assert reader.read().devices[3] == before
 
 
-def test_a_stuck_gpu_is_told_and_recovers(driver, reader):
+def test_a_stuck_gpu_is_told_and_recovers(driver, hasty):
     """The driver never returns for GPU 5, in state D; the others answer, and later it does too."""
     driver.set([*EIGHT, "hang 5 * 60 D"])
-    stuck = reader.read(0.2)
+    others = ["ok"] * 5 + ["stuck"] + ["ok"] * 2
+    wait_until(lambda: states(hasty.read(0.2)) == others)
     threads = [*Path(f"/proc/{readers()[0].pid}/task").iterdir()]
 
-    assert ["ok"] * 5 + ["stuck"] + ["ok"] * 2 == states(stuck)
-    assert "has not answered for 1 s" in stuck.devices[5].fault
+    assert re.search(r"has not answered for \d+ s", hasty.read(0.2).devices[5].fault)
     wait_until(lambda: any(") D " in (thread / "stat").read_text() for thread in threads))
     driver.set(EIGHT)
-    wait_until(lambda: states(reader.read(0.2)) == ["ok"] * 8)
+    wait_until(lambda: states(hasty.read(0.2)) == ["ok"] * 8)
 
 
 def test_a_gpu_that_gets_stuck_keeps_its_name(driver, reader):
@@ -171,15 +180,15 @@ def test_a_gpu_that_gets_stuck_keeps_its_name(driver, reader):
     assert first.devices[5].temperature_c is None
 
 
-def test_a_driver_that_does_not_start_is_a_gap(driver, reader):
+def test_a_driver_that_does_not_start_is_a_gap(driver, hasty):
     """Neither the look nor the end waits for it."""
     driver.set([*EIGHT, "hang * nvmlInit* 60 D"])
-    inventory = reader.read(0.2)
+    inventory = hasty.read(0.2)
     begin = time.monotonic()
-    again = reader.read(0.2)
-    reader.close()
+    again = hasty.read(0.2)
+    hasty.close()
 
-    assert "the driver has not answered for 1 s" in inventory.gaps["gpus"]
+    assert re.search(r"the driver has not answered for \d+ s", inventory.gaps["gpus"])
     assert inventory.devices == again.devices == ()
     assert time.monotonic() - begin < 1.5
 
@@ -191,13 +200,13 @@ def test_gpus_that_wake_slowly_are_waited_for(driver, log):
         assert ["ok"] * 4 == states(reader.read(0.15))
 
 
-def test_a_driver_that_starts_late_is_read_then(driver, reader):
+def test_a_driver_that_starts_late_is_read_then(driver, hasty):
     """The same reader, and the same child."""
     driver.set([*ONE, "hang * nvmlInit* 60"])
-    assert "gpus" in reader.read(0.1).gaps
+    assert "gpus" in hasty.read(0.1).gaps
     driver.set(ONE)
 
-    wait_until(lambda: states(reader.read(0.1)) == ["ok"])
+    wait_until(lambda: states(hasty.read(0.1)) == ["ok"])
 
 
 @pytest.mark.parametrize(
