@@ -19,7 +19,8 @@ SHOWN_LENGTH = 300
 class Symptom:
     """A text that reveals a kind of failure. ``peer``: it appears when another rank has failed.
 
-    ``raised_in``: the file that must have raised it, if the text alone can mean something else.
+    ``raised_in``: the file or the line of code that must have raised it, if the text alone can mean
+    something else.
     """
 
     kind: Kind
@@ -31,8 +32,9 @@ class Symptom:
 
     def explains(self, words: StderrTail) -> bool:
         """Whether it is in the text, raised where it must be."""
-        place = words.frames[0].file if words.frames else ""
-        return bool(re.search(self.pattern, words.text) and re.search(self.raised_in, place))
+        file = words.frames[0].file if words.frames else ""
+        place = re.search(self.raised_in, f"{file}\n{words.source}", re.MULTILINE)
+        return bool(re.search(self.pattern, words.text) and place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ SYMPTOMS = (
         "process limit",
         r"Resource temporarily unavailable",
         "ran out of processes and threads",
-        raised_in=r"/(?:popen_\w+|subprocess|forkserver|pty)\.py$",
+        raised_in=r"/(?:popen_\w+|subprocess|forkserver|pty)\.py$|\bfork(?:pty)?\(|\bposix_spawnp?\(",
     ),
     Symptom(
         "out of memory (host)",
@@ -119,8 +121,15 @@ SYMPTOMS = (
         "gpu missing",
         r"No CUDA GPUs are available|not compiled with CUDA|Found no NVIDIA driver"
         r"|no CUDA-capable device|cuda\.is_available\(\) is False|no GPUs found|[Rr]equires a GPU"
-        r"|NCCL built.?in|access accelerator device when none|No supported gpu backend",
+        r"|NCCL built.?in|access accelerator device when none|No supported gpu backend"
+        r"|(?i:\bcuda (?:is )?(?:not |un)available|\bcuda is required|used on cuda devices)",
         "asked for a GPU, and the CPU profile gives it none",
+    ),
+    Symptom(
+        "gpu missing",
+        r"^AssertionError",
+        "asked for a GPU, and the CPU profile gives it none",
+        raised_in=r"^assert .*cuda\.is_available\(\)",
     ),
     Symptom("port taken", r"EADDRINUSE|[Aa]ddress already in use", "found its port taken"),
     Symptom(

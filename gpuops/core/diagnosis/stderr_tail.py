@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from gpuops.core.diagnosis.stack import Frame, own_frame
@@ -30,13 +30,15 @@ class StderrTail:
     """The end of a stderr. ``text`` may tell the cause; ``message`` is its most important line.
 
     ``type``: the exception that ended the process; ``frames``: its place, the innermost first;
-    ``hint``: the program's own hint; ``sentence``: whether it ended with an ``error: …`` line.
+    ``source``: the line of code that raised it; ``hint``: the program's own hint; ``sentence``:
+    whether it ended with an ``error: …`` line.
     """
 
     message: str = ""
     text: str = ""
     type: str | None = None
     frames: tuple[Frame, ...] = ()
+    source: str = ""
     hint: str = ""
     sentence: bool = False
 
@@ -46,7 +48,7 @@ class StderrTail:
         return own_frame(self.frames)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Traceback:
     """One traceback, from its header to the line that names the exception."""
 
@@ -54,6 +56,7 @@ class _Traceback:
     end: int
     type: str
     frames: tuple[Frame, ...]
+    source: str
 
 
 def parse_stderr(stderr: str) -> StderrTail:
@@ -69,7 +72,8 @@ def parse_stderr(stderr: str) -> StderrTail:
             return StderrTail(message=starved, text=starved, sentence=True)
     if root is not None and len(lines) - after <= TRAILING:
         message = lines[root.end]
-        return StderrTail(message=message, text=message, type=root.type, frames=root.frames)
+        found = StderrTail(message=message, text=message, type=root.type, frames=root.frames)
+        return replace(found, source=root.source)
     if lines and PYTHON_REFUSES.fullmatch(lines[-1]):
         return StderrTail(message=lines[-1], text=lines[-1], sentence=True)
     fatal = next((n for n, line in enumerate(lines) if _FATAL.fullmatch(line)), None)
@@ -111,7 +115,9 @@ def _tracebacks(lines: Sequence[str]) -> list[_Traceback]:
         raised = _RAISED.fullmatch(lines[end]) if end < len(lines) else None
         if raised is not None:
             frames = tuple(reversed(_frames(indented)))
-            found.append(_Traceback(begin=begin, end=end, type=raised["type"], frames=frames))
+            code = (line.strip() for line in reversed(indented) if line.strip(" ^~"))
+            source = next(code, "")
+            found.append(_Traceback(begin, end, raised["type"], frames, source))
     return found
 
 

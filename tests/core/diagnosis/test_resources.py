@@ -8,11 +8,11 @@ from gpuops.core.diagnosis.crash import Crash, diagnose_crash
 from gpuops.core.diagnosis.torchrun_failure import RankEnd
 
 
-def raised(line, *, file="/home/ada/train.py"):
+def raised(line, *, file="/home/ada/train.py", code="z()"):
     """A traceback that ends in a line; a library's own file may have raised it."""
     return (
         'Traceback (most recent call last):\n  File "/home/ada/train.py", line 31, in step\n'
-        f'    x = y()\n  File "{file}", line 71, in y\n    z()\n{line}\n'
+        f'    x = y()\n  File "{file}", line 71, in y\n    {code}\n    ^^^^\n{line}\n'
     )
 
 
@@ -56,6 +56,7 @@ RESOURCES = {
             "BlockingIOError: [Errno 11] Resource temporarily unavailable: 'git'",
             file="/usr/lib/python3.11/subprocess.py",
         ),
+        raised("BlockingIOError: [Errno 11] Resource temporarily unavailable", code="os.fork()"),
         "libgomp: Thread creation failed: Resource temporarily unavailable\n",
         (
             "terminate called after throwing an instance of 'std::system_error'\n"
@@ -110,6 +111,8 @@ RESOURCES = {
             "RuntimeError: Attempting to deserialize object on a CUDA device but "
             "torch.cuda.is_available() is False. If you are running on a CPU-only machine"
         ),
+        raised("AssertionError", code="assert torch.cuda.is_available()"),
+        raised("RuntimeError: CUDA is not available"),
         raised("ValueError: fp16 mixed precision requires a GPU (not 'cpu')."),
     ),
 }
@@ -167,6 +170,7 @@ def test_a_bus_error_in_a_full_shared_memory_is_its_end(free, kind):
 @pytest.mark.parametrize(
     "said",
     [
+        raised("AssertionError", code="assert x > 0"),
         raised("BlockingIOError: [Errno 11] Resource temporarily unavailable"),
         raised(
             "BlockingIOError: [Errno 11] Unable to open file (unable to lock file, errno = 11, "
