@@ -21,6 +21,7 @@ OF_THE_SHELL = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "CUD
 # A shell that starts the tests in the background has them ignore Ctrl-C, and jobs inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup
 
 WORKERS = Path(__file__).parent / "workers"
 

@@ -183,7 +183,7 @@ class _Run(AbstractContextManager["_Run"]):
         return claim_gpus(prepared, self._standing, screen.wait, screen.show_findings)
 
     def _start(self, prepared: Prepared) -> None:
-        """Start an attempt; first be its supervisor: no job runs that nobody watches."""
+        """Start an attempt; first be its supervisor: no job runs unwatched."""
         self.launch = prepared.launch
         make_folder(self.launch)
         self._be_the_only_one()

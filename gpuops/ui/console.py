@@ -13,7 +13,7 @@ from gpuops.text import visible
 class TextConsole(Console):
     """A console that shows text as text: colours and cursor movements are rich's own.
 
-    Whatever a file, a driver or a process is called, its name is no order to the terminal.
+    Whatever a file, a driver or a process is called, its name does not control the terminal.
     """
 
     def render(

@@ -286,7 +286,7 @@ def _launcher(head: Process, machine: _Machine) -> Launcher | None:
     if _is_adopted(head, machine):
         # Else it is a harmless tool that has outlived its job: one that uploads, say.
         return "lost" if head.python or head.gpu_memory_bytes else None
-    # A rank's environment copied into a shell: somebody looks for a mistake.
+    # A rank's environment copied into a shell, to look for a mistake.
     return None if _was_typed(head, machine) else "unknown"
 
 

@@ -179,7 +179,7 @@ def _ask(state: Supervision, now_s: float) -> tuple[Supervision, list[Action]]:
 
 
 def _abandoned(state: Supervision, event: Abandoned) -> tuple[Supervision, list[Action]]:
-    """Nobody else ends the rest: it is ended like a stop, and given up if it outlasts SIGKILL.
+    """Nothing else ends the rest: it is ended like a stop, and given up if it outlasts SIGKILL.
 
     Ranks that torchrun ends are asked only if it goes before them: asked twice they may not save.
     """

@@ -35,7 +35,7 @@ def fork_away() -> str | Callable[[str], None]:
     def report_start(words: str) -> None:
         nonlocal writer
         if writer >= 0:
-            with contextlib.suppress(OSError):  # whoever launched it has gone: the job goes on
+            with contextlib.suppress(OSError):  # the launching process has gone: the job goes on
                 os.write(writer, words.encode("utf-8", "replace"))
             os.close(writer)
             writer = -1

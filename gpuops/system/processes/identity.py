@@ -58,7 +58,7 @@ class Identity:
 
     @property
     def stopped(self) -> bool:
-        """Whether it stands still until somebody continues it: Ctrl-Z, a debugger."""
+        """Whether it is stopped until SIGCONT: Ctrl-Z, a debugger."""
         seen = stat(self.pid) if self.alive else None
         return seen is not None and seen.state in STOPPED
 

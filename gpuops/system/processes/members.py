@@ -1,6 +1,6 @@
 """The processes of an attempt below its reaper, kept by identity in its state folder.
 
-Whoever takes over a run, or stops it, finds there what a dead reaper can no longer end.
+A process that takes over a run, or stops it, finds there what a dead reaper can no longer end.
 """
 
 from __future__ import annotations
