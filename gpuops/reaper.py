@@ -23,6 +23,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PROCESS, EXIT = "process.json", "exit.json"  # in the folder of the attempt's state
 NOT_FOUND = 127  # as in a shell
 ORPHAN_GRACE_S = 5.0
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(argv: list[str]) -> int:
@@ -38,6 +39,16 @@ def main(argv: list[str]) -> int:
 
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    shim = os.getpid()
+
+    def tie_to_shim() -> None:
+        """If this shim is killed, torchrun gets SIGTERM and ends its workers."""
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+        if os.getppid() != shim:  # it was killed before that
+            os._exit(1)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is a torchrun to pass them to
     with open(agent_log, "ab", buffering=0) as log:  # noqa: PTH123 - appended to, unbuffered
         try:
             agent = subprocess.Popen(
@@ -46,15 +57,15 @@ def main(argv: list[str]) -> int:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # If this shim is killed, torchrun gets SIGTERM and ends its workers.
-                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),  # noqa: PLW1509
+                preexec_fn=tie_to_shim,  # noqa: PLW1509
             )
         except OSError as error:
             log.write(f"{command[0]} cannot be run: {error.strerror}\n".encode())
             _leave(state, NOT_FOUND, 0)
             return NOT_FOUND
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _send(agent.pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     record = {
         "agent": identity(agent.pid),
         "reaper": identity(os.getpid()),
@@ -66,7 +77,7 @@ def main(argv: list[str]) -> int:
         print(f"{state} cannot be written: {error.strerror}", file=sys.stderr)
         _send(agent.pid, signal.SIGTERM)
     returncode = _wait_for(agent.pid)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in PASSED_ON:
         signal.signal(number, signal.SIG_IGN)  # its pid may belong to another process by now
     _leave(state, returncode, _end_orphans())
     return 128 - returncode if returncode < 0 else returncode
@@ -137,7 +148,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it may be of another user
         os.kill(pid, number)
 
 
@@ -176,7 +187,7 @@ def _end_orphans() -> int:
         orphans.update(children)
         late = time.monotonic() - begin > ORPHAN_GRACE_S
         if time.monotonic() - begin > 2 * ORPHAN_GRACE_S:
-            break  # unkillable: in the D state
+            break  # unkillable: in the D state, or of another user
         for pid in children:
             if late or pid not in asked:
                 _send(pid, signal.SIGKILL if late else signal.SIGTERM)

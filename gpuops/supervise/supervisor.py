@@ -134,7 +134,8 @@ def _until_the_end(
         if (returncode := job.poll()) is not None:
             left = members.left(job.state_dir, left or observer.members)
             led = job.agent is not None and job.agent.alive
-            abandoned = machine.Abandoned(returncode, time.monotonic(), led)
+            recorded = job.recorded_exit is not None
+            abandoned = machine.Abandoned(returncode, time.monotonic(), led, recorded)
             ended = abandoned if left else machine.Exited(returncode)
         for event in _events(received, observer, evidence, ended):
             state, actions = _take(plan, state, event)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gpuops.cli.kill_hung import _chosen
 from gpuops.core.monitor.hung_jobs import decide
 from gpuops.system.processes import jobs
 
@@ -76,7 +77,7 @@ def _desk(tmp_path, workers):
 def certain(desk):
     """The last words of the commands that would be ended unasked, and of those after a yes."""
     found = [decide(job, None, jobs.look_again([job])) for job in desk.jobs()]
-    sure = sorted(one.argv[-1] for decision in found for one in decision.certain)
+    sure = sorted(one.argv[-1] for each in found for one in _chosen(each, yes=True).stop)
     return sure, sorted(one.argv[-1] for decision in found for one in decision.stop)
 
 

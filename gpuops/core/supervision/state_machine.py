@@ -96,11 +96,13 @@ class Abandoned:
     """The reaper has gone, and others of the attempt live on; ``returncode`` as of ``Exited``.
 
     ``led``: so does torchrun. The kernel has asked it to end, and it ends the others.
+    ``recorded``: the reaper recorded its exit, so it had asked the others to end, and killed them.
     """
 
     returncode: int
     now_s: float
     led: bool = False
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ def _abandoned(state: Supervision, event: Abandoned) -> tuple[Supervision, list[
     code, now_s = event.returncode, event.now_s
     if state.abandoned_s is None:
         state = replace(state, abandoned_s=now_s)
+        if event.recorded:
+            return _kill(replace(state, phase=Phase.STOPPING), now_s)
         if state.phase is Phase.STOPPING:
             return state, []
         state, asking = _ask(state, now_s)

@@ -241,6 +241,15 @@ def test_what_outlasts_its_end_is_waited_for_in_bounds(training):
     assert (Phase.DONE, -9) == (training.state.phase, training.state.returncode)
 
 
+def test_what_outlasts_the_reaper_was_asked_and_killed_before(training):
+    """It recorded its exit: nobody waits for a save, nor long."""
+    training.happens(Abandoned(0, training.now_s, recorded=True))
+    assert [Kill()] == training.actions
+
+    training.advance(OUTLAST_S + KILL_AGAIN_S).happens(Abandoned(0, training.now_s, recorded=True))
+    assert (Phase.DONE, 0) == (training.state.phase, training.state.returncode)
+
+
 def test_a_stop_while_the_rest_is_ended_does_not_cut_the_save(training):
     """The run is not started again; only a second request kills."""
     training.is_abandoned().stop(signal.SIGTERM)
