@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -44,6 +47,19 @@ def test_a_fault_that_there_is_not_is_refused(gpuops):
     assert refused.returncode == 2
     assert "there is no fault 'earthquake'" in refused.stderr
     assert "checkpoint" in refused.stderr
+
+
+def test_faults_about_claims_need_no_gpu(tmp_path):
+    """Two idle GPUs, whatever a scheduler says of those of the host."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gpuops.drill.simulated_gpus", "gpus"],
+        env={**os.environ, "GPUOPS_LEASE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.count(" free") == 2
 
 
 # ------------------------------------------------------------------ assessments, on values alone
