@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -100,8 +101,9 @@ def _print(lines: Sequence[str], name: str, rank: int, *, as_json: bool) -> None
     """Print lines to the stream of that name: in their colours on a terminal, else as they are."""
     stream = getattr(sys, name)
     if as_json:
-        rows = [{"rank": rank, "stream": name, "line": line} for line in lines]
-        print("".join(f"{output.json_text(row)}\n" for row in rows), end="", flush=True)
+        rows = ({"rank": rank, "stream": name, "line": line} for line in lines)
+        whole = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+        print(output.escaped(whole), end="", flush=True)
         return
     if stream.isatty():
         raw(stream).write("".join(f"{coloured(line)}\n" for line in lines))

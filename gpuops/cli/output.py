@@ -68,7 +68,11 @@ def answer(value: object, renderable: Callable[[], RenderableType], *, as_json: 
 
 def json_text(value: object, indent: int | None = None) -> str:
     """A value as JSON; what a terminal would act upon is spelled as an escape of JSON."""
-    text = json.dumps(plain(value), indent=indent, ensure_ascii=False)
+    return escaped(json.dumps(plain(value), indent=indent, ensure_ascii=False))
+
+
+def escaped(text: str) -> str:
+    """JSON with escapes for what a terminal would act upon."""
     return visible(text, lambda letter: json.dumps(letter)[1:-1])
 
 

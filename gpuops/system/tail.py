@@ -8,7 +8,7 @@ from pathlib import Path
 from gpuops.system import files
 
 MAX_PARTIAL = 65536
-LONGEST, MOST_LINES = 16 << 20, 200_000  # of one look: of more, only the end is read
+LONGEST, MOST_LINES = 16 << 20, 100_000  # of one look: of more, only the end is read
 
 
 class Tail:

@@ -132,8 +132,8 @@ def insist_proven(root: Path) -> None:
 
 def load(root: Path) -> RunRecord | None:
     """A run, read from its folder; ``None`` if the folder is not a run."""
-    plan = files.read_json(root / paths.PLAN)
-    if plan is None or not isinstance(plan.get("run_id"), str):
+    plan = _plan(root)
+    if plan is None:
         return None
     known = attempts(root)
     beats = heartbeat.read_all(root / paths.beats(known[-1].number)) if known else []
@@ -161,6 +161,12 @@ def load(root: Path) -> RunRecord | None:
         hidden=hidden,
         supervisor_stopped=supervisor_lock.stopped(root),
     )
+
+
+def _plan(root: Path) -> dict[str, Any] | None:
+    """What a run's folder says was launched; ``None`` if it is not a run's."""
+    plan = files.read_json(root / paths.PLAN)
+    return plan if plan is not None and isinstance(plan.get("run_id"), str) else None
 
 
 def _word(value: object) -> str:
@@ -217,12 +223,11 @@ def find(runs: Path, reference: str, command: str = "runs show") -> Path:
     as_path = Path(reference)
     if "/" in reference and files.is_file(as_path / paths.PLAN):
         return as_path.absolute()
-    found = load_all(runs)
-    if reference == "last" and found:
-        return _last_of_ours(found, command)
-    known = [Path(run.path) for run in found]
+    known = [runs / name for name in _names(runs) if files.is_file(runs / name / paths.PLAN)]
+    if reference == "last" and (newest := next(filter(_plan, known), None)) is not None:
+        return _last_of_ours(known, newest, command)
     exact = [path for path in known if path.name == reference]
-    matches = exact or [path for path in known if reference in path.name]
+    matches = list(filter(_plan, exact or [path for path in known if reference in path.name]))
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -245,13 +250,14 @@ def find(runs: Path, reference: str, command: str = "runs show") -> Path:
     raise UsageError(f"there is no run {reference!r} in {runs}.", hint)
 
 
-def _last_of_ours(known: Sequence[RunRecord], command: str) -> Path:
-    own = next((run for run in known if run.ours), None)
+def _last_of_ours(known: Sequence[Path], newest: Path, command: str) -> Path:
+    ours = (path for path in known if ownership.owner(path) == os.geteuid())
+    own = next(filter(_plan, ours), None)
     if own is not None:
-        return Path(own.path)
-    newest = Path(known[0].path)
+        return own
+    whose = ownership.owner_name(newest)
     raise UsageError(
-        f"no run here is yours: the newest, {newest.name}, belongs to {known[0].owner}.",
+        f"no run here is yours: the newest, {newest.name}, belongs to {whose}.",
         f"Name it to look at it; `{ownership.as_owner(newest, command)}` acts as its owner.",
     )
 
