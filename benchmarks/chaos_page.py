@@ -26,7 +26,7 @@ WHEN: dict[Moment, str] = {
 }
 
 PAGE = """\
-# What do a hundred faults do to a job?
+# What do many faults do to a job?
 
 {answer}
 
@@ -63,10 +63,14 @@ Total: {attempts} attempts, {took:.0f} min. Typed: {typed}.
 
 {wrong}
 
-The first campaigns found two defects of gpuops, which are fixed. A job that hung right after a few
-quick steps, or before its new supervisor had seen it train, counted as starting: it hung for half
-an hour, whatever `--hang-timeout` was. If a rank failed while another was stopped, the diagnosis
-named no reason, and the job was started again though a restart could not help.
+Campaigns and drills found these defects of gpuops, which are fixed:
+
+- A job that hung right after a few quick steps, or before its new supervisor had seen it train,
+  counted as starting: it hung for half an hour, whatever `--hang-timeout` was.
+- If a rank failed while another was stopped, the diagnosis named no reason, and the job was started
+  again though a restart could not help.
+- If reaper and torchrun were killed together, the supervisor could take torchrun for alive for a
+  moment more: its ranks were not asked to end, and trained on for a minute.
 
 ```bash
 python benchmarks/chaos.py {command} --report docs/chaos.md
