@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from gpuops.errors import GpuopsError
 
 # More than this is not ours: bytes, lines, levels of JSON, digits (more are no float), names.
-LONGEST_JSON, LONGEST_LINES = 2 << 20, 64 << 20
+LONGEST_JSON, LONGEST_LINES = 1 << 20, 64 << 20
 MOST_LINES, DEEPEST, MOST_DIGITS = 200_000, 64, 100
 MOST_NUMBERED, LARGEST_NUMBER = 1000, 10**9
 

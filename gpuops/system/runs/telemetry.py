@@ -21,7 +21,7 @@ from gpuops.heartbeat import PHASES
 from gpuops.system import files
 
 PATIENCE_S = 60.0  # a disk that is full will hardly be empty a second later
-LONGEST, MOST_GPUS = 16 * 1024**2, 1024  # bytes, GPUs of a host; more is not ours
+LONGEST, MOST_GPUS = 16 * 1024**2, 64  # bytes, GPUs of a host; more is not ours
 
 Value = TypeVar("Value")
 _HEAD = TypeAdapter(Recording)
