@@ -11,9 +11,9 @@ from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import Choice, Waiting, choose, reasons
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
+from gpuops.launch.contention import Contention
 from gpuops.launch.inventory import as_allotted, with_claims
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
-from gpuops.launch.standing import Standing
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
 from gpuops.system.leases import TakenError
@@ -26,7 +26,7 @@ PATIENCE_S = 60.0
 
 def claim_gpus(
     prepared: Prepared,
-    standing: Standing,
+    contention: Contention,
     show_wait: Callable[[Waiting], None],
     show_findings: Callable[[Sequence[Finding]], None],
 ) -> Prepared:
@@ -42,29 +42,29 @@ def claim_gpus(
         begin_s = time.monotonic()
         while True:
             while prepared.short:
-                if standing.ticket is None:
+                if contention.ticket is None:
                     queue.enter_context(_leaving_in_order())
-                    queue.enter_context(_join(prepared, standing))
-                standing.claims.keep(())  # it holds nothing while it waits
-                _wait(prepared, standing, begin_s, show_wait)
-                prepared = _prepare_again(prepared, standing, show_findings)
+                    queue.enter_context(_join(prepared, contention))
+                contention.claims.keep(())  # it holds nothing while it waits
+                _wait(prepared, contention, begin_s, show_wait)
+                prepared = _prepare_again(prepared, contention, show_findings)
             resources = _resources(prepared)
             try:
-                _add(resources, prepared, standing)
+                _add(resources, prepared, contention)
             except TakenError as taken:
-                standing.lost(taken)
+                contention.lost(taken)
                 time.sleep(PAUSE_S)
-                prepared = _prepare_again(prepared, standing, show_findings)
+                prepared = _prepare_again(prepared, contention, show_findings)
             else:
-                standing.claims.keep(resources)
+                contention.claims.keep(resources)
                 return prepared
 
 
 def _prepare_again(
-    before: Prepared, standing: Standing, show_findings: Callable[[Sequence[Finding]], None]
+    before: Prepared, contention: Contention, show_findings: Callable[[Sequence[Finding]], None]
 ) -> Prepared:
     options = before.launch.plan.options
-    prepared = prepare(options, standing)
+    prepared = prepare(options, contention)
     try:
         refuse_errors(prepared.findings, options.force)
     except GpuopsError:
@@ -90,7 +90,7 @@ def _leaving_in_order() -> Iterator[None]:
 
 
 @contextmanager
-def _join(prepared: Prepared, standing: Standing) -> Iterator[None]:
+def _join(prepared: Prepared, contention: Contention) -> Iterator[None]:
     """Take a place in the queue; those behind move up at the end."""
     choice = prepared.selection.choice
     if prepared.launch.plan.options.wait_s is None or choice is None:
@@ -103,22 +103,22 @@ def _join(prepared: Prepared, standing: Standing) -> Iterator[None]:
     wanted = [*choice.devices, *(refusal.device for refusal in choice.refused if refusal.passes)]
     uuids = [device.uuid for device in wanted if device.uuid is not None]
     with leases.wait_in_line(uuids, choice.wanted, _claim(prepared)) as ticket:
-        standing.ticket = ticket
+        contention.ticket = ticket
         try:
             yield
         finally:
-            standing.ticket = None
+            contention.ticket = None
 
 
 def _wait(
-    prepared: Prepared, standing: Standing, begin_s: float, show_wait: Callable[[Waiting], None]
+    prepared: Prepared, contention: Contention, begin_s: float, show_wait: Callable[[Waiting], None]
 ) -> None:
     """Wait until there are enough GPUs for us, and claim them: to plan again may take long.
 
     A GPU that cannot be read now, or a driver that does not answer, may be busy because another
     job starts: the place in the queue is kept for a while.
     """
-    options, wish, ticket = prepared.launch.plan.options, prepared.selection.wish, standing.ticket
+    options, wish, ticket = prepared.launch.plan.options, prepared.selection.wish, contention.ticket
     if wish is None or ticket is None:  # a CPU host is never short of GPUs
         return
     limit_s = options.wait_s or 0.0
@@ -126,14 +126,14 @@ def _wait(
     with nvml.Reader() as reader:
         while True:
             now_s = time.monotonic()
-            inventory = with_claims(reader.read_use(), standing)
+            inventory = with_claims(reader.read_use(), contention)
             inventory = as_allotted(inventory, options.allotted)
             problem = inventory.gaps.get("gpus", "").rstrip(".")
             if not problem:
-                line = standing.line(inventory.devices)
-                choice = choose(wish, inventory.devices, awaited=standing.awaited(line))
+                line = contention.line(inventory.devices)
+                choice = choose(wish, inventory.devices, awaited=contention.awaited(line))
                 enough = not choice.short or (options.shrink and choice.devices)
-                if enough and _claims_at_once(choice, prepared, standing):
+                if enough and _claims_at_once(choice, prepared, contention):
                     return
                 if now_s - begin_s >= limit_s:
                     taken = reasons([one for one in choice.refused if one.passes])
@@ -154,12 +154,12 @@ def _wait(
                 )
             left_s = begin_s + limit_s - now_s
             time.sleep(min(POLL_S, left_s) if left_s > 0 else POLL_S)
-            standing.look_afresh()
+            contention.forget_lost()
 
 
-def _claims_at_once(choice: Choice, prepared: Prepared, standing: Standing) -> bool:
+def _claims_at_once(choice: Choice, prepared: Prepared, contention: Contention) -> bool:
     try:
-        _add(_gpus(choice), prepared, standing)
+        _add(_gpus(choice), prepared, contention)
     except TakenError:
         return False
     return True
@@ -177,9 +177,9 @@ def _gpus(choice: Choice) -> list[str]:
     return [leases.gpu(uuid) for uuid in free if uuid is not None]
 
 
-def _add(names: Sequence[str], prepared: Prepared, standing: Standing) -> None:
+def _add(names: Sequence[str], prepared: Prepared, contention: Contention) -> None:
     if leases.why_none() is None:  # preflight has warned
-        standing.claims.add(names, _claim(prepared))
+        contention.claims.add(names, _claim(prepared))
 
 
 def _claim(prepared: Prepared) -> Claim:

@@ -8,34 +8,34 @@ from dataclasses import replace
 
 from gpuops.core.machine import allotment
 from gpuops.core.machine.device import GpuInventory
-from gpuops.launch.standing import Standing
+from gpuops.launch.contention import Contention
 from gpuops.system import leases
 from gpuops.system.gpus import nvml
 
 
 def read_gpus(
     simulate: str | None = None,
-    standing: Standing | None = None,
+    contention: Contention | None = None,
     allotted: Mapping[str, str] | None = None,
 ) -> GpuInventory:
     """The GPUs of this machine, or of a simulated one, the runs that hold them, and which are ours.
 
-    What a launch with a ``standing`` holds itself counts as free. ``allotted``: the variables of
+    What a launch with a ``contention`` holds itself counts as free. ``allotted``: the variables of
     the scheduler; those of this process by default. They say nothing about a simulated machine.
 
     Raises:
         UsageError: the simulated machine cannot be read.
     """
     if simulate is None:
-        return as_allotted(with_claims(nvml.read(), standing), allotted)
+        return as_allotted(with_claims(nvml.read(), contention), allotted)
     from gpuops.system.gpus import simulated  # noqa: PLC0415 - it loads models, and is rarely asked for
 
     return simulated.read(simulate)
 
 
-def with_claims(inventory: GpuInventory, standing: Standing | None = None) -> GpuInventory:
+def with_claims(inventory: GpuInventory, contention: Contention | None = None) -> GpuInventory:
     """The same GPUs, with the runs that claimed them."""
-    claims = (standing or Standing()).others_claims() if inventory.devices else {}
+    claims = (contention or Contention()).others_claims() if inventory.devices else {}
     problem = leases.why_not_shared()
     devices = tuple(
         replace(device, claim=claims.get(leases.gpu(device.uuid)) if device.uuid else None)

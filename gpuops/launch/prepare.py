@@ -25,10 +25,10 @@ from gpuops.core.machine.environment import Environment
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError, MachineError, UsageError
+from gpuops.launch.contention import Contention
 from gpuops.launch.inventory import read_gpus
 from gpuops.launch.launch import Launch, name_the_wish, resolve_settings
 from gpuops.launch.request import request
-from gpuops.launch.standing import Standing
 from gpuops.system import leases, profiles
 from gpuops.system.host import host, interpreters, shadows
 from gpuops.system.runs import checkpoints
@@ -74,20 +74,20 @@ class Prepared:
         return 0 < self.launch.plan.world_size < self.launch.plan.ranks_wanted
 
 
-def prepare(options: LaunchOptions, standing: Standing | None = None) -> Prepared:
+def prepare(options: LaunchOptions, contention: Contention | None = None) -> Prepared:
     """Look at the machine and decide what would be run, by a launch that holds nothing yet or some.
 
     Raises:
         GpuopsError: what was asked for does not exist, or does not fit the machine.
     """
-    standing = standing or Standing()
+    contention = contention or Contention()
     manifest, asked = request(options)
     # The profile as it was typed, which an error names.
-    selection = _select_gpus(asked, options.profile or asked.options.profile, standing)
-    while selection.short and standing.ticket is None and standing.others_begin:
+    selection = _select_gpus(asked, options.profile or asked.options.profile, contention)
+    while selection.short and contention.ticket is None and contention.others_begin:
         time.sleep(POLL_S)
-        selection = _select_gpus(asked, options.profile or asked.options.profile, standing)
-    claimed = _claimed_ports(standing)
+        selection = _select_gpus(asked, options.profile or asked.options.profile, contention)
+    claimed = _claimed_ports(contention)
     port = host.next_free_port(selection.profile.torchrun.master_port - 1, claimed)
     planned = plan(selection.profile, selection.choice, asked, port, socket.gethostname())
     interpreter = interpreters.read(planned.python)
@@ -158,11 +158,11 @@ def misspelled(arguments: Sequence[str], options: Sequence[str]) -> list[tuple[s
     return [(flag, near[0]) for flag, near in found if near]
 
 
-def _select_gpus(asked: LaunchRequest, chosen: str | None, standing: Standing) -> Selection:
+def _select_gpus(asked: LaunchRequest, chosen: str | None, contention: Contention) -> Selection:
     options = asked.options
-    inventory = read_gpus(options.simulate, standing, options.allotted)
+    inventory = read_gpus(options.simulate, contention, options.allotted)
     real = inventory.devices and options.simulate is None
-    kept = standing.awaited(standing.line(inventory.devices)) if real else frozenset[str]()
+    kept = contention.awaited(contention.line(inventory.devices)) if real else frozenset[str]()
     profile = (
         _what_is_free(inventory, kept) if chosen in {None, WHAT_IS_FREE} else profiles.load(chosen)
     )
@@ -199,9 +199,9 @@ def _what_is_free(inventory: GpuInventory, kept: frozenset[str]) -> Profile:
     return Profile(name=WHAT_IS_FREE, gpus=gpus)
 
 
-def _claimed_ports(standing: Standing) -> dict[int, str]:
+def _claimed_ports(contention: Contention) -> dict[int, str]:
     """The ports that other launches have, or are about to have, and who has each."""
-    found = {name.rpartition("-")[2]: one for name, one in standing.others_claims().items()}
+    found = {name.rpartition("-")[2]: one for name, one in contention.others_claims().items()}
     numbers = [number for number in found if number.isdecimal() and leases.port(int(number))]
     return {int(number): str(found[number]).removeprefix("is ") for number in numbers}
 

@@ -16,9 +16,9 @@ from gpuops.core.supervision import attempts
 from gpuops.core.supervision.restart import FailedAttempt, GiveUp, Replan, Restart, RestartPolicy
 from gpuops.errors import GpuopsError
 from gpuops.launch.claim import claim_gpus
+from gpuops.launch.contention import Contention
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
-from gpuops.launch.standing import Standing
 from gpuops.supervise.supervisor import begin, make_folder, watch
 from gpuops.system import files, hooks
 from gpuops.system.processes.process import Job, SignalQueue
@@ -92,19 +92,19 @@ class _Run(AbstractContextManager["_Run"]):
         self._job: Job  # set by ``adopt`` and ``_start``
         self._lock, self._handlers = ExitStack(), ExitStack()
         self._locked = False
-        self._standing = Standing()
+        self._contention = Contention()
 
     def __exit__(self, *_exc: object) -> None:
         self._lock.close()  # first: a stop signal is sent only to the holder of this lock
         self._handlers.close()
-        self._standing.claims.close()
+        self._contention.claims.close()
 
     def adopt(self, job: Job) -> None:
         """Take over an attempt that runs."""
         self._be_the_only_one()
         self._handlers.enter_context(self._signals)
         with suppress(GpuopsError):  # the job matters more
-            self._standing.claims.adopt(self.launch.plan.run_dir)
+            self._contention.claims.adopt(self.launch.plan.run_dir)
         self._job = job
 
     def launch_first(self, first: Prepared) -> None:
@@ -131,7 +131,7 @@ class _Run(AbstractContextManager["_Run"]):
                 return attempts.Interrupted(number)
         ended = self.launch
         try:
-            prepared = prepare(_next_options(self.launch.plan, move), self._standing)
+            prepared = prepare(_next_options(self.launch.plan, move), self._contention)
             prepared = self._claim(prepared)
             if _resources(prepared.launch.plan) != _resources(self.launch.plan):
                 self._show_plan(prepared.launch)
@@ -180,14 +180,14 @@ class _Run(AbstractContextManager["_Run"]):
     def _claim(self, prepared: Prepared) -> Prepared:
         """Claim what a plan takes; return the plan that was claimed."""
         screen = self._screen
-        return claim_gpus(prepared, self._standing, screen.wait, screen.show_findings)
+        return claim_gpus(prepared, self._contention, screen.wait, screen.show_findings)
 
     def _start(self, prepared: Prepared) -> None:
         """Start an attempt; first be its supervisor: no job runs unwatched."""
         self.launch = prepared.launch
         make_folder(self.launch)
         self._be_the_only_one()
-        self._job = begin(self.launch, self._standing.claims.descriptors)
+        self._job = begin(self.launch, self._contention.claims.descriptors)
         with suppress(GpuopsError):  # the job matters more
             path = Path(self.launch.plan.run_dir, paths.ENVIRONMENT)
             files.write_json(path, asdict(prepared.environment))

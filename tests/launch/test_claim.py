@@ -7,8 +7,8 @@ import signal
 
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.launch import claim
+from gpuops.launch.contention import Contention
 from gpuops.launch.prepare import prepare
-from gpuops.launch.standing import Standing
 from gpuops.system import leases
 from gpuops.system.processes.process import SignalQueue
 
@@ -27,8 +27,8 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
         add(*things)
 
     monkeypatch.setattr(leases.Claims, "add", add_and_be_asked)
-    standing = Standing()
+    contention = Contention()
     with SignalQueue() as signals:
-        claim.claim_gpus(prepare(options), standing, print, print)
+        claim.claim_gpus(prepare(options), contention, print, print)
         assert list(signals.wait(None, 1)) == [signal.SIGTERM]
-    standing.claims.close()
+    contention.claims.close()

@@ -22,12 +22,12 @@ from gpuops.core.launch.choice import why_not_free
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.supervision.restart import Replan, Restart
 from gpuops.errors import GpuopsError
+from gpuops.launch import contention as contentions
 from gpuops.launch import prepare as preparing
-from gpuops.launch import standing as standings
 from gpuops.launch.claim import claim_gpus
+from gpuops.launch.contention import Contention
 from gpuops.launch.inventory import read_gpus, with_claims
 from gpuops.launch.prepare import prepare
-from gpuops.launch.standing import Standing
 from gpuops.supervise import run as supervising
 from gpuops.system import leases, lock_files
 from gpuops.system.gpus import nvml, simulated
@@ -317,18 +317,18 @@ def _options(tmp_path, monkeypatch, workers, quick_python, own_port):
 @contextlib.contextmanager
 def launched(options):
     """A run that holds its GPUs and port, as its supervisor does between two attempts."""
-    standing = Standing()
-    first = claim_gpus(prepare(options), standing, print, print)
+    contention = Contention()
+    first = claim_gpus(prepare(options), contention, print, print)
     run_dir.create(first.launch.plan)
     try:
-        yield standing, first.launch.plan
+        yield contention, first.launch.plan
     finally:
-        standing.claims.close()
+        contention.claims.close()
 
 
-def next_attempt(plan, move, standing):
-    prepared = prepare(supervising._next_options(plan, move), standing)
-    return claim_gpus(prepared, standing, print, print).launch.plan
+def next_attempt(plan, move, contention):
+    prepared = prepare(supervising._next_options(plan, move), contention)
+    return claim_gpus(prepared, contention, print, print).launch.plan
 
 
 def indices(plan):
@@ -353,25 +353,25 @@ def test_what_a_run_holds_is_its_own_at_each_restart(
 ):
     """Whoever waits for all eight; it lets go only of what it takes no longer."""
     uuids = host(monkeypatch)
-    with launched(options) as (standing, plan):
-        before = standing.claims.names
+    with launched(options) as (contention, plan):
+        before = contention.claims.names
         with another(B, waits(uuids, 8)):
             host(monkeypatch, *changes.items())
-            again = next_attempt(plan, move, standing)
+            again = next_attempt(plan, move, contention)
 
             assert indices(again) == gpus
-            assert standing.claims.names <= before
-            assert set(leases.holders()) == standing.claims.names
+            assert contention.claims.names <= before
+            assert set(leases.holders()) == contention.claims.names
             assert len(list(place.glob("gpu-*"))) == len(gpus)
 
 
 def test_a_run_whose_port_is_taken_claims_another_before_it_lets_go(options, monkeypatch):
     """And its GPUs stay."""
     uuids = host(monkeypatch)
-    with launched(options) as (standing, plan), another(B, waits(uuids, 8)):
+    with launched(options) as (contention, plan), another(B, waits(uuids, 8)):
         with socket.socket() as rival:
             rival.bind(("", plan.master_port))
-            again = next_attempt(plan, SAME, standing)
+            again = next_attempt(plan, SAME, contention)
 
         assert indices(again) == [0, 1]
         assert again.master_port != plan.master_port
@@ -383,9 +383,9 @@ def test_a_spare_gpu_goes_to_who_waited_for_it(options, monkeypatch):
     """Only what the run held is its own: it goes on with fewer."""
     uuids = host(monkeypatch)
     busy, waiter = claims(leases.gpu(uuids[7])), waits(uuids[2:], 6)
-    with launched(options) as (standing, plan), another(A, busy), another(B, waiter):
+    with launched(options) as (contention, plan), another(A, busy), another(B, waiter):
         host(monkeypatch, (1, {"state": "lost", "fault": "it is lost"}))
-        again = next_attempt(plan, SAME, standing)
+        again = next_attempt(plan, SAME, contention)
 
     assert indices(again) == [0]
 
@@ -409,21 +409,21 @@ def test_a_lock_that_names_ones_own_run_is_anothers(options, monkeypatch, place)
     with another(B, lambda: held_file(place, leases.gpu(uuids[0])).write_text(record)):
         resumed = prepare(LaunchOptions(resume=plan.run_dir, gpus=("0",), force=("torch",)))
         with pytest.raises(GpuopsError, match=f"GPU 0 is held by run .* of {B}"):
-            claim_gpus(resumed, Standing(), print, print)
+            claim_gpus(resumed, Contention(), print, print)
 
 
 def test_what_is_lost_again_and_again_counts_as_held(options, monkeypatch):
     """Also if nothing is to be seen of the holder: another GPU is taken."""
     uuids = host(monkeypatch)
     monkeypatch.setattr(leases, "holders", dict)
-    standing = Standing()
+    contention = Contention()
     with another(B, claims(*map(leases.gpu, uuids[:2]))):
-        plan = claim_gpus(prepare(options), standing, print, print).launch.plan
+        plan = claim_gpus(prepare(options), contention, print, print).launch.plan
         assert indices(plan) == [2, 3]
-        standing.claims.close()
+        contention.claims.close()
         named, found = replace(options, gpus=("0", "1")), []
         with pytest.raises(GpuopsError, match="nothing was started: gpus"):
-            claim_gpus(prepare(named), Standing(), print, found.extend)
+            claim_gpus(prepare(named), Contention(), print, found.extend)
         (words,) = [one.summary for one in found if one.check == "gpus"]
         assert re.search(f"GPU [01] is held by run theirs of {B}", words)
 
@@ -435,7 +435,7 @@ def test_a_launch_takes_what_odd_locks_leave(options, monkeypatch, place):
     with another(B, lambda: lay(path, "FIFO")), launched(options) as (_, plan):
         assert indices(plan) == [1, 2]
         with pytest.raises(GpuopsError, match=f"in use by {B}: its lock .*sudo rm"):
-            claim_gpus(prepare(replace(options, gpus=("0",))), Standing(), print, print)
+            claim_gpus(prepare(replace(options, gpus=("0",))), Contention(), print, print)
 
 
 def test_an_odd_lock_of_a_port_moves_a_launch_to_another(options, monkeypatch, place, own_port):
@@ -476,7 +476,7 @@ def test_what_is_not_a_ticket_reserves_nothing(place, kind):
 def test_a_ticket_that_could_begin_and_does_not_is_passed_over(options, monkeypatch):
     """A process that was stopped, or only says that it waits."""
     uuids = host(monkeypatch)
-    monkeypatch.setattr(standings, "BEGIN_S", 0.05)
+    monkeypatch.setattr(contentions, "BEGIN_S", 0.05)
     monkeypatch.setattr(preparing, "POLL_S", 0.01)
     with another(B, waits(uuids, 8)), another(A, waits(uuids, 1)), launched(options) as (_, plan):
         assert indices(plan) == [0, 1]
@@ -485,7 +485,7 @@ def test_a_ticket_that_could_begin_and_does_not_is_passed_over(options, monkeypa
 def test_a_ticket_that_cannot_begin_yet_keeps_its_place(options, monkeypatch):
     """One of its GPUs is in use: the others are not given away, however long it waits."""
     uuids = host(monkeypatch)
-    monkeypatch.setattr(standings, "BEGIN_S", 0.0)
+    monkeypatch.setattr(contentions, "BEGIN_S", 0.0)
     with another(A, claims(leases.gpu(uuids[7]))), another(B, waits(uuids, 8)):
         assert prepare(options).short
 
@@ -500,16 +500,16 @@ def test_a_ticket_for_gpus_that_are_not_here_reserves_nothing(options, monkeypat
 def test_the_launch_in_line_is_served_after_one_that_does_not_begin(options, monkeypatch):
     """Who waits passes over it too."""
     uuids = host(monkeypatch)
-    monkeypatch.setattr(standings, "BEGIN_S", 0.05)
+    monkeypatch.setattr(contentions, "BEGIN_S", 0.05)
     monkeypatch.setattr("gpuops.launch.claim.POLL_S", 0.01)
     monkeypatch.setattr(nvml.Reader, "read", lambda *_: nvml.read())
-    standing = Standing()
+    contention = Contention()
     with another(B, waits(uuids, 8)):
         with another(A, claims(leases.gpu(uuids[7]))):
             prepared = prepare(replace(options, wait_s=30.0))
             assert prepared.short
-        plan = claim_gpus(prepared, standing, print, print).launch.plan
-    standing.claims.close()
+        plan = claim_gpus(prepared, contention, print, print).launch.plan
+    contention.claims.close()
 
     assert indices(plan) == [0, 1]
 
@@ -517,13 +517,13 @@ def test_the_launch_in_line_is_served_after_one_that_does_not_begin(options, mon
 def test_what_this_run_holds_is_never_promised_to_others(monkeypatch):
     """Nor does it look as if the next in line could begin on it."""
     uuids = host(monkeypatch)
-    standing = Standing()
-    standing.claims.add([leases.gpu(uuids[0])], leases.own_claim("r", "/r"))
+    contention = Contention()
+    contention.claims.add([leases.gpu(uuids[0])], leases.own_claim("r", "/r"))
     with another(B, waits(uuids[:2], 2)):
-        devices = with_claims(nvml.read(), standing).devices
-        assert standing.awaited(standing.line(devices)) == {uuids[1]}
-        assert not standing.others_begin
-    standing.claims.close()
+        devices = with_claims(nvml.read(), contention).devices
+        assert contention.awaited(contention.line(devices)) == {uuids[1]}
+        assert not contention.others_begin
+    contention.claims.close()
 
 
 # ------------------------------------------------------------------------------------ real jobs

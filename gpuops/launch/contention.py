@@ -1,4 +1,4 @@
-"""Where a launch stands among the others of a host."""
+"""A launch among those that want the same GPUs and ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEGIN_S = 10.0
 TRIES = 20
 
 
-class Standing:
+class Contention:
     """What a launch holds, its place in the queue, and what it has learnt of the others."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Standing:
         if self._lost.total() >= TRIES:
             raise taken
 
-    def look_afresh(self) -> None:
+    def forget_lost(self) -> None:
         """Time has passed: what was lost may be free again."""
         self._lost.clear()
         self._taken.clear()
