@@ -29,7 +29,8 @@ class Scale:
     def place(self, value: float) -> float:
         """The place of a value: 0 at the low end, 1 at the high one."""
         low, high, value = map(self._bent, (self.low, self.high, value))
-        return (value - low) / (high - low) if high > low else 0.5
+        span = high - low  # 0 for large whole numbers that differ by less than floats can
+        return (value - low) / span if span > 0 else 0.5
 
     def ticks(self, about: int = 5) -> list[float]:
         """About so many round numbers on it."""
