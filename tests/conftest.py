@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from gpuops_runner import Gpuops, Server
+from hypothesis import settings
 from ports import free_ports
 
 LONGEST = {"e2e", "cli", "trainers"}
@@ -22,6 +23,9 @@ OF_THE_SHELL = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "CUD
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 WORKERS = Path(__file__).parent / "workers"
 

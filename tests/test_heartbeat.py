@@ -199,7 +199,7 @@ def test_nothing_there_is_no_beat(tmp_path):
     assert [] == heartbeat.read_all(tmp_path / "nowhere")
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     content=st.binary(max_size=300) | st.binary(min_size=184, max_size=184).map(b"gpuops01".__add__)
 )

@@ -27,6 +27,8 @@ class Contention:
         self._lost: Counter[str] = Counter()
         self._taken: dict[str, Claim] = {}
         self._could_begin_s: dict[int, float] = {}  # since when, by the number of the ticket
+        self.others_begin = False
+        """Whether launches in the line that was read last could begin, or be passed over soon."""
 
     def others_claims(self) -> dict[str, Claim]:
         """What others hold, by name. What this run holds is its own, whatever a file says."""
@@ -46,18 +48,13 @@ class Contention:
         could = {ticket.number for ticket in queue.served(waiting, others)} - {mine}
         self._could_begin_s = {number: since_s.get(number, now_s) for number in could}
         passed = {n for n, s in self._could_begin_s.items() if now_s - s >= BEGIN_S}
+        self.others_begin = passed < could
         return [ticket for ticket in waiting if ticket.number not in passed]
 
     def awaited(self, line: Sequence[Ticket]) -> frozenset[str]:
         """The GPUs that belong to launches that came before this one; never what it holds."""
         uuids = queue.awaited(line, self.ticket)
         return frozenset(uuid for uuid in uuids if leases.gpu(uuid) not in self.claims.names)
-
-    @property
-    def others_begin(self) -> bool:
-        """Whether launches that wait could begin now, and will or will be passed over soon."""
-        now_s = time.monotonic()
-        return any(now_s - since_s < BEGIN_S for since_s in self._could_begin_s.values())
 
     def lost(self, taken: TakenError) -> None:
         """Another launch was faster; if it was so before, it holds that whatever we see.

@@ -78,7 +78,7 @@ def without_colours(text):
     return re.sub("\x1b\\[[0-9;:]*m", "", text)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(text=st.text() | st.text(alphabet=ORDERS + "a\n\t \xa0é中"))
 def test_only_text_is_visible(text):
     """Each character stays, or is one sign; nothing is left that a terminal would act upon."""
@@ -93,7 +93,7 @@ def test_only_text_is_visible(text):
     assert "Ünïcode, 中文\u3000\xa0ok\n" == visible("Ünïcode, 中文\u3000\xa0ok\n")
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(line=st.text(alphabet="\x1b[]0123;:mJHx\x07\x9b"))
 def test_a_program_keeps_its_colours_alone(line):
     """No other sequence is left, and no colour goes on into the next line."""

@@ -125,7 +125,7 @@ def test_an_argument_that_is_no_utf8_comes_back(tmp_path):
     assert {"argument": "caf\udce9"} == files.read_json(path)
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     value=st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text()), max_size=4)
 )

@@ -109,7 +109,7 @@ def test_a_folder_has_no_lines(tmp_path):
     assert [] == Tail(tmp_path).lines()
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(chunks=st.lists(st.binary(max_size=12), max_size=8))
 def test_however_it_is_cut_the_lines_are_the_same(tmp_path_factory, chunks):
     """What is seen does not depend on when it was looked at."""

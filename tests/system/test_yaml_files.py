@@ -274,7 +274,7 @@ WORDS = """a b : - [ ] { } , ' " &x *x !! int !!set !!omap | > ? # % @ 1 0x 1e9 
 tokens = st.sampled_from([*WORDS.split(), " ", "\n", "\n  ", "\t"])
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(text=st.lists(tokens, max_size=14).map("".join) | st.text(max_size=30))
 def test_any_text_is_read_or_refused(tmp_path_factory, text):
     """No file gives a traceback, and no refusal is more than a line."""

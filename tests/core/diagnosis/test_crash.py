@@ -491,7 +491,7 @@ any_end = st.builds(
 any_xid = st.builds(Xid, code=st.integers(1, 160), at_s=st.just(1.0), text=st.text(max_size=3))
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.builds(
         Crash,
@@ -511,7 +511,7 @@ def test_whatever_is_left_is_explained(what):
     assert found.advice
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=80) | st.lists(st.sampled_from(REPORT.splitlines())).map("\n".join))
 def test_any_log_has_ends(log):
     """Whatever torchrun wrote, or half of it."""

@@ -475,7 +475,7 @@ any_vitals = st.lists(
 any_beats = st.lists(st.builds(beat, ranks_, st.none() | st.integers(0, 3)), max_size=4)
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(any_stacks, any_stacks, any_vitals, any_vitals, any_beats)
 def test_whatever_is_seen_is_judged(before, after, felt, feel, beats):
     """Nothing raises; a rank that is named is one of theirs; no more agree than there are."""
@@ -489,7 +489,7 @@ def test_whatever_is_seen_is_judged(before, after, felt, feel, beats):
     assert len(known) == len(attribution.evidence)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.permutations(LIBRARY[:5]), st.integers(1, 3), st.lists(st.integers(0, 3), max_size=6))
 def test_a_tie_is_never_sure(places, size, steps):
     """As many ranks in one collective as in another: whoever is named, it is a guess."""
@@ -499,7 +499,7 @@ def test_a_tie_is_never_sure(places, size, steps):
     assert not assessment(*one, *other, steps=steps).culprit.sure
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(2, 7), st.data())
 def test_a_lone_absentee_is_always_found(size, data):
     """One rank asleep, spinning or starved, all others in one collective: it is named, surely."""

@@ -102,7 +102,7 @@ def test_a_traceback_has_a_key(stderr, key):
     assert key == traceback_key(stderr)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100, database=None)
+@settings(max_examples=100, database=None)
 @given(
     st.lists(
         st.sampled_from(

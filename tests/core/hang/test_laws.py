@@ -60,7 +60,7 @@ def seen():
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(seen(), max_size=9), st.booleans())
 def test_nothing_is_hung_before_its_time(observations, phased):
     """Whatever is seen, in nine looks no more than 16 s pass: nobody is ended for it."""
@@ -73,7 +73,7 @@ def test_nothing_is_hung_before_its_time(observations, phased):
         assert not isinstance(assess(watch, HangPolicy(phased=phased)), Hung)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(seen(), max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_ranks_does_not_matter(observations, chance):
     """Assessments name the same ranks, however they were listed."""
@@ -96,7 +96,7 @@ def test_the_order_of_ranks_does_not_matter(observations, chance):
     assert set(getattr(first, "ranks", ())) == set(getattr(second, "ranks", ()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.floats(0.05, 5),
     st.sampled_from([*PHASES, None]),

@@ -319,7 +319,7 @@ states = st.builds(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     gpus=st.lists(states, max_size=8),
     count=st.integers(1, 8),

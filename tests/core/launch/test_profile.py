@@ -264,7 +264,7 @@ documents = st.recursive(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(documents)
 def test_any_document_parses_or_is_refused(value):
     """Whatever YAML can hold becomes a profile or one sentence of one line, nothing else."""
@@ -275,7 +275,7 @@ def test_any_document_parses_or_is_refused(value):
     assert "\n" not in message
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.sampled_from(list(Profile.model_fields)), documents)
 def test_any_value_under_a_known_key_parses_or_is_refused(key, value):
     """One odd value in an otherwise good profile never gets further than parsing."""

@@ -79,7 +79,7 @@ words = st.lists(st.sampled_from(["--token", "--key=1", "x", "a:b@c", "s://u:p@h
 values = scalars | words | st.dictionaries(st.sampled_from(["key", "lr"]) | st.text(), scalars)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.sampled_from(["options", "arguments", "defaults", "profile_environment", "target"]),

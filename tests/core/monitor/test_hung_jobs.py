@@ -284,7 +284,7 @@ def test_memory_that_is_still_held_is_named():
     assert () == unreleased(JOB.processes, GpuInventory())
 
 
-@settings(derandomize=True, deadline=None, max_examples=100, database=None)
+@settings(max_examples=100, database=None)
 @given(
     st.sampled_from([HUNG, SUSPECT, Healthy(), Warming(), Blind(why="dark"), None]),
     st.sampled_from([None, STACKS]),

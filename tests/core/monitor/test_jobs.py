@@ -288,7 +288,7 @@ anybody = st.builds(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=100, database=None)
+@settings(max_examples=100, database=None)
 @given(st.lists(anybody, max_size=12, unique_by=lambda found: found.pid))
 def test_nobody_is_in_two_jobs(processes):
     """Whoever is whose parent, rings included; and no job without a torchrun or a rank."""

@@ -162,7 +162,7 @@ UNREAD = {
 }
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(machines, st.sampled_from([CPU, CUDA]), st.integers(1, 3), st.integers(0, 40))
 def test_any_machine_is_judged_and_the_unread_is_never_ok(machine, profile, count, loaders):
     """Whatever could not be read: sentences without None, hints where needed, no false ok."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpuops.core.report.curves import MOST_POINTS, Chart, Spread, curve, spread, thinned
@@ -43,7 +43,6 @@ def test_peaks_are_kept():
     assert sorted(piece) == list(piece)
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(numbers, st.none() | numbers), max_size=60), st.integers(8, 40))
 @example([(-18_014_398_509_481_069, 0.0)], 8)
 def test_any_points_can_be_drawn(points, most):

@@ -98,7 +98,7 @@ anybody = st.builds(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=300, database=None)
+@settings(max_examples=300, database=None)
 @given(
     st.lists(anybody, max_size=9, unique_by=lambda one: one.pid),
     st.sets(st.builds(ProcessId, st.integers(1, 9), st.integers(0, 4))),

@@ -162,7 +162,7 @@ events = st.one_of(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(events, max_size=30))
 def test_no_order_of_events_breaks_the_rules(sequence):
     """Nothing is done after the end, nobody is signalled unasked, and a stop is not forgotten."""
@@ -183,7 +183,7 @@ def test_no_order_of_events_breaks_the_rules(sequence):
             assert state.rung_due_s is not None
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0.01, 20), min_size=1, max_size=80), st.booleans())
 def test_a_stop_comes_to_a_kill_in_bounded_time(waits, trains):
     """However the ticks fall, SIGKILL comes by the sum of the rungs and a tick for each."""

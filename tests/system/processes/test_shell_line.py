@@ -122,7 +122,7 @@ def test_a_hostile_folder_is_entered(tmp_path, name):
     check("bash", a_plan(folder, python=python, run_id=name, entry=f"./{name}.py"))
 
 
-@settings(derandomize=True, deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     words=st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=10), max_size=5

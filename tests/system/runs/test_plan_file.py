@@ -73,7 +73,7 @@ def test_an_argument_that_is_no_utf8_comes_back(tmp_path):
 scalars = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     defaults=st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), max_size=4),
     arguments=st.lists(st.text(), max_size=4).map(tuple),

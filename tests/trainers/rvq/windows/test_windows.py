@@ -62,7 +62,7 @@ def test_no_window_twice_and_the_tail_is_covered(ratios):
     stride=st.one_of(st.integers(1, 120), st.integers(1, MOST_FRAMES)),
     ratios=st.lists(st.floats(0.05, 3.0), min_size=1, max_size=6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_is_asked_for(frames, size, stride, ratios):
     """The same for any size, stride and ratios."""
     check(frames, size, stride, ratios)
