@@ -259,7 +259,9 @@ def test_a_wait_survives_a_reading_that_fails_for_a_moment(inventory):
     assert (ended(job)[0], ended(waits)[0]) == (0, 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
 def test_who_is_ended_while_it_waits_leaves_the_line(inventory, number):
     """Nothing of it stays, also not the file of its place."""
     job = inventory.holding("--profile", 8)

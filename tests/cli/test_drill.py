@@ -12,6 +12,7 @@ import pytest
 from gpuops.core.drill import FAULTS, Observed, Step, assess, hang_timeout_s, place_fault
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
 def test_a_host_recovers(gpuops, tmp_path):
     """A stopped rank is named and costs steps, and not a bit of the weights."""

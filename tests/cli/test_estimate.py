@@ -220,6 +220,7 @@ def test_a_trainer_without_that_answer_is_a_sentence(monkeypatch):
         launch_estimate.estimate(LaunchOptions(name="mine"))
 
 
+@pytest.mark.long
 def test_the_trainer_itself_is_asked(estimate, tmp_path):
     """The real one, from the flags to the table; nothing is left behind."""
     answer = estimate("rvq", "-p", "cpu", "--batch-size", 8, "--json")

@@ -24,6 +24,7 @@ def weights(run):
     return load_file(run / "checkpoints" / "last" / "model.safetensors")
 
 
+@pytest.mark.long
 def test_a_run_stopped_and_resumed_equals_one_never_stopped(gpuops, tmp_path):
     """Ctrl-C mid-run, then `--resume last`: the final weights are equal, bit for bit."""
     whole = gpuops("launch", "rvq", "-p", "cpu", "--runs-dir", "whole", *TINY)
