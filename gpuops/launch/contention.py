@@ -19,7 +19,7 @@ TRIES = 20
 
 
 class Contention:
-    """What a launch holds, its place in the queue, and what it has learnt of the others."""
+    """What a launch holds, its place in the queue, and what it knows of the others."""
 
     def __init__(self) -> None:
         self.claims = Claims()
@@ -57,10 +57,10 @@ class Contention:
         return frozenset(uuid for uuid in uuids if leases.gpu(uuid) not in self.claims.names)
 
     def lost(self, taken: TakenError) -> None:
-        """Another launch was faster; if it was so before, it holds that whatever we see.
+        """Another launch was faster. The second time for one name, it counts as held.
 
         Raises:
-            TakenError: there is no end of it.
+            TakenError: this launch has lost too often.
         """
         self._lost[taken.name] += 1
         if self._lost[taken.name] > 1:

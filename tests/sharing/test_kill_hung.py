@@ -48,6 +48,11 @@ class Desk:
             assert time.monotonic() < end, "it did not come about in time"
             time.sleep(0.005)
 
+    def leave(self, script, count):
+        """Run a shell's script under a process that adopts what it leaves behind."""
+        shell = ("setsid", "sh", "-c", script, sys.executable, self.stands)
+        self.start(sys.executable, "-c", ADOPTS, *shell, count=count)
+
     def adopter(self):
         return Path(f"/proc/{self.started[-1].pid}/comm").read_text().strip()
 
@@ -90,35 +95,13 @@ def test_a_debugged_copy_of_a_rank_in_a_living_shell_is_no_job(desk):
 
 def test_a_rank_does_not_condemn_what_was_left_beside_it(desk):
     """A tool that uploads and a notebook are for a person to decide."""
-    command = (
-        sys.executable,
-        "-c",
-        ADOPTS,
-        "setsid",
-        "sh",
-        "-c",
-        LEFT,
-        sys.executable,
-        desk.stands,
-    )
-    desk.start(*command, count=3)
+    desk.leave(LEFT, count=3)
 
     assert (["rank"], ["jupyter", "rank", "upload.py"]) == certain(desk)
 
 
 def test_of_two_that_are_the_same_rank_neither_is_certain(desk):
     """One of them is a copy, in a session of its own as well."""
-    command = (
-        sys.executable,
-        "-c",
-        ADOPTS,
-        "setsid",
-        "sh",
-        "-c",
-        TWINS,
-        sys.executable,
-        desk.stands,
-    )
-    desk.start(*command, count=2)
+    desk.leave(TWINS, count=2)
 
     assert ([], ["copy", "rank"]) == certain(desk)
