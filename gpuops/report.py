@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from gpuops.core.launch import secrets
 from gpuops.core.report.report import Report, report
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system import files
+from gpuops.system import files, owners
 from gpuops.system.runs import events, records, telemetry
 
 MOST_CHARACTERS = 60_000
@@ -45,7 +46,8 @@ def read(root: Path) -> Report:
 
 def _configuration(root: Path) -> dict[str, str]:
     """Settings and plan, without values that may be secret: a page is sent to others."""
-    plan, settings = files.read_json(root / paths.PLAN), _text(root / paths.CONFIGURATION)
+    plan = files.read_json(root / paths.PLAN)
+    settings = _text(root / paths.CONFIGURATION, owners.owner(root, follow=True))
     shown = {}
     if settings is not None:
         shown[paths.CONFIGURATION] = secrets.mask_lines(settings)
@@ -73,9 +75,12 @@ def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:
     }
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path, uid: int | None) -> str | None:
+    """A text of the run's owner: a link may lead to a private file of the user who reads it."""
     try:
         with files.open_regular(path) as file:
+            if os.fstat(file.fileno()).st_uid != uid:
+                return None
             return file.read(4 * MOST_CHARACTERS).decode(errors="replace")
     except OSError:
         return None

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from run_folders import a_plan, record_process
 
-from gpuops import reaper
+from gpuops import reaper, report
 from gpuops.core.launch.plan import Target
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system.runs import ownership, records, run_dir, supervisor_lock
@@ -418,3 +418,14 @@ def test_a_lock_that_is_a_link_is_not_followed(place):
     with pytest.raises(GpuopsError, match="cannot be written"), supervisor_lock.only_one(root):
         pass
     assert target.read_text() == "x"
+
+
+def test_a_page_holds_no_file_that_another_users_run_only_links_to(place):
+    """It would be sent to others."""
+    private = place.folder / "private"
+    private.write_text("width: 8")
+    root = place.make(ANN)
+    (root / "config_used.yaml").symlink_to(private)
+    assert "config_used.yaml" not in report.read(root).configuration
+    os.chown(private, ANN, ANN)  # where a trainer writes elsewhere, its own file is linked to
+    assert report.read(root).configuration["config_used.yaml"] == "width: 8"
