@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
             )
         except OSError as error:
             log.write(f"{command[0]} cannot be run: {error.strerror}\n".encode())
-            _leave(state, NOT_FOUND, 0)
+            _write_exit(state, NOT_FOUND, 0)
             return NOT_FOUND
     for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _send(agent.pid, number))
@@ -79,11 +79,11 @@ def main(argv: list[str]) -> int:
     returncode = _wait_for(agent.pid)
     for number in PASSED_ON:
         signal.signal(number, signal.SIG_IGN)  # its pid may belong to another process by now
-    _leave(state, returncode, _end_orphans())
+    _write_exit(state, returncode, _end_orphans())
     return 128 - returncode if returncode < 0 else returncode
 
 
-def _leave(state: Path, returncode: int, orphans: int) -> None:
+def _write_exit(state: Path, returncode: int, orphans: int) -> None:
     """Write the exit record; if the disk is full, the exit status must be enough."""
     with contextlib.suppress(OSError):
         write_json(

@@ -9,10 +9,10 @@ from pathlib import Path
 import typer
 
 from gpuops.cli import output
-from gpuops.cli.runs import Run, find_to_show, insist_going
+from gpuops.cli.runs import Run, find_to_show, require_active
 from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.run.record import describe_stopped
-from gpuops.core.supervision.state_machine import Phase
+from gpuops.core.supervision.attempt import Phase
 from gpuops.errors import EXIT_CODES_HELP
 from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
@@ -28,10 +28,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 def attach(run: Run, runs_dir: output.RunsDir = None) -> None:
     """Show the progress of a run that was launched elsewhere. Ctrl-C ends only the display."""
     root = find_to_show(run, runs_dir, "attach")
-    insist_going(root, "`gpuops runs show RUN` tells how it went.")
+    require_active(root, "`gpuops runs show RUN` tells how it went.")
     ours = ownership.is_ours(root)
     if ours and supervisor_lock.holder(root) is None:
-        output.note(f"it has no supervisor: `gpuops supervise {root.name}` is one.")
+        output.note(f"it has no supervisor: `gpuops supervise {root.name}` starts one.")
     elif words := describe_stopped(supervisor_lock.stopped(root)):
         output.note(f"it is {words}.")
     try:

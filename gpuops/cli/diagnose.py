@@ -47,7 +47,7 @@ def _of_run(root: Path) -> Diagnosis:
     If it had no supervisor when it ended, it is diagnosed now. Of another user's run, the diagnosis
     of its supervisor is all that may be seen.
     """
-    records.insist_here(root)
+    records.require_this_host(root)
     found, attempts = newest(root), records.attempts(root)
     last = attempts[-1] if attempts else None
     code = last.returncode if last else None
@@ -57,8 +57,8 @@ def _of_run(root: Path) -> Diagnosis:
             shown = ownership.as_owner(root, "diagnose")
             output.note(f"this is what its supervisor found last; `{shown}` diagnoses it now.")
             return found
-        ownership.insist_may_act(root, "diagnose")
-        records.insist_proven(root)
+        ownership.require_may_act(root, "diagnose")
+        records.require_proven(root)
         plan = replace(plan_file.load(root), run_dir=str(root))
         if not unwatched:
             return examine(plan, process.Job(Path(plan.state_dir)))

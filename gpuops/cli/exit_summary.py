@@ -29,27 +29,27 @@ def supervise_to_the_end(
         UsageError: its record names processes that are not the run's.
         GpuopsError: it has a supervisor.
     """
-    records.insist_proven(root)
+    records.require_proven(root)
     launch = recall(replace(plan_file.load(root), run_dir=str(root)))
     gc.enable()
     with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
         adopted = Adopted(launch=launch, job=Job(Path(launch.plan.state_dir)))
-        kept = run_attempts(adopted, screen, begun=begun)
-    show_end(kept, as_json=as_json)
+        ended = run_attempts(adopted, screen, begun=begun)
+    show_end(ended, as_json=as_json)
 
 
-def show_end(kept: RunOutcome, *, as_json: bool) -> None:
+def show_end(ended: RunOutcome, *, as_json: bool) -> None:
     """Print the closing summary; exit with the code of the run's end."""
-    closing = summarise(kept.launch, kept.outcome, kept.given_up)
+    closing = summarise(ended.launch, ended.outcome, ended.given_up)
     # The terminal or the pipe may have gone: how the job ended still counts.
     with contextlib.suppress(OSError, AnswerLostError):
         if closing.failure is not None:
             output.comment(launches.failed(closing.failure))
-        if kept.outcome.diagnosis is not None and kept.outcome.ending == "failed":
-            output.comment(diagnoses.diagnosis(kept.outcome.diagnosis))
-        if kept.given_up is not None:
-            output.comment(launches.given_up(kept.given_up))
-        here = kept.launch.plan.working_dir
+        if ended.outcome.diagnosis is not None and ended.outcome.ending == "failed":
+            output.comment(diagnoses.diagnosis(ended.outcome.diagnosis))
+        if ended.given_up is not None:
+            output.comment(launches.given_up(ended.given_up))
+        here = ended.launch.plan.working_dir
         output.answer(closing, lambda: launches.closing(closing, here), as_json=as_json)
     if closing.exit_code:
         raise typer.Exit(closing.exit_code)

@@ -41,7 +41,7 @@ def kill_hung(
 ) -> None:
     """Find jobs that hang, show why, ask, end them, and check that their GPU memory is released.
 
-    Jobs that move and other users' jobs are shown, and never touched.
+    Jobs that make progress and jobs of other users are shown, and never touched.
     """
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError(
@@ -92,7 +92,7 @@ def _named_jobs(
     found = jobs.find(inventory)
     if run is not None and all(job.run_id != run for job in found):
         root = records.find(run_dir.runs_dir(runs_dir), run, KILL)
-        ownership.insist_may_act(root, KILL)
+        ownership.require_may_act(root, KILL)
         run = str(root)
     return select_jobs(found, run=run, pid=pid)
 
@@ -105,9 +105,9 @@ def _chosen(decision: Decision, *, yes: bool) -> Decision:
         return decision if agreed else replace(decision, stop=())
     left = [process for process in decision.stop if process not in certain]
     if not certain:
-        output.note(f"{name} is left alone: it does not hang for certain, and you were not asked.")
+        output.note(f"{name} is left alone: it is not certain to hang, and --yes asks nothing.")
     elif left:
-        output.note(f"left alone, as you were not asked: {hung_jobs.processes(left)} of {name}.")
+        output.note(f"left alone, since --yes asks nothing: {hung_jobs.processes(left)} of {name}.")
     return replace(decision, stop=certain)
 
 

@@ -116,16 +116,16 @@ def _run(prepared: Prepared, *, detach: bool, as_json: bool) -> None:
         _show_detached(say)
         return
     try:
-        kept = _kept(prepared, say)
+        outcome = _run_attempts(prepared, say)
     except GpuopsError as problem:
         if say is None:
             raise
         say(f"{FAILED}{problem.message}\n{problem.hint}")
         raise typer.Exit(int(problem.exit_code)) from problem
-    exit_summary.show_end(kept, as_json=as_json)
+    exit_summary.show_end(outcome, as_json=as_json)
 
 
-def _kept(prepared: Prepared, say: Callable[[str], None] | None) -> RunOutcome:
+def _run_attempts(prepared: Prepared, say: Callable[[str], None] | None) -> RunOutcome:
     begun = say or (lambda _run_id: None)
     with launches.Screen(output.stderr(), brief=prepared.launch.manifest is not None) as screen:
         while True:

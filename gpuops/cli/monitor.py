@@ -59,8 +59,8 @@ def monitor(
     With --once, with --count or into a pipe, the exit code tells the state in the last frame.
     """
     if not SHORTEST_S <= interval < math.inf:
-        what = "too short" if interval < SHORTEST_S else "no time"
-        raise UsageError(f"--interval {interval:g} is {what}.", f"{SHORTEST_S} s is the least.")
+        what = "too short" if interval < SHORTEST_S else "not a time"
+        raise UsageError(f"--interval {interval:g} is {what}.", f"The shortest is {SHORTEST_S} s.")
     gc.enable()
     root = find_to_show(run, runs_dir, "monitor --run") if run is not None else None
     part = _part(gpu, root)
@@ -98,7 +98,7 @@ def _code(frame: Frame, root: Path | None) -> int:
     record = records.load(root)
     status = record.status if record is not None else "gone"
     if record is not None and status == "running":
-        output.note(f"{root.name} is running; it belongs to {record.owner}, who alone sees more.")
+        output.note(f"{root.name} is running; only its owner, {record.owner}, can see more.")
         return int(ExitCode.OK)
     output.note(f"{root.name} is not running: it is {status}.")
     return int(ExitCode.OK if status in {"finished", "stopped"} else ExitCode.FAILED)

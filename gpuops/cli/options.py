@@ -148,7 +148,7 @@ PLANNING: dict[str, Any] = {
     ),
     "simulate": Simulate,
     "shrink": option("--shrink", help="If GPUs are missing, use fewer with the same global batch."),
-    "force": option("--force", help="Launch although this check, given by name, finds an error."),
+    "force": option("--force", help="Launch even if the check of this name finds an error."),
 }
 SUPERVISION: dict[str, Any] = {
     "hang_timeout_s": option(

@@ -13,7 +13,7 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.options import complete_profile
-from gpuops.core.launch import detection
+from gpuops.core.launch import profile_detection
 from gpuops.core.launch.profile import Profile, parse, schema
 from gpuops.errors import ExitCode, GpuopsError, UsageError
 from gpuops.launch.inventory import read_gpus
@@ -108,7 +108,7 @@ def detect(
 ) -> None:
     """Write a profile for this host, from what its driver reports."""
     inventory = read_gpus()
-    text = detection.detect(
+    text = profile_detection.detect(
         inventory,
         hostname=socket.gethostname(),
         cores=len(os.sched_getaffinity(0)),

@@ -47,14 +47,14 @@ def find_to_show(run: str, runs_dir: Path | None, command: str) -> Path:
     return root
 
 
-def insist_going(root: Path, hint: str) -> None:
+def require_active(root: Path, hint: str) -> None:
     """Refuse a run that does not run and has no supervisor.
 
     Raises:
         UsageError: it is on another host, or it is over: ``hint`` says what then, with RUN for its
             name.
     """
-    records.insist_here(root)
+    records.require_this_host(root)
     if not records.is_running(root) and supervisor_lock.holder(root) is None:
         raise UsageError(f"run {root.name} is not running.", hint.replace("RUN", root.name))
 

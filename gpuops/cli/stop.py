@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gpuops.cli import exit_summary, output
-from gpuops.cli.runs import Run, insist_going
+from gpuops.cli.runs import Run, require_active
 from gpuops.errors import EXIT_CODES_HELP
 from gpuops.supervise import supervisor
 from gpuops.system.processes.process import Job
@@ -28,17 +28,17 @@ def stop(
         bool, typer.Option("--now", help="Kill it at once, without a checkpoint.")
     ] = False,
 ) -> None:
-    """Stop a run: it saves a checkpoint and ends. Wait for that."""
+    """Stop a run: it saves a checkpoint and ends. The command returns when it has ended."""
     root = records.find(run_dir.runs_dir(runs_dir), run, "stop")
-    ownership.insist_may_act(root, "stop")
-    insist_going(root, "`gpuops runs show RUN` tells how it went.")
+    ownership.require_may_act(root, "stop")
+    require_active(root, "`gpuops runs show RUN` tells how it went.")
     supervisor_lock.retire([root], now=now)
     if not records.is_running(root):
         ended = records.load(root)
         done = "finished" if ended is not None and ended.status == "finished" else "stopped"
         print(f"{root.name} has {done}.")
         return
-    records.insist_proven(root)
+    records.require_proven(root)
     if not ownership.is_ours(root):
         plan = replace(plan_file.load(root), run_dir=str(root))
         supervisor.end(plan, Job(Path(plan.state_dir)), now=now)

@@ -1,7 +1,7 @@
-"""The edge where text leaves gpuops: what stdout and stderr let pass, and what if they cannot.
+"""The edge where text leaves gpuops: what stdout and stderr pass on, and what if they fail.
 
 Values are kept as they were read: a name stays the name of its file. They become harmless here,
-where everything that is printed comes by, so that no command can forget it.
+which everything that is printed passes, so that no command can forget it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _answer_lost(stream: Any, error: OSError) -> None:
 
 
 def _comment_lost(_stream: Any, _error: OSError) -> None:
-    """A job goes on, also if its user cannot be told about it."""
+    """A job goes on, even if its user cannot be told about it."""
 
 
 def _discard(stream: Any) -> None:

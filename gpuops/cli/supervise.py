@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gpuops.cli import exit_summary, output
-from gpuops.cli.runs import Run, insist_going
+from gpuops.cli.runs import Run, require_active
 from gpuops.errors import EXIT_CODES_HELP
 from gpuops.system.runs import ownership, records, run_dir
 
@@ -16,6 +16,6 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 def supervise(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = False) -> None:
     """Supervise a run whose supervisor has ended, with the same policies."""
     root = records.find(run_dir.runs_dir(runs_dir), run, "supervise")
-    ownership.insist_ours(root, "supervise")
-    insist_going(root, "`gpuops launch --resume RUN` continues it.")
+    ownership.require_ours(root, "supervise")
+    require_active(root, "`gpuops launch --resume RUN` continues it.")
     exit_summary.supervise_to_the_end(root, as_json=as_json)

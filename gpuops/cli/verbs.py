@@ -33,7 +33,7 @@ Words = Annotated[list[str] | None, typer.Argument(autocompletion=_complete_firs
 Trainer = Annotated[
     str | None,
     typer.Option(
-        help="The trainer, if several are able to.",
+        help="The trainer, if several can do this.",
         autocompletion=complete_trainer,
         show_default=False,
     ),
@@ -119,19 +119,19 @@ def _perform_of_run(
 
     The first word is the run's folder, or a checkpoint in it.
     """
-    ownership.insist_trusted(root, verb)
-    ownership.insist_trusted_checkpoints(root)
+    ownership.require_trusted(root, verb)
+    ownership.require_trusted_checkpoints(root)
     plan = plan_file.load(root)
     kind, name = plan.target.kind, plan.target.name
     if kind != "trainer":
         raise UsageError(
-            f"run {plan.run_id} is of the {kind} {name}, not of a trainer.",
-            f"Only trainers {verb}: {', '.join(owners)}.",
+            f"run {plan.run_id} launched the {kind} {name}, not a trainer.",
+            f"`{verb}` works on runs of: {', '.join(owners)}.",
         )
     if name not in owners or "run" not in owners[name].verbs[verb].of:
         raise UsageError(
-            f"run {plan.run_id} is of trainer {name}, which does not {verb} runs.",
-            f"`gpuops trainers show {name}` lists what it does.",
+            f"run {plan.run_id} launched trainer {name}, which cannot {verb} runs.",
+            f"`gpuops trainers show {name}` lists its verbs.",
         )
     words = ["--checkpoint", *words]
     # The GPUs that this shell was given count, not those that the run had.

@@ -43,7 +43,7 @@ FAULTS: Mapping[str, Fault] = {
     for fault in (
         Fault("kill", "a rank gets SIGKILL", ("signal",)),
         Fault("stop", "a rank gets SIGSTOP", ("rank stopped",), hangs=True),
-        Fault("segv", "a rank reads where no memory is", ("signal",)),
+        Fault("segv", "a rank reads from an invalid address", ("signal",)),
         Fault("exception", "a rank raises, once", ("exception",)),
         Fault(
             "skip",

@@ -11,7 +11,7 @@ Figure = str | int | float | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One checked fact. ``check`` is its short name, by which ``--force`` can overrule it.
+    """One checked fact. ``check`` is its short name, by which ``--force`` can override it.
 
     ``summary`` is the sentence for people; ``measured`` and ``wanted`` are its two figures for
     programs, with the unit if they have one (``"24 GiB"``). An error that is not ``forcible``

@@ -176,14 +176,14 @@ class Scene:
 
     def mark(self, fault: str) -> dict[str, Any] | None:
         """When (``time``) and in which ``attempt`` a fault happened, if it has."""
-        return files.read_json(self._mark(fault))
+        return files.read_json(self._fault_file(fault))
 
     def set_mark(self, fault: str, attempt: int) -> None:
         """Record a fault that is caused from outside."""
         mark = {"time": time.time(), "attempt": f"{paths.ATTEMPT}{attempt}"}
-        files.write_json(self._mark(fault), mark)
+        files.write_json(self._fault_file(fault), mark)
 
-    def _mark(self, fault: str) -> Path:
+    def _fault_file(self, fault: str) -> Path:
         return self.notes / f"fault-{fault.replace(':', '-')}.json"
 
     def let_kill(self) -> None:

@@ -47,13 +47,13 @@ def estimate(options: LaunchOptions) -> Assessment:
     manifest, asked = request(options)
     if manifest is None:
         raise UsageError(
-            f"{asked.target.entry} is a {asked.target.kind}: only a trainer can say what it needs.",
+            f"{asked.target.entry} is a {asked.target.kind}: only trainers compute their memory.",
             "`gpuops trainers list` shows the trainers.",
         )
     if (module := manifest.answers.estimate) is None:
         raise UsageError(
-            f"trainer {manifest.name} does not say what it needs.",
-            "docs/estimate.md says how a trainer does.",
+            f"trainer {manifest.name} cannot compute its memory: it has no `answers.estimate`.",
+            "docs/estimate.md describes what such a module prints.",
         )
     profile = profiles.load(options.profile) if options.profile else None
     known = profile and (profile.gpus is None or profile.gpus.memory_gib is not None)
@@ -91,7 +91,7 @@ def _gpus_here(simulate: str | None) -> tuple[Device, ...]:
     if "gpus" in inventory.gaps and not inventory.absent:
         raise MachineError(
             f"the GPUs of this machine cannot be read: {inventory.gaps['gpus'].rstrip('.')}.",
-            "`--simulate 8x4090` plans for other GPUs, `--profile cpu` without.",
+            "`--simulate 8x4090` plans for other GPUs, `--profile cpu` for the CPU.",
         )
     ours = tuple(device for device in inventory.devices if device.withheld_by is None)
     return ours or inventory.devices

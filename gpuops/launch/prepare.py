@@ -130,20 +130,20 @@ def prepare(options: LaunchOptions, contention: Contention | None = None) -> Pre
 
 
 def refuse_errors(findings: Sequence[Finding], force: Sequence[str]) -> None:
-    """Stop at the errors that were not overruled by name.
+    """Stop at the errors that were not overridden by name.
 
     ``--force gpus`` shares GPUs that are in use; it cannot bring GPUs that are missing.
 
     Raises:
         GpuopsError: there are such errors.
-        UsageError: a name overrules nothing.
+        UsageError: a name overrides nothing.
     """
     left = stopping(findings, force)
     if left:
         count = "an error" if len(left) == 1 else f"{len(left)} errors"
         forced = " ".join(f"--force {found.check}" for found in left)
         forcible = all(found.forcible for found in left)
-        way = f", or launch in spite of it with `{forced}`" if forcible else ""
+        way = f", or launch anyway with `{forced}`" if forcible else ""
         raise GpuopsError(
             f"preflight found {count}, nothing was started: "
             f"{', '.join(found.check for found in left)}.",

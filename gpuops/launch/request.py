@@ -62,14 +62,14 @@ def _first_attempt(options: LaunchOptions, runs: Path) -> tuple[Manifest | None,
 
 def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, LaunchRequest]:
     """The same run again, from its newest checkpoint; what is typed now is added."""
-    ownership.insist_ours(root, RESUME)
-    ownership.insist_trusted_checkpoints(root)
+    ownership.require_ours(root, RESUME)
+    ownership.require_trusted_checkpoints(root)
     before = plan_file.load_whole(root)
     target = before.target
     if typed.name not in {None, target.name, target.entry}:
         raise UsageError(
-            f"run {before.run_id} is of {target.name}, not of {typed.name}.",
-            f"`gpuops launch {target.name} --resume {before.run_id}`.",
+            f"run {before.run_id} launched {target.name}, not {typed.name}.",
+            f"`gpuops launch {target.name} --resume {before.run_id}` continues it.",
         )
     _refuse_running(before, root)
     if not os.access(root, os.W_OK | os.X_OK):
@@ -80,7 +80,7 @@ def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, La
     manifest = manifests.load(target.name) if target.kind == "trainer" else None
     own = {manifest.out_dir_setting} if manifest else set()
     python = _interpreter(typed.python) if typed.python else before.python
-    # As many ranks as it began with: to how few it was shrunk was the need of one evening.
+    # As many ranks as were wanted: --shrink counted for one attempt, on the GPUs that were free.
     held = replace(before.options, profile=before.profile, nproc_per_node=before.ranks_wanted)
     return manifest, LaunchRequest(
         options=held.next_attempt(replace(typed, profile=_lasting(typed.profile))),
@@ -92,7 +92,7 @@ def _next_attempt(typed: LaunchOptions, root: Path) -> tuple[Manifest | None, La
         attempt=records.next_attempt(root),
         defaults={key: value for key, value in before.defaults.items() if key in own},
         arguments=(*before.arguments, *_own_flags(typed, manifest), *typed.arguments),
-        # How a script goes on is its own matter: it is started again as it was.
+        # A script is started again with the same command: only the script knows how to resume.
         resume_arguments=(_resume_flag(manifest), "auto") if manifest else (),
         working_dir=before.working_dir,
     )
@@ -126,7 +126,7 @@ def _run_to_resume(options: LaunchOptions, runs: Path) -> Path | None:
     if files.is_file(given / paths.PLAN):
         return given.absolute()
     if files.exists(given):
-        ownership.insist_trusted_checkpoint(given.absolute())
+        ownership.require_trusted_checkpoint(given.absolute())
         return None
     return records.find(runs, options.resume, RESUME)
 
@@ -140,11 +140,11 @@ def _own_flags(options: LaunchOptions, manifest: Manifest | None) -> tuple[str, 
     pairs = [(data, options.data)] if options.data is not None else []
     pairs += [(manifest.config_setting if manifest else "config", name) for name in options.configs]
     if options.resume is not None:
-        pairs = [(flag, _whole(value)) for flag, value in pairs]
+        pairs = [(flag, _absolute_if_there(value)) for flag, value in pairs]
     return tuple(word for flag, value in pairs for word in (f"--{flag}", value))
 
 
-def _whole(value: str) -> str:
+def _absolute_if_there(value: str) -> str:
     return str(Path(value).absolute()) if files.exists(Path(value)) else value
 
 
@@ -155,4 +155,4 @@ def _interpreter(given: str) -> str:
 
 def _lasting(profile: str | None) -> str | None:
     """A profile under a name that also counts in another folder."""
-    return _whole(profile) if profile and Path(profile).suffix else profile
+    return _absolute_if_there(profile) if profile and Path(profile).suffix else profile

@@ -41,7 +41,9 @@ def diagnosis(job: JobRow) -> list[str]:
     found = newest(Path(job.run_dir)) if job.run_dir is not None else None
     if found is not None:
         holds = job.diagnosis is not None
-        head = [] if holds else ["", "── the last diagnosis; it has moved since ──", ""]
+        head = (
+            [] if holds else ["", "── the last diagnosis; the job has made progress since ──", ""]
+        )
         lines = [*lines, *([""] if lines and holds else head), *format_page(found).splitlines()]
     which = job.run_id or next((rank.pid for rank in job.ranks if rank.pid is not None), "PID")
     hint = f"`gpuops diagnose {which}` reads the stacks of its ranks now."

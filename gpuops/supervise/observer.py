@@ -10,8 +10,8 @@ from gpuops import heartbeat
 from gpuops.core.hang import detector
 from gpuops.core.hang.observation import HangState, Observation, update_state
 from gpuops.core.run import paths, telemetry
+from gpuops.core.supervision.attempt import Phase
 from gpuops.core.supervision.progress import Look, Progress, observe
-from gpuops.core.supervision.state_machine import Phase
 from gpuops.launch.launch import Launch
 from gpuops.system import files
 from gpuops.system.gpus.poller import GpuPoller

@@ -12,7 +12,7 @@ from gpuops.core.diagnosis.traceback_key import refusal_key, traceback_key
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
-from gpuops.core.supervision import attempts
+from gpuops.core.supervision import run as machine
 from gpuops.core.supervision.restart import FailedAttempt, GiveUp, Replan, Restart, RestartPolicy
 from gpuops.errors import GpuopsError
 from gpuops.launch.claim import claim_gpus
@@ -36,7 +36,7 @@ class RunOutcome:
     """How a run ended: its last attempt, and why no other followed if one was wanted."""
 
     launch: Launch
-    outcome: attempts.Outcome
+    outcome: machine.Outcome
     given_up: GiveUp | None = None
 
 
@@ -61,20 +61,20 @@ def run_attempts(
     Raises:
         GpuopsError: the first attempt cannot be started, or the run has a supervisor already.
     """
-    state = attempts.RunState(policy=RestartPolicy(max_restarts=first.launch.plan.max_restarts))
+    state = machine.RunState(policy=RestartPolicy(max_restarts=first.launch.plan.max_restarts))
     with _Run(first.launch, screen) as run:
         if isinstance(first, Adopted):
             run.adopt(first.job)
         else:
             run.launch_first(first)
         begun(run.launch.plan.run_id)
-        event: attempts.RunEvent = run.watch()
+        event: machine.RunEvent = run.watch()
         while True:
-            state, move = attempts.next_move(state, event)
+            state, move = machine.next_move(state, event)
             run.report(move)
-            if isinstance(move, attempts.Finish):
+            if isinstance(move, machine.Finish):
                 return run.finish(move)
-            if isinstance(event, attempts.Ended):
+            if isinstance(event, machine.Ended):
                 run.show_next(event.outcome, move)
             event = run.launch_next(move)
 
@@ -123,12 +123,12 @@ class _Run(AbstractContextManager["_Run"]):
             self._record("run_ended", outcome="failed", why=problem.message)
             raise
 
-    def launch_next(self, move: Restart | Replan) -> attempts.RunEvent:
+    def launch_next(self, move: Restart | Replan) -> machine.RunEvent:
         """Wait, plan the next attempt for the machine as it is then, and watch it to its end."""
         until = time.monotonic() + move.after_s
         while (left := until - time.monotonic()) > 0:
             for number in self._signals.wait(None, left):
-                return attempts.Interrupted(number)
+                return machine.Interrupted(number)
         ended = self.launch
         try:
             prepared = prepare(_next_options(self.launch.plan, move), self._contention)
@@ -139,27 +139,27 @@ class _Run(AbstractContextManager["_Run"]):
             self._start(prepared)
         except GpuopsError as problem:
             self.launch = ended
-            return attempts.Unprepared(problem.message.rstrip("."), problem.hint)
+            return machine.Unprepared(problem.message.rstrip("."), problem.hint)
         return self.watch()
 
-    def watch(self) -> attempts.RunEvent:
+    def watch(self) -> machine.RunEvent:
         """Watch the attempt to its end."""
         outcome = watch(self.launch, self._job, self._screen.show, self._signals)
-        return attempts.Ended(outcome, _failed_attempt(self.launch, outcome), time.monotonic())
+        return machine.Ended(outcome, _failed_attempt(self.launch, outcome), time.monotonic())
 
-    def report(self, move: Restart | Replan | attempts.Finish) -> None:
+    def report(self, move: Restart | Replan | machine.Finish) -> None:
         """Record what was decided: another attempt, or none."""
-        decision = move.given_up if isinstance(move, attempts.Finish) else move
+        decision = move.given_up if isinstance(move, machine.Finish) else move
         if decision is not None:
             fields = {key: value for key, value in asdict(decision).items() if key != "after_s"}
             self._record(type(decision).__name__.lower(), **fields)
 
-    def show_next(self, outcome: attempts.Outcome, decision: Restart | Replan) -> None:
+    def show_next(self, outcome: machine.Outcome, decision: Restart | Replan) -> None:
         """Say why an attempt ended, and what follows it."""
         ended = outcome.diagnosis.why if outcome.diagnosis else "it ended"
         self._screen.tell(f"{words.sentence(ended)} {words.sentence(decision.why)}")
 
-    def finish(self, move: attempts.Finish) -> RunOutcome:
+    def finish(self, move: machine.Finish) -> RunOutcome:
         """Record the end of the run, and run the hook for it."""
         plan, outcome, given_up = self.launch.plan, move.outcome, move.given_up
         self._record("run_ended", outcome=outcome.ending)
@@ -229,7 +229,7 @@ def _next_options(plan: LaunchPlan, move: Restart | Replan) -> LaunchOptions:
     )
 
 
-def _failed_attempt(launch: Launch, outcome: attempts.Outcome) -> FailedAttempt | None:
+def _failed_attempt(launch: Launch, outcome: machine.Outcome) -> FailedAttempt | None:
     """Describe an attempt that failed; ``None`` if it did not, or has no diagnosis."""
     plan, diagnosis = launch.plan, outcome.diagnosis
     if outcome.ending != "failed" or diagnosis is None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from gpuops.core.diagnosis.torchrun_failure import last_lines, signal_name
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
-from gpuops.core.supervision.attempts import Outcome
 from gpuops.core.supervision.restart import GiveUp
+from gpuops.core.supervision.run import Outcome
 from gpuops.core.supervision.summary import FailureSummary, RunSummary, next_commands
 from gpuops.errors import ExitCode
 from gpuops.launch.launch import Launch
@@ -19,7 +19,7 @@ from gpuops.ui import words
 
 NOT_FIGURES = {"step", "total_steps", "time", "split", "seconds", "epoch"}
 KILLED = (
-    "Killed from outside: by a user, or by the kernel when memory ran out (`dmesg` tells of both)."
+    "Killed from outside: by a user, or by the kernel when memory ran out (then `dmesg` says so)."
 )
 PORT_TAKEN = ("EADDRINUSE", "address already in use")
 

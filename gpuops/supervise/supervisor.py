@@ -17,9 +17,9 @@ from gpuops.core.launch import torchrun
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.secrets import mask_words
 from gpuops.core.run import paths
-from gpuops.core.supervision import state_machine as machine
-from gpuops.core.supervision.attempts import Ending, Outcome
+from gpuops.core.supervision import attempt as machine
 from gpuops.core.supervision.progress import Look
+from gpuops.core.supervision.run import Ending, Outcome
 from gpuops.diagnose import crashed, inspect, why_gone
 from gpuops.errors import GpuopsError
 from gpuops.launch.launch import Launch

@@ -162,11 +162,13 @@ def _finite(digits: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _whole(digits: str) -> int | None:
+def _parse_int(digits: str) -> int | None:
     return int(digits) if len(digits) <= MOST_DIGITS else None
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=lambda _: None)
+_DECODER = json.JSONDecoder(
+    parse_float=_finite, parse_int=_parse_int, parse_constant=lambda _: None
+)
 
 
 def numbered(folder: Path, prefix: str) -> list[int]:

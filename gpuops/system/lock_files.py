@@ -4,8 +4,8 @@ A file appears in the folder written and locked, and is never locked again. So o
 its owner can hold it, no other user can write or replace it, and a file without a lock is a
 leftover that its owner may remove. Its owner is the file's, whatever its content says.
 
-Locks are open file description locks (fcntl(2)) for writing, which need write access: a lock that
-another user takes on a file that he can only read is not seen, and hinders no process.
+Locks are open file description locks (fcntl(2)) for writing, which need write access. Another user
+who can only read a file cannot take such a lock; a lock for reading hinders no process.
 """
 
 from __future__ import annotations

@@ -59,11 +59,11 @@ def _parts(found: Estimate, gpu: Gpu | None, margin: Beside) -> Table:
     table.add_column(style="dim")
     for part, size in need.parts.items():
         coming = part == "gradients" and size < need.parts.get("parameters", 0)
-        remark = "more come as the activations go" if coming else ""
+        remark = "more are allocated as activations are freed" if coming else ""
         if size or coming:
             table.add_row(PARTS.get(part, part), amount(size), remark)
     at = PHASES.get(need.at, need.at)
-    table.add_row(_bold("tensors"), _bold(amount(need.peak_bytes)), f"at most, {at}")
+    table.add_row(_bold("tensors"), _bold(amount(need.peak_bytes)), f"the peak, {at}")
     if found.device == "cuda":
         beside = margin.total_bytes + need.rounding_bytes
         table.add_row("context and workspace", amount(beside), _margin(margin, need.rounding_bytes))

@@ -23,7 +23,10 @@ def cases(found: Sequence[Case]) -> RenderableType:
 
 def cleaned(done: Cleaned) -> RenderableType:
     """What has ended, and what has not ended."""
-    rows = [Text(f"{name(job)} moves again: it was left alone.", "green") for job in done.moving]
+    rows = [
+        Text(f"{name(job)} makes progress again: it was left alone.", "green")
+        for job in done.moving
+    ]
     if done.ended:
         rows.append(Text(f"ended: {processes(done.ended)}", style="green"))
     if done.left:
@@ -44,7 +47,7 @@ def _case(case: Case) -> RenderableType:
     decision, job = case.decision, case.decision.job
     state, colour = _state(case)
     badge = (f"{state:<9}", f"bold {colour}")
-    rows = [Text.assemble(badge, (f" {name(job)}", "bold"), _about(job))]
+    rows = [Text.assemble(badge, (f" {name(job)}", "bold"), _describe_job(job))]
     rows += [Text(f"  {words}", style=colour) for words in decision.evidence]
     if decision.stop:
         rows.append(Text(f"  would be ended: {processes(decision.stop)}", style="bold"))
@@ -73,7 +76,7 @@ def _state(case: Case) -> tuple[str, str]:
     return ("hung", "red") if decision.certain else ("suspect", "yellow")
 
 
-def _about(job: TrainingJob) -> str:
+def _describe_job(job: TrainingJob) -> str:
     first = job.ranks[0] if job.ranks else job.processes[0]
     runs = printable(python_program(first.argv) or (first.argv or ("?",))[0], PROGRAM_LENGTH)
     gpus = f" on GPU {', '.join(map(str, job.gpus))}" if job.gpus else ""

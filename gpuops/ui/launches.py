@@ -20,9 +20,9 @@ from gpuops.core.launch.choice import Waiting, reasons
 from gpuops.core.launch.manifest import Batch, Manifest
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.launch.secrets import mask_text
+from gpuops.core.supervision.attempt import Phase
 from gpuops.core.supervision.progress import Look, Progress
 from gpuops.core.supervision.restart import GiveUp
-from gpuops.core.supervision.state_machine import Phase
 from gpuops.core.supervision.summary import FailureSummary, RunSummary
 from gpuops.text import coloured, colourless, many
 from gpuops.ui import findings, words
@@ -268,7 +268,7 @@ def failed(ended: FailureSummary) -> RenderableType:
     what = "torchrun ended" if ended.rank is None else f"rank {ended.rank} failed first"
     body = [_Words(f"  {line}", "dim") for line in ended.last_words]
     hint = [_Words(f"  {ended.hint}")] if ended.hint else []
-    log = _Words(f"  all of it: {ended.log}", "dim")
+    log = _Words(f"  the whole log: {ended.log}", "dim")
     return Group(_Words(f"{what}: {ended.how}", "bold red"), *body, *hint, log)
 
 

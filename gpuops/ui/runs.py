@@ -19,7 +19,7 @@ COLOURS = {
 }  # fmt: skip
 
 ACTIONS = {
-    "Inspect": "look why the ranks make no progress",
+    "Inspect": "find out why the ranks make no progress",
     "AskWorkers": "ask the workers to save and end (SIGTERM)",
     "TerminateAgent": "ask torchrun to end (SIGTERM)",
     "Kill": "kill the workers and torchrun (SIGKILL)",

@@ -33,13 +33,13 @@ def profiles(found: Sequence[tuple[str, Profile, Sequence[str]]]) -> RenderableT
 
 
 def validated(results: Mapping[str, tuple[GpuopsError | None, Sequence[str]]]) -> RenderableType:
-    """One row per profile: in order, or what is wrong; and a row for each warning."""
+    """One row per profile: valid, or what is wrong; and a row for each warning."""
     table = Table.grid(padding=(0, 1, 0, 1))
     for name, (problem, warnings) in results.items():
         for warning in warnings:
             table.add_row(Text("!", style="bold yellow"), Text(name, style="bold"), warning)
         if problem is None:
-            table.add_row(Text("✓", style="bold green"), Text(name, style="bold"), "in order")
+            table.add_row(Text("✓", style="bold green"), Text(name, style="bold"), "valid")
             continue
         words = Text(problem.message)
         words.append(f"\n{problem.hint}" if problem.hint else "", style="dim")

@@ -185,7 +185,7 @@ def test_as_json_everything_is_there(estimate, python):
     ("words", "code", "sentence"),
     [
         (("--preset", "demo"), 2, "say which trainer"),
-        (("./mine.py",), 2, "mine.py is a script: only a trainer can say what it needs"),
+        (("./mine.py",), 2, "mine.py is a script: only trainers compute their memory"),
         (("rvq", "--python", "/no/python"), 1, "/no/python cannot be run"),
         (("rvq", "--python", "./silent"), 1, "did not print its memory as JSON"),
         (("rvq", "--python", "./odd"), 1, "printed no estimate: setting"),
@@ -216,7 +216,7 @@ def test_a_trainer_without_that_answer_is_a_sentence(monkeypatch):
     asked = LaunchRequest(target=target, run_id="", run_dir="", python="")
     monkeypatch.setattr(launch_estimate, "request", lambda _options: (manifest, asked))
 
-    with pytest.raises(UsageError, match="trainer mine does not say what it needs"):
+    with pytest.raises(UsageError, match="trainer mine cannot compute its memory"):
         launch_estimate.estimate(LaunchOptions(name="mine"))
 
 

@@ -208,7 +208,7 @@ def test_what_moves_again_before_the_answer_is_left_alone(morning):
     code, said = morning.answer("y", "--watch", "1s", before=let_it_go_on)
 
     assert 0 == code, said
-    assert "moves again" in said
+    assert "makes progress again" in said
     assert (True, None) == (rank.alive, job.poll())
 
 

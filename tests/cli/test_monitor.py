@@ -151,7 +151,7 @@ def test_a_pipe_that_closes_ends_it_quietly(inventory, run):
     ("words", "sentence"),
     [
         (["--interval", "0"], "--interval 0 is too short"),
-        (["--gpu", "9", "--once"], "no GPU is called 9 here"),
+        (["--gpu", "9", "--once"], "there is no GPU 9 here"),
         (["--count", "0"], "greater than or equal to 1"),
     ],
 )

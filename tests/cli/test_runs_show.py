@@ -9,7 +9,7 @@ import pytest
 
 from gpuops.cli import main
 from gpuops.cli.runs import _checkpoints
-from gpuops.core.supervision.state_machine import Action
+from gpuops.core.supervision.attempt import Action
 from gpuops.ui import runs
 
 

@@ -58,6 +58,6 @@ def test_a_batch_that_never_fits_is_given_up_with_advice(small_gpu, tmp_path):
 
     assert answer.returncode == 4
     assert len(batches(tmp_path)) == 3
-    assert "ot even a micro-batch halved 2 x fits" in said
+    assert "ven with the micro-batch halved 2 times it does not fit" in said
     assert "ran out of GPU memory" in said
     assert "smaller model" in said

@@ -160,7 +160,7 @@ def test_of_several_trainers_one_is_named(run, handed):
     plan["target"]["name"] = "one"
     (run / "plan.json").write_text(json.dumps(plan))
     assert handed("draw", run, "--out", "f") == ("one.draw", f"--checkpoint {run} --out f")
-    with pytest.raises(GpuopsError, match="of trainer one, which does not show runs"):
+    with pytest.raises(GpuopsError, match="launched trainer one, which cannot show runs"):
         handed("show", run)
 
 
@@ -245,7 +245,7 @@ def test_a_script_has_no_verbs(run, handed):
     plan = json.loads((run / "plan.json").read_text())
     plan["target"] |= {"kind": "script", "name": "mine"}
     (run / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(GpuopsError, match="of the script mine, not of a trainer"):
+    with pytest.raises(GpuopsError, match="launched the script mine, not a trainer"):
         handed("encode", run, "--out", "x.npz")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXTS = ("gpuops", "trainers", "docs", "README.md", "shell", "profiles")
+TEXTS = ("gpuops", "trainers", "docs", "README.md", "CONTRIBUTING.md", "shell", "profiles")
 SUFFIXES = {".py", ".md", ".sh", ".yaml", ".css", ".js"}
 
 # What stands there, and what to write instead.
@@ -17,12 +17,15 @@ PHRASES = {
     "nobody": (r"\bnobody\b", "no user, no process, nothing"),
     "whoever": (r"\bwhoever\b", "the user who, the process that"),
     "for want of": (r"\bwant of\b", "out of memory, because there is no"),
-    "is to be": (r"\b(?:is|are) to be\b", "must be"),
+    "is to be": (r"\b(?:is|are)(?: not)? to be\b", "must be, cannot be"),
     "likewise": (r"\blikewise\b", "what it does"),
     "is no": (r"(?<!there )\bis no (?!longer\b|more\b|other\b|single\b)", "is not a"),
     "accused": (r"\baccus|\bguilty\b|\bblamed?\b", "culprit, suspect"),
     "verdict": (r"\bverdicts?\b|\bcrimes?\b", "assessment, finding"),
     "to be thought": (r"\bto be thought\b|\bis thought of\b", "assessment, health"),
+    "overrule": (r"\boverrul", "override"),
+    "tell": (r"\b(?:does|did|could) not tell\b", "does not report, did not print, is not clear"),
+    "also if": (r"\balso if\b", "even if"),
     "mend": (r"\bmend(?:s|ed|ing)?\b", "fix, correct, repair"),
     "card": (r"(?<![-\w])cards?\b(?!`|:)", "GPU"),
     "in words": (r"\bin_words\b|\bdef (?:told|said|noted|who|doing)\b", "format_*, describe_*"),
@@ -65,6 +68,8 @@ def test_texts_keep_to_plain_words():
         ("it starts anew", "anew"),
         ("90x is no time to wait", "is no"),
         ("the accused rank", "accused"),
+        ("a GPU that is not to be seen", "is to be"),
+        ("also if it is stopped", "also if"),
         ("all 8 cards", "card"),
     ],
 )

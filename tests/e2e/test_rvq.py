@@ -77,6 +77,6 @@ def test_an_error_of_the_trainer_is_a_sentence(gpuops, tmp_path):
 
     assert answer.returncode == 4
     assert "failed first" in answer.stderr
-    assert "not started again: It cannot begin" in answer.stderr
+    assert "not started again: It cannot start" in answer.stderr
     assert str(pose.parent.name) in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -27,7 +27,7 @@ HOST = ["driver 580.95.05", "cuda 13.0"]
 EIGHT = [*HOST, "gpu 0-7 model=rtx4090"]  # jobs of other tests may be planned for the first
 TWO = [*HOST, "gpu 0-1 model=rtx4090"]
 NO_LIST = "fault * nvmlDeviceGet*RunningProcesses* NOT_SUPPORTED"
-UNSEEN = "in use by a process that is not to be seen (97 % utilisation)"
+UNSEEN = "in use by a process that cannot be seen (97 % utilisation)"
 FOREIGN = "of the host: of another container, or of the host"
 
 

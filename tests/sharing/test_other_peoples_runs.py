@@ -232,7 +232,7 @@ def test_a_running_run_of_another_user_is_running(place):
     code, said = place.gpuops("kill-hung", "--run", root.name, "--yes")
     assert (code, "belongs to root" in said) == (2, True)
     code, said = place.gpuops("monitor", "--once", "--run", root.name)
-    assert (code, "is running; it belongs to root" in said) == (0, True)
+    assert (code, "is running; only its owner, root," in said) == (0, True)
     code, said = place.gpuops("diagnose", root.name)
     assert (code, "sudo -u root gpuops diagnose" in said) == (2, True)
 
@@ -286,7 +286,7 @@ def test_a_folder_that_lies_about_a_process_signals_nobody(place, user):
         if command != "supervise" or user == ANN:
             code, said = place.gpuops(command, root.name, user=user)
             assert code == 2
-            assert f"does not tell the truth about pid {victim.pid}" in said
+            assert f"this folder names pid {victim.pid}, which is not a process of run" in said
 
     assert victim.poll() is None
 
@@ -300,7 +300,7 @@ def test_a_copy_of_a_running_run_is_not_the_run(place):
     place.give(copy, ANN)
     code, said = place.gpuops("stop", copy.name)
 
-    assert (code, f"the truth about pid {job.pid}" in said) == (2, True)
+    assert (code, f"this folder names pid {job.pid}, which" in said) == (2, True)
     assert job.poll() is None
 
 
@@ -312,7 +312,7 @@ def test_a_checkpoint_of_another_user_is_not_resumed(place):
     code, said = place.gpuops("launch", "rvq", "--profile", "cpu", "--resume", checkpoint)
 
     assert (code, f"belongs to {BOB}" in said) == (2, True)
-    ownership.insist_trusted_checkpoint(Path(shutil.copytree(checkpoint, place.folder / "copy")))
+    ownership.require_trusted_checkpoint(Path(shutil.copytree(checkpoint, place.folder / "copy")))
 
 
 def test_a_run_that_cannot_be_written_is_not_forced(place):
@@ -332,7 +332,7 @@ def test_a_link_is_not_a_way_around(place):
         link.symlink_to(target)
         os.chown(link, maker, maker, follow_symlinks=False)
         with pytest.raises(UsageError, match=f"belongs to {BOB}"):
-            ownership.insist_ours(link, "stop")
+            ownership.require_ours(link, "stop")
 
 
 def test_a_plan_that_another_user_put_there_is_theirs(place):
@@ -395,7 +395,7 @@ def test_a_lock_in_another_container_is_held(place):
         with pytest.raises(supervisor_lock.SupervisedError):
             supervisor_lock.only_one(root).__enter__()
         with pytest.raises(UsageError, match="in another container"):
-            records.insist_here(root)
+            records.require_this_host(root)
 
 
 def test_a_lock_file_of_another_user_is_replaced(place):

@@ -15,9 +15,9 @@ from rich.console import Console
 from run_folders import a_plan
 
 from gpuops import reaper
-from gpuops.core.supervision.attempts import Outcome
 from gpuops.core.supervision.progress import Progress
 from gpuops.core.supervision.restart import GiveUp
+from gpuops.core.supervision.run import Outcome
 from gpuops.errors import GpuopsError
 from gpuops.launch.launch import Launch
 from gpuops.supervise import run as run_module
@@ -198,13 +198,13 @@ def test_what_cannot_be_prepared_is_a_give_up_on_record(adopted, monkeypatch):
 
     restart = run_module.Restart(after_s=0.0, why="it was killed")
     moves = [restart, None]
-    decided = run_module.attempts.next_move
+    decided = run_module.machine.next_move
 
     def next_move(state, event):
         state, move = decided(state, event)
         return state, moves.pop(0) or move
 
-    monkeypatch.setattr(run_module.attempts, "next_move", next_move)
+    monkeypatch.setattr(run_module.machine, "next_move", next_move)
     monkeypatch.setattr(run_module, "prepare", refuse)
     found = run_attempts(adopted, screen())
     happened = events.read(Path(adopted.launch.plan.run_dir))

@@ -15,7 +15,7 @@ from gpuops.core.launch.plan import LaunchRequest, Target
 from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile, Stop
 from gpuops.core.run import paths
-from gpuops.core.supervision.state_machine import Phase
+from gpuops.core.supervision.attempt import Phase
 from gpuops.launch.launch import recall
 from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import begin, make_folder, watch

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from gpuops.cli import output
 from gpuops.core.run.record import Attempt, RunRecord
+from gpuops.core.supervision.attempt import Phase
 from gpuops.core.supervision.progress import Look, Progress
-from gpuops.core.supervision.state_machine import Phase
 from gpuops.core.supervision.summary import FailureSummary, RunSummary, next_commands
 from gpuops.ui import launches, runs, words
 

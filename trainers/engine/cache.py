@@ -108,7 +108,7 @@ class CacheKind:
         try:
             about = json.loads(archive.data(f"{self.about}.json", MAX_ABOUT))
         except (ValueError, RecursionError):
-            raise ArrayError("what it says of itself is not JSON") from None
+            raise ArrayError("its description is not JSON") from None
         version = about.get("version") if isinstance(about, dict) else None
         if not isinstance(about, dict) or version != self.version:
             raise ArrayError(

@@ -53,7 +53,7 @@ def main(
 
 
 def refused(check: str, error: TrainerError) -> Finding:
-    """What training would stop at, which no flag can overrule."""
+    """What training would stop at, which no flag can override."""
     return Finding(
         check=check, severity="error", summary=error.message, hint=error.hint, forcible=False
     )

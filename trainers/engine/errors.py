@@ -58,10 +58,10 @@ def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
-    _leave(code or 0)
+    _exit_process(code or 0)
 
 
-def _leave(code: int) -> NoReturn:
+def _exit_process(code: int) -> NoReturn:
     """Exit; as one of several ranks without taking the interpreter down in order.
 
     Gloo's threads may still hold tensors of the last collective, and end the process with

@@ -237,7 +237,7 @@ def _warn_if_done(state: TrainState, total: int) -> None:
     if state.step >= total:
         log.warning(
             "nothing to train: the checkpoint is at step %d, the run ends at %d; "
-            "a larger --total-iter goes on",
+            "a larger --total-iter continues it",
             *(state.step, total),
         )
 

@@ -31,9 +31,9 @@ ADVICE: Mapping[Kind, str] = {
     "fewer loader workers.",
     "shared memory full": "Give /dev/shm more room (`--shm-size` of a container, else "
     "`sudo mount -o remount,size=16G /dev/shm`), or use fewer loader workers.",
-    "file limit": "`ulimit -n 65536` before the launch (above the hard limit: limits.conf).",
-    "process limit": "`ulimit -u 65536` before the launch (above the hard limit: limits.conf; of a "
-    "container: `--pids-limit`), or use fewer ranks and loader workers.",
+    "file limit": "Type `ulimit -n 65536` before the launch; limits.conf sets the hard limit.",
+    "process limit": "Type `ulimit -u 65536` before the launch (limits.conf sets the hard limit; "
+    "in a container: `--pids-limit`), or use fewer ranks and loader workers.",
     "nan": "Lower the learning rate, or look at the data of that step; continue from the last "
     "checkpoint with `--resume`.",
     "exception": "Fix what the traceback names, then launch with `--resume`.",

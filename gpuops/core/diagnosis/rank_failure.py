@@ -77,7 +77,7 @@ SYMPTOMS = (
         "out of memory (host)",
         r"unable to mmap .*Cannot allocate memory",
         "ran out of host memory, or of mappings",
-        "`sudo sysctl vm.max_map_count=1048576`, more memory, or fewer loader workers.",
+        "Try `sudo sysctl vm.max_map_count=1048576`, more memory, or fewer loader workers.",
     ),
     Symptom(
         "shared memory full",
@@ -102,20 +102,21 @@ SYMPTOMS = (
         "out of memory (host)",
         r"failed to map segment from shared object(?!: Operation not permitted)",
         "ran out of address space",
-        "`ulimit -v unlimited` before the launch.",
+        "Type `ulimit -v unlimited` before the launch.",
     ),
     Symptom("disk full", r"No space left on device|StorageFull", "could not write"),
     Symptom(
         "disk full",
         r"Disk quota exceeded",
         "has used up the disk quota",
-        "Free space of yours where the run writes (`quota -s`), then launch with `--resume`.",
+        "Delete files of yours where the run writes (`quota -s` shows how much), then launch with "
+        "`--resume`.",
     ),
     Symptom(
         "disk full",
         r"File too large",
         "met the limit of a file's size",
-        "`ulimit -f unlimited` before the launch; then `--resume`.",
+        "Type `ulimit -f unlimited`, then launch with `--resume`.",
     ),
     Symptom(
         "gpu missing",
@@ -201,7 +202,7 @@ def find_symptom(words: StderrTail, *, has_gpu: bool = True) -> Symptom | None:
 
 def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
     if words.type == "KeyboardInterrupt":
-        return _asked(end, words, signals.SIGINT)
+        return _asked_to_end(end, words, signals.SIGINT)
     if (symptom := find_symptom(words, has_gpu=end.gpu is not None)) is not None:
         # Without any of these the text is just the last lines of a log.
         explains = words.type is not None or words.sentence or end.killed_by is not None
@@ -230,7 +231,7 @@ def _by_signal(end: RankEnd, words: StderrTail, *, shm_full: bool) -> RankFailur
     if end.killed_by is None:
         return None
     if end.killed_by in ASKED:
-        return _asked(end, words, end.killed_by)
+        return _asked_to_end(end, words, end.killed_by)
     if end.killed_by == signals.SIGBUS and shm_full:
         why = "ran out of shared memory: it crashed with SIGBUS, and /dev/shm is full"
         return RankFailure(kind="shared memory full", why=why, end=end, words=words)
@@ -257,7 +258,7 @@ def _by_code(end: RankEnd, words: StderrTail) -> RankFailure | None:
     )
 
 
-def _asked(end: RankEnd, words: StderrTail, number: int) -> RankFailure:
+def _asked_to_end(end: RankEnd, words: StderrTail, number: int) -> RankFailure:
     why = f"was asked to end by {signal_name(-number)}"
     return RankFailure(kind="signal", why=why, end=end, words=words, consequence=True)
 

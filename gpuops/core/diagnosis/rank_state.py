@@ -107,7 +107,7 @@ def _rank_state(
     gone = state in {"Z", "X"} or (watched and now is None and after is None)
     frames = after.frames if after and not gone else ()
     inner = frames[0] if frames else None
-    kept, moved = _kept(before.frames if before else frames, frames)
+    kept, moved = _common_frames(before.frames if before else frames, frames)
     used = [vital.cpu_s for vital in (was, now) if vital and vital.cpu_s is not None]
     cpu_s = used[1] - used[0] if len(used) == 2 else None
     active = after.active if after else None
@@ -130,7 +130,9 @@ def _rank_state(
     )
 
 
-def _kept(before: Sequence[Frame], after: Sequence[Frame]) -> tuple[tuple[Frame, ...], bool]:
+def _common_frames(
+    before: Sequence[Frame], after: Sequence[Frame]
+) -> tuple[tuple[Frame, ...], bool]:
     """The path that both samples share, and whether the rank has moved on.
 
     In the last function the line may differ, as in a loop; but not between two waits.

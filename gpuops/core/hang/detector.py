@@ -167,7 +167,7 @@ def _by_beats(state: HangState, policy: HangPolicy, beating: Sequence[int]) -> A
     phased = policy.phased or state.phases.issuperset({"evaluate", "save"})
     limits = [_limits(pace, policy, phased=phased) for pace in paces]
     idle_s, hung_s = min(silences), max(limit_s for _, limit_s in limits)
-    # A rank that has been silent for much longer does not tell in which phase the others are.
+    # A rank that has been silent for much longer does not show in which phase the others are.
     now = [n for n, silence_s in enumerate(silences) if silence_s <= idle_s + SUSPECT_S]
     suspect_s = min(hung_s, max(limits[n][0] for n in now))
     if all(pace.starting for pace in paces) and state.output is not None and state.output.mark:

@@ -294,21 +294,21 @@ def _mismatch(
     if is_slice(selector):
         return UsageError(
             f"{flag} {selector} names a slice of a GPU: {NO_SLICES}.",
-            f"There are the GPUs {there}; `gpuops gpus` shows which of them are in MIG mode.",
+            f"The GPUs here: {there}; `gpuops gpus` shows which of them are in MIG mode.",
         )
     if matches:
         return UsageError(
-            f"{flag} {selector} matches the GPUs {there}: one is meant.",
+            f"{flag} {selector} matches several GPUs: {there}.",
             "Write more of the UUID, or the index; `gpuops gpus` lists them.",
         )
     nameless = [
-        f" {device.label} does not tell its UUID: {device.fault or 'the reason is not known'}."
+        f" {device.label} does not report its UUID: {device.fault or 'the reason is not known'}."
         for device in devices
         if device.uuid is None and _is_uuid(selector)
     ]
     return UsageError(
         f"{flag} {selector or repr(selector)} matches no GPU of this machine.",
-        f"There are the GPUs {there}; `gpuops gpus` lists their UUIDs; several are named as 1,2,3."
+        f"The GPUs here: {there}; `gpuops gpus` lists their UUIDs; 1,2,3 names several."
         f"{''.join(nameless)}",
     )
 

@@ -200,7 +200,7 @@ def assess_fit(estimate: Estimate, gpu: Gpu | None, margin: Beside) -> Fit:
     return fit(
         fits=False,
         largest=largest,
-        sentence=f"It does not fit: {setting} {size:,} needs {whole} GiB, {usable} may be taken; "
+        sentence=f"It does not fit: {setting} {size:,} needs {whole} GiB, {usable} are available; "
         f"{other}.",
         hint=f"{less} makes it smaller." if less else "",
     )

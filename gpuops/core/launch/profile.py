@@ -137,7 +137,7 @@ class Profile(Section):
     )
     trainers: dict[SettingName, dict[SettingName, Wish | list[Wish]]] = Field(
         {},
-        description="by trainer, defaults on this hardware; the user's files and flags overrule "
+        description="by trainer, defaults on this hardware; the user's files and flags override "
         "them",
     )
     limits: Limits = Field(Limits(), description="limits at which preflight warns")

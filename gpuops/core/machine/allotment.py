@@ -51,7 +51,7 @@ def parse_visible(value: str, devices: Sequence[Device]) -> frozenset[int]:
     for entry in value.split(","):
         index = _by_uuid(entry, devices) if by_uuid else _by_index(entry, devices)
         if index is None and by_uuid and entry.startswith("GPU-") and _nameless(devices):
-            continue  # it may be the GPU that is lost and does not tell its UUID
+            continue  # it may be the GPU that is lost and does not report its UUID
         if index is None:
             break
         if index in found:

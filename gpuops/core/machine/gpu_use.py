@@ -29,7 +29,7 @@ def unseen_work(gpu: Device) -> str | None:
     use = gpu.utilization_pct
     if use is None or use < IDLE_PCT or gpu.computing or showing(gpu):
         return None
-    return f"is in use by a process that is not to be seen ({use} % utilisation)"
+    return f"is in use by a process that cannot be seen ({use} % utilisation)"
 
 
 def unseen_memory(gpu: Device) -> str | None:
@@ -62,5 +62,5 @@ def describe_process(process: GpuProcess) -> str:
 
 
 def describe_foreign(pid: int) -> str:
-    """A process that is not to be seen from here, by the pid that it has on the host, if given."""
+    """A process that cannot be seen from here, by the pid that it has on the host, if given."""
     return f"{f'pid {pid} of the host:' if pid else 'a process'} {WHOSE['elsewhere']}"

@@ -37,7 +37,7 @@ def _gpu_change(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
         return "answers again", "good"
     if row.state != was.state and "busy-other" in {was.state, row.state}:
         taken = row.state == "busy-other"
-        return (f"is taken: {row.holder}" if taken else "is free of others"), "info"
+        return (f"is taken: {row.holder}" if taken else "is no longer used by others"), "info"
     return None
 
 
@@ -87,7 +87,7 @@ def _job_change(was: JobRow | None, row: JobRow) -> tuple[str, Level] | None:
         head = "hangs" if hung else "may hang"
         return f" {head}: {row.diagnosis or row.why}", "bad" if hung else "warning"
     if was.health in stands and row.health == "healthy":
-        return " moves again", "good"
+        return " makes progress again", "good"
     if row.diagnosis is not None and was.diagnosis != row.diagnosis:
         return f": {row.diagnosis}", "warning"
     return None

@@ -143,7 +143,7 @@ def _selected(gpus: Sequence[GpuRow], selector: str, *, known: bool) -> list[int
     if not found and known:
         there = ", ".join(str(gpu.index) for gpu in gpus) or "none"
         raise UsageError(
-            f"no GPU is called {selector} here; there is {there}.", "`gpuops gpus` lists them."
+            f"there is no GPU {selector} here; the GPUs are: {there}.", "`gpuops gpus` lists them."
         )
     return found
 

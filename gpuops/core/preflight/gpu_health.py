@@ -132,7 +132,7 @@ def _check_persistence(gpus: Sequence[Device]) -> Finding | None:
     if not off:
         return None
     words = "persistence mode is off, so every start waits for the driver"
-    summary, hint = _each(off, lambda _: words), "`sudo nvidia-smi -pm 1`"
+    summary, hint = _each(off, lambda _: words), "`sudo nvidia-smi -pm 1` switches it on."
     return warning("persistence", summary, hint, measured="off", wanted="on")
 
 

@@ -92,5 +92,5 @@ def _ways_out(choice: Choice, there: int, *, keeps_batch: bool) -> str:
     if ways:
         return f"{'; '.join(ways)}."
     if there:
-        return "`gpuops gpus` lists the GPUs; `--profile cpu` runs without."
+        return "`gpuops gpus` lists the GPUs; `--profile cpu` runs without a GPU."
     return "`--profile cpu` runs without a GPU."

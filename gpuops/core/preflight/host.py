@@ -32,7 +32,7 @@ def check_memory(snapshot: HostSnapshot, profile: Profile, needs: Requirements) 
     if limit is not None and limit < each:
         measured, want = f"{limit / GIB:.1f} GiB", f"{each / GIB:.1f} GiB"
         summary = f"a process may use {measured} of address space, a rank needs more than {want}"
-        hint = "`ulimit -v unlimited` before the launch."
+        hint = "Type `ulimit -v unlimited` before the launch."
         return error("memory", summary, hint, measured=measured, wanted=want)
     measured, want = f"{available / GIB:.1f} GiB", f"{wanted / GIB:.1f} GiB"
     if wanted > available:
@@ -99,7 +99,7 @@ def check_open_files(
         return None
     wanted = 256 + 16 * needs.workers + 32 * needs.loader_workers
     measured = "no limit" if snapshot.open_files == float("inf") else int(snapshot.open_files)
-    hint = "`ulimit -n 65536` before the launch (above the hard limit: limits.conf)."
+    hint = "Type `ulimit -n 65536` before the launch; limits.conf sets the hard limit."
     least = AGENT_FILES + RANK_FILES * needs.workers
     if snapshot.open_files < least:
         summary = f"a process may open {measured} files, torchrun alone needs {least}"
@@ -131,7 +131,7 @@ def check_processes(
     raised = limit.used + wanted
     hint = "Raise `pids.max` of the control group (Docker: `--pids-limit`, systemd: `TasksMax=`)."
     if limit.of == "user":
-        raise_it = f"`ulimit -u {raised}` before the launch (above the hard limit: limits.conf)"
+        raise_it = f"Type `ulimit -u {raised}` before the launch (limits.conf sets the hard limit)"
         hint = f"{raise_it}, or end some of your own: `ps -Lu $USER` lists them."
     summary = f"{there}, {_workers(needs)} need about {wanted}"
     if limit.left < least:
@@ -153,8 +153,8 @@ def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements
     if snapshot.memlock_bytes != float("inf"):
         measured = f"{snapshot.memlock_bytes / MIB:.0f} MiB"
         summary = f"a process may lock {measured} of memory, InfiniBand ({adapters}) needs no limit"
-        raised = "`ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`)"
-        hint = f"{raised}, or `NCCL_IB_DISABLE=1`."
+        raised = "Type `ulimit -l unlimited` before the launch (Docker: `--ulimit memlock=-1`)"
+        hint = f"{raised}, or set `NCCL_IB_DISABLE=1`."
         return warning("memlock", summary, hint, measured=measured, wanted=want)
     summary = f"no limit on locked memory, as InfiniBand ({adapters}) needs it"
     return ok("memlock", summary, measured=want, wanted=want)
@@ -168,7 +168,7 @@ def check_output(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
         hint = "Choose another folder with `--runs-dir DIR` or the trainer's `--out-dir DIR`."
         return error("output", summary, hint)
     if free is None:
-        return warning("output", f"free space at {folder} is unknown", "Look with `df`.")
+        return warning("output", f"free space at {folder} is unknown", "`df` may show it.")
     measured, want = f"{free / GIB:.1f} GiB", f"{needs.disk_bytes / GIB:.1f} GiB"
     if free < needs.disk_bytes:
         need = f"the checkpoints need {needs.disk_bytes / GIB:.2f} GiB"
@@ -184,15 +184,17 @@ def check_clock(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) 
     skew = snapshot.clock_skew_s
     if skew is None:
         return None
-    adrift = "; ours is not synchronised" if snapshot.clock_synchronised is False else ""
+    adrift = "; the host's is not synchronised" if snapshot.clock_synchronised is False else ""
     measured, want = f"{skew:+.1f} s", f"within {SKEW_S:.0f} s"
     if abs(skew) > SKEW_S:
         way = "ahead of" if skew > 0 else "behind"
-        summary = f"the disk of {needs.output_dir} is {abs(skew):.1f} s {way} our clock{adrift}"
+        summary = (
+            f"the disk of {needs.output_dir} is {abs(skew):.1f} s {way} the host's clock{adrift}"
+        )
         server = "Synchronise both clocks with a time server (`timedatectl set-ntp true`)"
         hint = f"{server}, or keep runs on a local disk with `--runs-dir DIR`."
         return warning("clock", summary, hint, measured=measured, wanted=want)
-    summary = f"our clock and the disk of {needs.output_dir} agree{adrift}"
+    summary = f"the clocks of the host and of the disk of {needs.output_dir} agree{adrift}"
     return ok("clock", summary, measured=measured, wanted=want)
 
 

@@ -33,8 +33,8 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
         hint, want = "Install a CUDA build of torch, or use `--profile cpu`.", "a CUDA build"
         if snapshot.inventory.simulated is None:
             return error("torch", summary, hint, measured=found.torch, wanted=want)
-        summary += f": this host's, not that of {snapshot.inventory.simulated}"
-        hint = "There a CUDA build of torch is needed."
+        summary += f": that is the torch of this host, not of {snapshot.inventory.simulated}"
+        hint = "The job will need a CUDA build of torch there."
         return warning("torch", summary, hint, measured=found.torch, wanted=want)
     versions += f", CUDA {found.cuda}" if found.cuda else ""
     versions += f", NCCL {found.nccl}" if found.nccl else ""

@@ -22,7 +22,9 @@ def check_network(snapshot: HostSnapshot, profile: Profile, needs: Requirements)
         why = snapshot.gaps["loopback"]
         summary = f"127.0.0.1, where the ranks meet, cannot be reached: {why}"
         address = "`sudo ip address add 127.0.0.1/8 dev lo`"
-        hint = f"`sudo ip link set lo up`; if lo has only ::1, {address}."
+        hint = (
+            f"`sudo ip link set lo up` starts it; if lo has only ::1, {address} adds the address."
+        )
         return error("network", summary, hint, measured=why, wanted="127.0.0.1")
     if snapshot.interfaces is None:
         return None

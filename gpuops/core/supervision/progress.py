@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gpuops.core.hang.observation import slowest_beat
-from gpuops.core.supervision.state_machine import Phase
+from gpuops.core.supervision.attempt import Phase
 from gpuops.heartbeat import Beat
 
 WINDOW = 32

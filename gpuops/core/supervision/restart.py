@@ -104,7 +104,9 @@ def decide(
     last = attempts[-1]
     fruitless = _fruitless(attempts)
     recent = [attempt for attempt in fruitless if now_s - attempt.ended_s <= policy.window_s]
-    over = _hopeless(attempts) or _spent(last, policy, recent=len(recent), all_=len(fruitless))
+    over = _hopeless(attempts) or _no_restarts_left(
+        last, policy, recent=len(recent), all_=len(fruitless)
+    )
     if over is not None:
         return over
     pause_s = _pause(policy, len(recent), waited_s=now_s - last.ended_s)
@@ -117,14 +119,15 @@ def decide(
             return Replan(after_s=pause_s, why=why, without_gpus=gpus, halve_batch=True)
         case "out of memory (gpu)" if fruitless:
             return GiveUp(
-                why=f"not even a micro-batch halved {halvings - 1} x fits: {last.diagnosis.why}",
+                why=f"even with the micro-batch halved {halvings - 1} times it does not fit: "
+                f"{last.diagnosis.why}",
                 advice="Take a smaller model or shorter samples, or GPUs with more memory.",
             )
         case kind if kind == "gpu lost" or last.held_gpus:
             where = f"without GPU {', '.join(gpus)}" if gpus else "on the GPUs that answer"
             return Replan(after_s=pause_s, why=f"{where}; {how}", without_gpus=gpus)
         case "port taken":
-            why = f"another port is looked for; {how}"
+            why = f"on another port; {how}"
             return Replan(after_s=pause_s, why=why, without_gpus=gpus)
         case _:
             return Restart(after_s=pause_s, why=how)
@@ -154,21 +157,21 @@ def _hopeless(attempts: Sequence[FailedAttempt]) -> GiveUp | None:
             why=f"{last.left} of attempt {last.number} cannot be ended: two attempts would write "
             "the same run",
             advice="See what they wait for (`ps -o pid,stat,wchan,cmd`); once they have ended, "
-            "`gpuops launch --resume RUN` goes on.",
+            "`gpuops launch --resume RUN` continues it.",
         )
     if any(attempt.stopped for attempt in attempts):
         return GiveUp(
-            why="a person stopped it", advice="`gpuops launch --resume RUN` goes on with it."
+            why="a person stopped it", advice="`gpuops launch --resume RUN` continues it."
         )
     if cause.kind in NEVER:
         return GiveUp(why=cause.why, advice=cause.advice)
     if _refused(attempts):
-        return GiveUp(why=f"it cannot begin: {cause.why}", advice=cause.advice)
-    if (twin := _twin(attempts)) is not None:
+        return GiveUp(why=f"it cannot start: {cause.why}", advice=cause.advice)
+    if (earlier := _same_failure(attempts)) is not None:
         where = "before its first step" if last.last_step is None else f"at step {last.last_step}"
         return GiveUp(
-            why=f"the same failure {where} in attempts {twin.number} and {last.number}: it would "
-            f"come back every time: {cause.why}",
+            why=f"the same failure {where} in attempts {earlier.number} and {last.number}: it "
+            f"would come back every time: {cause.why}",
             advice=cause.advice,
         )
     return None
@@ -194,19 +197,19 @@ def _imports(key: str) -> bool:
     return len(frames) == 2 and all(frame.endswith(":<module>") for frame in frames)
 
 
-def _twin(attempts: Sequence[FailedAttempt]) -> FailedAttempt | None:
+def _same_failure(attempts: Sequence[FailedAttempt]) -> FailedAttempt | None:
     """An earlier attempt that failed in the same way, with none between them that got further."""
     *others, last = attempts
-    if (mark := _mark(last)) is not None:
+    if (key := _defect_key(last)) is not None:
         for earlier in reversed(others):
-            if _mark(earlier) == mark:
+            if _defect_key(earlier) == key:
                 return earlier
             if _reached(earlier) > _reached(last):
                 break
     return None
 
 
-def _mark(attempt: FailedAttempt) -> tuple[str, int] | None:
+def _defect_key(attempt: FailedAttempt) -> tuple[str, int] | None:
     """The key of a defect, equal for two ends of it; ``None`` if chance may be the cause."""
     kind, key, code = attempt.diagnosis.kind, attempt.traceback_key, attempt.exitcode or 0
     if kind not in OF_THE_CODE or (kind == "signal" and code not in OWN_SIGNALS):
@@ -225,10 +228,12 @@ def _reached(attempt: FailedAttempt) -> int:
     return -1 if attempt.last_step is None else attempt.last_step
 
 
-def _spent(last: FailedAttempt, policy: RestartPolicy, *, recent: int, all_: int) -> GiveUp | None:
+def _no_restarts_left(
+    last: FailedAttempt, policy: RestartPolicy, *, recent: int, all_: int
+) -> GiveUp | None:
     cause = last.diagnosis
     if not policy.max_restarts:
-        why = f"it must be started once only: {cause.why}"
+        why = f"restarts are switched off: {cause.why}"
     elif recent > policy.max_restarts:
         span = f"{policy.window_s / 60:.0f} min"
         why = f"it ended {recent} times within {span} without a newer checkpoint: {cause.why}"

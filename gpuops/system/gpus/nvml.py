@@ -139,7 +139,7 @@ class Reader(AbstractContextManager["Reader"]):
         facts = {"bus_id": address, **gpu.facts}
         place = slot(facts["bus_id"] or "")
         if facts.get("numa_node") is None and place is not None:
-            node = _word(PCI_DEVICES / place / "numa_node")  # -1 if the host has only one
+            node = _read_text(PCI_DEVICES / place / "numa_node")  # -1 if the host has only one
             facts["numa_node"] = int(node) if node.isdecimal() else None
         device = Device(
             index=index,
@@ -209,12 +209,13 @@ def on_the_bus(folder: Path = PCI_DEVICES) -> bool:
     except OSError:
         return False
     return any(
-        _word(device / "vendor") == NVIDIA and _word(device / "class").startswith(DISPLAYS)
+        _read_text(device / "vendor") == NVIDIA
+        and _read_text(device / "class").startswith(DISPLAYS)
         for device in devices
     )
 
 
-def _word(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError:

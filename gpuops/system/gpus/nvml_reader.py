@@ -35,7 +35,7 @@ UNCORRECTED, SINCE_LOAD = 1, 0
 REASONS = {
     0x04: "the power limit",
     0x20: "heat",
-    0x40: "heat (braked by the hardware)",
+    0x40: "heat (slowed by the hardware)",
     0x80: "the power supply's brake",
     0x10: "a slower GPU of its sync boost group",
     0x200: "the limit of its board",

@@ -62,7 +62,7 @@ def read(path: str) -> Interpreter:
     """
     cache = _cache()
     kept = (files.read_json(cache) if cache else None) or {}
-    answer = _kept(kept.get(path))
+    answer = _cached(kept.get(path))
     if answer is not None:
         return Interpreter(path=path, **answer)
     found = _probe(path)
@@ -92,7 +92,7 @@ def _probe(path: str) -> tuple[dict[str, str | None], list[str]] | None:
     return answer, rests_on
 
 
-def _kept(entry: Any) -> dict[str, str | None] | None:
+def _cached(entry: Any) -> dict[str, str | None] | None:
     """A cached answer, if none of its files has changed."""
     if not isinstance(entry, dict) or not isinstance(entry.get("stamps"), dict):
         return None

@@ -53,7 +53,7 @@ def dump(
     begin = time.monotonic()
     found = _spied(targets, begin + SPY_SHARE * timeout_s)
     unread = [(rank, process) for rank, process in targets if isinstance(found[rank], str)]
-    found |= _asked(unread, stderr_logs or {}, begin + timeout_s)
+    found |= _signal_to_dump(unread, stderr_logs or {}, begin + timeout_s)
     host = socket.gethostname()
     return _with_source([_stack(rank, process, found[rank], host) for rank, process in targets])
 
@@ -178,7 +178,7 @@ def _complaint(text: str) -> str:
 # ------------------------------------------------------------------------------------- faulthandler
 
 
-def _asked(
+def _signal_to_dump(
     targets: Sequence[tuple[int, Identity]], logs: Mapping[int, Path], until_s: float
 ) -> dict[int, Found]:
     """The stacks that ranks with faulthandler write when asked."""

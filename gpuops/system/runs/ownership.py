@@ -49,17 +49,17 @@ def may_act(root: Path) -> bool:
     return os.geteuid() in {owner(root), owners.ROOT}
 
 
-def insist_may_act(root: Path, command: str) -> None:
+def require_may_act(root: Path, command: str) -> None:
     """Refuse a run of another user, unless this user is root: then processes may be signalled.
 
     Raises:
         UsageError: this user may only look at it; the hint is the command that would do it.
     """
     if not may_act(root):
-        insist_ours(root, command)
+        require_ours(root, command)
 
 
-def insist_ours(root: Path, command: str) -> None:
+def require_ours(root: Path, command: str) -> None:
     """Refuse a run of another user: what a plan starts is started by its owner alone.
 
     Raises:
@@ -73,17 +73,17 @@ def insist_ours(root: Path, command: str) -> None:
         )
 
 
-def insist_trusted(root: Path, command: str) -> None:
+def require_trusted(root: Path, command: str) -> None:
     """Refuse a run from whose plan nothing is started: that of another user, except of root.
 
     Raises:
         UsageError: it is such a run.
     """
     if owner(root) != owners.ROOT:
-        insist_ours(root, command)
+        require_ours(root, command)
 
 
-def insist_trusted_checkpoint(path: Path) -> None:
+def require_trusted_checkpoint(path: Path) -> None:
     """Refuse a checkpoint that another user could have made to do harm.
 
     Raises:
@@ -99,14 +99,14 @@ def insist_trusted_checkpoint(path: Path) -> None:
         )
 
 
-def insist_trusted_checkpoints(root: Path) -> None:
+def require_trusted_checkpoints(root: Path) -> None:
     """Refuse a run among whose checkpoints another user has put one.
 
     Raises:
         UsageError: one of them belongs neither to this user nor to root.
     """
     for name, _ in checkpoints.list_checkpoints(root / paths.CHECKPOINTS):
-        insist_trusted_checkpoint(root / paths.CHECKPOINTS / name)
+        require_trusted_checkpoint(root / paths.CHECKPOINTS / name)
 
 
 def as_owner(root: Path, command: str) -> str:

@@ -94,7 +94,7 @@ def _code(record: Mapping[str, Any] | None) -> int | None:
     return value if type(value) is int and abs(value) < MOST_CODES else None
 
 
-def insist_here(root: Path) -> None:
+def require_this_host(root: Path) -> None:
     """Refuse a run of another host: its processes can be found and signalled only there.
 
     Raises:
@@ -111,7 +111,7 @@ def insist_here(root: Path) -> None:
         )
 
 
-def insist_proven(root: Path) -> None:
+def require_proven(root: Path) -> None:
     """Refuse a run whose record names a process that is not the run's: it must not be signalled.
 
     Raises:
@@ -123,8 +123,8 @@ def insist_proven(root: Path) -> None:
         named = identity.local(state, role)
         if named is not None and named.alive and not identity.is_proven(named, role, state, uid):
             raise UsageError(
-                f"this folder does not tell the truth about pid {named.pid}: "
-                f"that is not a process of run {root.name}. Nothing was signalled.",
+                f"this folder names pid {named.pid}, which is not a process of run {root.name}. "
+                "Nothing was signalled.",
                 "Was the folder moved, copied or changed? `gpuops kill-hung --dry-run` lists the "
                 "jobs of this host.",
             )

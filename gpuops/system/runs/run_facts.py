@@ -26,10 +26,10 @@ def read(root: Path) -> RunFacts:
     ]
     timeout_s = plan.get("hang_timeout_s")
     return RunFacts(
-        target=_word(named.get("name")),
-        profile=_word(plan.get("profile")),
+        target=_text(named.get("name")),
+        profile=_text(plan.get("profile")),
         policy=hang_policy(
-            _word(named.get("kind")),
+            _text(named.get("kind")),
             float(timeout_s) if isinstance(timeout_s, (int, float)) else None,
         ),
         gpus=tuple(index for index in gpus if isinstance(index, int)),
@@ -37,5 +37,5 @@ def read(root: Path) -> RunFacts:
     )
 
 
-def _word(value: object) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None

@@ -122,7 +122,7 @@ def _is_free(named: Identity, file: IO[bytes]) -> bool:
 
 
 def holder(root: Path) -> Identity | None:
-    """The process that supervises a run; ``None`` if there is none, or it is not to be seen."""
+    """The process that supervises a run; ``None`` if there is none, or it cannot be seen."""
     path = root / paths.SUPERVISOR_LOCK
     with contextlib.suppress(OSError), files.open_regular(path) as file:
         if owners.owner(path) not in {owners.owner(root), owners.ROOT}:

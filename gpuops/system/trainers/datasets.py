@@ -101,7 +101,7 @@ def count(
     """
     folders = sorted(entry.name for entry in _entries(root) if _is_folder(entry))
     if not folders:
-        raise GpuopsError(f"{root} holds no folders, so no data set.", "Check the path.")
+        raise GpuopsError(f"{root} is not a data set: it holds no folders.", "Check the path.")
     found = {
         split: next((name for name in names if name in folders), None)
         for split, names in layout.splits.items()
@@ -190,7 +190,7 @@ def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
             f"{root} cannot be read: it is not a folder.", "Give the folder that holds the splits."
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or "no path looks like that"
+        reason = getattr(error, "strerror", None) or "it is not a valid path"
         raise GpuopsError(f"{root} cannot be read: {reason}.", "Check the path.") from error
 
 
@@ -217,7 +217,7 @@ def _check_files(folder: str, names: list[str]) -> tuple[str | None, int]:
             return f"{name} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'no file'}", 0
         if not found.st_size:
             return f"{name} is empty", 0
-        # The kernel is asked only if the mode does not tell.
+        # The kernel is asked only if the mode leaves it open.
         if found.st_mode & _READABLE_BY_ALL != _READABLE_BY_ALL and not _may_read(path):
             return f"{name} cannot be read: permission denied", 0
         changed_ns = max(changed_ns, found.st_ctime_ns)
@@ -229,5 +229,5 @@ def _may_read(path: str) -> bool:
 
 
 def _decoded(name: str) -> str:
-    """A name that can be printed, also if it is not UTF-8."""
+    """A name that can be printed, even if it is not UTF-8."""
     return os.fsencode(name).decode(errors="backslashreplace")

@@ -42,7 +42,7 @@ def ask(
 
     Raises:
         UsageError: the module refuses a flag or a file, in its own words.
-        GpuopsError: it cannot tell ``what``; with its own error, if it printed one.
+        GpuopsError: it cannot print ``what``; with its own error, if it printed one.
     """
     try:
         answer = modules.run(python, module, arguments, cwd, timeout_s)
@@ -50,7 +50,7 @@ def ask(
         return None
     except subprocess.TimeoutExpired:
         raise GpuopsError(
-            f"{module} did not tell {what} within {timeout_s:.0f} s.",
+            f"{module} did not print {what} within {timeout_s:.0f} s.",
             "Is the machine overloaded, or a network file system stuck?",
         ) from None
     if answer.returncode == ExitCode.USAGE:
@@ -61,7 +61,7 @@ def ask(
             raise GpuopsError(*_error_and_hint(answer.stderr))
         last = printable((lines or ["it printed nothing"])[-1], LONGEST)
         raise GpuopsError(
-            f"{module} could not tell {what} with {python}: {last}.",
+            f"{module} could not print {what} with {python}: {last}.",
             "Is gpuops installed with its dependencies in that interpreter?",
         )
     try:

@@ -181,7 +181,7 @@ class Jobs:
         pieces: list[Cell] = [("▸ " if selected else "  ", "bold"), (clean(job.name), "bold")]
         if not job.why:
             pieces += [("  ", ""), (health, style)]
-        pieces += [(f" · {part}", DIM) for part in _about(job, self._frame.at_s)]
+        pieces += [(f" · {part}", DIM) for part in _describe_job(job, self._frame.at_s)]
         stopped = describe_stopped(job.supervisor_stopped)
         if job.supervised is False and not stopped:
             pieces.append((" · unsupervised", WARM))
@@ -212,7 +212,7 @@ def _evidence(badge: Cell, sentence: str, style: str, width: int, limit: int | N
     return [grid.trimmed(line, width) for line in lines]
 
 
-def _about(job: JobRow, now_s: float) -> list[str]:
+def _describe_job(job: JobRow, now_s: float) -> list[str]:
     attempt = f"attempt {job.attempt}" if (job.attempt or 1) > 1 else None
     ran = None if job.started_at_s is None else words.brief(now_s - job.started_at_s)
     parts = [job.target, job.profile, attempt, job.user, ran]

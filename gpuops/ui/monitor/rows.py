@@ -131,8 +131,8 @@ def rank(row: RankRow, job: JobRow, *, run: bool, total: bool) -> list[Cell]:
     doing = PROCESS.get(row.process or "")
     return [
         ("!", RED) if row.culprit else (" ", ""),
-        (_known(row.rank), "bold"),
-        (_known(row.pid), ""),
+        (_number_or_dash(row.rank), "bold"),
+        (_number_or_dash(row.pid), ""),
         (",".join(map(str, row.gpus)) or DASH, ""),
         (words.steps(row.step, row.total_steps if total else None), late),
         _speed(row.steps_per_s),
@@ -186,7 +186,7 @@ def _holder(row: GpuRow) -> Cell:
     return " · ".join(texts), WARM if row.fault else OTHERS if row.state == "busy-other" else ""
 
 
-def _known(value: int | None) -> str:
+def _number_or_dash(value: int | None) -> str:
     return DASH if value is None else str(value)
 
 

@@ -163,7 +163,7 @@ def _spaced(sections: Sequence[list[Text]], height: int | None) -> list[Text]:
 def _header(frame: Frame, view: View) -> list[Text]:
     """``HUNG  8 GPUs: 3 idle (0 2 5) · 4 ours · 1 other   driver 550 · CUDA 12.4   03:12:45``."""
     badge = HEALTHS[frame.health]
-    counts, about = _counts(frame), _about(frame, view)
+    counts, about = _counts(frame), _describe_host(frame, view)
     right: list[Cell] = [(words.clock(frame.at_s), "bold")]
     if view.late_s is not None:
         right[:0] = [(f" no reading for {words.brief(view.late_s)} ", BAD), (" ", "")]
@@ -201,7 +201,7 @@ def _counts(frame: Frame) -> list[Cell]:
     return parts
 
 
-def _about(frame: Frame, view: View) -> list[Cell]:
+def _describe_host(frame: Frame, view: View) -> list[Cell]:
     models = {clean(words.short_model(row.name)) for row in frame.gpus if row.name}
     parts = [
         frame.driver and f"driver {clean(frame.driver)}",

@@ -133,7 +133,7 @@ def test_a_selector_that_matches_nothing_is_refused(flag, selector):
 @pytest.mark.parametrize("flag", ["only", "exclude"])
 def test_a_beginning_that_several_gpus_share_is_refused(flag):
     """``GPU-`` is no name of one GPU."""
-    with pytest.raises(UsageError, match="matches the GPUs 0, 1, 2: one is meant"):
+    with pytest.raises(UsageError, match="matches several GPUs: 0, 1, 2"):
         taken(inventory(3), 1, **{flag: ("GPU-0000000",)})
 
 
@@ -279,7 +279,7 @@ def test_who_asks_for_a_lost_gpu_is_told_that_it_is_lost():
     with pytest.raises(UsageError, match="matches no GPU") as caught:
         taken(lost, 1, only=("GPU-00000001",))
 
-    assert "GPU 1 does not tell its UUID: it has fallen off the bus." in caught.value.hint
+    assert "GPU 1 does not report its UUID: it has fallen off the bus." in caught.value.hint
 
 
 def test_an_endless_number_is_no_gpu():

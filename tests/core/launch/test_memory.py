@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_said_with_what_would():
     assert fit.fits is False
     assert fit.largest == 5
     assert fit.sentence == (
-        "It does not fit: batch_size 10 needs 30.0 GiB, 21.6 GiB may be taken; "
+        "It does not fit: batch_size 10 needs 30.0 GiB, 21.6 GiB are available; "
         "--batch-size 5 would."
     )
     assert fit.hint == "`--half` makes it smaller."

@@ -46,7 +46,7 @@ def test_work_without_a_visible_process_is_said():
     working, holding = gpu(400, 97), gpu(9 * 1024)
     contained = gpu(9 * 1024, processes_gap="processes of other containers are not shown here")
 
-    words = "is in use by a process that is not to be seen (97 % utilisation)"
+    words = "is in use by a process that cannot be seen (97 % utilisation)"
     assert words == unseen_use(working)
     assert "has 9.0 GiB in use, but no process that holds it is visible" == unseen_use(holding)
     assert unseen_use(contained).endswith("but processes of other containers are not shown here")

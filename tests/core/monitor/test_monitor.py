@@ -112,7 +112,7 @@ def test_the_supervisors_word_holds_until_a_rank_beats_again():
     assert "python spin: rank 1 computes" in suspected.jobs[0].diagnosis
     assert [False, True] == [rank.culprit for rank in suspected.jobs[0].ranks]
     assert ("healthy", None) == (moved.jobs[0].health, moved.jobs[0].diagnosis)
-    assert "20261121-061230-rvq moves again" == words(moved)[-1]
+    assert "20261121-061230-rvq makes progress again" == words(moved)[-1]
 
 
 def test_what_a_supervisor_said_of_an_earlier_attempt_is_over():
@@ -387,7 +387,7 @@ def test_a_part_of_the_board():
     assert [0, 1] == [row.index for row in filter_frame(whole, run={RUN_DIR}).gpus]
     assert [0, 1] == [len(filter_frame(whole, gpus=[gpu]).jobs) for gpu in ("3", "1")]
     assert () == filter_frame(whole, run={"another"}).jobs
-    with pytest.raises(UsageError, match="no GPU is called 9"):
+    with pytest.raises(UsageError, match="there is no GPU 9 here"):
         filter_frame(whole, gpus=["9"])
 
 

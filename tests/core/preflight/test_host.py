@@ -198,8 +198,8 @@ def test_unknown_disk_space_is_a_warning():
     [
         (0.0, None),
         (-2.0, None),
-        (7.25, "7.2 s ahead of our clock"),
-        (-3600.0, "3600.0 s behind our clock"),
+        (7.25, "7.2 s ahead of the host's clock"),
+        (-3600.0, "3600.0 s behind the host's clock"),
     ],
 )
 def test_a_disk_with_another_clock_is_a_warning(skew_s, said):

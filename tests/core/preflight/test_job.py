@@ -57,7 +57,7 @@ def test_torch_here_is_not_that_of_a_simulated_machine():
     found = finding("torch", machine, profile=CUDA)
 
     assert "warning" == found.severity
-    assert "this host's, not that of 8x4090" in found.summary
+    assert "that is the torch of this host, not of 8x4090" in found.summary
 
 
 @pytest.mark.parametrize(

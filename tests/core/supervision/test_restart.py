@@ -117,7 +117,7 @@ def test_no_restarts_means_none(progress):
     """Not even after a checkpoint."""
     found = decision(ended(checkpoint_step=progress), policy=replace(POLICY, max_restarts=0))
 
-    assert "it must be started once only: rank 1 was killed" == found.why
+    assert "restarts are switched off: rank 1 was killed" == found.why
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_program_that_cannot_begin_is_left_at_once(end):
     never = replace(end, first_step=None, last_step=None)
     trained = ended(last_step=20)
 
-    assert decision(never).why.startswith("it cannot begin: ")
+    assert decision(never).why.startswith("it cannot start: ")
     assert "Look at it." == decision(never).advice
     assert isinstance(decision(trained, never), Restart)
     assert isinstance(decision(end), Restart)
@@ -223,7 +223,7 @@ def of_torchrun(raised, why="torchrun raised it"):
 @pytest.mark.parametrize("raised", ["ImportError", "AttributeError", "ValueError", ""])
 def test_what_torchrun_raises_itself_it_raises_every_time(raised):
     """It is left at once, whatever the exception: also one whose traceback is not whole."""
-    assert decision(of_torchrun(raised)).why == "it cannot begin: torchrun raised it"
+    assert decision(of_torchrun(raised)).why == "it cannot start: torchrun raised it"
 
 
 def test_a_network_that_is_missed_while_a_module_is_imported_may_come_back():
@@ -262,7 +262,7 @@ def test_gpu_memory_that_ran_out_halves_the_batch_twice():
     assert second.halve_batch
     assert "with half the micro-batch; restart 1 of 3 without a newer checkpoint" == first.why
     assert isinstance(third, GiveUp)
-    assert third.why.startswith("not even a micro-batch halved 2 x fits")
+    assert third.why.startswith("even with the micro-batch halved 2 times it does not fit")
     assert "smaller model" in third.advice
     assert isinstance(decision(*got_on), Restart)
 

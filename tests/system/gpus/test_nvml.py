@@ -322,7 +322,7 @@ def test_a_machine_has_as_many_gpus_as_it_has(driver, count):
     ("lines", "field", "value"),
     [
         (["gpu 0 temp=93"], "temperature_c", 93),
-        (["gpu 0 temp=93"], "slowed_by", ("heat (braked by the hardware)",)),
+        (["gpu 0 temp=93"], "slowed_by", ("heat (slowed by the hardware)",)),
         (["gpu 0 throttle=0"], "slowed_by", ()),
         (["gpu 0 throttle=0x103"], "slowed_by", ()),
         (["gpu 0 throttle=0x24"], "slowed_by", ("the power limit", "heat")),

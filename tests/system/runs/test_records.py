@@ -68,11 +68,11 @@ def test_a_run_of_another_host_is_elsewhere_until_its_end_is_recorded(tmp_path):
     assert "elsewhere" == records.load(root).status
     assert ("n2", False) == (records.attempts(root)[0].elsewhere, records.attempts(root)[0].alive)
     with pytest.raises(UsageError, match="was started on n2"):
-        records.insist_here(root)
+        records.require_this_host(root)
 
     files.write_json(root / "state" / "attempt-1" / "exit.json", {"returncode": 0})
     assert "finished" == records.load(root).status
-    records.insist_here(root)
+    records.require_this_host(root)
 
 
 def test_a_zombie_is_no_running_run(tmp_path):

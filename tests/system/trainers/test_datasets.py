@@ -327,7 +327,7 @@ def test_all_that_it_says_is_taken(counted):
     [
         ("print('error: no such folder', file=sys.stderr); sys.exit(1)", "no such folder"),
         ("print('error: no flag', file=sys.stderr); sys.exit(2)", "no flag"),
-        ("raise KeyError('lost\\x1b')", "could not tell its samples with .*: KeyError: 'lost"),
+        ("raise KeyError('lost\\x1b')", "could not print its samples with .*: KeyError: 'lost"),
         ("print('3')", "did not print its samples as JSON"),
         ("print('{}')", "did not print a count: samples: field required"),
         ("print('{\"samples\": {}}')", "samples: dictionary should have at least 1 item"),
@@ -351,7 +351,7 @@ def test_a_count_that_is_none_is_a_sentence(counted, words, lines):
 def test_a_count_that_does_not_end_is_a_sentence(counted, monkeypatch):
     """Preflight does not wait for ever."""
     monkeypatch.setattr(datasets, "COUNT_TIMEOUT_S", 0.3)
-    with pytest.raises(GpuopsError, match="did not tell its samples within 0 s"):
+    with pytest.raises(GpuopsError, match="did not print its samples within 0 s"):
         counted("import time\ntime.sleep(60)")
     with pytest.raises(GpuopsError, match="/no/python cannot be run"):
         counted("", python="/no/python")

@@ -139,7 +139,7 @@ class Archive:
 def opened(path: Path) -> Iterator[Archive]:
     """An archive; what has been mapped stays when it is closed.
 
-    Raises ArrayError, also if the file cannot be opened.
+    Raises ArrayError, even if the file cannot be opened.
     """
     try:
         file = path.open("rb")

@@ -151,7 +151,7 @@ def choose(wanted: str, folder: Path) -> tuple[Path | None, list[tuple[Path, str
     if wanted == "none":
         if all_in(folder):
             msg = f"{folder} holds the checkpoints of an earlier run"
-            hint = "`--resume auto` goes on with it; another `--out-dir` begins a new run"
+            hint = "`--resume auto` continues it; another `--out-dir` begins a new run"
             raise TrainerError(msg, hint)
         return None, []
     if wanted == "auto":

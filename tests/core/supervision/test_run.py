@@ -10,7 +10,9 @@ from endings import KINDS, NOW_S, POLICY, ended
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuops.core.supervision.attempts import (
+from gpuops.core.supervision.progress import Progress
+from gpuops.core.supervision.restart import GiveUp, Replan, Restart
+from gpuops.core.supervision.run import (
     Ended,
     Finish,
     Interrupted,
@@ -19,8 +21,6 @@ from gpuops.core.supervision.attempts import (
     Unprepared,
     next_move,
 )
-from gpuops.core.supervision.progress import Progress
-from gpuops.core.supervision.restart import GiveUp, Replan, Restart
 
 
 def outcome(ending="failed", diagnosis=None):

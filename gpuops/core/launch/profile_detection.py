@@ -77,7 +77,7 @@ def _gpus(every: Sequence[Device], cores: int) -> tuple[list[str], str]:
     if not devices:
         raise MachineError(
             f"none of the {len(every)} GPUs is yours: {every[0].withheld_by}.",
-            "Ask the scheduler for GPUs; `--profile cpu` runs without.",
+            "Ask the scheduler for GPUs; `--profile cpu` runs without a GPU.",
         )
     left_alone = {device.index: why for device in devices if (why := _unusable(device))}
     usable = [device for device in devices if device.index not in left_alone]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gpuops.core.launch.choice import choose, wish_of
-from gpuops.core.launch.detection import detect, model_of
 from gpuops.core.launch.profile import parse
+from gpuops.core.launch.profile_detection import detect, model_of
 from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
 from gpuops.errors import MachineError
 from gpuops.system.yaml_files import parse_yaml

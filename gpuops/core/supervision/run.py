@@ -1,6 +1,6 @@
 """A run from attempt to attempt as a state machine: ``next_move(state, event) -> (state, move)``.
 
-It decides; ``gpuops.supervise.run`` acts. One attempt while it runs: ``state_machine``.
+It decides; ``gpuops.supervise.run`` acts. One attempt while it runs: ``attempt``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.supervision.state_machine import (
+from gpuops.core.supervision.attempt import (
     KILL_AGAIN_S,
     OUTLAST_S,
     Abandoned,
