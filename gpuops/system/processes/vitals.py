@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpuops.core.hang.observation import RankVitals
-from gpuops.system.processes.identity import Identity
+from gpuops.system.processes.identity import Identity, read_proc
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -29,7 +29,7 @@ def _vitals(rank: int, process: Identity, *, with_io: bool) -> RankVitals:
     hidden = RankVitals(rank=rank, pid=pid, state=None, cpu_s=None, io_bytes=None)
     try:
         # A name may hold anything, but no other field holds a ")".
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        fields = read_proc(pid, "stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return replace(hidden, state="X")
     except OSError:  # /proc hides the processes of other users
@@ -49,7 +49,7 @@ def _vitals(rank: int, process: Identity, *, with_io: bool) -> RankVitals:
 def _io_bytes(pid: int) -> int | None:
     """All bytes read and written, and those that came from a disk through a memory map."""
     try:
-        lines = Path(f"/proc/{pid}/io").read_bytes().splitlines()
+        lines = read_proc(pid, "io").splitlines()
     except OSError:  # another user's, a kernel that does not count, or it has just ended
         return None
     counts = dict(line.split(b": ") for line in lines)
