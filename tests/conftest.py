@@ -66,9 +66,9 @@ def _own_port(tmp_path):
 
 
 @pytest.fixture(name="gpuops_server", scope="session")
-def _gpuops_server(tmp_path_factory):
+def _gpuops_server():
     """What runs of gpuops are forked from."""
-    server = Server(tmp_path_factory.mktemp("gpuops"))
+    server = Server()
     yield server
     server.close()
 

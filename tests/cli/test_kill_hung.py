@@ -60,8 +60,13 @@ class Morning:
 
     def launch(self, *options, before=(), **environment):
         own = ("--profile", "cpu", "--python", self.python, "--observe")
-        command = (*COMMAND, "launch", self.script, *own, *options)
-        job = self.start(*before, *command, **environment)
+        words = ("launch", self.script, *own, *options)
+        if before:
+            job = self.start(*before, *COMMAND, *words, **environment)
+        else:
+            environment = {"MARKS": str(self.marks), "STEPS": "100000", **environment}
+            job = self.gpuops.start(*words, environment=environment)
+            self.started.append(job)
         wait_until(lambda: len(self.beats()) == 2 and all(beat.step for beat in self.beats()))
         return job
 

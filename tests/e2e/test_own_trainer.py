@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "trainers.md").read_text()
 
 
 @pytest.fixture(name="gpuops")
-def _gpuops(tmp_path, own_port):  # noqa: ARG001 - it is found as ./profiles/cpu.yaml
+def _gpuops(tmp_path, own_port, gpuops):  # noqa: ARG001 - it is found as ./profiles/cpu.yaml
     """Install the package of the page, write some texts, and run gpuops beside them."""
     packages = tmp_path / "packages"
     info = packages / "pairs-1.dist-info"
@@ -33,15 +30,7 @@ def _gpuops(tmp_path, own_port):  # noqa: ARG001 - it is found as ./profiles/cpu
         (texts / f"{split}.gloss").write_text("GOOD DAY\n" * count)
 
     def run(*words):
-        ran = subprocess.run(
-            [sys.executable, "-m", "gpuops", *words],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(packages)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ran = gpuops(*words, PYTHONPATH=str(packages))
         assert "Traceback" not in ran.stderr
         return ran
 
