@@ -33,8 +33,8 @@ from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.host import cgroups, host
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
 from gpuops.system.processes import nccl_ras, stacks, vitals
-from gpuops.system.processes.identity import Identity, local
-from gpuops.system.processes.process import Job
+from gpuops.system.processes.identity import Identity, local, recorded
+from gpuops.system.processes.process import LOST, Job
 from gpuops.system.runs import events, rank_logs, telemetry
 
 BETWEEN_S = 1.0
@@ -91,6 +91,28 @@ def crashed(
 ) -> Diagnosis:
     """Why an attempt crashed, by its logs and the kernel's log; ``left`` names what outlasts it."""
     found = _explained(plan, returncode, kernel_log, left)
+    _keep(plan, "crashed", found)
+    return found
+
+
+def crashed_unwatched(plan: LaunchPlan) -> Diagnosis:
+    """Why an attempt ended that had no supervisor: without a record of its end, by what is left."""
+    state = Path(plan.state_dir)
+    code, began = Job(state).recorded_exit, recorded(state, "reaper")
+    if code is not None:
+        return crashed(plan, code)
+    if began is not None and began.here:
+        return crashed(plan, LOST)
+    why = "its launch was ended before it began"
+    if began is not None:
+        why = f"host {began.host} was restarted while it ran"
+    found = Diagnosis(
+        kind="unknown",
+        rank=None,
+        why=why,
+        advice="Nothing has to be mended: `--resume` continues from the last checkpoint.",
+        sure=True,
+    )
     _keep(plan, "crashed", found)
     return found
 

@@ -39,7 +39,7 @@ def read(root: Path) -> Report:
         figures=files.read_json_lines(root / paths.METRICS),
         diagnoses=_diagnoses(root / paths.DIAGNOSES),
         configuration=_configuration(root),
-        environment=files.read_json(root / paths.ENVIRONMENT) or {},
+        environment=files.read_json(root / paths.ENVIRONMENT, of=_owners(root)) or {},
         now_s=time.time(),
     )
 
@@ -67,12 +67,24 @@ def _command(plan: Mapping[str, Any]) -> str:
 
 
 def _diagnoses(folder: Path) -> dict[tuple[int, str], Diagnosis]:
+    """The diagnoses of a run; of very many, the newest."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names are all it takes
+    except OSError:
+        return {}
+    named = {folder / name: one for name in names if (one := paths.parse_diagnosis(name))}
+    newest = files.affordable(sorted(named, key=lambda path: named[path], reverse=True))
     return {
-        named: known
-        for path in folder.glob("*")
-        if (named := paths.parse_diagnosis(path.name))
-        and (known := diagnoses.from_json(files.read_json(path) or {})) is not None
+        named[path]: known
+        for path in newest
+        if (known := diagnoses.from_json(files.read_json(path) or {})) is not None
     }
+
+
+def _owners(root: Path) -> set[int]:
+    """The run's owner: a link may lead to a private file of the user who reads it."""
+    uid = owners.owner(root, follow=True)
+    return set() if uid is None else {uid}
 
 
 def _text(path: Path, uid: int | None) -> str | None:

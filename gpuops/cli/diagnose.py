@@ -12,13 +12,22 @@ import typer
 from gpuops.cli import output
 from gpuops.cli.runs import find_to_show
 from gpuops.core.diagnosis.diagnosis import Diagnosis
-from gpuops.diagnose import crashed, diagnose_processes, examine, newest
+from gpuops.core.run.record import Attempt
+from gpuops.diagnose import crashed_unwatched, diagnose_processes, examine, newest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.system import owners
 from gpuops.system.processes import identity, jobs, process
-from gpuops.system.runs import events, ownership, plan_file, rank_logs, records
+from gpuops.system.runs import (
+    events,
+    ownership,
+    plan_file,
+    rank_logs,
+    records,
+    supervisor_lock,
+)
 from gpuops.ui import diagnoses
 
+LONGEST_PID = 10  # digits
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -32,7 +41,7 @@ def diagnose(
     as_json: output.Json = False,
 ) -> None:
     """Show why a job makes no progress, or why it ended. The job is not disturbed."""
-    if what.isascii() and what.isdecimal():
+    if what.isascii() and what.isdecimal() and len(what) <= LONGEST_PID:
         found = _of_process(int(what))
     else:
         found = _of_run(find_to_show(what, runs_dir, "diagnose"))
@@ -50,8 +59,7 @@ def _of_run(root: Path) -> Diagnosis:
     records.require_this_host(root)
     found, attempts = newest(root), records.attempts(root)
     last = attempts[-1] if attempts else None
-    code = last.returncode if last else None
-    unwatched = bool(last and code and not events.was_watched(root, last.number))
+    unwatched = last is not None and _ended_unwatched(root, last)
     if unwatched or (last and last.alive):
         if found is not None and not ownership.may_act(root):
             shown = ownership.as_owner(root, "diagnose")
@@ -62,14 +70,27 @@ def _of_run(root: Path) -> Diagnosis:
         plan = replace(plan_file.load(root), run_dir=str(root))
         if not unwatched:
             return examine(plan, process.Job(Path(plan.state_dir)))
+        output.note("no supervisor saw it end: this is what it left behind.")
         rank_logs.link(plan)
-        return crashed(plan, code or 0)
+        return crashed_unwatched(plan)
+    if found is None and supervisor_lock.holder(root) is not None:
+        raise GpuopsError(
+            f"run {root.name} is between two attempts.", f"`gpuops attach {root.name}` shows it."
+        )
     if found is None:
         raise GpuopsError(
             f"run {root.name} has ended, and nothing was wrong with it.",
             f"`gpuops runs show {root.name}` tells how it went.",
         )
     return found
+
+
+def _ended_unwatched(root: Path, last: Attempt) -> bool:
+    """Whether an attempt failed, or vanished without a record of its end, and was not watched."""
+    if not last.returncode and (last.returncode == 0 or last.alive):
+        return False
+    watched = events.was_watched(root, last.number) or supervisor_lock.holder(root) is not None
+    return not watched and not last.hidden
 
 
 def _of_process(pid: int) -> Diagnosis:

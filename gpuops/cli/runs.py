@@ -90,10 +90,13 @@ def show(run: Run, runs_dir: output.RunsDir = None, *, as_json: output.Json = Fa
 
 
 def _checkpoints(folder: Path) -> list[tuple[str, str]]:
-    """Each with what points to it, and what is wrong with it."""
-    listed = []
-    for name, about in checkpoints.list_checkpoints(folder):
-        problem, left = checkpoints.damage(folder / name), checkpoints.aside(name)
+    """Each with what points to it, and what is wrong with it; of very many, with the newest."""
+    found, listed = checkpoints.list_checkpoints(folder), []
+    manifests = [folder / name / checkpoints.MANIFEST for name, _ in reversed(found)]
+    known = set(files.affordable(manifests))
+    for name, about in found:
+        looked_at, left = folder / name / checkpoints.MANIFEST in known, checkpoints.aside(name)
+        problem = checkpoints.damage(folder / name) if looked_at else None
         state = f"damaged: {problem}" if problem else "left aside" if left else ""
         listed.append((name, ", ".join(filter(None, (about, state)))))
     return listed

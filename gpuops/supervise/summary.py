@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gpuops.core.diagnosis.torchrun_failure import last_lines, signal_name
 from gpuops.core.launch.plan import LaunchPlan
@@ -29,7 +31,7 @@ def summarise(launch: Launch, outcome: Outcome, given_up: GiveUp | None = None) 
     plan, manifest, places = launch.plan, launch.manifest, launch.places
     lines = files.read_json_lines(places.metrics_file) if places.metrics_file else []
     begun_s = time.time() - outcome.duration_s  # earlier rows are an earlier attempt's
-    figures = [row for row in lines if row.get("time", begun_s) >= begun_s]
+    figures = [row for row in lines if _at_s(row, begun_s) >= begun_s]
     losses = [row["loss"] for row in figures if row.get("split") == "train" and "loss" in row]
     evaluated = [row for row in figures if row.get("split") == "val"]
     kept = manifest is not None and bool(checkpoints.list_checkpoints(places.checkpoints))
@@ -63,6 +65,12 @@ def summarise(launch: Launch, outcome: Outcome, given_up: GiveUp | None = None) 
         ),
         failure=_failure(launch, outcome) if failed else None,
     )
+
+
+def _at_s(row: Mapping[str, Any], else_s: float) -> float:
+    """When a row was written; a trainer may write no time, or one in words."""
+    at_s = row.get("time")
+    return at_s if isinstance(at_s, (int, float)) else else_s
 
 
 def _exit_code(outcome: Outcome, given_up: GiveUp | None, restarts: int) -> int:

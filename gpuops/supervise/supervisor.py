@@ -24,13 +24,13 @@ from gpuops.diagnose import crashed, inspect, why_gone
 from gpuops.errors import GpuopsError
 from gpuops.launch.launch import Launch
 from gpuops.supervise.observer import AttemptObserver
-from gpuops.system import files, hooks
+from gpuops.system import files, hooks, owners
 from gpuops.system.host import cgroups
 from gpuops.system.processes import members, process
 from gpuops.system.processes.identity import Identity
 from gpuops.system.processes.members import Member
 from gpuops.system.processes.process import Job, SignalQueue
-from gpuops.system.runs import events, rank_logs, run_dir
+from gpuops.system.runs import events, ownership, rank_logs, run_dir
 
 POLL_S = 0.2
 KILL_S = 10.0
@@ -98,9 +98,10 @@ def end(plan: LaunchPlan, job: Job, *, now: bool) -> None:
         (machine.Kill(), KILL_S),
     ]
     left: tuple[Member, ...] = ()
+    uid = ownership.owner(Path(plan.run_dir))
     for action, patience_s in steps[-1:] if now else steps:
         left = members.left(job.state_dir) if job.poll() is not None else ()
-        _act(plan, job, action, left)
+        _act(plan, job, action, left, uid)
         until_s = time.monotonic() + patience_s
         while time.monotonic() < until_s:
             if job.poll() is not None and not (left := members.left(job.state_dir, left)):
@@ -189,11 +190,16 @@ def _events(
 
 
 def _act(
-    plan: LaunchPlan, job: Job, action: machine.Action, left: Sequence[Member] = ()
+    plan: LaunchPlan,
+    job: Job,
+    action: machine.Action,
+    left: Sequence[Member] = (),
+    uid: int | None = None,
 ) -> Diagnosis | None:
     """Carry out an action; return the evidence if it gathers that.
 
-    ``left`` are the processes of an attempt whose reaper has gone.
+    ``left`` are the processes of an attempt whose reaper has gone. ``uid``: the user whose
+    processes alone a signal of root may reach.
     """
     agent, workers = job.agent, job.workers()
     torchrun, rest = [agent] if agent else [], [one.identity for one in left]
@@ -203,19 +209,21 @@ def _act(
         case machine.AskWorkers():
             asked = rest or workers or torchrun
             if not asked:
-                job.terminate()
-            _send(asked, signal.SIGTERM)
-            _send(rest or workers, signal.SIGCONT)  # one that is stopped cannot handle it
+                with owners.acting_as(uid):
+                    job.terminate()
+            _send(asked, signal.SIGTERM, uid)
+            _send(rest or workers, signal.SIGCONT, uid)  # one that is stopped cannot handle it
         case machine.TerminateAgent():
-            _send(torchrun, signal.SIGTERM)
+            _send(torchrun, signal.SIGTERM, uid)
         case machine.Kill():
-            _send([*torchrun, *workers, *rest], signal.SIGKILL)
+            _send([*torchrun, *workers, *rest], signal.SIGKILL, uid)
     return None
 
 
-def _send(processes: Sequence[Identity], number: int) -> None:
+def _send(processes: Sequence[Identity], number: int, uid: int | None) -> None:
     for process_ in processes:
-        with suppress(PermissionError):  # it has become another user's: it is named if it stays
+        # If it has become another user's, it is named if it stays.
+        with owners.acting_as(uid), suppress(PermissionError):
             process_.send(number)
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,8 @@ from gpuops.errors import GpuopsError
 
 # More than this is not ours: bytes, lines, levels of JSON, digits (more are no float), names.
 LONGEST_JSON, LONGEST_LINES = 1 << 20, 64 << 20
+LONGEST_RECORD = 4096  # of a process, or of its end
+ENOUGH = 4 << 20  # of many files, to answer soon
 MOST_LINES, DEEPEST, MOST_DIGITS = 200_000, 64, 100
 MOST_NUMBERED, LARGEST_NUMBER = 1000, 10**9
 
@@ -71,19 +73,25 @@ def write_json(path: Path, value: object, *, mode: int = 0o666, sync: bool = Tru
     write_text(path, text, mode=mode, sync=sync)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, of: Collection[int] | None = None) -> BinaryIO:
     """Open a file to read. A FIFO would wait for a writer for ever, a device may have no end.
 
+    ``of``: the users to one of whom it must belong; a link is refused then.
+
     Raises:
-        OSError: it cannot be opened, or is not a regular file.
+        OSError: it cannot be opened, is not a regular file, or is another user's.
     """
+    no_link = 0 if of is None else os.O_NOFOLLOW
     try:
         _refuse_irregular(path, os.stat(path))  # noqa: PTH116 - opening a device may already do something
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | no_link)
     except ValueError as error:  # a name with a NUL
         raise OSError(errno.EINVAL, "it has no possible name", repr(path)) from error
     try:
-        _refuse_irregular(path, os.fstat(handle))  # it may have been replaced
+        found = os.fstat(handle)  # it may have been replaced
+        _refuse_irregular(path, found)
+        if of is not None and found.st_uid not in of:
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
     except OSError:
         os.close(handle)
         raise
@@ -97,14 +105,17 @@ def _refuse_irregular(path: Path, found: os.stat_result) -> None:
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(
+    path: Path, most_bytes: int = LONGEST_JSON, of: Collection[int] | None = None
+) -> dict[str, Any] | None:
     """A JSON object from a file; ``None`` if it is missing, broken, far too long or too deep.
 
     A number that no program of ours writes is ``None``: it is infinite, or has too many digits.
+    ``of``: as for ``open_regular``.
     """
     try:
-        with open_regular(path) as file:
-            value = _parse(file.read(LONGEST_JSON).decode())
+        with open_regular(path, of) as file:
+            value = _parse(file.read(most_bytes).decode())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -169,6 +180,15 @@ def _parse_int(digits: str) -> int | None:
 _DECODER = json.JSONDecoder(
     parse_float=_finite, parse_int=_parse_int, parse_constant=lambda _: None
 )
+
+
+def affordable(paths: Iterable[Path], most_bytes: int = ENOUGH) -> Iterator[Path]:
+    """The first of some files of JSON: as many as can be read soon."""
+    for path in paths:
+        most_bytes -= min(max(size(path) or 0, LONGEST_RECORD), LONGEST_JSON)
+        if most_bytes < 0:
+            return
+        yield path
 
 
 def numbered(folder: Path, prefix: str) -> list[int]:

@@ -92,17 +92,20 @@ class Claims:
                 raise TakenError(rival)
             time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - not a secret
 
-    def adopt(self, run_dir: str) -> None:
-        """Hold also what another process of this user holds for a run.
+    def adopt(self, claim: Claim, holder: int | None) -> None:
+        """Hold also what another process of this user, ``holder`` or another, holds for a run.
+
+        On a full disk a file does not say for which run it is held; then only its holder tells.
 
         Raises:
             GpuopsError: claims cannot be made here.
         """
+        held = lock_files.opened_by(holder) if holder is not None else frozenset()
         for seen in _held("gpu-", "port-"):
-            theirs = seen.uid != os.geteuid() or seen.record.get("run_dir") != run_dir
-            if theirs or seen.name in self._files:
+            its = seen.order in held or seen.record.get("run_dir") == claim.run_dir
+            if seen.uid != os.geteuid() or not its or seen.name in self._files:
                 continue
-            file = lock_files.make(seen.name, seen.record)
+            file = lock_files.make(seen.name, seen.record or _record(claim))
             file.decide()
             if lock_files.look(seen.path) is None:  # it may have been claimed before we held it
                 file.release()

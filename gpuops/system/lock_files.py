@@ -148,6 +148,16 @@ def paths(*begins: str) -> list[Path]:
     return [path for place in places() for path in _listed(place) if path.name.startswith(begins)]
 
 
+def opened_by(pid: int) -> frozenset[tuple[int, int]]:
+    """The files that a process has open, as ``Seen.order``; none if it does not show them."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - names are all it takes
+            with contextlib.suppress(OSError):
+                found.add(_order(os.stat(f"/proc/{pid}/fd/{name}")))  # noqa: PTH116 - a descriptor
+    return frozenset(found)
+
+
 def name_of(path: Path) -> str:
     """What a file is for: its name without owner and number."""
     return path.name.partition(".")[0]

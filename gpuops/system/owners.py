@@ -6,9 +6,11 @@ signalled, resumed or believed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pwd
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = 0
@@ -22,9 +24,28 @@ def owner(path: Path, *, follow: bool = False) -> int | None:
         return None
 
 
+def trusted() -> frozenset[int]:
+    """The users whose files are believed: this one and root."""
+    return frozenset({os.geteuid(), ROOT})
+
+
 def is_trusted(path: Path) -> bool:
     """Whether a file belongs to this user or to root."""
-    return owner(path) in {os.geteuid(), ROOT}
+    return owner(path) in trusted()
+
+
+@contextlib.contextmanager
+def acting_as(uid: int | None) -> Iterator[None]:
+    """As root, signal with the rights of a user: no signal can reach a process of anyone else."""
+    before = os.geteuid()
+    if before != ROOT or uid in {None, ROOT}:
+        yield
+        return
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 @functools.cache

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from gpuops.core.launch.profile import Profile, parse
 from gpuops.errors import GpuopsError, UsageError
-from gpuops.system import files
+from gpuops.system import files, owners
 from gpuops.system.resources import shipped
 from gpuops.system.yaml_files import parse_yaml, read_yaml
 
 SUFFIXES = {".yaml", ".yml"}
+HERE = Path("profiles")
 
 
 def search_path() -> list[Path]:
     """The folders in which a profile's name is looked up; the first that has it wins."""
     config_home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 - never raises
-    return [Path("profiles"), Path(config_home) / "gpuops" / "profiles", shipped("profiles")]
+    return [HERE, Path(config_home) / "gpuops" / "profiles", shipped("profiles")]
 
 
 def available() -> dict[str, Path]:
@@ -83,9 +84,24 @@ def find(name_or_path: str) -> Path:
         )
     profiles = available()
     if name_or_path in profiles:
-        return profiles[name_or_path]
+        return _require_trusted(profiles[name_or_path])
     near = difflib.get_close_matches(name_or_path, profiles, n=1)
     raise UsageError(
         f"there is no profile {name_or_path!r}{f'; did you mean {near[0]}?' if near else '.'}",
         f"There are: {', '.join(profiles)}.",
     )
+
+
+def _require_trusted(path: Path) -> Path:
+    """Refuse a profile that another user has put into the current folder: it sets variables.
+
+    Raises:
+        UsageError: it is one of those.
+    """
+    is_shipped = os.path.realpath(path.parent) == os.path.realpath(shipped("profiles"))
+    if path.parent == HERE and not is_shipped and not owners.is_trusted(path):
+        raise UsageError(
+            f"{path} belongs to {owners.other(path)}, and is not used by its name.",
+            f"`--profile {path}` uses it, if you trust it.",
+        )
+    return path

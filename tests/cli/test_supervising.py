@@ -238,8 +238,10 @@ def test_why_a_run_ended_that_nobody_watched_is_found_out_when_asked(night):
     while night.left():
         time.sleep(0.01)
     code, said = night.gpuops("diagnose", "last", "--json")
-    value = json.loads(said)
+    note, _, answer = said.partition("\n")
+    value = json.loads(answer)
 
+    assert "no supervisor saw it end" in note
     assert (value["kind"], value["rank"]) == ("signal", 0), said
     assert code == (0 if value["sure"] else 1)  # whether the kernel's kills can be counted here
     assert len(night.events("diagnosis")) == 2

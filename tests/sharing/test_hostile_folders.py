@@ -134,3 +134,35 @@ def test_every_reading_command_answers_in_text(outside, folder):
         assert before == listing(outside)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+BIG = b'{"kind": "exception", "why": "w", "advice": "a", "files": {%s}}' % b", ".join(
+    b'"%d": {"bytes": 4}' % number for number in range(40_000)
+)
+MANY = {
+    "state/attempt-{}/process.json": 400,
+    "state/attempt-{}/exit.json": 400,
+    "checkpoints/step-{}/checkpoint.json": 200,
+    "diagnosis/attempt-{}-crashed.json": 200,
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_many_large_files_are_not_all_read(outside, name):
+    """One of them alone is still read in no time."""
+    root = outside / "runs" / "20260101-000001-many"
+    try:
+        for path, content in FILES.items():
+            put(root / path, content)
+        first = root / name.format(1)
+        put(first, BIG, BIG)
+        for number in range(2, MANY[name]):
+            path = root / name.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.hardlink_to(first)
+        for words in (("runs", "list"), ("runs", "show", "RUN"), ("report", "RUN")):
+            begun_s = time.process_time()
+            code, *_ = ask(outside, root, words)
+            assert (code, time.process_time() - begun_s < SOON_S) == (0, True), words
+    finally:
+        shutil.rmtree(root, ignore_errors=True)

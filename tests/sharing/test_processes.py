@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +14,13 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from run_folders import a_plan
+from run_folders import a_plan, record_process
 
 from gpuops import reaper
 from gpuops.core.supervision.progress import Progress
 from gpuops.core.supervision.restart import GiveUp
 from gpuops.core.supervision.run import Outcome
+from gpuops.diagnose import crashed_unwatched
 from gpuops.errors import GpuopsError
 from gpuops.launch.launch import Launch
 from gpuops.supervise import run as run_module
@@ -26,7 +29,7 @@ from gpuops.system import files
 from gpuops.system.processes import members
 from gpuops.system.processes.identity import Identity, local
 from gpuops.system.processes.process import Job
-from gpuops.system.runs import events, records, supervisor_lock
+from gpuops.system.runs import events, records, run_dir, supervisor_lock
 from gpuops.ui import launches, runs
 
 
@@ -132,6 +135,32 @@ def test_a_stop_ends_what_a_dead_supervisor_reaper_and_torchrun_left(hall):
     assert [] == hall.left()
     assert {None} == {reaper.identity(pid) for pid in hall.pids()}
     assert "stopped" == records.load(hall.root).status
+
+
+def test_a_run_that_nobody_saw_end_is_diagnosed_by_what_it_left(hall):
+    """It is not one with which nothing was wrong."""
+    hall.launch().send(signal.SIGKILL, "supervisor", "reaper", "agent", "0", "1")
+    hall.launched.result(timeout=60)
+    asked = hall.gpuops("diagnose", "last", "--json")
+
+    assert (0, "signal") == (asked.returncode, json.loads(asked.stdout)["kind"]), asked.stderr
+    assert "gpuops' reaper above torchrun was ended by SIGKILL" in asked.stdout
+    assert "no supervisor saw it end" in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("boot", "why"), [("another", "host .+ was restarted while it ran"), (None, "before it began")]
+)
+def test_a_run_that_vanished_with_its_host_is_told_from_one_that_never_began(tmp_path, boot, why):
+    """Both have no record of an end."""
+    plan = a_plan(tmp_path)
+    run_dir.create(plan)
+    if boot is not None:
+        record_process(Path(plan.run_dir), reaper={**reaper.identity(os.getpid()), "boot_id": boot})
+    found = crashed_unwatched(plan)
+
+    assert found.sure
+    assert re.search(why, found.why)
 
 
 def test_a_supervisor_that_is_stopped_is_told_and_continued(hall):

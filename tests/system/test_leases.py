@@ -185,7 +185,7 @@ def test_an_adopted_claim_outlives_the_process_that_held_it(place):
     """Another supervisor holds what the reaper holds; those of other runs it leaves alone."""
     child = inheriting(A)
     with holding(B, claim=leases.own_claim("other", "/runs/other")), holding() as claims:
-        claims.adopt("/runs/rvq-1")
+        claims.adopt(ME, None)
         assert claims.names == {A}
         end_of_input(child)
         with pytest.raises(TakenError), holding(A):
@@ -194,6 +194,18 @@ def test_an_adopted_claim_outlives_the_process_that_held_it(place):
 
     assert leases.holders() == {}
     assert list(place.iterdir()) == []
+
+
+def test_a_claim_that_says_nothing_is_adopted_from_its_holder(monkeypatch):
+    """On a full disk a lock counts, and says nothing."""
+    with monkeypatch.context() as full:
+        full.setattr(leases, "_record", lambda _: {})
+        child = inheriting(A)
+    with holding(B, claim=leases.own_claim("other", "/runs/other")), holding() as claims:
+        claims.adopt(ME, child.pid)
+        assert claims.names == {A}
+        end_of_input(child)
+        assert leases.holders()[A].run_id == "rvq-1"
 
 
 def test_looking_never_stands_in_the_way():

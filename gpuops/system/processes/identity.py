@@ -13,8 +13,7 @@ from typing import Literal, NamedTuple
 
 from gpuops import heartbeat, reaper
 from gpuops.core.run import paths
-from gpuops.system import owners
-from gpuops.system.files import read_json
+from gpuops.system import files, owners
 
 Role = Literal["agent", "reaper"]
 ROLES: tuple[Role, ...] = ("reaper", "agent")
@@ -233,7 +232,8 @@ def local(state_dir: Path, process: Role) -> Identity | None:
 
 def recorded(state_dir: Path, process: Role) -> Identity | None:
     """A process of an attempt as the reaper recorded it, on any host."""
-    return parse((read_json(state_dir / reaper.PROCESS) or {}).get(process))
+    found = files.read_json(state_dir / reaper.PROCESS, files.LONGEST_RECORD)
+    return parse((found or {}).get(process))
 
 
 def parse(record: object) -> Identity | None:

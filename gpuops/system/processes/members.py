@@ -89,8 +89,7 @@ class MemberRecord:
 
 def read(state_dir: Path) -> tuple[Member, ...]:
     """The processes of an attempt as they were last recorded, by us or by root."""
-    path = state_dir / paths.MEMBERS
-    record = files.read_json(path) if owners.is_trusted(path) else None
+    record = files.read_json(state_dir / paths.MEMBERS, of=owners.trusted())
     listed = record.get("members") if record else None
     found = []
     for one in listed if isinstance(listed, list) else ():

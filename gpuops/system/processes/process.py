@@ -17,7 +17,7 @@ import psutil
 
 from gpuops import reaper
 from gpuops.errors import GpuopsError
-from gpuops.system.files import read_json
+from gpuops.system import files
 from gpuops.system.processes import members
 from gpuops.system.processes.identity import Identity, proven, stat
 
@@ -88,7 +88,8 @@ class Job:
     @property
     def recorded_exit(self) -> int | None:
         """How torchrun ended, once the reaper has recorded it; the reaper may still be there."""
-        recorded = (read_json(self.state_dir / reaper.EXIT) or {}).get("returncode")
+        ended = files.read_json(self.state_dir / reaper.EXIT, files.LONGEST_RECORD) or {}
+        recorded = ended.get("returncode")
         return recorded if isinstance(recorded, int) else None
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpuops.core.diagnosis.stack import Frame, Stack, ThreadStack, is_deep
+from gpuops.system import files
 from gpuops.system.processes.identity import Identity, stat
 
 SPY_SHARE = 0.7  # of the time; the rest is for asking the ranks that it could not read
@@ -278,7 +279,8 @@ def _with_source(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
     def read() -> None:
         linecache.checkcache()
         for file, line in wanted:
-            texts[file, line] = linecache.getline(file, line).strip()
+            if files.is_file(Path(file)):  # a program says what its files are called
+                texts[file, line] = linecache.getline(file, line).strip()
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()

@@ -8,22 +8,23 @@ from pathlib import Path
 from gpuops.system import files
 
 MANIFEST = "checkpoint.json"  # as trainers.engine writes it
+MOST = 1000  # more would fill a screen for minutes
 
 
 def list_checkpoints(folder: Path) -> list[tuple[str, str]]:
-    """The checkpoints in a folder, oldest first, each with what points to it."""
+    """The checkpoints in a folder (the newest), oldest first, each with what points to it."""
     try:
-        entries = sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, entry.is_symlink()) for entry in entries)
     except OSError:
         return []
     names: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.is_symlink():
-            # `resolve` raises for a link to itself before Python 3.13.
-            target = Path(os.path.realpath(entry))
-            names.setdefault(target.name, []).append(entry.name)
-    kept = [entry.name for entry in entries if not entry.is_symlink()]
-    return [(name, ", ".join(names.get(name, []))) for name in kept if not name.startswith(".")]
+    for link in [name for name, is_link in found if is_link][:MOST]:
+        # `resolve` raises for a link to itself before Python 3.13.
+        target = Path(os.path.realpath(folder / link))
+        names.setdefault(target.name, []).append(link)
+    kept = [name for name, is_link in found if not is_link and not name.startswith(".")]
+    return [(name, ", ".join(names.get(name, []))) for name in kept[-MOST:]]
 
 
 def aside(name: str) -> bool:

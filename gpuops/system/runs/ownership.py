@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpuops.core.run import paths
 from gpuops.errors import UsageError
 from gpuops.system import owners
-from gpuops.system.runs import checkpoints
 
 # What a command that shows a run reads of it.
 READ = (
@@ -84,29 +83,37 @@ def require_trusted(root: Path, command: str) -> None:
 
 
 def require_trusted_checkpoint(path: Path) -> None:
-    """Refuse a checkpoint that another user could have made to do harm.
+    """Refuse a checkpoint, or a folder of some, that another user could have made to do harm.
 
     Raises:
-        UsageError: it belongs neither to this user nor to root.
+        UsageError: it, or a file or link in it, belongs neither to this user nor to root.
     """
     above = (folder for folder in path.parents if os.path.lexists(folder / paths.PLAN))
-    uids = [owners.owner(path), owners.owner(path, follow=True), *map(owner, above)]
-    uid = max((uid for uid in uids if uid is not None), key=_strangeness, default=owners.ROOT)
-    if uid not in {os.geteuid(), owners.ROOT}:
+    found = [(uid, path) for uid in map(owner, above)]
+    for one in (path, *_all_in(path)):
+        uids = (owners.owner(one, follow=follow) for follow in (False, True))
+        found += [(uid, one) for uid in uids if uid is not None]
+    uid, what = max(found, key=lambda one: _strangeness(one[0]), default=(owners.ROOT, path))
+    if uid not in owners.trusted():
         raise UsageError(
-            f"{path} belongs to {owners.name(uid)}: what another user has made is not resumed.",
+            f"{what} belongs to {owners.name(uid)}: what another user has made is not resumed.",
             "Copy it, if you trust it: a copy is yours.",
         )
 
 
+def _all_in(folder: Path) -> Iterator[Path]:
+    """All files, folders and links in a folder and below; links are not followed."""
+    for above, folders, names in os.walk(os.path.realpath(folder)):
+        yield from (Path(above, name) for name in (*folders, *names))
+
+
 def require_trusted_checkpoints(root: Path) -> None:
-    """Refuse a run among whose checkpoints another user has put one.
+    """Refuse a run among whose checkpoints another user has put something.
 
     Raises:
-        UsageError: one of them belongs neither to this user nor to root.
+        UsageError: some of it belongs neither to this user nor to root.
     """
-    for name, _ in checkpoints.list_checkpoints(root / paths.CHECKPOINTS):
-        require_trusted_checkpoint(root / paths.CHECKPOINTS / name)
+    require_trusted_checkpoint(root / paths.CHECKPOINTS)
 
 
 def as_owner(root: Path, command: str) -> str:

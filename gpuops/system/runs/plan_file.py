@@ -12,7 +12,7 @@ from gpuops.core.launch import secrets
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system import files
+from gpuops.system import files, owners
 
 
 def load(root: Path) -> LaunchPlan:
@@ -21,7 +21,7 @@ def load(root: Path) -> LaunchPlan:
     Raises:
         GpuopsError: it is missing or broken.
     """
-    return _load(root, files.read_json(root / paths.SECRETS) or {})
+    return _load(root, _secrets(root) or {})
 
 
 def load_whole(root: Path) -> LaunchPlan:
@@ -30,13 +30,18 @@ def load_whole(root: Path) -> LaunchPlan:
     Raises:
         GpuopsError: it is missing or broken, or its secrets are.
     """
-    hidden = files.read_json(root / paths.SECRETS)
+    hidden = _secrets(root)
     if hidden is None and secrets.MASK in files.tail(root / paths.PLAN, files.LONGEST_JSON):
         raise GpuopsError(
             f"{root / paths.SECRETS} cannot be read: it holds what {paths.PLAN} masks.",
             "Put it back, or launch again without --resume.",
         )
     return _load(root, hidden or {})
+
+
+def _secrets(root: Path) -> dict[str, Any] | None:
+    """What the plan masks. It may say what is started, so no other user may have written it."""
+    return files.read_json(root / paths.SECRETS, of=owners.trusted())
 
 
 def _load(root: Path, hidden: dict[str, Any]) -> LaunchPlan:

@@ -66,9 +66,9 @@ def _left(root: Path, newest: Attempt) -> tuple[members.Member, ...]:
 
 
 def _attempt(state: Path, number: int) -> Attempt:
-    started = files.read_json(state / reaper.PROCESS)
-    ended = files.read_json(state / reaper.EXIT)
-    recorded = (identity.recorded(state, name) for name in identity.ROLES)
+    started = files.read_json(state / reaper.PROCESS, files.LONGEST_RECORD)
+    ended = files.read_json(state / reaper.EXIT, files.LONGEST_RECORD)
+    recorded = (identity.parse((started or {}).get(role)) for role in identity.ROLES)
     processes = [process for process in recorded if process is not None]
     return Attempt(
         number=number,

@@ -124,9 +124,10 @@ def _is_free(named: Identity, file: IO[bytes]) -> bool:
 def holder(root: Path) -> Identity | None:
     """The process that supervises a run; ``None`` if there is none, or it cannot be seen."""
     path = root / paths.SUPERVISOR_LOCK
-    with contextlib.suppress(OSError), files.open_regular(path) as file:
-        if owners.owner(path) not in {owners.owner(root), owners.ROOT}:
-            return None
+    owner = owners.owner(root)
+    if owner is None:
+        return None
+    with contextlib.suppress(OSError), files.open_regular(path, {owner, owners.ROOT}) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -151,6 +152,7 @@ def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> N
         GpuopsError: a run belongs to another user, or its supervisor stays stopped.
     """
     asked = {root: found for root in roots if (found := holder(root)) is not None}
+    uids = {root: owners.owner(root) for root in asked}
     until_s, again_s, went_on_s = time.monotonic() + within_s, 0.0, time.monotonic()
     while any(one.alive for one in asked.values()) and time.monotonic() < until_s:
         if time.monotonic() >= again_s:
@@ -158,15 +160,17 @@ def retire(roots: Sequence[Path], *, now: bool, within_s: float = math.inf) -> N
                 if holder(root) != supervisor:  # it only reports how the run has ended
                     continue
                 try:
-                    supervisor.send(signal.SIGTERM)
+                    with owners.acting_as(uids[root]):
+                        supervisor.send(signal.SIGTERM)
                 except PermissionError as error:
                     raise GpuopsError(
                         f"run {root.name} belongs to another user: you cannot end it."
                     ) from error
             again_s = time.monotonic() + AGAIN_S if now else math.inf
         stands = [(root, one) for root, one in asked.items() if one.stopped]
-        for _, supervisor in stands:
-            supervisor.send(signal.SIGCONT)
+        for root, supervisor in stands:
+            with owners.acting_as(uids[root]), contextlib.suppress(PermissionError):
+                supervisor.send(signal.SIGCONT)
         if not stands:
             went_on_s = time.monotonic()
         elif time.monotonic() - went_on_s > STOPPED_S:

@@ -21,8 +21,9 @@ def cut_off(path: str) -> str | None:
     plain numbers.
     """
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - by the hundred
-            head, there = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            head, there = file.read(HEAD_BYTES) or b"", os.fstat(handle).st_size
     except OSError:
         return None
     if not head.startswith(MAGIC):

@@ -1,0 +1,146 @@
+"""What another user puts into a folder that others can write: shown perhaps, never believed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from run_folders import a_plan
+
+from gpuops import report
+from gpuops.errors import GpuopsError, UsageError
+from gpuops.system import files, profiles
+from gpuops.system.runs import ownership, plan_file, run_dir, supervisor_lock
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+ANN, BOB = 60001, 60002
+SUPERVISES = """
+import signal, sys
+from pathlib import Path
+from gpuops.system.runs.supervisor_lock import only_one
+with only_one(Path(sys.argv[1])):
+    print("supervises", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture(name="runs")
+def _runs():
+    """A folder of runs that all can read."""
+    folder = Path(tempfile.mkdtemp(prefix="gpuops-planted-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def make(runs, uid=0, name="20260101-000000-toy"):
+    plan = replace(a_plan(runs, name), profile_environment={"TOKEN": "hidden"})
+    run_dir.create(plan)
+    root = Path(plan.run_dir)
+    for path in (root, *root.rglob("*")):
+        os.chown(path, uid, uid)
+    return root
+
+
+def give(path, uid=BOB):
+    os.chown(path, uid, uid, follow_symlinks=False)
+
+
+def test_secrets_of_another_user_say_nothing(runs):
+    """They would change what is started, and with which variables."""
+    root = make(runs)
+    path = root / "secrets.json"
+    files.write_json(path, {"python": "evil", "profile_environment": {"LD_PRELOAD": "/x"}})
+    assert plan_file.load(root).python == "evil"
+    give(path)
+
+    assert plan_file.load(root).python == sys.executable
+    with pytest.raises(GpuopsError, match=r"secrets\.json cannot be read"):
+        plan_file.load_whole(root)
+
+
+def test_a_link_to_secrets_is_not_followed(runs):
+    """Not even to a file of ours."""
+    root = make(runs)
+    (root / "secrets.json").rename(root / "kept")
+    (root / "secrets.json").symlink_to("kept")
+
+    assert plan_file.load(root).profile_environment == {"TOKEN": "***"}
+
+
+@pytest.mark.parametrize("planted", ["step-9/model.safetensors", "step-99", "best"])
+def test_nothing_among_our_checkpoints_is_of_another_user(runs, planted):
+    """A file in one, or a link, which a trainer follows."""
+    root = make(runs)
+    folder, theirs = root / "checkpoints", runs / "theirs"
+    (folder / "step-9").mkdir(parents=True)
+    (folder / "last").symlink_to("step-9")
+    theirs.mkdir()
+    give(theirs)
+    ownership.require_trusted_checkpoints(root)
+    path = folder / planted
+    if "/" in planted:
+        path.touch()
+        give(path)
+    else:
+        path.symlink_to(theirs)  # a link of ours; what it leads to is not
+
+    with pytest.raises(UsageError, match=f"{planted} belongs to {BOB}"):
+        ownership.require_trusted_checkpoints(root)
+    with pytest.raises(UsageError, match=f"{planted} belongs to {BOB}"):
+        ownership.require_trusted_checkpoint(folder)
+
+
+def test_a_lock_that_leads_to_another_runs_lock_is_not_one(runs, gpuops):
+    """Root who stops a user's run would end the run of another user."""
+    victim = make(runs, ANN, "20260101-000000-victim")
+    own = ["setpriv", f"--reuid={ANN}", f"--regid={ANN}", "--clear-groups"]
+    words = [*own, sys.executable, "-c", SUPERVISES, str(victim)]
+    supervisor = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert supervisor.stdout.readline() == "supervises\n"
+        assert supervisor_lock.holder(victim).pid == supervisor.pid
+        bait = make(runs, BOB, "20260101-000001-bait")
+        (bait / "supervisor.lock").symlink_to(victim / "supervisor.lock")
+        give(bait / "supervisor.lock")
+
+        assert supervisor_lock.holder(bait) is None
+        assert gpuops("stop", bait.name, "--runs-dir", runs).returncode == 2
+        assert supervisor.poll() is None
+    finally:
+        with suppress(ProcessLookupError):
+            supervisor.send_signal(signal.SIGKILL)
+        supervisor.wait()
+        supervisor.stdout.close()
+
+
+def test_a_page_holds_no_environment_that_is_only_linked_to(runs):
+    """It may be a private file of who makes the page."""
+    root, private = make(runs, BOB), runs / "config.json"
+    files.write_json(private, {"auths": "secret"})
+    (root / "environment.json").symlink_to(private)
+
+    assert report.read(root).environment == {}
+
+
+def test_a_profile_that_another_user_put_here_is_used_by_its_path_alone(tmp_path, monkeypatch):
+    """It would hide the shipped one of its name, and sets variables."""
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "profiles" / "cpu.yaml"
+    mine.parent.mkdir()
+    shutil.copy(profiles.shipped("profiles") / "cpu.yaml", mine)
+    assert profiles.find("cpu") == Path("profiles/cpu.yaml")
+    give(mine)
+
+    with pytest.raises(UsageError, match=rf"profiles/cpu\.yaml belongs to {BOB}") as refused:
+        profiles.load("cpu")
+    assert refused.value.hint.startswith("`--profile profiles/cpu.yaml`")
+    assert profiles.load("profiles/cpu.yaml").nproc_per_node
