@@ -19,7 +19,7 @@ from pydantic import PlainValidator, TypeAdapter, ValidationError
 from trainers.engine.arrays import npz
 from trainers.engine.arrays.npy import ArrayError
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import whole_file
+from trainers.engine.files import open_regular, whole_file
 from trainers.engine.samples import format_few
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def is_whole(path: Path) -> bool:
 def first_bytes(path: Path) -> bytes | None:
     """Return the first 64 bytes of a file; None if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(64)
     except OSError:
         return None

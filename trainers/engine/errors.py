@@ -8,6 +8,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from trainers.engine import terminal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -48,6 +50,7 @@ def run_main(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     Unknown exceptions keep their traceback, for they are defects. A crash of native code, or
     SIGUSR2 at any time, writes the stacks of all threads to stderr.
     """
+    terminal.install()
     stderr = 2  # the descriptor that a launcher redirects, whatever sys.stderr is
     faulthandler.enable(file=stderr)
     faulthandler.register(signal.SIGUSR2, file=stderr, all_threads=True)

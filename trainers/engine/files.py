@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trainers.engine.errors import TrainerError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 STALE_S = 86_400.0  # a writer that has written nothing for a day is gone
+LONGEST_JSON = 256 << 20  # bytes; more is not ours
 UNFINISHED = ".unfinished-"  # begins the name of all that is being written, or removed
 
 
@@ -105,6 +106,29 @@ def _older(path: Path, replaces: str | None, hint: str) -> bool:
     return True
 
 
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a file to read. A pipe would wait for a writer for ever, a device may have no end.
+
+    Raises OSError, also if it is not a regular file.
+    """
+    _refuse_irregular(path, os.stat(path))  # noqa: PTH116 - opening a device may already do something
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = os.fdopen(handle, "rb")
+    try:
+        _refuse_irregular(path, os.fstat(handle))  # it may have been replaced
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_irregular(path: Path | str, found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
 def load_json(path: Path, hint: str = "") -> Any:
     """Parse a JSON file of any origin.
 
@@ -112,9 +136,8 @@ def load_json(path: Path, hint: str = "") -> Any:
         TrainerError: it cannot be read, is not a regular file (a pipe might never end) or not JSON.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise TrainerError(f"{path} cannot be read: it is not a regular file", hint)
-        return json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            return json.loads(file.read(LONGEST_JSON))
     except OSError as error:
         raise TrainerError(f"{path} cannot be read: {reason(error)}", hint) from None
     except (ValueError, RecursionError):

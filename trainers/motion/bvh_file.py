@@ -15,6 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from trainers.engine.errors import TrainerError
+from trainers.engine.files import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,8 @@ class _Lines:
     def __init__(self, path: Path) -> None:
         self.path, self.number = path, 0
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            with open_regular(path) as file:
+                lines = file.read().decode().splitlines()
         except UnicodeDecodeError:
             raise BvhError(f"{path} is not a text file") from None
         except OSError as error:

@@ -56,7 +56,7 @@ def read_head(path: str) -> Head:
 
     Raises ArrayError, or OSError if the file cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
     try:
         first, there = os.read(handle, _FIRST), os.fstat(handle).st_size
         if len(first) == _FIRST and not _PLAIN.match(first):

@@ -17,6 +17,7 @@ import numpy as np
 
 from trainers.engine.arrays import npy
 from trainers.engine.arrays.npy import ArrayError
+from trainers.engine.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -142,7 +143,7 @@ def opened(path: Path) -> Iterator[Archive]:
     Raises ArrayError, even if the file cannot be opened.
     """
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise ArrayError(str(error.strerror)) from None
     with file:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import UNFINISHED, atomic, discard
+from trainers.engine.files import LONGEST_JSON, UNFINISHED, atomic, discard, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ def all_in(folder: Path) -> list[Path]:
 def validate(path: Path) -> str | None:
     """Why a checkpoint is not whole, or ``None``: every file's size and checksum are compared."""
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
+        files = describe(path)["files"]
         expected = {name: (of["bytes"], of["crc32"]) for name, of in files.items()}
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
@@ -135,7 +135,7 @@ def _described(path: Path) -> dict[str, Any]:
     """What a checkpoint says about itself; nothing if it is broken."""
     try:
         about = describe(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) else {}
 
@@ -174,7 +174,8 @@ def describe_broken(broken: Sequence[tuple[Path, str]]) -> str:
 
 def describe(path: Path) -> dict[str, Any]:
     """What a checkpoint says about itself: step, trainer, metrics, config, files."""
-    return json.loads((path / MANIFEST).read_text())  # type: ignore[no-any-return]
+    with open_regular(path / MANIFEST) as file:
+        return json.loads(file.read(LONGEST_JSON))  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -238,7 +239,7 @@ def go_back(folder: Path, step: int, best_step: int | None) -> list[Path]:
 def crc32(path: Path) -> int:
     """The CRC-32 of a file."""
     value = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(1 << 20):
             value = zlib.crc32(chunk, value)
     return value

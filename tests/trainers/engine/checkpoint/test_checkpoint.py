@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -307,3 +308,19 @@ def test_a_listed_file_outside_the_folder_is_not_read(tmp_path, name):
     )
 
     assert files.validate(tmp_path) == "checkpoint.json is damaged"
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path, name, kind):
+    """Neither would ever end."""
+    (tmp_path / "checkpoint.json").write_text(
+        json.dumps({"files": {"model.safetensors": {"bytes": 0, "crc32": 0}}})
+    )
+    (tmp_path / name).unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+
+    assert files.validate(tmp_path) == f"{name} cannot be read (it is not a regular file)"
