@@ -68,9 +68,15 @@ def _of_run(root: Path) -> Diagnosis:
         ownership.require_may_act(root, "diagnose")
         records.require_proven(root)
         plan = replace(plan_file.load(root), run_dir=str(root))
-        if not unwatched:
-            return examine(plan, process.Job(Path(plan.state_dir)))
-        output.note("no supervisor saw it end: this is what it left behind.")
+        job = process.Job(Path(plan.state_dir))
+        deserted = job.poll() is not None and supervisor_lock.holder(root) is None
+        if deserted and (left := records.describe_left(root)):
+            ends = f"`gpuops stop {root.name}` ends what lives on: {left}"
+            output.note(f"its supervisor and its reaper have gone; {ends}.")
+        if not unwatched and (not deserted or job.ranks()):
+            return examine(plan, job)
+        if unwatched:
+            output.note("no supervisor saw it end: this is what it left behind.")
         rank_logs.link(plan)
         return crashed_unwatched(plan)
     if found is None and supervisor_lock.holder(root) is not None:

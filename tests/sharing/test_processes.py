@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,18 @@ def test_a_run_that_nobody_saw_end_is_diagnosed_by_what_it_left(hall):
     assert "no supervisor saw it end" in asked.stderr
 
 
+def test_a_run_that_its_watchers_and_ranks_have_left_is_diagnosed_by_what_it_left(hall):
+    """What lives on is named, with what ends it."""
+    hall.launch(pids=3, HELPER="1").send(signal.SIGKILL, "supervisor", "reaper", "agent", "0", "1")
+    hall.launched.result(timeout=60)
+    (helper,) = (one.identity.pid for one in hall.left())
+    asked = hall.gpuops("diagnose", "last", COLUMNS="300")
+
+    assert 0 == asked.returncode, asked.stderr
+    assert "reaper above torchrun was ended by SIGKILL" in asked.stdout
+    assert f"`gpuops stop {hall.root.name}` ends what lives on: pid {helper}" in asked.stderr
+
+
 @pytest.mark.parametrize(
     ("boot", "why"), [("another", "host .+ was restarted while it ran"), (None, "before it began")]
 )
@@ -219,6 +232,18 @@ def test_a_run_that_ends_has_an_ending_on_record(adopted):
     assert ["run_ended"] == [event["event"] for event in events.read(root)]
 
 
+def test_a_copy_of_a_folder_has_no_processes(tmp_path):
+    """They are those of the original: to stop the copy must not end them."""
+    original = tmp_path / "original"
+    original.mkdir()
+    members._write(original, [OURSELVES])
+    shutil.copytree(original, tmp_path / "copy")
+    (tmp_path / "link").symlink_to("original")
+
+    assert (OURSELVES,) == members.read(original) == members.read(tmp_path / "link")
+    assert () == members.read(tmp_path / "copy")
+
+
 def test_what_cannot_be_prepared_is_a_give_up_on_record(adopted, monkeypatch):
     """Like any other: a detached run does not just stop."""
 
@@ -279,7 +304,8 @@ OURSELVES = members.Member(Identity(**reaper.identity(os.getpid())), rank=3)
 )
 def test_a_record_of_another_boot_or_shape_is_nobody(tmp_path, listed):
     """It may have been edited, or be of another version."""
-    files.write_json(tmp_path / "members.json", {"members": listed})
+    record = {"state_dir": str(tmp_path), "members": listed}
+    files.write_json(tmp_path / "members.json", record)
 
     assert () == members.alive(members.read(tmp_path))
 

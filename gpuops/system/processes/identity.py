@@ -147,7 +147,7 @@ def is_proven(process: Identity, role: Role, state_dir: Path, uid: int) -> bool:
     else:
         beats = _variable(process.pid, heartbeat.BEAT_DIR_VARIABLE)
         parent = stat(process.pid)
-        looks = _same(beats, state_dir / paths.BEATS) or (
+        looks = is_same_folder(beats, state_dir / paths.BEATS) or (
             parent is not None and _reaps(parent.parent_pid, state_dir, uid)
         )
     return looks and process.alive  # last: until then the pid was not given to another process
@@ -186,7 +186,7 @@ def _reaps(pid: int, state_dir: Path, uid: int) -> bool:
         return False
     words = _listed(pid, "cmdline")
     return any(
-        Path(program).name == Path(reaper.__file__).name and _same(folder, state_dir)
+        Path(program).name == Path(reaper.__file__).name and is_same_folder(folder, state_dir)
         for program, folder in pairwise(words)
     )
 
@@ -204,7 +204,7 @@ def _listed(pid: int, file: str, end: str = "\0") -> list[str]:
         return []
 
 
-def _same(folder: str, other: Path) -> bool:
+def is_same_folder(folder: str, other: Path) -> bool:
     """Whether two paths lead to one folder; links may lead there."""
     return bool(folder) and os.path.realpath(folder) == os.path.realpath(other)
 

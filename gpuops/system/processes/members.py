@@ -18,7 +18,7 @@ from gpuops.core.run import paths
 from gpuops.core.supervision.members import ProcessId, descendants, find_remaining
 from gpuops.errors import GpuopsError
 from gpuops.system import files, owners
-from gpuops.system.processes.identity import ROLES, Identity, parse, proven
+from gpuops.system.processes.identity import ROLES, Identity, is_same_folder, parse, proven
 
 EVERY_S = 0.5
 SHARE = 0.0005  # of the time may be spent on looking
@@ -88,9 +88,13 @@ class MemberRecord:
 
 
 def read(state_dir: Path) -> tuple[Member, ...]:
-    """The processes of an attempt as they were last recorded, by us or by root."""
-    record = files.read_json(state_dir / paths.MEMBERS, of=owners.trusted())
-    listed = record.get("members") if record else None
+    """The processes of an attempt as they were last recorded, by us or by root.
+
+    A copy of the folder has none: its record names processes of the original.
+    """
+    record = files.read_json(state_dir / paths.MEMBERS, of=owners.trusted()) or {}
+    its = is_same_folder(str(record.get("state_dir")), state_dir)
+    listed = record.get("members") if its else None
     found = []
     for one in listed if isinstance(listed, list) else ():
         identity, rank = parse(one), one.get("rank") if isinstance(one, dict) else None
@@ -141,7 +145,8 @@ def format_members(members: Iterable[Member]) -> str:
 def _write(state_dir: Path, members: Iterable[Member]) -> None:
     listed = [{**asdict(one.identity), "rank": one.rank} for one in members]
     # Not synced: after a crash of the host none of these processes is there.
-    files.write_json(state_dir / paths.MEMBERS, {"members": listed}, sync=False)
+    record = {"state_dir": str(state_dir), "members": listed}
+    files.write_json(state_dir / paths.MEMBERS, record, sync=False)
 
 
 class _Running(NamedTuple):
