@@ -172,6 +172,17 @@ def test_kill_hung_says_that_it_did_not_see_the_gpus(mock_driver, monkeypatch):
     assert json.loads(answer.stdout)["gpus_unseen"]
 
 
+def test_a_gpu_that_is_closed_to_computation_is_not_taken(command):
+    """Nor counted; one that takes one process at a time is not shared, even by force."""
+    inventory = [*TWO, "gpu 0 cmode=2", "gpu 1 cmode=3", f"proc gpu=1 pid={os.getpid()} mem=900"]
+    shown = command("gpus", inventory=inventory).stdout.splitlines()
+    forced = command("preflight", "--force", "gpus", inventory=inventory)
+
+    assert "closed to computation (compute mode Prohibited" in shown[1]
+    assert "and takes one process at a time" in shown[2]
+    assert "✗ gpus" in forced.stdout
+
+
 def test_slices_are_not_supported(command):
     """Said plainly; no command is advised that would take the slices of others away."""
     inventory = [*HOST, "gpu 0-1 model=a100 mig=1", "gpu 1 mig=0"]

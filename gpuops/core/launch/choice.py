@@ -10,7 +10,7 @@ from typing import Literal
 
 from gpuops.core.launch.profile import Gpus
 from gpuops.core.launch.queue import Ticket
-from gpuops.core.machine.device import NO_SLICES, Device, is_slice, select
+from gpuops.core.machine.device import NO_SLICES, PROHIBITED, Device, is_slice, select
 from gpuops.core.machine.gpu_health import gpu_problems
 from gpuops.core.machine.gpu_use import describe_process, unseen_memory, unseen_work
 from gpuops.errors import UsageError
@@ -20,10 +20,11 @@ from gpuops.text import GIB
 MEMORY_SHARE = 0.9
 
 Reason = Literal[
-    "excluded", "not asked for", "faulty", "mig", "model", "memory", "not yours",
+    "excluded", "not asked for", "faulty", "mig", "prohibited", "model", "memory", "not yours",
     "claimed", "awaited", "busy", "unseen work", "unowned memory",
 ]  # fmt: skip
-TAKEN: tuple[Reason, ...] = ("claimed", "awaited", "busy", "unseen work", "unowned memory")
+AT_WORK: tuple[Reason, ...] = ("busy", "unseen work", "unowned memory")
+TAKEN: tuple[Reason, ...] = ("claimed", "awaited", *AT_WORK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,9 @@ class Refusal:
 
     @property
     def can_be_forced(self) -> bool:
-        """Whether a user may take the GPU all the same."""
-        return self.passes or self.reason == "not yours"
+        """Whether a user may take the GPU all the same; one in exclusive mode takes no other."""
+        alone = self.device.compute_mode == "exclusive" and self.reason in AT_WORK
+        return (self.passes and not alone) or self.reason == "not yours"
 
     def __str__(self) -> str:
         return f"{self.device.label} {self.words}"
@@ -222,6 +224,8 @@ def _unsuited(device: Device, wish: Wish) -> Refusal | None:
         return refuse(reason="faulty", words=f"cannot be used: {device.fault}")
     if device.mig:
         return refuse(reason="mig", words=f"is in MIG mode: {NO_SLICES}")
+    if device.compute_mode == "prohibited":
+        return refuse(reason="prohibited", words=f"is closed to computation ({PROHIBITED})")
     if wish.model is not None and not _is_model(device.name or "", wish.model):
         return refuse(reason="model", words=f"is {device.name or 'of an unknown model'}")
     has, wants = device.memory_total_bytes, wish.memory_gib
@@ -245,7 +249,8 @@ def _taken(device: Device, awaited: Collection[str]) -> Refusal | None:
         return Refusal(device=device, reason="claimed", words=str(device.claim))
     if device.busy:
         users = ", ".join(map(describe_process, device.computing))
-        return Refusal(device=device, reason="busy", words=f"is used by {users}")
+        alone = ", and takes one process at a time" if device.compute_mode == "exclusive" else ""
+        return Refusal(device=device, reason="busy", words=f"is used by {users}{alone}")
     if (words := unseen_work(device)) is not None:
         return Refusal(device=device, reason="unseen work", words=words)
     if (words := unseen_memory(device)) is not None:

@@ -138,6 +138,8 @@ def _largest(usable: Sequence[Device]) -> tuple[str | None, list[Device]]:
 def _unusable(device: Device) -> str | None:
     if device.fault is not None:
         return f"cannot be used: {_one_line(device.fault)}"
+    if device.compute_mode == "prohibited":
+        return "is closed to computation"
     return "is in MIG mode" if device.mig else None
 
 

@@ -10,7 +10,9 @@ from typing import Literal
 State = Literal["ok", "lost", "stuck", "no permission", "unreadable"]
 Whose = Literal["known", "hidden", "elsewhere", "gone"]
 Kind = Literal["compute", "graphics"]
+ComputeMode = Literal["default", "exclusive", "prohibited"]
 NO_SLICES = "slices of GPUs (MIG) are not supported"
+PROHIBITED = "compute mode Prohibited; `nvidia-smi -c` sets it"
 DENIED = "the driver does not show processes to this user"
 
 
@@ -107,6 +109,7 @@ class Device:
     ``memory_used_bytes`` does not include what the driver reserves for itself, if the driver
     reports that. ``processes_gap``: why its processes could not be listed. ``slowed_by``: why the
     GPU runs below its clocks; ``nvlinks_down``: the numbers of the links that are down.
+    ``compute_mode``: whether it takes any number of programs, one process, or none.
     ``withheld_by``: the variable of a scheduler that leaves this GPU to others, and its value.
     """
 
@@ -132,6 +135,7 @@ class Device:
     nvlinks_down: tuple[int, ...] | None = None
     persistence: bool | None = None
     mig: bool | None = None
+    compute_mode: ComputeMode | None = None
     xids: tuple[Xid, ...] | None = None
     processes: tuple[GpuProcess, ...] | None = None
     processes_gap: str | None = None

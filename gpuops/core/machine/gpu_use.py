@@ -10,6 +10,7 @@ from gpuops.text import GIB, MIB
 # A GPU is idle below both: what a driver, a display or a container's bookkeeping may hold
 # without any computation, and what the reading of an idle GPU may show.
 IDLE_BYTES, IDLE_PCT = 1000 * MIB, 5
+DESKTOP_PCT = 50  # what a desktop on it explains
 # A display server holds a few MiB of every GPU; of the one that shows its picture, more.
 DISPLAY_BYTES = 32 * MIB
 WHOSE: Mapping[Whose, str] = {
@@ -27,7 +28,8 @@ def unseen_use(gpu: Device) -> str | None:
 def unseen_work(gpu: Device) -> str | None:
     """Its work, if no process that is listed explains it."""
     use = gpu.utilization_pct
-    if use is None or use < IDLE_PCT or gpu.computing or showing(gpu):
+    explained = DESKTOP_PCT if showing(gpu) else IDLE_PCT
+    if use is None or use < explained or gpu.computing:
         return None
     return f"is in use by a process that cannot be seen ({use} % utilisation)"
 

@@ -31,6 +31,7 @@ PR_SET_PDEATHSIG = 1
 SLOW_S = 0.05
 SM_CLOCK, GPU_SENSOR, NODE_SCOPE, NVLINK_COUNT = 1, 0, 0, 91
 UNCORRECTED, SINCE_LOAD = 1, 0
+COMPUTE_MODES = {0: "default", 1: "exclusive", 2: "prohibited", 3: "exclusive"}
 # Why a GPU runs below its clocks. Idling, or clocks set by hand, do not count.
 REASONS = {
     0x04: "the power limit",
@@ -193,6 +194,7 @@ class Gpu:
             },
             "persistence": _flag(self._ask("nvmlDeviceGetPersistenceMode")),
             "mig": _flag(mig[0]),
+            "compute_mode": COMPUTE_MODES.get(self._ask("nvmlDeviceGetComputeMode")),
             **self._nvlinks(),
             **self._processes(),
         }

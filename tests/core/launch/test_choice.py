@@ -62,6 +62,7 @@ def test_the_first_free_gpus_are_taken():
     [
         ({"fault": "it has fallen off the bus", "state": "lost"}, "faulty"),
         ({"mig": True}, "mig"),
+        ({"compute_mode": "prohibited"}, "prohibited"),
         ({"name": "NVIDIA H100 80GB HBM3"}, "model"),
         ({"name": None}, "model"),
         ({"memory_total_bytes": 16 * GIB}, "memory"),
@@ -73,6 +74,7 @@ def test_the_first_free_gpus_are_taken():
         ({"withheld_by": "CUDA_VISIBLE_DEVICES=0"}, "not yours"),
         ({"withheld_by": "CUDA_VISIBLE_DEVICES=0", "processes": (SOMEBODY,)}, "not yours"),
         ({"processes": (DESKTOP,), "memory_used_bytes": GIB, "utilization_pct": 30}, None),
+        ({"processes": (DESKTOP,), "utilization_pct": 97}, "unseen work"),
         ({"memory_used_bytes": GIB // 2}, None),
         ({"processes": None, "memory_used_bytes": 0}, None),
         ({"memory_total_bytes": None}, None),
@@ -81,6 +83,15 @@ def test_the_first_free_gpus_are_taken():
 def test_each_thing_that_is_in_the_way_has_its_name(facts, expected):
     """A GPU is refused for one reason, the one that a person would mend first."""
     assert expected == reason(inventory(2, at1=facts), 1, model="RTX 4090", memory_gib=24)
+
+
+def test_force_does_not_share_a_gpu_in_exclusive_mode():
+    """CUDA would refuse the second process; a claim of a job that does not compute yet passes."""
+    alone = {"compute_mode": "exclusive"}
+
+    assert [] == taken(inventory(1, at0={**busy(), **alone}), 1, share=True)
+    assert [0] == taken(inventory(1, at0={"claim": RUN, **alone}), 1, share=True)
+    assert [0] == taken(inventory(1, at0=alone), 1)
 
 
 def test_a_gpu_of_unknown_use_is_not_preferred_to_a_free_one():
