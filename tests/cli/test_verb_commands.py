@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from gpuops_runner import Gpuops
 from typer.testing import CliRunner
 
 from gpuops.cli import app
 from gpuops.core.launch.manifest import parse
 from gpuops.errors import GpuopsError
 from gpuops.system.trainers import manifests, modules
+from trainers.rvq import train
+from trainers.rvq.clips import synthetic
 
 TINY = """
     --data made --max-samples 4 --window-size 16 --window-stride 8 --batch-size 4 --width 16
@@ -22,25 +23,13 @@ TINY = """
 """.split()  # noqa: SIM905 - as a person types it
 
 
-def command(folder, *words):
-    ran = subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert "Traceback" not in ran.stderr
-    return ran
-
-
 @pytest.fixture(name="planned", scope="module")
-def _planned(tmp_path_factory):
+def _planned(tmp_path_factory, gpuops_server):
     """A plan's JSON, and the folder that it was made in."""
     folder = tmp_path_factory.mktemp("planned")
-    words = ("gpuops", "plan", "rvq", "-p", "cpu", *TINY, "--force", "port", "--force", "data")
-    return command(folder, *words, "--json").stdout, str(folder)
+    forced = ("--force", "port", "--force", "data")
+    plan = Gpuops(gpuops_server, folder)("plan", "rvq", "-p", "cpu", *TINY, *forced, "--json")
+    return plan.stdout, str(folder)
 
 
 @pytest.fixture(name="run")
@@ -204,18 +193,11 @@ def test_the_help_of_a_verb_of_several_trainers_names_them():
         ("gpuops data import b", {"bvh"}),
     ],
 )
-def test_the_shell_completes_verbs(tmp_path, typed, completed):
+def test_the_shell_completes_verbs(gpuops, typed, completed):
     """Names of verbs, runs and trainers."""
     count = len(typed.split()) - 1
     shell = {"_GPUOPS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(count)}
-    ran = subprocess.run(
-        [sys.executable, "-c", "from gpuops.cli import main; main()"],
-        env={**os.environ, **shell},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = gpuops(**shell)
     assert set(ran.stdout.split()) == completed, ran.stderr
 
 
@@ -249,16 +231,16 @@ def test_a_script_has_no_verbs(run, handed):
         handed("encode", run, "--out", "x.npz")
 
 
-def test_codes_and_back_from_another_folder(run, tmp_path):
+def test_codes_and_back_from_another_folder(run, tmp_path, monkeypatch, gpuops):
     """The real thing, once: a data set comes back with its clips and lengths."""
     there = run.parents[1]
-    command(there, "trainers.rvq.clips.synthetic", "--out", "made")
-    trained = command(there, "trainers.rvq.train", *TINY, "--out-dir", run)
-    assert trained.returncode == 0, trained.stderr
-    coded = command(tmp_path, "gpuops", "encode", run, "--out", "codes.npz")
+    monkeypatch.chdir(there)
+    synthetic.main(["--out", "made"])
+    train.main([*TINY, "--out-dir", str(run)])
+    coded = gpuops("encode", run, "--out", "codes.npz")
     assert coded.returncode == 0, coded.stderr
     assert f"4 clips of {there}/made/val" in coded.stdout
-    back = command(tmp_path, "gpuops", "decode", run, "codes.npz", "--out", "back")
+    back = gpuops("decode", run, "codes.npz", "--out", "back")
     assert back.returncode == 0, back.stderr
 
     with np.load(tmp_path / "codes.npz") as file:

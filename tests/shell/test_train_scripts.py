@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,23 +17,30 @@ RATIOS = ("0.5", "0.75", "1.0", "1.25", "1.5")
 
 
 @pytest.fixture(name="script")
-def _script(tmp_path):
-    """Run a script where there is no data set, with this very gpuops first on the path."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "gpuops").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gpuops "$@"\n')
-    (tools / "gpuops").chmod(0o755)
+def _script(tmp_path, gpuops):
+    """Run a script where there is no data set, and the gpuops command that it ends with."""
+    shutil.copytree(SHELL, tmp_path / "shell")
+    tool, typed = tmp_path / ".venv" / "bin" / "gpuops", tmp_path / "typed"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" > {typed}\n")
+    tool.chmod(0o755)
 
     def run(name, *words):
-        return subprocess.run(
-            ["bash", str(SHELL / name), *words],
+        ran = subprocess.run(
+            ["bash", f"shell/{name}", *words],
             cwd=tmp_path,
-            env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+        if not typed.exists():
+            return ran
+        assert ran.returncode == 0, ran.stderr
+        answer = gpuops(*typed.read_text().split("\0")[:-1])
+        typed.unlink()
+        answer.stderr = ran.stderr + answer.stderr
+        return answer
 
     return run
 

@@ -317,7 +317,7 @@ def test_a_pickle_calls_and_changes_nothing(tmp_path, data, sentence):
         old_cache.read(path)
 
 
-@pytest.mark.parametrize("of", [list, tuple])
+@pytest.mark.parametrize("of", [tuple, pytest.param(list, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "name", ["window_params", "window_counts", "total_windows", "split", "pose_fps", "a key"]
 )
