@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -61,7 +62,17 @@ def create(plan: LaunchPlan) -> None:
         ) from error
     for folder in (root, root / paths.DIAGNOSES):
         files.sweep(folder)  # of a supervisor that was killed
-    _write_plan(root, plan)
+    try:
+        _write_plan(root, plan)
+    except GpuopsError:  # an attempt that is in no plan is none
+        for name in (
+            paths.beats(plan.attempt),
+            paths.state(plan.attempt),
+            paths.logs(plan.attempt),
+        ):
+            with contextlib.suppress(OSError):
+                (root / name).rmdir()
+        raise
 
 
 def _write_plan(root: Path, plan: LaunchPlan) -> None:

@@ -55,6 +55,21 @@ def test_two_launches_never_share_a_run(tmp_path):
     assert before == (root / "plan.json").read_text()
 
 
+def test_an_attempt_whose_plan_cannot_be_written_is_none(tmp_path, monkeypatch):
+    """As on a full disk: else it would count as the run's last one."""
+    run_dir.create(a_plan(tmp_path))
+
+    def refuse(*_, **__):
+        raise GpuopsError("No space left on device.")
+
+    monkeypatch.setattr(run_dir.files, "write_json", refuse)
+    with pytest.raises(GpuopsError):
+        run_dir.create(a_plan(tmp_path, attempt=2))
+
+    assert [1] == [one.number for one in records.attempts(tmp_path / "20260101-000000-toy")]
+    assert not list(tmp_path.rglob("attempt-2"))
+
+
 def test_a_run_that_cannot_be_made_is_a_sentence(tmp_path):
     """A file where the folder of runs should be."""
     (tmp_path / "runs").touch()
