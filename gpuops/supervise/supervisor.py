@@ -134,7 +134,8 @@ def _until_the_end(
         ended: machine.Abandoned | machine.Exited | None = None
         if (returncode := job.poll()) is not None:
             left = members.left(job.state_dir, left or observer.members)
-            led = job.agent is not None and job.agent.alive
+            agent = job.agent  # once: a process that dies meanwhile is None the next time
+            led = agent is not None and agent.alive
             recorded = job.recorded_exit is not None
             abandoned = machine.Abandoned(returncode, time.monotonic(), led, recorded)
             ended = abandoned if left else machine.Exited(returncode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -21,6 +22,7 @@ from gpuops.supervise.observer import AttemptObserver
 from gpuops.supervise.supervisor import begin, make_folder, watch
 from gpuops.system import files
 from gpuops.system.processes import process
+from gpuops.system.processes.identity import Identity
 from gpuops.system.runs import events, rank_logs, records, telemetry
 
 
@@ -91,6 +93,14 @@ def test_a_job_runs_to_its_end(launch_plan):
     assert [line for look in looks for line in look.lines] == ["begins", "done"]
     assert looks[-1].phase is Phase.DONE
     assert survivors(launch) == []
+
+
+def test_a_torchrun_that_dies_while_it_is_looked_at_ends_no_supervisor(launch_plan, monkeypatch):
+    """There at one moment, and gone at the next."""
+    seen = itertools.cycle([Identity(0, 0), None])
+    monkeypatch.setattr(process.Job, "agent", property(lambda _job: next(seen)))
+
+    assert supervise(launch_plan(STEPS="1"), lambda _look: None).ending == "finished"
 
 
 def test_the_run_folder_tells_the_story(launch_plan):
