@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Column, Table
 from rich.text import Text
 
 from gpuops.core.run.record import RunRecord, describe_stopped
@@ -25,12 +26,43 @@ ACTIONS = {
     "Kill": "kill the workers and torchrun (SIGKILL)",
 }
 MOST_EVENTS = 1000
+LEAST_WIDTH = 10  # of a column that breaks
 NOT_SHOWN = {"time", "event", "command", "memory_group", "oom_kills"}
+
+
+class _Columns(Table):
+    """A table; each row is a paragraph if the table is too wide, since rich leaves out columns."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        def width(column: Column) -> int:
+            cells = (column.header, *column.cells)
+            widest = max(Measurement.get(console, options, cell).maximum for cell in cells)
+            return widest if column.no_wrap else min(widest, LEAST_WIDTH)
+
+        if sum(width(column) + 1 for column in self.columns) <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        yield from self._paragraphs(console, options.max_width)
+
+    def _paragraphs(self, console: Console, width: int) -> Iterator[Text]:
+        for cells in zip(*(column.cells for column in self.columns), strict=True):
+            paragraph = Text(overflow="fold")
+            for number, (column, cell) in enumerate(zip(self.columns, cells, strict=True)):
+                name = f"{column.header} " if number and column.header else ""
+                value = cell if isinstance(cell, Text) else Text(str(cell))
+                if value:
+                    paragraph.append("  " if number else "").append(name, "dim").append_text(value)
+            lines = paragraph.wrap(console, max(1, width - 2))
+            for line in lines:
+                line.rstrip()
+            yield Text("\n  ").join(lines)
+        if self.caption:
+            yield Text(str(self.caption), style="dim")
 
 
 def columns(*names: str, breaks: str | None = None) -> Table:
     """A table without lines; if room is short, the named column breaks, else the last."""
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table = _Columns(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name != (breaks or names[-1]))
     return table

@@ -20,7 +20,7 @@ SHOWN = 10
 
 def profiles(found: Sequence[tuple[str, Profile, Sequence[str]]]) -> RenderableType:
     """One row per profile: its name, its summary, its file and the files that it hides."""
-    table = columns("profile", "ranks", "on", "about", "file")
+    table = columns("profile", "ranks", "on", "about", "file", breaks="about")
     for name, profile, (file, *hidden) in found:
         gpus = profile.gpus
         on = "CPU" if gpus is None else f"{gpus.model or 'any GPU'}"
@@ -54,8 +54,8 @@ def text_file(text: str, kind: str) -> RenderableType:
 
 def trainers(manifests: Sequence[Manifest]) -> RenderableType:
     """One row per trainer, and below one row per verb and importer."""
-    table = columns("trainer", "about", "module")
-    verbs = columns("verb", "of", "does", "trainer")
+    table = columns("trainer", "about", "module", breaks="about")
+    verbs = columns("verb", "of", "does", "trainer", breaks="does")
     for manifest in manifests:
         table.add_row(Text(manifest.name, style="bold"), manifest.summary, manifest.train)
         for name, verb in manifest.verbs.items():

@@ -66,6 +66,23 @@ def look(phase=Phase.RUNNING, **fields):
     return Look(phase=phase, progress=fields.pop("progress", progress), elapsed_s=12.0, **fields)
 
 
+def test_a_narrow_terminal_loses_no_column():
+    for width in (24, 40):
+        shown = text_of(runs.runs([a_run("20261121-061230-rvq")], 200.0), width=width)
+        assert all(len(line) <= width for line in shown.splitlines())
+        whole = " ".join(shown.split())
+        for name in ("20261121-061230-rvq", "status", "step", "ranks", "attempts", "took"):
+            assert f" {name} " in f" {whole}"
+
+
+def test_a_narrow_terminal_loses_no_holder_of_a_gpu():
+    table = runs.columns("GPU", "model", "UUID", "holder")
+    table.add_row("0", "RTX 4090", "GPU-51300000", "free")
+    assert text_of(table, width=24).split() == [
+        "0", "model", "RTX", "4090", "UUID", "GPU-51300000", "holder", "free",
+    ]  # fmt: skip
+
+
 def test_the_live_line_fits_any_width():
     """Step, loss, speed and ETA at 100 columns; never more than there is room."""
     assert "120/600  loss 0.31  10.0 steps/s  ETA 48 s" in text_of(

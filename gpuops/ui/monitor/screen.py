@@ -316,6 +316,6 @@ def _page(page: Page, view: View) -> tuple[list[Text], int]:
     seen = [grid.joined([(line, "")]) for line in lines[top : top + room]]
     place = f"{top + 1}-{top + len(seen)} of {len(lines)}" if most else ""
     title = grid.beside([(clean(page.title), "bold")], [(place, DIM)], view.width)
-    foot = _keys([], [("Esc", "back"), ("↑↓ PgUp PgDn", "scroll"), ("q", "quit")], view.width)
+    foot = _keys([], [("q Esc", "back"), ("↑↓ PgUp PgDn", "scroll")], view.width)
     blank = [Text()] * (room - len(seen))
     return [title, *seen, *blank, foot][: view.height], most

@@ -445,6 +445,12 @@ def test_the_help_fits_on_a_usual_terminal():
     assert "of" not in text.splitlines()[0]
 
 
+def test_a_page_says_that_q_closes_it():
+    """It closes the page and not the monitor."""
+    foot = shown(frame(), page=Page(title="help", lines=("a",))).splitlines()[-1]
+    assert foot.startswith("q Esc back")
+
+
 def test_a_stopped_supervisor_is_told_with_what_continues_it():
     """As by Ctrl-Z: the job goes on, and nobody watches it."""
     stopped = job(rank(0), supervised=False, supervisor_stopped=4711)
