@@ -51,8 +51,12 @@ def test_a_batch_too_large_for_a_gpu_is_halved_and_the_step_keeps_it(small_gpu, 
     assert "half the micro-batch; restart 2" in " ".join(answer.stderr.split())
 
 
+@pytest.mark.long
 def test_a_batch_that_never_fits_is_given_up_with_advice(small_gpu, tmp_path):
-    """After two halvings: exit code 4, and what else makes a step smaller."""
+    """After two halvings: exit code 4, and what else makes a step smaller.
+
+    The decision alone: tests/core/supervision/test_restart.py.
+    """
     answer = small_gpu(1, "--batch_size", "16")
     said = " ".join(answer.stderr.split())
 
