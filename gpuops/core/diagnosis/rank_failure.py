@@ -123,6 +123,7 @@ SYMPTOMS = (
         r"No CUDA GPUs are available|not compiled with CUDA|Found no NVIDIA driver"
         r"|no CUDA-capable device|cuda\.is_available\(\) is False|no GPUs found|[Rr]equires a GPU"
         r"|NCCL built.?in|access accelerator device when none|No supported gpu backend"
+        r"|torch\._C' has no attribute '_cuda"
         r"|(?i:\bcuda (?:is )?(?:not |un)available|\bcuda is required|used on cuda devices)",
         "asked for a GPU, and the CPU profile gives it none",
     ),
@@ -131,6 +132,13 @@ SYMPTOMS = (
         r"^AssertionError",
         "asked for a GPU, and the CPU profile gives it none",
         raised_in=r"^assert .*cuda\.is_available\(\)",
+    ),
+    Symptom(  # the rendezvous is C++, its error has no errno of Python
+        "exception",
+        r"\[Errno 98\]",
+        "opens a port of its own that is taken",
+        "Neither two ranks nor two jobs can open one port: let rank 0 alone open it, or let the "
+        "system choose one (port 0).",
     ),
     Symptom("port taken", r"EADDRINUSE|[Aa]ddress already in use", "found its port taken"),
     Symptom(

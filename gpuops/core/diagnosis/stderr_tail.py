@@ -14,7 +14,8 @@ TRAILING = 30  # lines that may follow a traceback which ended the process
 LAST = 15
 
 _NOISE = re.compile(r"^(?:\[\w+\]:)?\[rank\d+\]: ?|\x1b\[[0-9;]*m", re.MULTILINE)
-_HEADER = re.compile(r"(?:Original )?Traceback \(most recent call last\):")
+# A progress bar or a message without a newline may stand before it.
+_HEADER = re.compile(r".*?(?:Original )?Traceback \(most recent call last\):")
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+),? in (?P<function>.+)')
 _RAISED = re.compile(r"(?P<type>[A-Za-z_][\w.]*)(?:: .*)?")
 _FATAL = re.compile(r"Fatal Python error: .+")

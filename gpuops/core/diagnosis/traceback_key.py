@@ -28,12 +28,11 @@ def traceback_key(stderr: str) -> str | None:
     exit handler) count only if there is no other. ``None`` if there is no whole traceback.
     """
     lines = _COLOUR.sub("", stderr).splitlines()
-    keys = [
-        (lines[number - 1] if number else "", _key(lines[number + 1 :], header.start()))
+    whole = [
+        (lines[number - 1] if number else "", key)
         for number, line in enumerate(lines)
-        if (header := _HEADER.search(line))
+        if _HEADER.search(line) and (key := _key(lines[number + 1 :])) is not None
     ]
-    whole = [(before, key) for before, key in keys if key is not None]
     fatal = [key for before, key in whole if not any(words in before for words in _NOT_FATAL)]
     chosen = fatal or [key for _, key in whole]
     return chosen[-1] if chosen else None
@@ -50,12 +49,14 @@ def refusal_key(stderr: str) -> str | None:
     return None if not errors or "ranks" in errors[-1] else f"{REFUSED} {errors[-1]}"
 
 
-def _key(lines: Sequence[str], column: int) -> str | None:
-    """The key of the traceback whose lines all start at ``column``.
+def _key(lines: Sequence[str]) -> str | None:
+    """The key of the traceback with these lines after its header.
 
-    What is before it (``[rank0]: ``, a time, the bars of an exception group) is not part of it.
+    All start at one column: what is before it (``[rank0]: ``, a time, the bars of an exception
+    group) is not part of it. The header may stand behind a progress bar.
     """
     frames: list[str] = []
+    column = max(0, lines[0].find('  File "')) if lines else 0
     for line in lines:
         body = line[column:]
         frame, raised = _FRAME.search(body), _RAISED.match(body)

@@ -112,6 +112,7 @@ RESOURCES = {
             "torch.cuda.is_available() is False. If you are running on a CPU-only machine"
         ),
         raised("AssertionError", code="assert torch.cuda.is_available()"),
+        raised("AttributeError: module 'torch._C' has no attribute '_cuda_setDevice'"),
         raised("RuntimeError: CUDA is not available"),
         raised("ValueError: fp16 mixed precision requires a GPU (not 'cpu')."),
     ),
@@ -183,6 +184,21 @@ def test_a_bus_error_in_a_full_shared_memory_is_its_end(free, kind):
 )
 def test_the_same_word_elsewhere_is_an_exception(said):
     """A socket that would block, a locked file, a disk that may not be executed from."""
+    assert ("exception", 1) == kind_and_rank(said)
+
+
+def test_a_port_that_the_script_opens_itself_is_not_the_rendezvous():
+    """Another rendezvous port would not help."""
+    said = raised("OSError: [Errno 98] Address already in use", code="s.bind(('', 6006))")
+
+    assert ("exception", 1) == kind_and_rank(said)
+    assert "let rank 0 alone open it" in advice(said)
+
+
+def test_what_stands_before_a_traceback_on_its_line_hides_nothing():
+    """A progress bar ends without a newline."""
+    said = " 45%|####   | 45/100 [00:01<00:01, 40.1it/s]" + raised("ValueError: no clip 3")
+
     assert ("exception", 1) == kind_and_rank(said)
 
 

@@ -73,6 +73,8 @@ CUT = PLAIN.rpartition("ValueError")[0]
     [
         (PLAIN, KEY),
         ("starting\n" + PLAIN + "\nmore words: of others\n", KEY),
+        ("\r 45%|####   | 45/100 [00:01<00:01, 40.1it/s]" + PLAIN, KEY),
+        (" 45%|####   | 45/100 " + "".join(f"[rank0]: {x}\n" for x in PLAIN.splitlines()), KEY),
         (PLAIN.replace("0x7f61611a4180", "0x1").replace("bad", "worse"), KEY),
         ("".join(f"[rank0]: {line}\n" for line in PLAIN.splitlines()), KEY),
         ("".join(f"12:30:01 E {line}\n" for line in PLAIN.splitlines()), KEY),
