@@ -110,7 +110,7 @@ def crashed_unwatched(plan: LaunchPlan) -> Diagnosis:
         kind="unknown",
         rank=None,
         why=why,
-        advice="Nothing has to be mended: `--resume` continues from the last checkpoint.",
+        advice="Nothing has to be fixed: `--resume` continues from the last checkpoint.",
         sure=True,
     )
     _keep(plan, "crashed", found)

@@ -109,7 +109,7 @@ def _older(path: Path, replaces: str | None, hint: str) -> bool:
 def open_regular(path: Path | str) -> BinaryIO:
     """Open a file to read. A pipe would wait for a writer for ever, a device may have no end.
 
-    Raises OSError, also if it is not a regular file.
+    Raises OSError if it cannot be read or is not a regular file.
     """
     _refuse_irregular(path, os.stat(path))  # noqa: PTH116 - opening a device may already do something
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
