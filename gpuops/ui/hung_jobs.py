@@ -52,7 +52,7 @@ def _case(case: Case) -> RenderableType:
     if decision.stop:
         rows.append(Text(f"  would be ended: {processes(decision.stop)}", style="bold"))
         doubtful = [one for one in decision.stop if one not in decision.certain]
-        if decision.certain and doubtful:
+        if doubtful and (decision.certain or job.launcher == "lost"):
             rows.append(
                 Text(f"  only if you say so: {processes(doubtful)} may be a tool or a copy")
             )
@@ -71,7 +71,7 @@ def _state(case: Case) -> tuple[str, str]:
     if not case.hung:
         reason = decision.refused[0].reason if decision.refused else "gone"
         return reason, "green" if reason == "healthy" else "yellow"
-    if decision.job.launcher == "lost":
+    if decision.job.launcher == "lost" and decision.certain:
         return "abandoned", "red"
     return ("hung", "red") if decision.certain else ("suspect", "yellow")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -10,10 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gpuops.cli.kill_hung import _chosen
 from gpuops.core.monitor.hung_jobs import decide
+from gpuops.hung_jobs import examine
 from gpuops.system.processes import jobs
+from gpuops.ui.hung_jobs import cases
 
 # Adopts orphans as pid 1 does, and is no Python: the flag outlives the change of program.
 ADOPTS = """
@@ -105,3 +109,14 @@ def test_of_two_that_are_the_same_rank_neither_is_certain(desk):
     desk.leave(TWINS, count=2)
 
     assert ([], ["copy", "rank"]) == certain(desk)
+
+
+def test_who_is_asked_is_told_what_is_not_certain(desk):
+    """A yes must not end a notebook because the screen called it a rank that lost its torchrun."""
+    desk.leave(TWINS, count=2)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(cases(examine(desk.jobs(), 0)))
+    shown = console.file.getvalue()
+
+    assert shown.startswith("suspect")
+    assert "only if you say so" in shown
