@@ -22,6 +22,7 @@ from gpuops.system.trainers import manifests, modules
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 HELP = {"-h", "--help"}
+RUN_FLAGS = {"--model-path", "--model_path"}  # how the guides of some trainers name a run
 FIRST_WORDS = {"run": "RUN", "data": "DATA"}
 
 
@@ -82,6 +83,7 @@ def _perform(
     loaded = manifests.load_all() if trainer is None else [manifests.load(trainer)]
     owners = {one.name: one for one in loaded if verb in one.verbs}
     subjects = {subject for one in owners.values() for subject in one.verbs[verb].of}
+    words = _run_first(words) if "run" in subjects else words
     first = words[0] if words and not words[0].startswith("-") else None
     if first is None and len(owners) > 1 and HELP & set(words):
         for owner in owners.values():
@@ -110,6 +112,16 @@ def _perform(
     elif found.of == ("data",) and not HELP & set(words):
         raise UsageError(f"say which data set to {verb}.", "Its folder comes first.")
     _hand_over(manifest, verb, words, python or sys.executable)
+
+
+def _run_first(words: Sequence[str]) -> Sequence[str]:
+    """Put the run that ``--model-path RUN`` names in front, where it is typed without the flag."""
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in RUN_FLAGS and (equals or len(words) > place + 1):
+            after = place + (1 if equals else 2)
+            return [value if equals else words[place + 1], *words[:place], *words[after:]]
+    return words
 
 
 def _perform_of_run(

@@ -128,6 +128,11 @@ def _run_to_resume(options: LaunchOptions, runs: Path) -> Path | None:
     if files.exists(given):
         ownership.require_trusted_checkpoint(given.absolute())
         return None
+    holder = records.holder(options.resume)
+    if holder is not None:  # a checkpoint by a name that only the trainer knows: last_model.pth
+        ownership.require_trusted(holder, RESUME)
+        ownership.require_trusted_checkpoints(holder)
+        return None
     return records.find(runs, options.resume, RESUME)
 
 

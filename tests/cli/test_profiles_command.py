@@ -178,8 +178,8 @@ def _samples(tmp_path):
 
 def test_count_names_what_cannot_be_used(gpuops, samples):
     """The first few for people, all for programs."""
-    shown = gpuops("data", "count", samples)
-    told = json.loads(gpuops("data", "count", samples, "--json").stdout)
+    shown = gpuops("data", "count", samples, "--trainer", "rvq")
+    told = json.loads(gpuops("data", "count", samples, "--trainer", "rvq", "--json").stdout)
 
     assert {"train": 1, "val": 1} == told["samples"]
     assert ["train/bare"] == told["incomplete"]
@@ -196,7 +196,7 @@ def test_a_long_count_shows_on_a_terminal_how_far_it_is(samples, quiet_s):
     code = (
         "import sys; from gpuops.cli import data; from gpuops.system.trainers import datasets; "
         f"data.QUIET_S = {quiet_s}; datasets.PROGRESS_EVERY = 5; "
-        "sys.argv = ['gpuops', 'data', 'count', sys.argv[1], '--json']; "
+        "sys.argv = ['gpuops', 'data', 'count', sys.argv[1], '--trainer', 'rvq', '--json']; "
         "from gpuops.cli import main; main()"
     )
     ours, theirs = pty.openpty()

@@ -94,6 +94,16 @@ def test_a_path_in_a_run_is_a_checkpoint_of_it(run, handed, name):
     assert handed("evaluate", checkpoint, "--json")[1] == f"--checkpoint {checkpoint} --json"
 
 
+@pytest.mark.parametrize("flag", ["--model_path", "--model-path"])
+def test_a_run_may_be_named_as_the_guides_do(run, handed, flag):
+    """By a flag, wherever it stands."""
+    file = run / "checkpoints" / "best_model.pth"
+
+    assert handed("evaluate", flag, file)[1] == f"--checkpoint {file}"
+    assert handed("evaluate", "--json", f"{flag}={file}")[1] == f"--checkpoint {file} --json"
+    assert handed("encode", "--out", "c", flag, run)[1] == f"--checkpoint {run} --out c"
+
+
 def test_gpuops_takes_its_own_flags_wherever_they_stand(run, handed):
     """``--python``, ``--trainer`` and ``--runs-dir``."""
     own = ("--runs-dir", run.parent, "--trainer", "rvq", "--python", sys.executable)

@@ -66,7 +66,7 @@ def test_a_run_stopped_and_resumed_equals_one_never_stopped(gpuops, tmp_path):
 
 def test_an_error_of_the_trainer_is_a_sentence(gpuops, tmp_path):
     """A data set that is broken inside: the trainer's own sentence, no trace, and no second try."""
-    made = gpuops("data", "synthetic", "--out", "data")
+    made = gpuops("data", "synthetic", "--trainer", "rvq", "--out", "data")
     assert made.returncode == 0, made.stderr
     pose = min((tmp_path / "data" / "train").glob("*/pose.npy"))
     os.truncate(pose, 200)

@@ -5,11 +5,13 @@ Shapes: T frames.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.animation import FFMpegWriter, PillowWriter
+from matplotlib.animation import AbstractMovieWriter, FFMpegWriter
 from matplotlib.figure import Figure
+from PIL import Image
 
 from trainers.engine.errors import TrainerError
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from matplotlib.animation import AbstractMovieWriter
     from matplotlib.axes import Axes
     from matplotlib.text import Text
     from numpy.typing import ArrayLike
@@ -88,6 +89,33 @@ def film_frames(count: int, fps: float, seconds: float) -> Iterator[int]:
         yield min(count - 1, round(number / FILM_FPS * fps))
 
 
+class _GifWriter(AbstractMovieWriter):
+    """Writes a GIF with one palette: to find one for each frame takes longer than to draw it."""
+
+    def setup(self, fig: Figure, outfile: str | Path, dpi: float | None = None) -> None:
+        super().setup(fig, outfile, dpi=dpi)
+        self._frames: list[Image.Image] = []
+
+    def grab_frame(self, **more: Any) -> None:
+        drawn = io.BytesIO()
+        self.fig.savefig(drawn, **{**more, "format": "rgba", "dpi": self.dpi})
+        frame = Image.frombuffer("RGBA", self.frame_size, drawn.getvalue(), "raw", "RGBA", 0, 1)
+        self._frames.append(frame.convert("RGB"))
+
+    def finish(self) -> None:
+        few = self._frames[:: max(1, len(self._frames) // 6)]
+        sheet = Image.new("RGB", (self.frame_size[0], len(few) * self.frame_size[1]))
+        for place, frame in enumerate(few):
+            sheet.paste(frame, (0, place * self.frame_size[1]))
+        palette = sheet.quantize(256, Image.Quantize.MEDIANCUT)
+        first, *others = (
+            frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self._frames
+        )
+        first.save(
+            self.outfile, save_all=True, append_images=others, duration=1000 / self.fps, loop=0
+        )
+
+
 def film_writer(path: Path) -> AbstractMovieWriter:
     """Return what writes a .gif, or an .mp4.
 
@@ -95,7 +123,7 @@ def film_writer(path: Path) -> AbstractMovieWriter:
         TrainerError: if there is no ffmpeg, which .mp4 needs.
     """
     if path.suffix == ".gif":
-        return PillowWriter(fps=FILM_FPS)
+        return _GifWriter(fps=FILM_FPS)
     if not FFMpegWriter.isAvailable():
         raise TrainerError("there is no ffmpeg here, which .mp4 needs", "write a .gif instead")
     return FFMpegWriter(fps=FILM_FPS)

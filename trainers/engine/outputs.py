@@ -5,7 +5,7 @@
     train.log           the lines printed, with the time
     metrics.jsonl       one JSON object per line of figures
     tensorboard/        the same figures as TensorBoard events
-    config_used.yaml    the resolved settings; ``--config`` reads them back
+    config_used.yaml    the resolved settings, also as config_used.json; ``--config`` reads either
     statistics.json     what the trainer computed from its data (attached files: see ``attach``)
     checkpoints/        see ``checkpoint.files``; what the trainer attached is in each of them
     samples/            what the trainer draws of its model, if it does
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from trainers.engine.config.config import dump
 from trainers.engine.distributed import broadcast_object
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import whole_file
+from trainers.engine.files import atomic, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -148,6 +148,8 @@ def _open(outputs: Outputs, stack: ExitStack) -> None:
 
     outputs.checkpoints.mkdir(parents=True, exist_ok=True)
     dump(outputs.config, outputs.folder / "config_used.yaml")
+    with atomic(outputs.folder / "config_used.json") as unfinished:
+        unfinished.write_text(json.dumps(outputs.config, indent=2) + "\n")
     log_file = _LogFile(outputs.folder / "train.log", encoding="utf-8")
     _log_to(log_file, "%(asctime)s %(message)s", stack)
     path = outputs.folder / "metrics.jsonl"

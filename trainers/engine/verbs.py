@@ -36,10 +36,16 @@ def checkpoint_parser(trainer: str, verb: str, about: str) -> argparse.ArgumentP
     parser = argparse.ArgumentParser(
         prog=f"python -m trainers.{trainer}.{verb}", description=about, allow_abbrev=False
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="a run's or a checkpoint's folder"
-    )
+    add_checkpoint_flag(parser)
     return parser
+
+
+def add_checkpoint_flag(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add ``--checkpoint``, which guides call ``--model_path``."""
+    parser.add_argument(
+        "--checkpoint", "--model-path", "--model_path",
+        type=Path, required=required, help="a run's or a checkpoint's folder",
+    )  # fmt: skip
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +68,15 @@ def run_evaluation(
     argv: Sequence[str],
     *,
     trainer: str,
-    evaluate: Callable[[Path, str | None, str | None], S],
+    evaluate: Callable[..., S],
     tables: Callable[[S, Console], None],
+    switches: Mapping[str, str] | None = None,
 ) -> int:
     """Run the command line of a trainer's verb ``evaluate``; return the exit code.
 
     ``evaluate(checkpoint, data, split)`` scores. The figures on the run's own data are written to
     evaluation.json in the run's folder, those of a split that was named to evaluation-SPLIT.json.
+    ``switches`` are flags of the trainer's own with their help: ``evaluate`` gets each by keyword.
 
     Raises:
         TrainerError: the file cannot be written; and what ``evaluate`` raises.
@@ -76,8 +84,13 @@ def run_evaluation(
     parser = checkpoint_parser(trainer, "evaluate", f"Score a checkpoint of {trainer}.")
     add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    added = [
+        parser.add_argument(flag, action="store_true", help=text).dest
+        for flag, text in (switches or {}).items()
+    ]
     given = parser.parse_args(argv)
-    found = evaluate(given.checkpoint, given.data, given.split)
+    own = {name: getattr(given, name) for name in added}
+    found = evaluate(given.checkpoint, given.data, given.split, **own)
     path = None
     if given.data is None:  # figures on other data are not figures of the run
         name = "evaluation.json" if given.split is None else f"evaluation-{given.split}.json"

@@ -37,6 +37,7 @@ def test_what_is_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "metrics.jsonl",
         "tensorboard",
         "config_used.yaml",
+        "config_used.json",
         "statistics.json",
         "checkpoints",
     }
@@ -46,6 +47,7 @@ def test_what_is_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (line["step"], line["total_steps"], line["split"]) == (3, 9, "train")
     assert (line["loss"], line["bad"]) == (0.5, None)
     assert json.loads((folder / "statistics.json").read_text()) == {"mean": [1.0]}
+    assert json.loads((folder / "config_used.json").read_text()) == {"loop": {"keep": 3}}
 
 
 def test_tensorboard_reads_the_events(tmp_path: Path) -> None:

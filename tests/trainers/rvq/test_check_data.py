@@ -228,6 +228,6 @@ def test_a_window_that_is_none_is_refused(root, words):
 def test_gpuops_hands_over(root, gpuops):
     """`gpuops data check` is the trainer's own command, with its exit code."""
     spoil(root / "train" / "clip01" / "pose.npy", "NaN")
-    ran = gpuops("data", "check", root, "--split", "train")
+    ran = gpuops("data", "check", root, "--trainer", "rvq", "--split", "train")
     assert (1, "") == (ran.returncode, ran.stderr)
     assert "clip01: 3 of 40 frames hold a value that is not finite, first frame 30" in ran.stdout
