@@ -1,0 +1,1 @@
+"""The network: text encoder, gloss generator, pose decoders."""
