@@ -1,0 +1,1 @@
+"""What generated signs are judged by."""
