@@ -98,7 +98,7 @@ def launch() -> None:
     with terminal(100, 44) as shell:
         shell.types(LAUNCH)
         training = shell.shows(r"training +(1[5-9]|2[0-4])\d/", 120).rstrip()
-        finished = shell.shows("what happened", 120).rstrip()
+        finished = shell.shows("its events and checkpoints", 120).rstrip()
     ended = [line for line in finished.splitlines() if Text.from_ansi(line).plain.strip() != "$"]
     first = next(number for number, line in enumerate(ended) if "finished" in line)
     console = paper(100)
