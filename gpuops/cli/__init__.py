@@ -134,13 +134,14 @@ def _exit_code() -> int:
     try:
         code = _run()
         sys.stdout.flush()
-    except typer.Abort:  # the end of the input, where a question was asked
-        sys.stderr.write("Aborted.\n")
-        return 1
+    except typer.Abort as problem:  # at a question: Ctrl-C, or the end of the input
+        interrupted = isinstance(problem.__context__, KeyboardInterrupt)
+        sys.stderr.write("\n" if interrupted else "Aborted.\n")
+        return 130 if interrupted else 1
+    except streams.ReaderGoneError:  # `gpuops ... | head`: as if SIGPIPE had ended it
+        return 141
     except GpuopsError as problem:
         output = import_module("gpuops.cli.output")
         output.comment(output.ui("findings").error(problem))
         return int(problem.exit_code)
-    except BrokenPipeError:  # `gpuops ... | head`
-        return 141
     return code

@@ -68,7 +68,8 @@ def launch(
         prepared = prepare(asked)
     except UsageError as problem:
         for flag, near in near_misses:
-            problem.hint += f"\ngpuops itself has {near}: did you mean that by {flag}?"
+            meant = f"gpuops itself has {near}: did you mean that by {flag}?"
+            problem.hint = f"{meant} {problem.hint}".rstrip()
         raise
     for flag, near in near_misses if prepared.launch.manifest is None else []:
         output.note(f"{flag} goes to the script; gpuops has {near}.")

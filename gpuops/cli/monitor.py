@@ -111,7 +111,8 @@ def _print(frame: Frame, *, as_json: bool, alone: bool) -> None:
     elif as_json:
         print(output.json_text(frame), flush=True)
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        fits = output.fits_terminal(sys.stdout)
+        width = shutil.get_terminal_size().columns if fits else None
         print("\n".join(output.ui("monitor.screen").plain(frame, width)), flush=True)
 
 

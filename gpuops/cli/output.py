@@ -38,6 +38,11 @@ def ui(name: str) -> Any:
     return import_module(f"gpuops.ui.{name}")
 
 
+def fits_terminal(stream: TextIO) -> bool:
+    """Whether output is as wide as the terminal, or as $COLUMNS says; a pipe has no width."""
+    return stream.isatty() or "COLUMNS" in os.environ
+
+
 def stdout() -> Console:
     """The console of answers."""
     return _console(sys.stdout)
@@ -49,8 +54,8 @@ def stderr() -> Console:
 
 
 def _console(stream: TextIO) -> Console:
-    # A pipe is not a screen: it is wide, so that a sentence stays on its line for grep.
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    # A pipe is wide, so that a sentence stays on its line for grep.
+    width = None if fits_terminal(stream) else PIPE_WIDTH
     found: Console = ui("console").TextConsole(
         file=raw(stream), width=width, highlight=False, markup=False, emoji=False
     )

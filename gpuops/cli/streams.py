@@ -21,6 +21,10 @@ class AnswerLostError(GpuopsError):
     """The answer of a command cannot be written."""
 
 
+class ReaderGoneError(AnswerLostError):
+    """The reader of the answer has gone, as `head` does; of OSError Typer would make code 1."""
+
+
 class TextOnly:
     """A stream for ``print`` and tracebacks: what a terminal would act upon is replaced.
 
@@ -111,7 +115,7 @@ def _answer_lost(stream: Any, error: OSError) -> None:
     """A command whose answer is lost has failed."""
     _discard(stream)
     if isinstance(error, BrokenPipeError):
-        raise error
+        raise ReaderGoneError("the answer has no reader any more.") from error
     raise AnswerLostError(f"the answer cannot be written: {error.strerror}.") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -231,7 +232,11 @@ def select_faults(names: Sequence[str]) -> tuple[Fault, ...]:
     """
     for name in names:
         if name not in FAULTS:
-            raise UsageError(f"there is no fault {name!r}.", f"The faults: {', '.join(FAULTS)}.")
+            near = get_close_matches(name, FAULTS, n=1)
+            raise UsageError(
+                f"there is no fault {name!r}{f'; did you mean {near[0]}?' if near else '.'}",
+                f"The faults: {', '.join(FAULTS)}.",
+            )
     return tuple(FAULTS[name] for name in dict.fromkeys(names or FAULTS))
 
 

@@ -22,7 +22,3 @@ class TextConsole(Console):
         """What a renderable looks like, piece by piece."""
         for piece in super().render(renderable, options):
             yield piece if piece.control else piece._replace(text=visible(piece.text))
-
-    def on_broken_pipe(self) -> None:
-        """Leave the exit code to the command line."""
-        raise BrokenPipeError

@@ -9,8 +9,10 @@ import socket
 import subprocess
 
 import pytest
+import typer
+from gpuops_runner import COMMAND
 
-from gpuops import run_module
+from gpuops import cli, run_module
 
 pytestmark = pytest.mark.usefixtures("own_port")  # found as ./profiles/cpu.yaml
 
@@ -53,7 +55,7 @@ def test_every_command_has_help(gpuops, words):
         (("lunch",), 2, "did you mean launch?"),
         (("launch",), 2, "say what to launch"),
         (("launch", "rqv"), 2, "did you mean rvq?"),
-        (("launch", "rvq", "-p", "cpu", "--dryrun"), 2, "gpuops itself has --dry-run"),
+        (("launch", "rvq", "-p", "cpu", "--dryrun"), 2, "hint: gpuops itself has --dry-run"),
         (("launch", "rvq", "-m", "my.module"), 2, "launch one of them"),
         (("launch", "./missing.py"), 2, "there is no script ./missing.py"),
         (("launch", "rvq", "--profile", "7x409"), 2, "did you mean 7x4090?"),
@@ -93,6 +95,32 @@ def test_mistakes_become_a_sentence(gpuops, tmp_path, words, code, sentence):
     assert sentence in " ".join(answer.stderr.split())
     assert "Traceback" not in answer.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {"profiles", "quick-python"}
+
+
+@pytest.mark.parametrize(("cause", "code"), [(KeyboardInterrupt, 130), (EOFError, 1)])
+def test_a_question_that_is_not_answered_ends_the_command(monkeypatch, cause, code):
+    """Ctrl-C is 130 as everywhere; the end of the input is a failure."""
+
+    def read(_prompt):
+        raise cause
+
+    monkeypatch.setitem(typer.confirm.__globals__, "visible_prompt_func", read)
+    monkeypatch.setattr(cli, "_run", lambda: typer.confirm("End it?", err=True))
+
+    assert code == cli._exit_code()
+
+
+def test_an_answer_without_a_reader_ends_the_command_quietly():
+    """As SIGPIPE ends `git log | head`; Typer would say that the command has failed."""
+    for words in (["--version"], ["trainers", "list", "--json"], ["trainers", "list"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [*COMMAND, *words], stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+        os.close(writer)
+
+        assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_profile_that_does_not_parse_is_named_by_line(gpuops, tmp_path):

@@ -9,7 +9,16 @@ import sys
 
 import pytest
 
-from gpuops.core.drill import FAULTS, Observed, Step, assess, hang_timeout_s, place_fault
+from gpuops.core.drill import (
+    FAULTS,
+    Observed,
+    Step,
+    assess,
+    hang_timeout_s,
+    place_fault,
+    select_faults,
+)
+from gpuops.errors import UsageError
 
 
 @pytest.mark.long
@@ -47,6 +56,8 @@ def test_a_fault_that_there_is_not_is_refused(gpuops):
 
     assert refused.returncode == 2
     assert "there is no fault 'earthquake'" in refused.stderr
+    with pytest.raises(UsageError, match="did you mean stop"):
+        select_faults(["stopp"])
     assert "checkpoint" in refused.stderr
 
 

@@ -11,9 +11,10 @@ the table of all limits, each on the silence of *all* ranks that beat. Why they 
   twice what a healthy job may take: a step of 30, an evaluation of 200, a save of 100.
 - *1800 s, 600 slow steps*: a job that has not reported both ``evaluate`` and ``save`` may do both
   within ``train``, and its last evaluation, on all data, may be the first long one.
-- *State T* is enough evidence: a rank is stopped and its peers wait. If all ranks are stopped, or
-  a debugger holds one, it is deliberate. *State D* shortens no limit: a large fsync looks like a
-  dead file system, and a process in state D cannot be ended anyway.
+- *State T* is enough evidence: a rank is stopped and its peers wait, so a long ``hang_timeout_s``
+  does not help. If all ranks are stopped, or a debugger holds one, it is deliberate.
+- *State D* shortens no limit: a large fsync looks like a dead file system, and a process in state D
+  cannot be ended anyway.
 - *CPU use is not progress*: a wait in a collective takes 0 % over gloo and 100 % over NCCL. Only
   its absence means something, together with silent disks and logs.
 - *A growing checkpoint* is a sign of life in every phase.
@@ -21,6 +22,7 @@ the table of all limits, each on the silence of *all* ranks that beat. Why they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -133,7 +135,8 @@ def _held(state: HangState, policy: HangPolicy, living: Sequence[int]) -> Suspec
     idle_s = state.clock_s - min(state.pulses[rank].state_s for rank in held)
     debugged = any(state.pulses[rank].state == "t" for rank in held)
     meant = debugged or held == living
-    limit_s = policy.hang_timeout_s or (policy.unsaid_s if meant else policy.stopped_s)
+    own_s = policy.hang_timeout_s
+    limit_s = own_s or policy.unsaid_s if meant else min(own_s or math.inf, policy.stopped_s)
     if idle_s < min(SUSPECT_S, limit_s):
         return None
     how = "held by a debugger (state t)" if debugged else "stopped (state T)"

@@ -181,11 +181,11 @@ def test_a_timeout_does_not_end_a_start():
 
 
 def test_a_long_timeout_is_patience():
-    """With a stopped rank too."""
+    """But not with a stopped rank: it does not continue by itself."""
     patient = HangPolicy(hang_timeout_s=7200, phased=True)
 
     assert Suspect is Job(patient).trains(10).silent(7100).kind
-    assert Suspect is Job(patient).trains(10).states(r1="T").silent(7100).kind
+    assert Hung is Job(patient).trains(10).states(r1="T").silent(7100).kind
     assert Suspect is Job(HangPolicy(hang_timeout_s=7200)).logs(60).silent(7100, QUIET).kind
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hang_scene import BUSY, QUIET, Job
 
-from gpuops.core.hang.detector import Healthy, Hung, Suspect, Warming
+from gpuops.core.hang.detector import HangPolicy, Healthy, Hung, Suspect, Warming
 from gpuops.core.hang.observation import HangState
 
 # ------------------------------------------------------------------ states of processes
@@ -48,6 +48,19 @@ def test_a_job_that_somebody_holds_is_left_alone_for_long(states):
 
     assert Suspect is job.silent(1790).kind
     assert Hung is job.silent(20).kind
+
+
+@pytest.mark.parametrize(("timeout_s", "hung_s"), [(3600, 20), (10, 10)])
+def test_patience_does_not_help_a_stopped_rank(timeout_s, hung_s):
+    """It continues only if a person continues it; a shorter limit counts. All stopped is meant."""
+    policy = HangPolicy(phased=True, hang_timeout_s=timeout_s)
+    job = Job(policy).trains(10).states(r1="T").silent(hung_s - 1)
+    assert Suspect is job.kind
+    assert Hung is job.silent(2).kind
+
+    job = Job(policy).trains(10).states(r0="T", r1="T").silent(timeout_s - 1)
+    assert Suspect is job.kind
+    assert Hung is job.silent(2).kind
 
 
 def test_a_job_that_was_held_goes_on_as_if_nothing_had_been():
