@@ -120,7 +120,7 @@ def page(accounts: Sequence[Account], site: Site, cold_s: float | None, begun_s:
 
 def _answer(faults: int, runs: int, wrong: Sequence[str]) -> str:
     if wrong:
-        return f"Of {faults} faults on {runs} runs, {len(wrong)} things went wrong."
+        return f"Of {faults} faults on {runs} runs, {len(wrong)} went wrong."
     return (
         "They cost time, and nothing else. "
         f"After {faults} faults on {runs} runs, every run had come to\nits end, with final weights "
