@@ -106,7 +106,7 @@ class LossConfig:
     loss_rl: Weight = setting(0.1, "weight of the reconstruction by priority (rl)")
     rl_alpha: Weight = setting(0.1, "rl: how much more a frame of low quality weighs")
     rl_beta: Weight = setting(0.1, "rl: reward for qualities that differ from frame to frame")
-    loss_velocity: Weight = setting(0.5, "weight of the distance between frame differences")
+    loss_velocity: Weight = setting(0.1, "weight of the distance between frame differences")
     loss_bone: Weight = setting(0.1, "weight of the distance between lengths of bones")
     loss_length: Weight = setting(0.2, "weight of the distance between logarithms of lengths")
     loss_gloss: Weight = setting(1.0, "weight of the cross-entropy of glosses")

@@ -49,6 +49,18 @@ def test_poses_alone_train_the_text_encoder_through_the_glosses():
     assert model.gloss.logits.weight.grad.abs().sum() > 0
 
 
+def test_a_gloss_that_is_known_is_what_the_poses_are_made_of():
+    """Whatever the network would have drawn; one that is not known is drawn."""
+    model, _, data = network("--mode prompt2langgloss")
+    batch = load(data, 1)
+    poses = model.eval()(batch).poses
+    with torch.no_grad():
+        model.gloss.logits.bias.copy_(torch.eye(7)[1] * 9)
+    assert torch.allclose(model(batch).poses, poses, atol=1e-5)
+    unknown = only(batch, gloss=torch.full_like(batch.gloss, NO_GLOSS))
+    assert not torch.allclose(model(unknown).poses, poses, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_and_order_change_nothing(kind):
     """A sentence alone, and as the third of four that are longer."""

@@ -53,6 +53,11 @@ def counters(frames: Tensor, count: int) -> Tensor:
     return places / (frames[:, None] - 1).clamp_min(1)
 
 
+def progress_code(progress: Tensor, width: int) -> Tensor:
+    """(...) in 0..1 -> (..., width): the same for a frame and for the token that it signs."""
+    return sinusoids(progress * COUNTER_SCALE, width)
+
+
 class PoseHead(nn.Module):
     """States of frames -> poses and qualities, by a matrix of each language's own.
 
@@ -96,11 +101,12 @@ class ParallelDecoder(nn.Module):
     def _decode(self, memory: Memory, frames: Tensor, count: int) -> Decoded:
         places = torch.arange(count, device=frames.device)
         from_end = (frames[:, None] - 1 - places).clamp_min(0)
-        progress = sinusoids(counters(frames, count) * COUNTER_SCALE, self.width)
+        progress = progress_code(counters(frames, count), self.width)
         place = sinusoids(places, self.width).expand_as(progress)
         asked = torch.cat([progress, place, sinusoids(from_end, self.width)], dim=-1)
+        queries = self.query(asked.to(memory.states.dtype)) + progress.to(memory.states.dtype)
         states = self.layers(
-            self.query(asked.to(memory.states.dtype)) + memory.embedded[:, None],
+            queries + memory.embedded[:, None],
             memory.states,
             tgt_key_padding_mask=places >= frames[:, None],
             memory_key_padding_mask=~memory.mask,

@@ -2,7 +2,8 @@
 
 A gloss is drawn straight through: forward the most likely one of logits with Gumbel noise, backward
 the gradient of their softmax (Jang and others 2017, arXiv 1611.01144). So the poses' loss reaches
-the text encoder through the glosses.
+the text encoder through the glosses. In training a gloss that is known takes the place of the drawn
+one: the pose decoder learns from right glosses from the first step on.
 
 Shapes: B texts, L tokens, G slots, C glosses and the end, W width.
 """
@@ -54,7 +55,7 @@ class GlossGenerator(nn.Module):
     ) -> Glosses:
         """Predict from ``memory`` (B, L, W), with ``language`` (B, W) embedded.
 
-        ``known`` (B, G) are the true glosses, whose number is used then; ``gumbel`` (B, G, C) is
+        ``known`` (B, G) are the true glosses, which stand for those drawn; ``gumbel`` (B, G, C) is
         the noise of the draw.
         """
         count = len(memory)
@@ -68,7 +69,10 @@ class GlossGenerator(nn.Module):
         logits: Tensor = self.logits(states)
         scores = logits.float() if gumbel is None else logits.float() + gumbel
         soft = (scores / self.temperature).softmax(-1)
-        chosen = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+        drawn = soft.argmax(-1)
+        if known is not None:
+            drawn = torch.where(known != NO_GLOSS, known, drawn)
+        chosen = F.one_hot(drawn, soft.shape[-1]).to(soft.dtype)
         through = chosen - soft.detach() + soft
         return Glosses(
             logits=logits,

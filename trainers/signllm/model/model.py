@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
-from trainers.signllm.model.decoders import Memory, build_decoder
+from trainers.signllm.model.decoders import Memory, build_decoder, progress_code
 from trainers.signllm.model.gloss import Glosses, GlossGenerator
 from trainers.signllm.model.text import DecoderLayer, EncoderLayer, build_text_encoder
 
@@ -79,22 +79,22 @@ class SignModel(nn.Module):
 
     def forward(self, batch: SignBatch) -> Signs:
         """Give poses of the true lengths; autoregression is given the true frames before each."""
-        memory, glosses = self._memory(batch.prompts, batch.gloss, batch.gumbel)
+        memory, frames, glosses = self._read(batch.prompts, batch.gloss, batch.gumbel)
         decoded = self.decoder(memory, batch.frames, batch.poses, batch.noise)
         return Signs(
             poses=decoded.poses,
             quality=decoded.quality,
             counter=decoded.counter,
-            log_frames=self._frames(memory).log(),
+            log_frames=frames.log(),
             gloss=None if glosses is None else glosses.logits,
         )
 
     @torch.no_grad()
     def generate(self, prompts: Prompts, frames: Tensor | None = None) -> Generated:
         """Sign texts, at their predicted lengths or at those given (B,)."""
-        memory, glosses = self._memory(prompts)
+        memory, lengths, glosses = self._read(prompts)
         logits = None if glosses is None else glosses.logits
-        predicted = self._frames(memory).round().long().clamp(LEAST_FRAMES, self.most_frames)
+        predicted = lengths.round().long().clamp(LEAST_FRAMES, self.most_frames)
         wanted, most = (predicted, self.most_frames) if frames is None else (frames, None)
         poses, found = self.decoder.generate(memory, wanted, most)
         return Generated(poses=poses, frames=found, gloss=logits)
@@ -103,25 +103,28 @@ class SignModel(nn.Module):
         """(..., V) in the units of the data."""
         return poses * self.std + self.mean
 
-    def _memory(
+    def _read(
         self, prompts: Prompts, known: Tensor | None = None, gumbel: Tensor | None = None
-    ) -> tuple[Memory, Glosses | None]:
+    ) -> tuple[Memory, Tensor, Glosses | None]:
+        """Read texts: what the decoder attends to, the predicted lengths (B,), the glosses.
+
+        A length is the sum of a duration for each token (or gloss). So each has a place in the
+        sentence, which it is marked with in the way in which frames ask by their progress.
+        """
         states, mask = self.text(prompts), prompts.text_mask
         embedded = self.language(prompts.language)
         glosses = None
         if self.gloss is not None:
             glosses = self.gloss(states, mask, embedded, known, gumbel)
             states, mask = glosses.embedded, glosses.mask
+        durations = F.softplus(self.duration(states)[..., 0].float()) * mask
+        length = durations.sum(1, keepdim=True).clamp_min(1e-3)
+        progress = ((durations.cumsum(1) - durations / 2) / length).detach()
         memory = Memory(
-            states=states,
+            states=states + progress_code(progress, states.shape[-1]).to(states.dtype),
             mask=mask,
             language=prompts.language,
             languages=prompts.languages,
             embedded=embedded,
         )
-        return memory, glosses
-
-    def _frames(self, memory: Memory) -> Tensor:
-        """(B,) predicted lengths: the sum of a duration for each token that is attended to."""
-        durations = F.softplus(self.duration(memory.states)[..., 0].float())
-        return (durations * memory.mask).sum(1).clamp_min(1e-3) * self.frames_per_token
+        return memory, length[:, 0] * self.frames_per_token, glosses
