@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LANGUAGES = ("ase", "gsg", "sgg", "fsl")
+LANGUAGES = ("ase", "gsg", "sgg", "svk")  # fsl has the very clips of ase
 LETTERS = (2, 8)  # of a word
 TEMPO = (0.85, 1.2)
 TRANSITION = 2  # frames
