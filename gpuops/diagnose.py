@@ -25,6 +25,7 @@ from gpuops.core.hang.detector import Hung, Suspect
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.machine.device import Device, Xid
 from gpuops.core.machine.oom_kills import OomKills
+from gpuops.core.preflight.host import least_threads
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
 from gpuops.system import files, owners
@@ -147,6 +148,7 @@ def _explained(
             agent_pid=torchrun.pid if torchrun else None,
             agent_tail=agent,
             shm_free_bytes=host.free_bytes(host.SHM),
+            threads_refused=_threads_refused(plan),
             reaper_killed=not Path(plan.state_dir, reaper.EXIT).exists(),
             left=left,
         )
@@ -236,6 +238,17 @@ def _oom_kills(plan: LaunchPlan, log: KernelLog) -> OomKills:
         return OomKills(counted=counted)
     logged = tuple(kill for kill in log.oom_kills() if kill.at_s >= since_s)
     return OomKills(logged=logged, log_complete=log.reaches(since_s), counted=counted)
+
+
+def _threads_refused(plan: LaunchPlan) -> bool:
+    """Whether a limit refused processes or threads since it began, or is too low for its ranks."""
+    begun = _attempt_started(plan)
+    group, before = begun.get("pids_group"), begun.get("refused_forks")
+    now = cgroups.refused_forks(Path(group)) if isinstance(group, str) else None
+    if now is not None and isinstance(before, int) and now > before:
+        return True
+    least = least_threads(plan.world_size)
+    return any(limit.left < least for limit in host.process_limits())
 
 
 def _began_s(plan: LaunchPlan) -> float:

@@ -18,10 +18,12 @@ from gpuops.core.launch.plan import LaunchRequest, NodePlan, Target
 from gpuops.core.launch.plan_launch import plan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.device import DeviceRef
+from gpuops.core.machine.snapshot import ProcessLimit
 from gpuops.core.run.telemetry import GpuSample, Sample
 from gpuops.diagnose import crashed, examine
 from gpuops.system.gpus import nvml
 from gpuops.system.gpus.gpu_processes import in_container
+from gpuops.system.host import host
 from gpuops.system.processes.identity import Identity
 from gpuops.system.runs import events, run_dir, telemetry
 
@@ -121,6 +123,23 @@ def test_without_the_kernels_log_its_count_tells(launch, tmp_path, before, now, 
     found = crashed(launch, 1, tmp_path / "no-kmsg")
 
     assert expected == (found.kind, found.rank, found.sure)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "used", "kind"),
+    [(2, 3, 0, "process limit"), (2, 2, 0, "signal"), (2, 2, 98, "process limit")],
+)
+def test_an_abort_is_explained_by_a_limit_of_processes(
+    launch, tmp_path, monkeypatch, before, now, used, kind
+):
+    """By what it refused since the attempt began, or by what it leaves."""
+    (tmp_path / "pids.events").write_text(f"max {now}\n")
+    limits = (ProcessLimit(of="user", limit=100, used=used),)
+    monkeypatch.setattr(host, "process_limits", lambda: limits)
+    begun(launch, pids_group=str(tmp_path), refused_forks=before)
+    ended(launch, REPORT.replace("-9", "-6").replace("SIGKILL", "SIGABRT"))
+
+    assert kind == crashed(launch, 1, tmp_path / "no-kmsg").kind
 
 
 def test_a_gpu_that_failed_explains_a_crash(launch, tmp_path):

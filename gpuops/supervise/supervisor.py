@@ -53,7 +53,8 @@ def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
         GpuopsError: torchrun cannot be started.
     """
     plan, root = launch.plan, Path(launch.plan.run_dir)
-    group = cgroups.own()  # the job's as well: what it loses there is counted from here
+    # The job's as well: what it loses there is counted from here.
+    group, pids_group = cgroups.own(), cgroups.pids_group()
     events.record(
         root,
         "attempt_started",
@@ -61,6 +62,8 @@ def begin(launch: Launch, claims: Sequence[int] = ()) -> Job:
         command=mask_words(torchrun.argv(plan)),
         memory_group=str(group) if group else None,
         oom_kills=cgroups.oom_kills(group) if group else None,
+        pids_group=str(pids_group) if pids_group else None,
+        refused_forks=cgroups.refused_forks(pids_group) if pids_group else None,
     )
     return process.start(
         torchrun.argv(plan),

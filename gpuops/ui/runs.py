@@ -28,6 +28,7 @@ ACTIONS = {
 MOST_EVENTS = 1000
 LEAST_WIDTH = 10  # of a column that breaks
 NOT_SHOWN = {"time", "event", "command", "memory_group", "oom_kills"}
+NOT_SHOWN |= {"pids_group", "refused_forks"}
 
 
 class _Columns(Table):

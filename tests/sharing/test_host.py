@@ -24,7 +24,7 @@ print(json.dumps(network.why_no_loopback()))
 LIMITS = """
 import dataclasses, json
 from gpuops.system.host import host
-print(json.dumps([dataclasses.asdict(one) for one in host._process_limits()]))
+print(json.dumps([dataclasses.asdict(one) for one in host.process_limits()]))
 """
 
 
@@ -76,7 +76,7 @@ def test_a_limit_of_processes_is_that_of_the_user():
 
     assert 500 == theirs["limit"]
     assert 1 <= theirs["used"] < 50
-    assert "user" not in {limit.of for limit in host._process_limits()}
+    assert "user" not in {limit.of for limit in host.process_limits()}
 
 
 HIDDEN = """

@@ -34,7 +34,8 @@ class Crash:
 
     ``returncode`` and ``agent_pid`` are torchrun's. ``xids``: each GPU's errors since the attempt
     began; ``oom``: the processes that the kernel killed for lack of memory since then.
-    ``shm_free_bytes``: the room in /dev/shm after the crash.
+    ``shm_free_bytes``: the room in /dev/shm after the crash. ``threads_refused``: a limit refused
+    it processes or threads, or leaves too few.
     ``reaper_killed``: gpuops' own process above torchrun recorded no exit; ``left`` names the
     processes that outlast the attempt.
     """
@@ -46,6 +47,7 @@ class Crash:
     agent_pid: int | None = None
     agent_tail: str = ""
     shm_free_bytes: int | None = None
+    threads_refused: bool = False
     reaper_killed: bool = False
     left: str = ""
 
@@ -54,7 +56,12 @@ def diagnose_crash(crash: Crash) -> Diagnosis:
     """Find what ended the job: the earliest failure that no other one explains."""
     shm_full = crash.shm_free_bytes is not None and crash.shm_free_bytes < MIB
     ends = (
-        classify_end(end, host_oom=crash.oom.killed(end.pid), shm_full=shm_full)
+        classify_end(
+            end,
+            host_oom=crash.oom.killed(end.pid),
+            shm_full=shm_full,
+            threads_refused=crash.threads_refused,
+        )
         for end in crash.ranks
     )
     failed = [found for found in ends if found is not None]

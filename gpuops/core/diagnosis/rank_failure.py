@@ -184,7 +184,11 @@ _REFUSED = "Correct the command line or the setting that it names."
 
 
 def classify_end(
-    end: RankEnd, *, host_oom: bool | None, shm_full: bool = False
+    end: RankEnd,
+    *,
+    host_oom: bool | None,
+    shm_full: bool = False,
+    threads_refused: bool = False,
 ) -> RankFailure | None:
     """Classify by its stderr, else by its signal or exit code. ``None``: it did not fail."""
     if end.exitcode == 0:
@@ -193,7 +197,9 @@ def classify_end(
     if end.killed_by == signals.SIGKILL:  # its stderr did not end it
         return _killed(end, words, host_oom=host_oom)
     return (
-        _by_words(end, words) or _by_signal(end, words, shm_full=shm_full) or _by_code(end, words)
+        _by_words(end, words)
+        or _by_signal(end, words, shm_full=shm_full, threads_refused=threads_refused)
+        or _by_code(end, words)
     )
 
 
@@ -235,7 +241,9 @@ def _by_words(end: RankEnd, words: StderrTail) -> RankFailure | None:
     )
 
 
-def _by_signal(end: RankEnd, words: StderrTail, *, shm_full: bool) -> RankFailure | None:
+def _by_signal(
+    end: RankEnd, words: StderrTail, *, shm_full: bool, threads_refused: bool
+) -> RankFailure | None:
     if end.killed_by is None:
         return None
     if end.killed_by in ASKED:
@@ -243,6 +251,9 @@ def _by_signal(end: RankEnd, words: StderrTail, *, shm_full: bool) -> RankFailur
     if end.killed_by == signals.SIGBUS and shm_full:
         why = "ran out of shared memory: it crashed with SIGBUS, and /dev/shm is full"
         return RankFailure(kind="shared memory full", why=why, end=end, words=words)
+    if end.killed_by == signals.SIGABRT and threads_refused:  # C++ does not say what it lacked
+        why = "ran out of processes and threads: it crashed with SIGABRT, and the limit is too low"
+        return RankFailure(kind="process limit", why=why, end=end, words=words)
     why = f"crashed with {signal_name(-end.killed_by)}"
     advice = _MAPPED if end.killed_by == signals.SIGBUS else _NATIVE
     return RankFailure(kind="signal", why=why, advice=advice, end=end, words=words)

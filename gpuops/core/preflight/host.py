@@ -115,11 +115,11 @@ def check_processes(
 ) -> Finding | None:
     """The ranks, their threads and the processes that read data all count towards a limit.
 
-    Below the least no job with a collective starts; the threads of libraries need the rest.
+    The threads of libraries need what is above the least.
     """
     if not snapshot.process_limits:
         return None
-    least = AGENT_THREADS + needs.workers * (RANK_THREADS + needs.loader_workers)
+    least = least_threads(needs.workers, needs.loader_workers)
     wanted = least + needs.workers * (LIBRARY_THREADS[profile.device] + needs.loader_workers)
     limit = min(snapshot.process_limits, key=lambda limit: limit.left)
     unseen = ", more may be outside of this container" if limit.unseen else ""
@@ -138,6 +138,11 @@ def check_processes(
         summary = f"{there}, {_workers(needs)} need at least {least}"
         return error("processes", summary, hint, measured=limit.left, wanted=least)
     return warning("processes", summary, hint, measured=limit.left, wanted=wanted)
+
+
+def least_threads(workers: int, loader_workers: int = 0) -> int:
+    """With fewer processes and threads no job with a collective starts."""
+    return AGENT_THREADS + workers * (RANK_THREADS + loader_workers)
 
 
 def check_memlock(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) -> Finding | None:

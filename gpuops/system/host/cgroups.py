@@ -80,6 +80,22 @@ def oom_kills(group: Path) -> int | None:
     return next((count for count in counts if count is not None), None)
 
 
+def pids_group(root: Path = ROOT, own: Path = OWN) -> Path | None:
+    """The control group that counts the processes and threads of this process and its children."""
+    return next(filter(files.exists, _groups("pids", root, own)), None)
+
+
+def refused_forks(group: Path) -> int | None:
+    """How often a limit of a group, or of one above it, refused a process or thread.
+
+    Older kernels count it in the group that wanted one, newer ones in that with the limit. ``None``
+    if there is no counter.
+    """
+    counts = [_counter(one / "pids.events", "max") for one in (group, *group.parents)]
+    found = [count for count in counts if count is not None]
+    return sum(found) if found else None
+
+
 def _groups(controller: str, root: Path, own: Path) -> Iterator[Path]:
     """Our own group and those above it that may limit what a controller counts.
 

@@ -66,7 +66,7 @@ def snapshot(
         open_files=_limit(resource.RLIMIT_NOFILE),
         memlock_bytes=_limit(resource.RLIMIT_MEMLOCK),
         address_space_bytes=_limit(resource.RLIMIT_AS),
-        process_limits=tuple(_process_limits()),
+        process_limits=tuple(process_limits()),
         clock_skew_s=skew_s,
         clock_synchronised=_clock_synchronised(),
         interfaces=network.interfaces(),
@@ -123,7 +123,7 @@ def _limit(which: int) -> float:
     return float("inf") if soft == resource.RLIM_INFINITY else soft
 
 
-def _process_limits() -> Iterator[ProcessLimit]:
+def process_limits() -> Iterator[ProcessLimit]:
     """The limits of this user (``ulimit -u``; root has none) and of our control group."""
     limit = _limit(resource.RLIMIT_NPROC)
     if limit != float("inf") and not _is_root():

@@ -168,6 +168,16 @@ def test_a_bus_error_in_a_full_shared_memory_is_its_end(free, kind):
     assert kind == diagnose_crash(Crash(returncode=1, ranks=(rank,), shm_free_bytes=free)).kind
 
 
+@pytest.mark.parametrize(("refused", "kind"), [(True, "process limit"), (False, "signal")])
+def test_an_abort_without_threads_is_a_limit(refused, kind):
+    """gloo cannot start its threads, and C++ does not say so."""
+    rank = failed("terminate called without an active exception", exitcode=-6)
+    found = diagnose_crash(Crash(returncode=1, ranks=(rank,), threads_refused=refused))
+
+    assert kind == found.kind
+    assert ("ulimit -u" in found.advice) is refused
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -80,6 +80,15 @@ def test_those_whom_the_kernel_ended_are_counted(group):
     assert cgroups.oom_kills(mine.parent) is None
 
 
+def test_refused_forks_are_counted_with_those_above(group):
+    """Which group counts them depends on the kernel."""
+    mine = cgroups.pids_group(*group("jobs/mine", pids_events="max 2"))
+    (mine.parent / "pids.events").write_text("max 3\n")
+
+    assert 5 == cgroups.refused_forks(mine)
+    assert cgroups.refused_forks(mine.parent.parent) is None
+
+
 def test_this_machine_can_be_asked():
     """Whatever it answers, it is a number or nothing."""
     assert (cgroups.cores() or 1) >= 1
