@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gpuops import heartbeat, reaper
 from gpuops.core.diagnosis import diagnosis as diagnoses
 from gpuops.core.diagnosis import gpu_loss, power
 from gpuops.core.diagnosis import nccl_ras as ras
@@ -33,9 +32,10 @@ from gpuops.system.gpus import nvml
 from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.host import cgroups, host
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
-from gpuops.system.processes import nccl_ras, stacks, vitals
+from gpuops.system.processes import members, nccl_ras, stacks, vitals
 from gpuops.system.processes.identity import Identity, local, recorded
 from gpuops.system.processes.process import LOST, Job
+from gpuops.system.runs import beats as attempt_beats
 from gpuops.system.runs import events, rank_logs, telemetry
 
 BETWEEN_S = 1.0
@@ -149,7 +149,7 @@ def _explained(
             agent_tail=agent,
             shm_free_bytes=host.free_bytes(host.SHM),
             threads_refused=_threads_refused(plan),
-            reaper_killed=not Path(plan.state_dir, reaper.EXIT).exists(),
+            reaper_killed=members.read_exit(Path(plan.state_dir)) is None,
             left=left,
         )
     return diagnose_crash(crash)
@@ -189,7 +189,7 @@ def _attribution(
     stacks_before, vitals_before = stacks.dump(targets, DUMP_S, logs), vitals.read(targets)
     time.sleep(BETWEEN_S)  # ranks that move are elsewhere by then
     stacks_after, vitals_after = stacks.dump(targets, DUMP_S, logs), vitals.read(targets)
-    newest_beats = heartbeat.read_all(beats) if beats is not None else ()
+    newest_beats = attempt_beats.read(beats) if beats is not None else ()
     return find_culprit(stacks_before, stacks_after, vitals_before, vitals_after, newest_beats)
 
 
@@ -259,7 +259,7 @@ def _began_s(plan: LaunchPlan) -> float:
 
 def _ended_s(plan: LaunchPlan) -> float:
     """When the attempt ended: later GPU errors belong to other jobs."""
-    ended_s = (files.read_json(Path(plan.state_dir, reaper.EXIT)) or {}).get("ended_at")
+    ended_s = (members.read_exit(Path(plan.state_dir)) or {}).get("ended_at")
     return ended_s if isinstance(ended_s, (int, float)) else time.time()
 
 

@@ -32,6 +32,7 @@ import stat
 import struct
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -156,9 +157,12 @@ def beat(
         print(f"gpuops: no more heartbeats from this process: {error}", file=sys.stderr)
 
 
-def read(path: Path) -> Beat | None:
-    """Read the newest whole beat of a file; ``None`` if there is none yet."""
-    data = _steady(path)
+def read(path: Path, of: Collection[int] | None = None) -> Beat | None:
+    """Read the newest whole beat of a file; ``None`` if there is none yet.
+
+    ``of``: the users to one of whom the file must belong.
+    """
+    data = _steady(path, of)
     if data is None or len(data) != _SIZE or not data.startswith(_MAGIC):
         return None
     (count,) = _COUNT.unpack_from(data, _COUNT_OFFSET)
@@ -188,7 +192,7 @@ def read(path: Path) -> Beat | None:
     )
 
 
-def _steady(path: Path) -> bytes | None:
+def _steady(path: Path, of: Collection[int] | None) -> bytes | None:
     """A beat file, read until it does not change meanwhile; ``None`` if it cannot be read."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a FIFO waits, a device acts
@@ -197,6 +201,8 @@ def _steady(path: Path) -> bytes | None:
     except OSError:
         return None
     try:
+        if of is not None and os.fstat(handle).st_uid not in of:
+            return None
         data = os.pread(handle, _SIZE + 1, 0)
         for _ in range(8):
             again = os.pread(handle, _SIZE + 1, 0)
@@ -210,12 +216,12 @@ def _steady(path: Path) -> bytes | None:
     return None
 
 
-def read_all(folder: Path) -> list[Beat]:
-    """The newest beat of every rank that has beaten, by rank."""
+def read_all(folder: Path, of: Collection[int] | None = None) -> list[Beat]:
+    """The newest beat of every rank that has beaten, by rank; ``of``: as for ``read``."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - names are all it takes
     except OSError:
         return []
     found = (name for name in names if name.startswith("rank-") and name.endswith(".beat"))
-    beats = [read(folder / name) for name in islice(found, MOST_RANKS)]
+    beats = [read(folder / name, of) for name in islice(found, MOST_RANKS)]
     return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from gpuops import heartbeat
 from gpuops.core.diagnosis.diagnosis import Diagnosis, format_title
 from gpuops.core.hang import detector
 from gpuops.core.hang.detector import Assessment, Blind, HangPolicy, Healthy, Hung, Suspect, Warming
@@ -24,6 +23,7 @@ from gpuops.diagnose import diagnose_processes
 from gpuops.errors import GpuopsError
 from gpuops.heartbeat import Beat
 from gpuops.system.processes import jobs, members, vitals
+from gpuops.system.runs import beats as attempt_beats
 from gpuops.system.runs import events, plan_file, supervisor_lock
 
 WATCH_S = 6.0
@@ -149,7 +149,7 @@ class _Watched:
         return trains(self._beats)
 
     def _read_beats(self) -> tuple[Beat, ...]:
-        beats = heartbeat.read_all(self._beat_dir) if self._beat_dir is not None else ()
+        beats = attempt_beats.read(self._beat_dir) if self._beat_dir is not None else ()
         living = tuple(beat for beat in beats if beat.rank in self._ranks)
         if self._job.launcher == "torchrun":
             return living
@@ -194,7 +194,7 @@ def _moves(case: Case) -> bool:
     beat_dir = _beat_dir(case.decision.job)
     if not isinstance(case.assessment, (Suspect, Hung)) or beat_dir is None:
         return False
-    beats = heartbeat.read_all(beat_dir)
+    beats = attempt_beats.read(beat_dir)
     ranks = case.assessment.ranks
     return any(beat.rank in ranks and beat.monotonic_s > case.heard_s for beat in beats)
 

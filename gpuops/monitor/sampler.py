@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpuops import heartbeat
 from gpuops.core.hang.observation import Observation
 from gpuops.core.monitor import monitor
 from gpuops.core.monitor.frame import Frame
@@ -27,6 +26,7 @@ from gpuops.launch.inventory import as_allotted, with_claims
 from gpuops.system import files
 from gpuops.system.gpus import nvml
 from gpuops.system.processes import jobs, visibility, vitals
+from gpuops.system.runs import beats as attempt_beats
 from gpuops.system.runs import records, run_facts, supervisor_lock
 from gpuops.system.tail import Tail
 
@@ -86,7 +86,7 @@ class Sampler(contextlib.AbstractContextManager["Sampler"]):
             return JobSample(job=job)
         ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
         attempt = self._attempt(job)
-        beats = heartbeat.read_all(attempt.beats) if attempt is not None else []
+        beats = attempt_beats.read(attempt.beats) if attempt is not None else []
         trains = any(beat.phase != "start" for beat in beats)
         seen = Observation(
             now_s=time.monotonic(),

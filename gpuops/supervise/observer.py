@@ -6,7 +6,6 @@ import time
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from gpuops import heartbeat
 from gpuops.core.hang import detector
 from gpuops.core.hang.observation import HangState, Observation, update_state
 from gpuops.core.run import paths, telemetry
@@ -19,6 +18,7 @@ from gpuops.system.processes import vitals
 from gpuops.system.processes.identity import Identity
 from gpuops.system.processes.members import Member, MemberRecord
 from gpuops.system.processes.process import Job
+from gpuops.system.runs import beats as attempt_beats
 from gpuops.system.runs import rank_logs
 from gpuops.system.runs.telemetry import Recorder
 from gpuops.system.tail import Tail
@@ -63,7 +63,7 @@ class AttemptObserver(AbstractContextManager["AttemptObserver"]):
 
     def poll(self, job: Job) -> None:
         """Read everything that is new."""
-        beats = heartbeat.read_all(self._beats)
+        beats = attempt_beats.read(self._beats)
         self.progress = observe(self.progress, beats, self._read_figures())
         if self.first_step is None:
             self.first_step = self.progress.step

@@ -122,13 +122,16 @@ def read_json(
 
 
 def read_json_lines(
-    path: Path, most_bytes: int = LONGEST_LINES, most_lines: int = MOST_LINES
+    path: Path,
+    most_bytes: int = LONGEST_LINES,
+    most_lines: int = MOST_LINES,
+    of: Collection[int] | None = None,
 ) -> list[dict[str, Any]]:
     """The JSON objects of a file of lines, without a half-written last line.
 
-    Of a longer file, those of its end.
+    Of a longer file, those of its end. ``of``: as for ``open_regular``.
     """
-    return parse_json_lines(tail(path, most_bytes).rsplit("\n", most_lines))
+    return parse_json_lines(tail(path, most_bytes, of).rsplit("\n", most_lines))
 
 
 def parse_json_lines(lines: Sequence[str]) -> list[dict[str, Any]]:
@@ -220,10 +223,10 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
-def tail(path: Path, most_bytes: int = 64_000) -> str:
-    """The end of a text file; empty if it cannot be read."""
+def tail(path: Path, most_bytes: int = 64_000, of: Collection[int] | None = None) -> str:
+    """The end of a text file; empty if it cannot be read. ``of``: as for ``open_regular``."""
     try:
-        with open_regular(path) as file:
+        with open_regular(path, of) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))
             return file.read().decode("utf-8", "replace")
     except OSError:

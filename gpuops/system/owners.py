@@ -29,6 +29,12 @@ def trusted() -> frozenset[int]:
     return frozenset({os.geteuid(), ROOT})
 
 
+def believed(root: Path) -> frozenset[int]:
+    """The users whose files in a run's folder tell how the run is: its owner, and the trusted."""
+    uid = owner(root, follow=True)
+    return trusted() if uid is None else trusted() | {uid}
+
+
 def is_trusted(path: Path) -> bool:
     """Whether a file belongs to this user or to root."""
     return owner(path) in trusted()

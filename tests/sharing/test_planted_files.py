@@ -15,10 +15,19 @@ from pathlib import Path
 import pytest
 from run_folders import a_plan
 
-from gpuops import report
+from gpuops import heartbeat, report
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files, profiles
-from gpuops.system.runs import ownership, plan_file, run_dir, supervisor_lock
+from gpuops.system.processes import process
+from gpuops.system.runs import (
+    beats,
+    events,
+    ownership,
+    plan_file,
+    records,
+    run_dir,
+    supervisor_lock,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
 ANN, BOB = 60001, 60002
@@ -144,3 +153,26 @@ def test_a_profile_that_another_user_put_here_is_used_by_its_path_alone(tmp_path
         profiles.load("cpu")
     assert refused.value.hint.startswith("`--profile profiles/cpu.yaml`")
     assert profiles.load("profiles/cpu.yaml").nproc_per_node
+
+
+def test_an_end_that_another_user_records_is_not_the_end(runs):
+    """In a run folder of ours that a group can write: it would free the job of its supervisor."""
+    root = make(runs)
+    state = root / "state" / "attempt-1"
+    (state / "beats").mkdir(parents=True, exist_ok=True)
+    files.write_json(state / "exit.json", {"returncode": 0, "ended_at": 1.7e9})
+    events.record(root, "run_ended", outcome="finished")
+    heartbeat.Slot(state / "beats" / "rank-0.beat", 0).write(9, 10, None, None, "train")
+
+    def told():
+        (attempt,) = records.attempts(root)
+        code = process.Job(state).recorded_exit
+        steps = [beat.step for beat in beats.read(state / "beats")]
+        return attempt.returncode, code, steps, len(events.read(root))
+
+    assert (0, 0, [9], 1) == told()
+    for path in (state / "exit.json", root / "events.jsonl", state / "beats" / "rank-0.beat"):
+        give(path)
+    assert (None, None, [], 0) == told()
+    give(root)  # a run of theirs: all of it is what they say
+    assert (0, 0, [9], 1) == told()

@@ -232,7 +232,8 @@ def local(state_dir: Path, process: Role) -> Identity | None:
 
 def recorded(state_dir: Path, process: Role) -> Identity | None:
     """A process of an attempt as the reaper recorded it, on any host."""
-    found = files.read_json(state_dir / reaper.PROCESS, files.LONGEST_RECORD)
+    believed = owners.believed(state_dir.parents[1])  # of the run's folder
+    found = files.read_json(state_dir / reaper.PROCESS, files.LONGEST_RECORD, believed)
     return parse((found or {}).get(process))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gpuops import reaper
 from gpuops.core.run import paths
@@ -117,7 +117,7 @@ def left(state_dir: Path, before: Sequence[Member] = ()) -> tuple[Member, ...]:
     if found := alive(before):
         return found
     recorded = read(state_dir)
-    if (state_dir / reaper.EXIT).exists():
+    if read_exit(state_dir) is not None:
         return alive(recorded)
     if (uid := owners.owner(state_dir)) is None:
         return ()
@@ -130,6 +130,15 @@ def left(state_dir: Path, before: Sequence[Member] = ()) -> tuple[Member, ...]:
     )
     us = jobs.own_family()
     return tuple(Member(jobs.identity(one), one.rank) for one in remaining if one.pid not in us)
+
+
+def read_exit(state_dir: Path) -> dict[str, Any] | None:
+    """How torchrun ended, as the reaper of the attempt recorded it; ``None`` if it did not.
+
+    Another user may write to the folder: a file of theirs would end the run for its supervisor.
+    """
+    believed = owners.believed(state_dir.parents[1])
+    return files.read_json(state_dir / reaper.EXIT, files.LONGEST_RECORD, believed)
 
 
 def format_members(members: Iterable[Member]) -> str:

@@ -17,7 +17,6 @@ import psutil
 
 from gpuops import reaper
 from gpuops.errors import GpuopsError
-from gpuops.system import files
 from gpuops.system.processes import members
 from gpuops.system.processes.identity import Identity, proven, stat
 
@@ -88,8 +87,7 @@ class Job:
     @property
     def recorded_exit(self) -> int | None:
         """How torchrun ended, once the reaper has recorded it; the reaper may still be there."""
-        ended = files.read_json(self.state_dir / reaper.EXIT, files.LONGEST_RECORD) or {}
-        recorded = ended.get("returncode")
+        recorded = (members.read_exit(self.state_dir) or {}).get("returncode")
         return recorded if isinstance(recorded, int) else None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from gpuops.core.launch.secrets import mask_words
 from gpuops.core.run import paths
-from gpuops.system import files
+from gpuops.system import files, owners
 
 LONGEST, MOST = 8 << 20, 20_000  # bytes, events; more only by a loop that ran wild
 ENDING = 1 << 20  # bytes; how an attempt ended stands in the last of them
@@ -36,11 +36,12 @@ def _no_link(path: str, flags: int) -> int:
 
 
 def read(root: Path, most_bytes: int = LONGEST) -> list[dict[str, Any]]:
-    """The whole events of a run; of very many, the newest.
+    """The whole events of a run; of very many, the newest. None from a file of another user.
 
     Those of older runs hold commands that are not masked.
     """
-    found = files.read_json_lines(root / paths.EVENTS, most_bytes, MOST)
+    believed = owners.believed(root)
+    found = files.read_json_lines(root / paths.EVENTS, most_bytes, MOST, believed)
     for event in found:
         if isinstance(command := event.get("command"), list):
             event["command"] = mask_words(list(map(str, command)))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpuops import heartbeat, reaper
+from gpuops import reaper
 from gpuops.core.run import paths
 from gpuops.core.run.record import Attempt, RunRecord, status
 from gpuops.core.run.telemetry import LAST_S
 from gpuops.errors import MachineError, UsageError
 from gpuops.system import files, owners
 from gpuops.system.processes import identity, members
+from gpuops.system.runs import beats as attempt_beats
 from gpuops.system.runs import events, ownership, supervisor_lock
 from gpuops.text import one_line
 
@@ -43,7 +44,8 @@ def next_attempt(root: Path) -> int:
 def attempts(root: Path) -> tuple[Attempt, ...]:
     """Every attempt of a run, oldest first."""
     numbers = files.numbered(root / paths.STATES, paths.ATTEMPT)
-    return tuple(_attempt(root / paths.state(number), number) for number in numbers)
+    believed = owners.believed(root)
+    return tuple(_attempt(root / paths.state(number), number, believed) for number in numbers)
 
 
 def is_running(root: Path) -> bool:
@@ -65,9 +67,9 @@ def _left(root: Path, newest: Attempt) -> tuple[members.Member, ...]:
     return () if known_alive or newest.elsewhere else members.left(state)
 
 
-def _attempt(state: Path, number: int) -> Attempt:
-    started = files.read_json(state / reaper.PROCESS, files.LONGEST_RECORD)
-    ended = files.read_json(state / reaper.EXIT, files.LONGEST_RECORD)
+def _attempt(state: Path, number: int, believed: Collection[int]) -> Attempt:
+    started = files.read_json(state / reaper.PROCESS, files.LONGEST_RECORD, believed)
+    ended = files.read_json(state / reaper.EXIT, files.LONGEST_RECORD, believed)
     recorded = (identity.parse((started or {}).get(role)) for role in identity.ROLES)
     processes = [process for process in recorded if process is not None]
     return Attempt(
@@ -136,7 +138,7 @@ def load(root: Path) -> RunRecord | None:
     if plan is None:
         return None
     known = attempts(root)
-    beats = heartbeat.read_all(root / paths.beats(known[-1].number)) if known else []
+    beats = attempt_beats.read(root / paths.beats(known[-1].number)) if known else []
     steps = [beat.step for beat in beats if beat.step is not None]
     totals = [beat.total_steps for beat in beats if beat.total_steps is not None]
     target = plan.get("target")
