@@ -155,10 +155,10 @@ def _explained(
     return diagnose_crash(crash)
 
 
-def newest(root: Path) -> Diagnosis | None:
-    """The newest diagnosis of a run."""
+def newest(root: Path, attempt: int | None = None) -> Diagnosis | None:
+    """The newest diagnosis of a run, or of one of its attempts."""
     for event in reversed(events.read(root)):
-        if event.get("event") == "diagnosis":
+        if event.get("event") == "diagnosis" and attempt in {None, event.get("attempt")}:
             name = Path(paths.diagnosis(event.get("attempt"), event.get("what"))).name
             if paths.parse_diagnosis(name) is None:
                 return None

@@ -11,7 +11,8 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import find_to_show
-from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.diagnosis.diagnosis import Diagnosis, EndedWell
+from gpuops.core.diagnosis.torchrun_failure import signal_name
 from gpuops.core.run.record import Attempt
 from gpuops.diagnose import crashed_unwatched, diagnose_processes, examine, newest
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
@@ -44,14 +45,35 @@ def diagnose(
     if what.isascii() and what.isdecimal() and len(what) <= LONGEST_PID:
         found = _of_process(int(what))
     else:
-        found = _of_run(find_to_show(what, runs_dir, "diagnose"))
+        root = find_to_show(what, runs_dir, "diagnose")
+        if (ended := _ended_well(root)) is not None:
+            value = {"kind": None, "rank": None, "sure": True, **asdict(ended)}
+            output.answer(value, lambda: diagnoses.ended_well(ended), as_json=as_json)
+            return
+        found = _of_run(root)
     output.answer(asdict(found), lambda: diagnoses.diagnosis(found), as_json=as_json)
     if not found.sure:
         raise typer.Exit(int(ExitCode.FAILED))
 
 
+def _ended_well(root: Path) -> EndedWell | None:
+    """How a run ended that finished, or that a person stopped while nothing was wrong with it."""
+    run = records.load(root)
+    if run is None or run.status not in {"finished", "stopped"}:
+        return None
+    if supervisor_lock.holder(root) is not None or records.is_running(root):
+        return None
+    if run.status == "stopped" and newest(root, run.attempts[-1].number) is not None:
+        return None
+    last = events.last(root, "attempt_ended") or {}
+    number = last.get("stop_signal") if last.get("outcome") == "stopped" else None
+    how = f" ({signal_name(-number)})" if isinstance(number, int) else ""
+    why = "it finished" if run.status == "finished" else f"it was stopped by a person{how}"
+    return EndedWell(run=root.name, why=why, earlier=newest(root))
+
+
 def _of_run(root: Path) -> Diagnosis:
-    """Diagnose a running run now; of one that has ended, return the supervisor's diagnosis.
+    """Diagnose a running run now; of one that failed, return the supervisor's diagnosis.
 
     If it had no supervisor when it ended, it is diagnosed now. Of another user's run, the diagnosis
     of its supervisor is all that may be seen.
@@ -85,7 +107,7 @@ def _of_run(root: Path) -> Diagnosis:
         )
     if found is None:
         raise GpuopsError(
-            f"run {root.name} has ended, and nothing was wrong with it.",
+            f"run {root.name} has ended, and no diagnosis of it was kept.",
             f"`gpuops runs show {root.name}` tells how it went.",
         )
     return found

@@ -269,6 +269,7 @@ def _close(
         attempt=plan.attempt,
         outcome=ending,
         returncode=returncode,
+        stop_signal=state.stop_signal,
         first_step=observer.first_step,
         step=observer.progress.step,
         rank=cause.rank if cause else None,

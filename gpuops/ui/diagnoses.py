@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpuops.core.diagnosis.diagnosis import Diagnosis, format_title
+from gpuops.core.diagnosis.diagnosis import Diagnosis, EndedWell, format_title
 from gpuops.ui import words
 from gpuops.ui.monitor.grid import clean
 
@@ -24,4 +24,17 @@ def diagnosis(found: Diagnosis) -> RenderableType:
         waits = f" waits: {group.waits_for}" if group.waits_for else ""
         rows.append(Text.assemble(("  " + ranks, "bold"), clean(f" at {group.place}{waits}")))
     rows += [Text(f"  {clean(line.expandtabs(4))}", style="dim") for line in found.evidence]
+    return Group(*rows)
+
+
+def ended_well(ended: EndedWell) -> RenderableType:
+    """How it ended, and what was wrong with it before."""
+    rows: list[RenderableType] = [
+        Text("Nothing is wrong with it", style="bold green"),
+        Text(f"  {clean(words.sentence(ended.why))}"),
+    ]
+    if (earlier := ended.earlier) is not None:
+        why = f"{format_title(earlier)}: {words.sentence(earlier.why)}"
+        rows.append(Text(f"  Before, it had a problem: {clean(why)}", style="dim"))
+    rows.append(Text(f"  → `gpuops runs show {clean(ended.run)}` tells how it went.", style="cyan"))
     return Group(*rows)

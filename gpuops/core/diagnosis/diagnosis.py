@@ -70,6 +70,15 @@ class Diagnosis:
         return self.sure and self.kind in {"collective mismatch", "peer died", "gpu lost"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedWell:
+    """A run that ended with nothing wrong: how, and what was wrong before, if it was restarted."""
+
+    run: str
+    why: str
+    earlier: Diagnosis | None
+
+
 def diagnose_hang(
     attribution: Attribution, gpus: Mapping[int, int] | None = None, evidence: Sequence[str] = ()
 ) -> Diagnosis:

@@ -48,6 +48,11 @@ def read(root: Path, most_bytes: int = LONGEST) -> list[dict[str, Any]]:
     return found
 
 
+def last(root: Path, name: str) -> dict[str, Any] | None:
+    """The last event of a name."""
+    return next((one for one in reversed(read(root)) if one.get("event") == name), None)
+
+
 def was_watched(root: Path, attempt: int) -> bool:
     """Whether a supervisor saw an attempt end."""
     ends = ("attempt_ended", attempt)
