@@ -261,6 +261,7 @@ def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) ->
         master_port=planned.master_port,
         usual_port=None if options.master_port else selection.profile.torchrun.master_port,
         output_dir=str(out_dir.relative_to(here) if out_dir.is_relative_to(here) else out_dir),
+        runs_dir=str(Path(planned.run_dir).parent),
         memory_per_worker_bytes=int(memory_gib * GIB),
         disk_bytes=int((manifest.disk_gib if manifest else 0.1) * GIB),
         choice=selection.choice,

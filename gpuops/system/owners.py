@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import pwd
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def believed(root: Path) -> frozenset[int]:
     """The users whose files in a run's folder tell how the run is: its owner, and the trusted."""
     uid = owner(root, follow=True)
     return trusted() if uid is None else trusted() | {uid}
+
+
+def why_shared(folder: Path) -> str | None:
+    """Why another user could replace what lies in a folder; ``None`` if no other can."""
+    try:
+        found = folder.stat()
+    except OSError:  # it will be made by this user
+        return None
+    if found.st_uid not in trusted():
+        return f"{folder} belongs to {name(found.st_uid)}, who can replace what lies in it"
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        return f"in {folder} all users can replace all files (its sticky bit is missing)"
+    return None
 
 
 def is_trusted(path: Path) -> bool:

@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from machines import CPU, needs, snapshot
 
 from gpuops import run_module
+from gpuops.core.preflight.host import check_runs
+from gpuops.system import owners
 from gpuops.system.host import host
 
 OTHER = 60001
@@ -164,3 +167,29 @@ def test_a_torchrun_that_cannot_start_is_not_started_again(tmp_path, gpuops, wor
     assert done.returncode == 4
     assert "libtorch_cpu.so" in done.stderr + done.stdout
     assert len(list(tmp_path.glob("runs/*/logs/attempt-*"))) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+@pytest.mark.parametrize(
+    ("mode", "uid", "why"),
+    [
+        (0o777, 0, "its sticky bit is missing"),
+        (0o755, 60001, "belongs to 60001"),
+        (0o1777, 0, None),
+        (0o775, 0, None),
+    ],
+)
+def test_a_folder_of_runs_in_which_others_can_replace_files_is_a_warning(tmp_path, mode, uid, why):
+    """They could say how a run ended, and what the next attempt starts."""
+    tmp_path.chmod(mode)
+    os.chown(tmp_path, uid, -1)
+    found = owners.why_shared(tmp_path)
+    findings = check_runs(snapshot(gaps={"runs": found} if found else {}), CPU, needs())
+
+    assert (why is None) is (found is None) is (findings is None)
+    assert why is None or (why in findings.summary and findings.severity == "warning")
+
+
+def test_a_folder_of_runs_that_is_not_there_is_ours(tmp_path):
+    """The launch makes it."""
+    assert owners.why_shared(tmp_path / "runs") is None

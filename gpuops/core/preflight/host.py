@@ -184,6 +184,14 @@ def check_output(snapshot: HostSnapshot, _profile: Profile, needs: Requirements)
     return ok("output", summary, measured=measured, wanted=want)
 
 
+def check_runs(snapshot: HostSnapshot, _profile: Profile, _needs: Requirements) -> Finding | None:
+    """Who can replace a run's files decides how it ends, and what the next attempt starts."""
+    if "runs" not in snapshot.gaps:
+        return None
+    hint = "Keep runs in a folder of yours (`--runs-dir DIR`), or type `chmod +t` on this one."
+    return warning("runs", snapshot.gaps["runs"], hint)
+
+
 def check_clock(snapshot: HostSnapshot, _profile: Profile, needs: Requirements) -> Finding | None:
     """Ages of files are wrong if another host's clock dates them."""
     skew = snapshot.clock_skew_s

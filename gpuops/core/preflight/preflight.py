@@ -18,15 +18,16 @@ CHECKS: tuple[Check, ...] = (
     job.check_torch, job.check_imports, job.check_driver, gpus.check_gpus, gpus.check_claims,
     gpu_health.check_gpus, host.check_memory, host.check_cores, host.check_shm,
     host.check_open_files, host.check_processes, host.check_memlock, host.check_output,
-    host.check_clock, network.check_network, host.check_port, job.check_data, job.check_resume,
+    host.check_runs, host.check_clock, network.check_network, host.check_port, job.check_data,
+    job.check_resume,
 )  # fmt: skip
 
 # Every name that --force accepts, so that a script can pass one that finds nothing today.
 NAMES = (
     "torch", "imports", "driver", "gpus", "claims", "gpu-health", "temperature", "ecc", "remap",
     "xid", "throttle", "pcie", "nvlink", "persistence", "headroom", "topology", "others", "memory",
-    "cores", "shm", "open-files", "processes", "memlock", "output", "clock", "network", "port",
-    "data", "resume",
+    "cores", "shm", "open-files", "processes", "memlock", "output", "runs", "clock", "network",
+    "port", "data", "resume",
 )  # fmt: skip
 
 

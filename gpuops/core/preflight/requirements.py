@@ -25,6 +25,7 @@ class Requirements:
     usual_port: int | None = None
     import_folder: str | None = None
     output_dir: str
+    runs_dir: str | None = None
     memory_per_worker_bytes: int
     disk_bytes: int
     choice: Choice | None = None

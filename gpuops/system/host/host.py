@@ -20,7 +20,7 @@ from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.snapshot import DataCount, HostSnapshot, Interpreter, ProcessLimit
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError
-from gpuops.system import files
+from gpuops.system import files, owners
 from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.host import cgroups, network, shadows
 
@@ -54,6 +54,7 @@ def snapshot(
             data_gap = error.message.rstrip(".")
     loopback_gap = network.why_no_loopback()
     gaps = {"port": port_problem, "output": output_gap, "data": data_gap, "loopback": loopback_gap}
+    gaps["runs"] = owners.why_shared(Path(needs.runs_dir)) if needs.runs_dir else None
     return HostSnapshot(
         hostname=socket.gethostname(),
         now_s=time.time(),
