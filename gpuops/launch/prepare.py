@@ -13,10 +13,11 @@ from typing import Any
 
 from gpuops import __version__
 from gpuops.core.finding import Finding
+from gpuops.core.launch import torchrun
 from gpuops.core.launch.choice import Choice, Wish, choose
 from gpuops.core.launch.manifest import Batch, flag
 from gpuops.core.launch.options import LaunchOptions
-from gpuops.core.launch.plan import LaunchRequest
+from gpuops.core.launch.plan import LaunchPlan, LaunchRequest
 from gpuops.core.launch.plan_launch import plan, wish
 from gpuops.core.launch.profile import Gpus, Profile
 from gpuops.core.machine import environment
@@ -115,6 +116,7 @@ def prepare(options: LaunchOptions, contention: Contention | None = None) -> Pre
         if manifest
         else None,
         trainer_findings=_trainer_findings(launch),
+        missing_module=_missing_module(planned),
         # A port that we chose ourselves is claimed next, or another one chosen.
         claimed_ports=claimed
         if options.master_port
@@ -245,6 +247,14 @@ def _trainer_findings(launch: Launch) -> tuple[Finding, ...]:
     if manifest is None or module is None or not manifest.has_to_check(launch.settings):
         return ()
     return check.check(plan_.python, module, plan_.program_arguments, plan_.working_dir)
+
+
+def _missing_module(plan: LaunchPlan) -> str | None:
+    """What the interpreter does not find of the module to run."""
+    if plan.target.kind != "module":
+        return None
+    added = torchrun.environment(plan)
+    return interpreters.find_missing(plan.python, plan.target.entry, plan.working_dir, added)
 
 
 def _requirements(launch: Launch, selection: Selection, *, keeps_batch: bool) -> Requirements:

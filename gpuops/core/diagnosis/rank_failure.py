@@ -133,6 +133,12 @@ SYMPTOMS = (
         "asked for a GPU, and the CPU profile gives it none",
         raised_in=r"^assert .*cuda\.is_available\(\)",
     ),
+    Symptom(  # by the interpreter, before a program runs: no traceback
+        "exception",
+        r"(?m)^\S*/\S*: (?:No module named |Error while finding module specification )",
+        "could not start",
+        "Correct the name after `-m`, or launch from the folder that holds the module.",
+    ),
     Symptom(  # the rendezvous is C++, its error has no errno of Python
         "exception",
         r"\[Errno 98\]",

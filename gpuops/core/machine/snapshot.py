@@ -103,6 +103,7 @@ class HostSnapshot:
     next_free_port: int | None = None
     interpreter: Interpreter | None = None
     hidden: Mapping[str, str] = field(default_factory=dict)
+    missing_module: str | None = None
     inventory: GpuInventory = field(default_factory=GpuInventory)
     data: DataCount | None = None
     trainer_findings: tuple[Finding, ...] = ()

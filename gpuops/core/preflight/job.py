@@ -44,7 +44,11 @@ def check_torch(snapshot: HostSnapshot, profile: Profile, _needs: Requirements) 
 def check_imports(
     snapshot: HostSnapshot, _profile: Profile, _needs: Requirements
 ) -> Finding | None:
-    """What lies beside the script must not stand in for a module of Python or of torch."""
+    """A module to run must be there; none beside it may stand in for one of Python or of torch."""
+    if (missing := snapshot.missing_module) is not None:
+        summary = f"the interpreter finds no module {missing}"
+        hint = "Correct the name after `-m`, or launch from the folder that holds the module."
+        return error("imports", summary, hint, measured="none", wanted=missing)
     found, installed = dict(snapshot.hidden), snapshot.interpreter
     torch = found.get("torch")
     if torch is not None and installed is not None and installed.torch_folder is not None:

@@ -35,6 +35,7 @@ def snapshot(
     inventory: GpuInventory,
     count: Callable[[Path], DataCount] | None = None,
     trainer_findings: Sequence[Finding] = (),
+    missing_module: str | None = None,
     claimed_ports: Mapping[int, str] = MappingProxyType({}),
 ) -> HostSnapshot:
     """A snapshot of the host, as far as the job needs it.
@@ -76,6 +77,7 @@ def snapshot(
         port_free=port_problem is None,
         next_free_port=next_free_port(port, claimed_ports) if port_problem else None,
         interpreter=interpreter,
+        missing_module=missing_module,
         hidden=shadows.find(needs.import_folder) if needs.import_folder else {},
         inventory=inventory,
         data=data,

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,41 @@ answer = {"python": platform.python_version(), "torch": torch, "cuda": cuda, "nc
 answer["torch_folder"] = torch and package
 print(json.dumps({"answer": answer, "rests_on": rests_on}))
 """
+
+
+# Prints which part of a module's name it cannot find. Nothing of the module is imported.
+_FIND = """
+import importlib.util, sys
+from importlib.machinery import PathFinder
+name, *rest = sys.argv[1].split(".")
+spec = importlib.util.find_spec(name)
+while spec and (rest or spec.submodule_search_locations):
+    name += "." + (rest.pop(0) if rest else "__main__")
+    inside = spec.submodule_search_locations
+    spec = PathFinder.find_spec(name, inside) if inside else None
+if not spec:
+    print(name)
+"""
+
+
+def find_missing(path: str, module: str, cwd: str, environment: Mapping[str, str]) -> str | None:
+    """The module or package of a dotted name that an interpreter does not find; ``None`` if all.
+
+    ``environment``: what is added to this process' own.
+    """
+    try:
+        ran = subprocess.run(
+            [path, "-c", _FIND, module],
+            capture_output=True,
+            check=True,
+            timeout=PROBE_TIMEOUT_S,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            text=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):  # the launch will tell
+        return None
+    return ran.stdout.strip() or None
 
 
 def read(path: str) -> Interpreter:

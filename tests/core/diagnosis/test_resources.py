@@ -205,6 +205,15 @@ def test_a_port_that_the_script_opens_itself_is_not_the_rendezvous():
     assert "let rank 0 alone open it" in advice(said)
 
 
+def test_a_module_that_is_not_there_is_named_without_a_traceback():
+    """The interpreter says so in a line; a module that the program imports is another matter."""
+    said = "/usr/bin/python3: No module named my_package.train\n"
+
+    assert ("exception", 1) == kind_and_rank(said)
+    assert "after `-m`" in advice(said)
+    assert "traceback" in advice(raised("ModuleNotFoundError: No module named 'yaml'"))
+
+
 def test_what_stands_before_a_traceback_on_its_line_hides_nothing():
     """A progress bar ends without a newline."""
     said = " 45%|####   | 45/100 [00:01<00:01, 40.1it/s]" + raised("ValueError: no clip 3")

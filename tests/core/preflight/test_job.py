@@ -240,3 +240,10 @@ def test_another_torch_than_the_one_that_was_checked_is_an_error():
     own = replace(PYTHON, torch_folder="/job/torch")
     assert hides("/job/torch/__init__.py", interpreter=own) is None
     assert "error" == hides("/job/torch.py", interpreter=own).severity
+
+
+def test_a_module_that_the_interpreter_does_not_find_is_an_error():
+    """Ranks would say so after many seconds."""
+    found = finding("imports", snapshot(missing_module="toy.trian"))
+
+    assert ("error", "the interpreter finds no module toy.trian") == (found.severity, found.summary)

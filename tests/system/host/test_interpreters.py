@@ -275,3 +275,26 @@ def test_what_is_no_interpreter_is_none(cache, tmp_path, text):
 def test_an_interpreter_that_is_not_there_is_none(path):
     """Missing, a folder, no name, no possible name."""
     assert interpreters.read(path).python is None
+
+
+@pytest.mark.parametrize(
+    ("module", "missing"),
+    [
+        ("toy.train", None),
+        ("toy", None),
+        ("toy.parts.run", None),
+        ("json.tool", None),
+        ("toy.trian", "toy.trian"),
+        ("toy.train.more", "toy.train.more"),
+        ("toy.parts", "toy.parts.__main__"),
+        ("tyo.train", "tyo"),
+        ("..", None),
+    ],
+)
+def test_a_module_is_looked_for_and_not_imported(tmp_path, module, missing):
+    """From the working directory, as its ranks will; what the launch itself must tell is left."""
+    (tmp_path / "toy" / "parts").mkdir(parents=True)
+    for name in ("__init__", "__main__", "train", "parts/__init__", "parts/run"):
+        (tmp_path / "toy" / f"{name}.py").write_text("raise SystemExit('it was imported')")
+
+    assert missing == interpreters.find_missing(sys.executable, module, str(tmp_path), {})
