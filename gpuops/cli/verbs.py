@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from gpuops.cli.runs import complete_run
 from gpuops.core.launch import torchrun
 from gpuops.core.launch.manifest import Manifest, Verb, flag
 from gpuops.core.machine import allotment
+from gpuops.core.run import paths
 from gpuops.errors import UsageError
 from gpuops.system.runs import ownership, plan_file, records, run_dir
 from gpuops.system.trainers import manifests, modules
@@ -95,14 +97,7 @@ def _perform(
             "The run comes first, flags of the trainer follow.",
         )
     if first is not None and "run" in subjects:
-        try:
-            root: Path | None = records.find(run_dir.runs_dir(runs_dir), first, verb)
-            checkpoint = str(root)
-        except UsageError:
-            of_run_alone = not subjects & {"data", "nothing"}
-            root, checkpoint = records.holder(first) if of_run_alone else None, first
-            if root is None and of_run_alone:
-                raise
+        root, checkpoint = _find_run(verb, subjects, first, runs_dir)
         if root is not None:
             _perform_of_run(verb, root, [checkpoint, *words[1:]], owners, python)
             return
@@ -112,6 +107,27 @@ def _perform(
     elif found.of == ("data",) and not HELP & set(words):
         raise UsageError(f"say which data set to {verb}.", "Its folder comes first.")
     _hand_over(manifest, verb, words, python or sys.executable)
+
+
+def _find_run(
+    verb: str, subjects: AbstractSet[str], word: str, runs_dir: Path | None
+) -> tuple[Path | None, str]:
+    """The run that a word means, if it means one, and what to name in it: it or a checkpoint.
+
+    Raises:
+        UsageError: it means none, and the verb takes nothing else.
+    """
+    try:
+        root = records.find(run_dir.runs_dir(runs_dir), word, verb)
+    except UsageError:
+        held = records.holder(word)
+        if held is None and not subjects & {"data", "nothing"}:
+            raise
+        if held is not None and subjects & {"data", "nothing"}:  # its other files may be data
+            checkpoint = Path(word).absolute().is_relative_to(held / paths.CHECKPOINTS)
+            held = held if checkpoint else None
+        return held, word
+    return root, str(root)
 
 
 def _run_first(words: Sequence[str]) -> Sequence[str]:

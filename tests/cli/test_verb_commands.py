@@ -94,6 +94,14 @@ def test_a_path_in_a_run_is_a_checkpoint_of_it(run, handed, name):
     assert handed("evaluate", checkpoint, "--json")[1] == f"--checkpoint {checkpoint} --json"
 
 
+def test_a_checkpoint_is_not_a_data_set_where_a_verb_takes_both(run, handed):
+    """Its run decides which trainer is asked; other files in a run's folder may be data."""
+    with pytest.raises(GpuopsError, match="launched trainer rvq, which cannot visualize runs"):
+        handed("visualize", run / "checkpoints" / "best_model.pth")
+
+    assert f" {run / 'made'}" in handed("visualize", run / "made")[1]
+
+
 @pytest.mark.parametrize("flag", ["--model_path", "--model-path"])
 def test_a_run_may_be_named_as_the_guides_do(run, handed, flag):
     """By a flag, wherever it stands."""

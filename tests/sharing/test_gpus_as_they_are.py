@@ -210,3 +210,12 @@ def test_a_name_that_cannot_be_decoded_is_shown(mock_driver, reader):
 
     assert "580�" == inventory.driver
     assert ("ok", "NVIDIA �� 4090") == (inventory.devices[0].state, inventory.devices[0].name)
+
+
+def test_a_uuid_that_cannot_be_decoded_is_none(mock_driver, reader):
+    """With a part of it the GPU would be claimed and made visible under a name of no GPU."""
+    mock_driver.set(TWO)
+    mock_driver.state.write_bytes(mock_driver.state.read_bytes() + b"gpu 0 uuid=GPU-\xff0\n")
+    device = reader.read().devices[0]
+
+    assert ("ok", None) == (device.state, device.uuid)

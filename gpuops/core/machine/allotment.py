@@ -27,6 +27,9 @@ def mark_withheld(devices: Sequence[Device], variables: Mapping[str, str]) -> tu
     marked = tuple(devices)
     if CUDA in variables:
         ours, words = parse_visible(variables[CUDA], devices), _words(CUDA, variables[CUDA])
+        end = _parse_visible(variables[CUDA], devices)[1]
+        if end not in {None, variables[CUDA].split(",")[-1]}:
+            words += f", which CUDA reads up to {one_line(end or '', SHOWN)!r}"
         if "MIG-" in variables[CUDA]:
             words += f", {NO_SLICES}"
         elif _ambiguous(devices, variables):
@@ -46,6 +49,11 @@ def parse_visible(value: str, devices: Sequence[Device]) -> frozenset[int]:
     makes it empty. Entries are indices, or UUIDs or unique beginnings of them; a slice of a GPU
     (``MIG-...``) is not a GPU. Indices are those of ``devices``, which are in PCI bus order.
     """
+    return _parse_visible(value, devices)[0]
+
+
+def _parse_visible(value: str, devices: Sequence[Device]) -> tuple[frozenset[int], str | None]:
+    """The indices, and the entry that ended the list, if one did."""
     by_uuid = value.startswith("GPU-")
     found: list[int] = []
     for entry in value.split(","):
@@ -53,11 +61,11 @@ def parse_visible(value: str, devices: Sequence[Device]) -> frozenset[int]:
         if index is None and by_uuid and entry.startswith("GPU-") and _nameless(devices):
             continue  # it may be the GPU that is lost and does not report its UUID
         if index is None:
-            break
+            return frozenset(found), entry
         if index in found:
-            return frozenset()
+            return frozenset(), None
         found.append(index)
-    return frozenset(found)
+    return frozenset(found), None
 
 
 def parse_slurm(value: str, devices: Sequence[Device]) -> frozenset[int]:

@@ -118,6 +118,8 @@ class Library:
         try:
             return getattr(self.pynvml, name)(*arguments)
         except UnicodeDecodeError as error:  # a name that is not UTF-8: as much as can be read
+            if name == "nvmlDeviceGetUUID":  # half of it names nothing, or another GPU
+                return None
             return error.object.decode(errors="replace")
         except self.error as error:
             if not name.endswith("_v3") or error.value != self.pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:

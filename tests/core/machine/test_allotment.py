@@ -155,3 +155,17 @@ def test_any_value_gives_some_of_the_gpus(value):
     assert parse_visible(value, EIGHT) <= set(range(8))
     assert parse_slurm(value, EIGHT) <= set(range(8))
     assert len(mark_withheld(EIGHT, {"CUDA_VISIBLE_DEVICES": value, "SLURM_JOB_GPUS": value})) == 8
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("6,x,7", "CUDA_VISIBLE_DEVICES=6,x,7, which CUDA reads up to 'x'"),
+        ("6,,7", "CUDA_VISIBLE_DEVICES=6,,7, which CUDA reads up to ''"),
+        ("6,x", "CUDA_VISIBLE_DEVICES=6,x"),
+        ("-1", "CUDA_VISIBLE_DEVICES=-1"),
+    ],
+)
+def test_an_entry_that_ends_the_list_is_named(value, words):
+    """If more entries follow: GPU 7 is listed, and CUDA does not give it."""
+    assert words == mark_withheld(EIGHT, {"CUDA_VISIBLE_DEVICES": value})[7].withheld_by
