@@ -87,7 +87,7 @@ class _Joints:
         self.seen += there[..., 0].sum(axis=0)
         self.low = np.minimum(self.low, np.where(there, joints, np.inf).min(axis=(0, 2)))
         self.high = np.maximum(self.high, np.where(there, joints, -np.inf).max(axis=(0, 2)))
-        right, left = (joints[:, joint] for joint in SHOULDERS)
+        right, left = (joints[:, joint].astype(np.float64) for joint in SHOULDERS)
         width = np.linalg.norm(right - left, axis=1)
         self.widths += width[np.isfinite(width)].tolist()
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.engine import distributed
+from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import ConfigError, TrainerError, run_main
 from trainers.engine.files import reason
 from trainers.engine.tables import quiet_table
 from trainers.engine.verbs import checkpoint_parser, print_result
 from trainers.signllm.model.model import LEAST_FRAMES
 from trainers.signllm.model.text import tokenizer
+from trainers.signllm.sentences.lines import decode, split_lines
 from trainers.signllm.signed import Signed, sign
 from trainers.signllm.trained import attached, load
 from trainers.signllm.writing import check_name, write
@@ -61,7 +63,7 @@ def generate(
     language, notes = _choose(language, with_it.vocabulary)
     notes += _cut(texts, trained.config.text)
     if seconds is not None:
-        if not math.isfinite(seconds):
+        if not math.isfinite(seconds * with_it.fps):
             raise ConfigError(f"--seconds cannot be {seconds}", "give a number")
         frames = round(seconds * with_it.fps)
     most = trained.model.most_frames
@@ -91,13 +93,15 @@ def read_texts(path: str) -> list[str]:
     name = "stdin" if path == "-" else path
     try:
         content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        lines = content.decode().splitlines()
     except OSError as error:
         raise TrainerError(f"{name} cannot be read: {reason(error)}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise TrainerError(f"{name} is not UTF-8, first in line {line}") from None
-    return [line.strip() for line in lines if line.strip()]
+    texts = []
+    for number, line in enumerate(split_lines(content), start=1):
+        try:
+            texts.append(decode(line))
+        except UnusableError as error:
+            raise TrainerError(f"{name} line {number}: {error}") from None
+    return [text for text in texts if text]
 
 
 def _check_texts(texts: Sequence[str]) -> None:

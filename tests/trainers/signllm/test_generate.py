@@ -143,6 +143,7 @@ def test_a_text_that_is_too_long_is_cut_and_said(run, capsys):
         (["--text", "a", "--seconds", "60"], "1500 frames are not 2 to 60"),
         (["--text", "a", "--seconds", "nan"], "--seconds cannot be nan"),
         (["--text", "a", "--seconds", "inf"], "--seconds cannot be inf"),
+        (["--text", "a", "--seconds", "1e308"], r"--seconds cannot be 1e\+308"),
         (["--text", "a", "--out", "hello.avi"], "has no ending that says what to write"),
     ],
 )
@@ -155,8 +156,15 @@ def test_what_cannot_be_signed_is_a_sentence(run, flags, sentence):
 def test_a_file_that_is_not_utf8_names_the_line(run, tmp_path):
     """Of the first byte that is none."""
     (tmp_path / "texts").write_bytes(b"good\nb\xff\n")
-    with pytest.raises(TrainerError, match="texts is not UTF-8, first in line 2"):
+    with pytest.raises(TrainerError, match="texts line 2: it is not UTF-8"):
         generate.main(["--checkpoint", str(run), "--texts", str(tmp_path / "texts")])
+
+
+def test_texts_are_read_as_those_of_a_data_set(tmp_path):
+    """A line feed alone ends a text, and a byte order mark is none of it."""
+    path = tmp_path / "texts"
+    path.write_bytes("\ufeffone\u2028 more\r\n\n  two\x0bwords\n".encode())
+    assert generate.read_texts(str(path)) == ["one more", "two words"]
 
 
 def test_what_is_generated_is_a_data_set(run, tmp_path, capsys):

@@ -21,7 +21,7 @@ from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.files import reason
 from trainers.signllm.importers.recordings import add_recording_flags, import_recordings
-from trainers.signllm.importers.writing import FPS, Summary, describe
+from trainers.signllm.importers.writing import FASTEST, FPS, SLOWEST, Summary, describe
 from trainers.signllm.skeleton import HANDS
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ KINDS = {
     },
 }
 NECK, SHOULDERS = 1, [2, 5]
-SLOWEST, FASTEST = 1.0, 1000.0  # frames a second
 NEEDED = [*SHOULDERS, *HANDS]  # of the 50; files may leave out others, which are unseen then
 
 

@@ -10,7 +10,9 @@ from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError
 from trainers.signllm.importers.tables import find_texts, text_beside
 from trainers.signllm.importers.writing import (
+    FASTEST,
     FPS,
+    SLOWEST,
     SPLITS,
     Summary,
     Words,
@@ -54,8 +56,8 @@ def import_recordings(
         TrainerError: nothing to import, recordings that cannot be used (unless ``skip_bad``), or an
             ``out`` that holds something.
     """
-    if not fps > 0:
-        raise TrainerError(f"--fps {fps:g} must be above 0")
+    if not SLOWEST <= fps <= FASTEST:
+        raise TrainerError(f"--fps {fps:g} must be from {SLOWEST:g} to {FASTEST:g}")
     texts = find_texts(source, text)
     items: dict[str, list[Path]] = {}
     for path in recordings:

@@ -86,11 +86,21 @@ def read_table(path: Path) -> dict[str, Words]:
     """
     rows = [
         _decoded(f"{path} line {number}", line, keep=True)
-        for number, line in enumerate(read_file(path).splitlines(), start=1)
+        for number, line in enumerate(read_file(path).splitlines(keepends=True), start=1)
     ]
     if not rows:
         raise TrainerError(f"{path} is empty", f"its first line heads its columns: {HEADS}")
-    reader = csv.DictReader(rows, delimiter="\t" if "\t" in rows[0] else ",")
+    reader = csv.DictReader(rows, delimiter="\t" if "\t" in rows[0] else ",", strict=True)
+    try:
+        return _read_rows(path, reader)
+    except csv.Error as error:
+        raise TrainerError(
+            f"{path} line {reader.line_num} cannot be read: {error}",
+            'a text that holds " is written in quotation marks, with each " inside it twice',
+        ) from None
+
+
+def _read_rows(path: Path, reader: csv.DictReader[str]) -> dict[str, Words]:
     heads = {(head or "").strip().lower(): head for head in reader.fieldnames or ()}
 
     def column(among: Iterable[str]) -> str | None:
@@ -105,12 +115,15 @@ def read_table(path: Path) -> dict[str, Words]:
         if not row[name] or not (row[text] or "").strip():
             raise TrainerError(f"{path} line {reader.line_num} has no name or an empty text")
         more = {key: (row[head] or "").strip() if head else "" for key, head in others.items()}
-        known[_stem(row[name])] = Words(
+        key = _stem(row[name])
+        found = Words(
             text=" ".join(row[text].split()),
             gloss=tuple(more["gloss"].split()) or None,
             language=more["language"],
             split=more["split"],
         )
+        if known.setdefault(key, found) != found:
+            raise TrainerError(f"{path} line {reader.line_num} has another text for {key}")
     return known
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", *VALIDATION_SPLITS, "test")
 FPS = 25.0
+SLOWEST, FASTEST = 1.0, 1000.0  # frames a second of a recording
+LONGEST_NAME = 255  # bytes of a file's name
 NECK = JOINTS.index("neck")
 SHOULDERS = JOINTS.index("right shoulder"), JOINTS.index("left shoulder")
 
@@ -78,8 +80,8 @@ def write_sentence(
         raise UnusableError("no joint was seen in any frame")
     name = name.replace("/", "__").replace("\\", "__").lstrip(".")
     for what, folder_name in {"name": name, "language": words.language}.items():
-        if folder_name in ("", ".", "..") or "/" in folder_name:
-            raise UnusableError(f"its {what} {folder_name!r} cannot be the name of a folder")
+        if not _can_be_folder(folder_name):
+            raise UnusableError(f"its {what} {folder_name[:80]!r} cannot be the name of a folder")
     path = folder / words.language / words.split / name
     importing.write_clip(summary, path, {"pose": poses.astype(np.float32)})
     write_words(path, words.text, words.gloss)
@@ -87,6 +89,16 @@ def write_sentence(
     summary.languages[words.language] = summary.languages.get(words.language, 0) + 1
     summary.with_gloss += words.gloss is not None
     summary.seen = round((summary.seen * before + seen) / (before + 1), 4)
+
+
+def _can_be_folder(name: str) -> bool:
+    """Whether a folder of this name can be made, is read again, and can be printed."""
+    return (
+        name.isprintable()
+        and 0 < len(name.encode()) <= LONGEST_NAME
+        and "/" not in name
+        and name[0] != "."
+    )
 
 
 def normalise(poses: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

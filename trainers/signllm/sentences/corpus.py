@@ -112,7 +112,8 @@ def mark_unseen(poses: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     may really lie there, for it is the origin of normalised poses: it counts as seen if the
     shoulder is.
     """
-    joints = np.array(poses, dtype=np.float32).reshape(len(poses), -1, 3)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, so unseen
+        joints = np.array(poses, dtype=np.float32).reshape(len(poses), -1, 3)
     finite = np.asarray(np.isfinite(joints).all(axis=2))
     unseen = ~finite | ~np.asarray(joints.any(axis=2))
     unseen[:, NECK] &= unseen[:, SHOULDER] | ~finite[:, NECK]

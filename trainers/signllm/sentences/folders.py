@@ -21,7 +21,7 @@ import numpy as np
 from trainers.engine.arrays import npy
 from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import MALFORMED, TrainerError
-from trainers.engine.files import load_json, reason
+from trainers.engine.files import load_json, open_regular, reason
 from trainers.engine.samples import READERS, map_array, read_array_head
 from trainers.signllm.sentences.corpus import Sentence
 from trainers.signllm.sentences.lines import decode, decode_text, read_file
@@ -172,7 +172,7 @@ def array_head(path: Path) -> npy.Head:
 def _frames(path: Path) -> int:
     """Read the number of frames at the end of a pose.json, or count them."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, path.stat().st_size - TAIL))
             found = re.search(rb'"num_frames"\s*:\s*(\d{1,9})\b', file.read())
             if found:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING
 
 from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import reason
+from trainers.engine.files import open_regular, reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +21,8 @@ def read_file(path: Path) -> bytes:
         TrainerError: it cannot be read, or is not a regular file (a pipe might never end).
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise TrainerError(f"{path} cannot be read: it is not a regular file")
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         raise TrainerError(f"{path} cannot be read: {reason(error)}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,8 @@ def frame_rate(config: DatasetConfig) -> float:
         fps = float(load_json(marker).get("fps", config.pose_fps))
     except MALFORMED:
         return config.pose_fps
+    if not 0 < fps < math.inf:
+        raise TrainerError(f"{marker} says {fps:g} frames a second", "import the data set again")
     if config.pose_fps not in (fps, synthetic.FPS):
         raise ConfigError(
             f"dataset.pose_fps is {config.pose_fps:g}, but {marker} says {fps:g}",

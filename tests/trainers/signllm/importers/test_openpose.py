@@ -111,6 +111,36 @@ def test_a_bad_frame_is_named(source, tmp_path, content, why):
     assert frame.name in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ('a-rgb_front,"it never ends\nb-rgb_front,text b\n', "cannot be read: unexpected end"),
+        (f"a-rgb_front,{'x' * 140_000}\n", "cannot be read: field larger than"),
+        ("a-rgb_front,one\nx/a-rgb_front,two\n", "line 3 has another text for a-rgb_front"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(source, tmp_path, rows, why):
+    """Rather than a text that swallows the lines below it."""
+    (tmp_path / "table.csv").write_text(f"name,text\n{rows}")
+    with pytest.raises(TrainerError, match=why):
+        import_openpose(source, tmp_path / "out", text=tmp_path / "table.csv")
+
+
+def test_a_text_of_two_lines_in_a_table(source, tmp_path):
+    """Its words stay apart."""
+    (tmp_path / "table.csv").write_text('name,text\na-rgb_front,"two\nlines"\n')
+    import_openpose(source, tmp_path / "out", text=tmp_path / "table.csv", skip_bad=True)
+    (text,) = (tmp_path / "out").rglob("text.txt")
+    assert text.read_text() == "two lines\n"
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf"), 1e308])
+def test_a_rate_that_no_recording_has(source, tmp_path, fps):
+    """It is refused before anything is read."""
+    with pytest.raises(TrainerError, match="must be from 1 to 1000"):
+        import_openpose(source, tmp_path / "out", fps=fps)
+
+
 def test_what_cannot_be_imported(source, tmp_path):
     """Nobody in it, no frames, no split, texts that do not match or cannot be read."""
     texts = source / "texts"

@@ -139,7 +139,7 @@ def test_what_cannot_be_imported(tmp_path, monkeypatch):
     with pytest.raises(TrainerError, match="there is no text for it"):
         import_pose(tmp_path / "src", tmp_path / "out")
     path.with_suffix(".txt").write_text("da")
-    with pytest.raises(TrainerError, match="--fps 0 must be above 0"):
+    with pytest.raises(TrainerError, match="--fps 0 must be from 1 to 1000"):
         import_pose(tmp_path / "src", tmp_path / "out", fps=0.0)
     with pytest.raises(UnusableError, match="it has 1e-09 frames a second"):
         resample(np.zeros((2, 3)), 1e-9, 25)

@@ -73,6 +73,20 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path, name):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "src"]
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\x1b[31m", "\u202ea", "n" * 300])
+def test_names_that_no_folder_should_have(tmp_path, name):
+    """The sentence is named, and the others can be imported; the same holds for languages."""
+    write_parallel(tmp_path / "src", "dev", frames=(4, 4, 4))
+    (tmp_path / "src" / "dev.files").write_text(f"{name}\ntwo\nthree\n")
+
+    with pytest.raises(TrainerError, match=r"dev\.skels line 1: its name .* cannot be the name of"):
+        import_skels(tmp_path / "src", tmp_path / "out")
+    assert import_skels(tmp_path / "src", tmp_path / "out", skip_bad=True).clips == {"dev": 2}
+    for language in (name, ".hidden", "..", "a/b", ""):
+        with pytest.raises(TrainerError, match=r"its language .* cannot be the name of a folder"):
+            import_skels(tmp_path / "src", tmp_path / "other", language=language)
+
+
 def test_what_cannot_be_imported(tmp_path):
     """A split that is not there, none at all, nothing that can be used."""
     write_parallel(tmp_path / "src", "dev")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -88,6 +89,19 @@ def test_what_is_wrong_before_poses_are_read(tmp_path, change, why):
     assert part.sentences == []
     with pytest.raises(AssertionError, match=why):
         raise AssertionError(part.unusable[str(folder)])
+
+
+@pytest.mark.parametrize("name", ["text.txt", "gloss.txt", "pose.npy", "pose.json"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    """It has no writer."""
+    folder = write_folder(tmp_path / "dev" / "a", poses(5), as_json=name == "pose.json")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+
+    part = open_part(tmp_path, "dev", "ASL")
+
+    assert part.sentences == []
+    assert name in part.unusable[str(folder)]
 
 
 @pytest.mark.parametrize(

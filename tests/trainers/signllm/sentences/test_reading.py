@@ -139,6 +139,10 @@ def test_an_import_says_its_frame_rate(languages):
     assert open_corpus(_config(languages), "val").fps == 30
     with pytest.raises(TrainerError, match=r"pose_fps is 50, but .*import\.json says 30"):
         open_corpus(_config(languages, pose_fps=50.0), "val")
+    for fps in ("0", "-5", "NaN", "Infinity", "1e999"):
+        (languages / "import.json").write_text(f'{{"fps": {fps}}}')
+        with pytest.raises(TrainerError, match=r"import\.json says .* frames a second"):
+            open_corpus(_config(languages), "val")
     (languages / "import.json").write_text("[]")
     assert open_corpus(_config(languages), "val").fps == 25
 
