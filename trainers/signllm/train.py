@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trainers.engine.checkpoint import checkpoint
 from trainers.engine.config.config import resolve
-from trainers.engine.errors import run_main
+from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.files import whole_file
 from trainers.engine.loop import fit
 from trainers.engine.prepare import prepare, session
@@ -40,6 +40,8 @@ def train(config: Config) -> int:
         training = open_corpus(config.dataset, "train")
         validation = open_corpus(config.dataset, "val")
         for finding in compare(training, validation, config):
+            if finding.severity == "error":
+                raise TrainerError(finding.summary, finding.hint)
             if finding.severity != "ok":
                 log.warning("%s", finding.summary)
         vocabulary = Vocabulary(languages=training.languages, glosses=training.glosses)

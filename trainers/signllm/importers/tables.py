@@ -110,7 +110,7 @@ def _read_rows(path: Path, reader: csv.DictReader[str]) -> dict[str, Words]:
     if name is None or text is None:
         raise TrainerError(f"{path} heads no column with {HEADS}", f"it has: {', '.join(heads)}")
     others = {"gloss": column(GLOSS), "language": column(LANGUAGE), "split": column(SPLIT)}
-    known = {}
+    known: dict[str, Words] = {}
     for row in reader:
         if not row[name] or not (row[text] or "").strip():
             raise TrainerError(f"{path} line {reader.line_num} has no name or an empty text")
