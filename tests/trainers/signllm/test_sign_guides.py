@@ -38,6 +38,7 @@ YOUR_DATA = """
 { // the schema of a user's own data
   "model": {
     "mode": "mlsf",
+    "gloss_vocab_size": 10000, "hidden_dim": 512, "dropout": 0.1,
     "text_encoder": {
       "model_name": "bert-base-multilingual-cased", "max_length": 128, "hidden_dim": 768
     },

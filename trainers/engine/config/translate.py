@@ -51,7 +51,7 @@ def rename(values: Mapping[str, Any], table: Mapping[str, Target], origin: str) 
     So a file may be of either schema, or of both. ``origin`` names it in notes and errors.
 
     Raises:
-        ConfigError: two keys mean the same setting.
+        ConfigError: two keys mean the same setting, and differ.
     """
     ours: dict[str, Any] = {}
     notes: list[str] = []
@@ -61,13 +61,14 @@ def rename(values: Mapping[str, Any], table: Mapping[str, Target], origin: str) 
             notes.append(f"{origin}: {key} is not used: {target.reason}")
             continue
         found = {target: value} if isinstance(target, str) else dict(target(value))
-        twice = found.keys() & ours.keys()
+        twice = {path for path in found.keys() & ours.keys() if found[path] != ours[path]}
         if twice:
             raise ConfigError(f"{key} in {origin} gives {min(twice)}, which another key gives too")
         ours |= found
         if key in table:
             becomes = ", ".join(f"{path} {new}" for path, new in found.items())
-            notes.append(f"{origin}: {key} {value} is {becomes}")
+            meaning = f"is {becomes}" if found else "is so here anyway"
+            notes.append(f"{origin}: {key} {value} {meaning}")
     return Translation(ours, tuple(notes))
 
 

@@ -77,6 +77,12 @@ def test_only_the_first_rank_tells(
     assert capsys.readouterr().err == ""
 
 
+def test_keys_that_agree_are_one_setting(tmp_path: Path) -> None:
+    """Files of others say some things twice."""
+    config = resolved(tmp_path, {"training": {"num_epochs": 5}, "loop": {"epochs": 5}})
+    assert config.loop.epochs == 5
+
+
 @pytest.mark.parametrize(
     ("theirs", "sentence"),
     [
