@@ -38,7 +38,7 @@ GLOSS = """
     --lr 3e-3 --warmup-iter 100 --total-iter 2000 --eval-iter 1000 --save-iter 250 --print-iter 100
 """
 PHOENIX = """
-    --preset demo --train-split train --val-split train --language DGS --width 128 --batch-size 5
+    --preset demo --train-split train --val-split train --language DGS --epochs none --batch-size 5
     --lr 1.5e-3 --total-iter 1500 --eval-iter 500 --save-iter 250 --print-iter 100
 """
 FIGURES = ("dtw", "dtw_per_value", "motion", "length_error")
