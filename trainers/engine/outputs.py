@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from trainers.engine.config.config import dump
 from trainers.engine.distributed import broadcast_object
 from trainers.engine.errors import TrainerError
-from trainers.engine.files import atomic, whole_file
+from trainers.engine.files import atomic, load_json, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,6 +102,26 @@ class Outputs:
         hint = "make room, or give another --out-dir"
         with whole_file(self.folder / name, hint) as unfinished:
             unfinished.write_text(json.dumps(values, indent=2) + "\n")
+
+    def attach_data(self, about: Mapping[str, Mapping[str, Any]], counted: str) -> None:
+        """Attach data.json: of each split its ``source``, ``digest``, ``frames`` and samples.
+
+        ``counted`` is what the samples are called. If a run resumes with other data than it began
+        with, a warning says so.
+
+        Raises:
+            TrainerError: the file cannot be written, or the earlier one cannot be read.
+        """
+        path = self.folder / "data.json"
+        before = load_json(path) if path.is_file() else {}
+        for split, data in about.items():
+            if split in before and before[split]["digest"] != data["digest"]:
+                log.warning(
+                    "%s has changed since this run began: %d %s of %d frames then, %d of %d now",
+                    *(data["source"], before[split][counted], counted, before[split]["frames"]),
+                    *(data[counted], data["frames"]),
+                )
+        self.attach("data.json", about)
 
 
 @contextmanager

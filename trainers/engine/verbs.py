@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
 
-from trainers.engine.files import whole_file
+from trainers.engine.files import dump_json, whole_file
 from trainers.engine.trained import run_folder
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def print_result(
 ) -> None:
     """Print a result on stdout: its values as one line of JSON, or ``tables``."""
     if as_json:
-        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.write(dump_json(values))
     else:
         tables(Console(soft_wrap=True, markup=False, highlight=False))
 
@@ -96,7 +95,7 @@ def run_evaluation(
         name = "evaluation.json" if given.split is None else f"evaluation-{given.split}.json"
         path = run_folder(found.checkpoint) / name
         with whole_file(path) as unfinished:
-            unfinished.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+            unfinished.write_text(dump_json(found.to_dict(), indent=1), encoding="utf-8")
     print_result(found.to_dict(), lambda console: tables(found, console), as_json=given.json)
     if not given.json:
         sys.stdout.write(f"all figures: {path or 'with --json'}\n")

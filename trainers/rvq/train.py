@@ -10,7 +10,6 @@ import torch
 from trainers.engine.checkpoint import checkpoint
 from trainers.engine.config.config import resolve
 from trainers.engine.errors import run_main
-from trainers.engine.files import load_json
 from trainers.engine.loop import fit
 from trainers.engine.prepare import prepare, session
 from trainers.rvq.config import PRESETS, Config
@@ -21,7 +20,6 @@ from trainers.rvq.score import score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -38,8 +36,7 @@ def train(config: Config) -> int:
         statistics = statistics_of(train_data, config.dataset)
         outputs.attach("statistics.json", statistics.to_dict())
         about = {"train": train_data.describe(), "val": val_data.describe()}
-        _warn_of_change(about, outputs.folder / "data.json")
-        outputs.attach("data.json", about)
+        outputs.attach_data(about, counted="clips")
 
         model = build_model(config, statistics).to(world.device)
         loss = build_loss(config.loss, model, train_data.skeleton).to(world.device)
@@ -80,20 +77,6 @@ def train(config: Config) -> int:
             after_step=learn_codes,
         )
     return result.exit_code
-
-
-def _warn_of_change(about: dict[str, dict[str, Any]], path: Path) -> None:
-    """Warn if a run resumes with other clips than it began with."""
-    if not path.is_file():
-        return
-    before = load_json(path)
-    for split, data in about.items():
-        if before[split]["digest"] != data["digest"]:
-            log.warning(
-                "%s has changed since this run began: %d clips of %d frames then, %d of %d now",
-                *(data["source"], before[split]["clips"], before[split]["frames"]),
-                *(data["clips"], data["frames"]),
-            )
 
 
 def _describe_training(data: dict[str, Any], model: nn.Module) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from trainers.engine.checkpoint import checkpoint
 from trainers.engine.config.config import resolve
 from trainers.engine.errors import TrainerError, run_main
-from trainers.engine.files import whole_file
+from trainers.engine.files import dump_json, whole_file
 from trainers.engine.loop import fit
 from trainers.engine.prepare import prepare, session
 from trainers.signllm.check import compare
@@ -48,7 +47,8 @@ def train(config: Config) -> int:
         statistics = statistics_of(training, config.dataset.std_floor)
         outputs.attach("vocabulary.json", vocabulary.to_dict())
         outputs.attach("statistics.json", statistics.to_dict())
-        outputs.attach("data.json", {"train": training.describe(), "val": validation.describe()})
+        about = {"train": training.describe(), "val": validation.describe()}
+        outputs.attach_data(about, counted="sentences")
 
         tokenize = tokenizer(config.text)
         given = (config, vocabulary, statistics, tokenize)
@@ -93,7 +93,7 @@ def train(config: Config) -> int:
         )
         if world.is_first and not config.run.dry_run:
             with whole_file(outputs.folder / "training_stats.json") as unfinished:
-                unfinished.write_text(json.dumps({"history": result.history}, indent=1) + "\n")
+                unfinished.write_text(dump_json({"history": result.history}, indent=1))
     return result.exit_code
 
 

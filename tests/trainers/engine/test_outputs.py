@@ -14,6 +14,7 @@ import torch
 from trainers.engine import outputs as run
 from trainers.engine.distributed import World
 from trainers.engine.errors import TrainerError
+from trainers.engine.files import dump_json
 from trainers.engine.outputs import open_outputs
 
 FIRST, SECOND = (
@@ -146,3 +147,34 @@ def test_what_a_run_cannot_do_without_is_a_sentence(tmp_path: Path) -> None:
         open_outputs(tmp_path, FIRST, trainer="toy", config={}) as outputs,
     ):
         outputs.attach("statistics.json", {})
+
+
+def test_other_data_than_a_run_began_with_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the split that has changed, with both counts."""
+    splits = {"train": ("a", 4), "val": ("b", 2)}
+    for digest, count in (("a", 4), ("c", 3)):
+        splits["train"] = (digest, count)
+        about = {
+            name: {"source": f"set/{name}", "digest": one, "songs": number, "frames": 10 * number}
+            for name, (one, number) in splits.items()
+        }
+        with open_outputs(tmp_path / "run", FIRST, trainer="toy", config={}) as outputs:
+            outputs.attach_data(about, counted="songs")
+    said = capsys.readouterr().out
+    assert said == (
+        "warning: set/train has changed since this run began: "
+        "4 songs of 40 frames then, 3 of 30 now\n"
+    )
+
+
+def test_json_has_no_number_that_is_not_finite() -> None:
+    """Other programs could not read it."""
+    values = {"a": [1.5, math.nan, (math.inf,)], "b": {"c": -math.inf}, "d": "nan", "e": True}
+    assert json.loads(dump_json(values)) == {
+        "a": [1.5, None, [None]],
+        "b": {"c": None},
+        "d": "nan",
+        "e": True,
+    }
