@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(request, monkeypatch, tmp_path_factory):
-    """No test sees the runs, ranks, heartbeats, claims or GPUs of whoever started it."""
+    """No test sees the runs, ranks, heartbeats, claims or GPUs of the user who started it."""
     for name in list(os.environ):
         if name.startswith(("GPUOPS_", "SLURM_")) or name in OF_THE_SHELL:
             monkeypatch.delenv(name)

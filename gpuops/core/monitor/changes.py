@@ -37,7 +37,7 @@ def _gpu_change(was: GpuRow, row: GpuRow) -> tuple[str, Level] | None:
         return "answers again", "good"
     if row.state != was.state and "busy-other" in {was.state, row.state}:
         taken = row.state == "busy-other"
-        return (f"is taken: {row.holder}" if taken else "is no longer used by others"), "info"
+        return (f"is taken: {row.holder}" if taken else "was released by another job"), "info"
     return None
 
 
