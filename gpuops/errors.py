@@ -27,7 +27,7 @@ EXIT_CODES_HELP = (
 class GpuopsError(Exception):
     """An error that a user can fix: one sentence, and a hint what to do."""
 
-    exit_code: ExitCode = ExitCode.FAILED
+    exit_code: int = ExitCode.FAILED
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -14,6 +14,7 @@ from gpuops.core.launch import torchrun
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.secrets import mask_plan, mask_variables, mask_words
 from gpuops.errors import GpuopsError, UsageError
+from gpuops.launch.contention import Contention
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, misspelled, prepare, refuse_errors
 from gpuops.supervise.run import RunOutcome, run_attempts
@@ -36,6 +37,18 @@ EXAMPLES = """
 
 `gpuops launch --resume last` · continue the newest run from its checkpoint
 """
+
+
+class LeftAloneError(GpuopsError):
+    """Ctrl-C while a detached launch has not begun: it does not reach that."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the launch is detached, and goes on without this terminal.",
+            "`gpuops gpus --json` shows its pid while it waits; then `gpuops stop` ends it.",
+        )
 
 
 @app.command(
@@ -65,7 +78,7 @@ def launch(
             f"Add --dry-run, or leave --simulate {asked.simulate} out.",
         )
     try:
-        prepared = prepare(asked)
+        prepared = prepare(asked, Contention(output.note))
     except UsageError as problem:
         for flag, near in near_misses:
             meant = f"gpuops itself has {near}: did you mean that by {flag}?"
@@ -112,7 +125,10 @@ def _print_plan(prepared: Prepared, *, as_json: bool) -> None:
 
 def _run(prepared: Prepared, *, detach: bool, as_json: bool) -> None:
     gc.enable()
-    say = fork_away() if detach else None
+    try:
+        say = fork_away() if detach else None
+    except KeyboardInterrupt:
+        raise LeftAloneError from None
     if isinstance(say, str):
         _show_detached(say)
         return
@@ -133,7 +149,8 @@ def _run_attempts(prepared: Prepared, say: Callable[[str], None] | None) -> RunO
             try:
                 return run_attempts(prepared, screen, begun=begun)
             except run_dir.RunTakenError:
-                prepared = prepare(prepared.launch.plan.options)  # under the next name
+                again = prepared.launch.plan.options
+                prepared = prepare(again, Contention(screen.tell))  # under the next name
                 _show_plan(prepared.launch)
 
 

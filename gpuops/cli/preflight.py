@@ -12,6 +12,7 @@ from gpuops.cli.hints import hint_launch_flags
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.preflight.preflight import stopping
 from gpuops.errors import ExitCode
+from gpuops.launch.contention import Contention
 from gpuops.launch.prepare import misspelled, prepare
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -29,7 +30,7 @@ def preflight(
     """Check this host, and name what would make a job fail."""
     nothing = (asked.name, asked.module, asked.resume) == (None, None, None)
     with hint_launch_flags(ctx):
-        prepared = prepare(replace(asked, machine_only=nothing))
+        prepared = prepare(replace(asked, machine_only=nothing), Contention(output.note))
     found, simulated = prepared.findings, prepared.selection.inventory.simulated
     stop = stopping(found, asked.force)
     if prepared.launch.manifest is None:

@@ -11,7 +11,7 @@ from gpuops.core.finding import Finding
 from gpuops.core.launch.choice import Choice, Waiting, choose, reasons
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
-from gpuops.launch.contention import Contention
+from gpuops.launch.contention import Contention, ended_by_signal
 from gpuops.launch.inventory import as_allotted, with_claims
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
 from gpuops.system import leases
@@ -75,15 +75,20 @@ def _prepare_again(
 
 @contextmanager
 def _leaving_in_order() -> Iterator[None]:
-    """A launch that is ended while it waits leaves the queue, and the terminal as it was."""
+    """A launch that is ended while it waits leaves the queue, and the terminal as it was.
+
+    Raises:
+        WaitEndedError: a signal ended it.
+    """
 
     def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
+        raise KeyboardInterrupt(number)
 
     numbers = [n for n in (SIGTERM, SIGHUP) if getsignal(n) is not SIG_IGN]
     before = {number: signal(number, leave) for number in numbers}
     try:
-        yield
+        with ended_by_signal("the place in the queue is given up, "):
+            yield
     finally:
         for number, handler in before.items():
             signal(number, handler)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from signal import SIGINT, Signals
 
 from gpuops.core.launch import queue
 from gpuops.core.launch.choice import why_in_use
 from gpuops.core.launch.queue import Ticket
 from gpuops.core.machine.device import Claim, Device
+from gpuops.errors import GpuopsError
 from gpuops.system import leases
 from gpuops.system.leases import Claims, TakenError
 
@@ -19,16 +22,20 @@ TRIES = 20
 
 
 class Contention:
-    """What a launch holds, its place in the queue, and what it knows of the others."""
+    """What a launch holds, its place in the queue, and what it knows of the others.
 
-    def __init__(self) -> None:
+    ``tell``: shows a sentence to the person who waits.
+    """
+
+    def __init__(self, tell: Callable[[str], None] = lambda _sentence: None) -> None:
+        self.tell = tell
         self.claims = Claims()
         self.ticket: Ticket | None = None
         self._lost: Counter[str] = Counter()
         self._taken: dict[str, Claim] = {}
         self._could_begin_s: dict[int, float] = {}  # since when, by the number of the ticket
-        self.others_begin = False
-        """Whether launches in the line that was read last could begin, or be passed over soon."""
+        self.first: tuple[Ticket, ...] = ()
+        """The launches in the line read last that could begin now, or be passed over soon."""
 
     def others_claims(self) -> dict[str, Claim]:
         """What others hold, by name. What this run holds is its own, whatever a file says."""
@@ -48,7 +55,7 @@ class Contention:
         could = {ticket.number for ticket in queue.served(waiting, others)} - {mine}
         self._could_begin_s = {number: since_s.get(number, now_s) for number in could}
         passed = {n for n, s in self._could_begin_s.items() if now_s - s >= BEGIN_S}
-        self.others_begin = passed < could
+        self.first = tuple(one for one in waiting if one.number in could - passed)
         return [ticket for ticket in waiting if ticket.number not in passed]
 
     def awaited(self, line: Sequence[Ticket]) -> frozenset[str]:
@@ -72,3 +79,28 @@ class Contention:
         """Time has passed: what was lost may be free again."""
         self._lost.clear()
         self._taken.clear()
+
+
+class WaitEndedError(GpuopsError):
+    """A signal ended a launch that waited for GPUs."""
+
+    def __init__(self, number: int, left: str) -> None:
+        who = "Ctrl-C" if number == SIGINT else Signals(number).name
+        super().__init__(f"{who} ended the wait for GPUs: {left}nothing was started.")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def ended_by_signal(left: str = "") -> Iterator[None]:
+    """A wait that Ctrl-C ends, or the handler of another signal that raises the same.
+
+    ``left``: what the launch gives up with it.
+
+    Raises:
+        WaitEndedError: a signal ended it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as end:
+        number = end.args[0] if end.args else SIGINT
+        raise WaitEndedError(number, left) from None

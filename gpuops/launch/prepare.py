@@ -20,13 +20,14 @@ from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan, LaunchRequest
 from gpuops.core.launch.plan_launch import plan, wish
 from gpuops.core.launch.profile import Gpus, Profile
+from gpuops.core.launch.queue import describe_first
 from gpuops.core.machine import environment
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.environment import Environment
 from gpuops.core.preflight.preflight import preflight, stopping
 from gpuops.core.preflight.requirements import Requirements
 from gpuops.errors import GpuopsError, MachineError, UsageError
-from gpuops.launch.contention import Contention
+from gpuops.launch.contention import BEGIN_S, Contention, ended_by_signal
 from gpuops.launch.inventory import read_gpus
 from gpuops.launch.launch import Launch, name_the_wish, resolve_settings
 from gpuops.launch.request import request
@@ -80,14 +81,18 @@ def prepare(options: LaunchOptions, contention: Contention | None = None) -> Pre
 
     Raises:
         GpuopsError: what was asked for does not exist, or does not fit the machine.
+        WaitEndedError: Ctrl-C, while others might begin on the GPUs that are free.
     """
     contention = contention or Contention()
     manifest, asked = request(options)
-    # The profile as it was typed, which an error names.
-    selection = _select_gpus(asked, options.profile or asked.options.profile, contention)
-    while selection.short and contention.ticket is None and contention.others_begin:
-        time.sleep(POLL_S)
-        selection = _select_gpus(asked, options.profile or asked.options.profile, contention)
+    chosen = options.profile or asked.options.profile  # as it was typed, which an error names
+    selection = _select_gpus(asked, chosen, contention)
+    if selection.short and contention.ticket is None and contention.first:
+        contention.tell(describe_first(contention.first, BEGIN_S))
+        with ended_by_signal():
+            while selection.short and contention.first:
+                time.sleep(POLL_S)
+                selection = _select_gpus(asked, chosen, contention)
     claimed = _claimed_ports(contention)
     port = host.next_free_port(selection.profile.torchrun.master_port - 1, claimed)
     planned = plan(selection.profile, selection.choice, asked, port, socket.gethostname())

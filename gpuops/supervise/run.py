@@ -92,7 +92,7 @@ class _Run(AbstractContextManager["_Run"]):
         self._job: Job  # set by ``adopt`` and ``_start``
         self._lock, self._handlers = ExitStack(), ExitStack()
         self._locked = False
-        self._contention = Contention()
+        self._contention = Contention(screen.tell)
 
     def __exit__(self, *_exc: object) -> None:
         self._lock.close()  # first: a stop signal is sent only to the holder of this lock

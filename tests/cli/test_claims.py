@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -179,8 +180,27 @@ def test_ctrl_c_leaves_the_line(inventory):
     code, said = ended(waits)
 
     assert code == 130
-    assert "Traceback" not in said
+    sentence = "Ctrl-C ended the wait for GPUs: the place in the queue is given up, nothing was"
+    assert sentence in " ".join(said.split())
     assert inventory.gpus()[1] == []
+    inventory.let_go()
+    assert ended(job)[0] == 0
+
+
+def test_ctrl_c_does_not_reach_a_detached_launch(inventory):
+    """It says so, and which command shows the process that waits."""
+    job = inventory.holding("--profile", 8)
+    detached = inventory.start("--profile", 8, "--wait", "--detach")
+    inventory.until_it_waits(detached)
+    detached.send_signal(signal.SIGINT)
+    code, said = ended(detached)
+
+    assert code == 130
+    assert "the launch is detached, and goes on" in " ".join(said.split())
+    (waiting,) = json.loads(inventory.gpuops("gpus", "--json").stdout)["waiting"]
+    os.kill(waiting["claim"]["pid"], signal.SIGTERM)
+    while inventory.gpus()[1]:
+        time.sleep(0.01)
     inventory.let_go()
     assert ended(job)[0] == 0
 

@@ -25,7 +25,7 @@ from gpuops.errors import GpuopsError
 from gpuops.launch import contention as contentions
 from gpuops.launch import prepare as preparing
 from gpuops.launch.claim import claim_gpus
-from gpuops.launch.contention import Contention
+from gpuops.launch.contention import Contention, WaitEndedError
 from gpuops.launch.inventory import read_gpus, with_claims
 from gpuops.launch.prepare import prepare
 from gpuops.supervise import run as supervising
@@ -482,6 +482,27 @@ def test_a_ticket_that_could_begin_and_does_not_is_passed_over(options, monkeypa
         assert indices(plan) == [0, 1]
 
 
+def test_a_launch_says_at_once_for_whom_it_waits(options, monkeypatch):
+    """Not after the time in which the others may begin; Ctrl-C ends this wait with a sentence."""
+    uuids = host(monkeypatch)
+
+    def tell(sentence):
+        told.append(sentence)
+        monkeypatch.setattr(preparing.time, "sleep", interrupt)
+
+    def interrupt(_seconds):
+        raise KeyboardInterrupt
+
+    told = []
+    with another(B, waits(uuids, 8)), pytest.raises(WaitEndedError) as ended:
+        prepare(options, Contention(tell))
+
+    waits_for = f"1 launch in the queue (of {B}) could begin now"
+    assert told == [f"{waits_for}: waiting up to 10 s, then it is passed over."]
+    assert ended.value.message == "Ctrl-C ended the wait for GPUs: nothing was started."
+    assert ended.value.exit_code == 130
+
+
 def test_a_ticket_that_cannot_begin_yet_keeps_its_place(options, monkeypatch):
     """One of its GPUs is in use: the others are not given away, however long it waits."""
     uuids = host(monkeypatch)
@@ -522,7 +543,7 @@ def test_what_this_run_holds_is_never_promised_to_others(monkeypatch):
     with another(B, waits(uuids[:2], 2)):
         devices = with_claims(nvml.read(), contention).devices
         assert contention.awaited(contention.line(devices)) == {uuids[1]}
-        assert not contention.others_begin
+        assert not contention.first
     contention.claims.close()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gpuops.core.machine.device import Claim
+from gpuops.text import many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,13 @@ class Ticket:
     uuids: tuple[str, ...]
     count: int
     claim: Claim
+
+
+def describe_first(line: Sequence[Ticket], within_s: float) -> str:
+    """What a launch waits for if others in the line could begin now; they have ``within_s`` to."""
+    users = ", ".join(sorted({ticket.claim.user or "another user" for ticket in line}))
+    came = f"{many(len(line), 'launch')} in the queue (of {users})"
+    return f"{came} could begin now: waiting up to {within_s:.0f} s, then it is passed over."
 
 
 def served(line: Sequence[Ticket], uuids: Collection[str | None]) -> list[Ticket]:
