@@ -30,8 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.rvq.clips.clips import open_clips
-from trainers.rvq.clips.listing import list_clips
+from trainers.motion.clips.clips import open_clips
+from trainers.motion.clips.listing import list_clips
 from trainers.rvq.windows import cache_file
 from trainers.rvq.windows.cache_file import Recipe
 

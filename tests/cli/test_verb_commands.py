@@ -14,8 +14,8 @@ from gpuops.cli import app
 from gpuops.core.launch.manifest import parse
 from gpuops.errors import GpuopsError
 from gpuops.system.trainers import manifests, modules
+from trainers.motion.clips import synthetic
 from trainers.rvq import train
-from trainers.rvq.clips import synthetic
 
 TINY = """
     --data made --max-samples 4 --window-size 16 --window-stride 8 --batch-size 4 --width 16

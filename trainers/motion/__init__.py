@@ -1,1 +1,1 @@
-"""Body motion: skeletons, kinematics, rotations, BVH files."""
+"""Body motion: skeletons, kinematics, rotations, clips on disk, imports."""

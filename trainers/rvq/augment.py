@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trainers.motion.clips.clips import Clips
     from trainers.motion.skeleton import Skeleton
-    from trainers.rvq.clips.clips import Clips
     from trainers.rvq.config import DatasetConfig
 
 HEADINGS = 8  # over which the statistics of turned data are taken

@@ -27,8 +27,8 @@ from trainers.engine.config.config import resolve, setting
 from trainers.engine.errors import ConfigError, run_main
 from trainers.engine.samples import VALIDATION_SPLITS, validation_split
 from trainers.engine.tables import format_bytes
-from trainers.rvq.clips.listing import SKELETON, Listing, list_clips
-from trainers.rvq.clips.synthetic import synthetic_clips
+from trainers.motion.clips.listing import SKELETON, Listing, list_clips
+from trainers.motion.clips.synthetic import synthetic_clips
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.windows import cache_file, old_cache
 from trainers.rvq.windows.for_training import build_command, recipe

@@ -10,8 +10,8 @@ from trainers.engine.check import Finding, checkpoint, main, refused
 from trainers.engine.errors import TrainerError
 from trainers.engine.samples import validation_split
 from trainers.engine.statistics import read_statistics
+from trainers.motion.clips.listing import POSE, SKELETON, list_clips, read_pose_head
 from trainers.motion.skeleton import load_skeleton
-from trainers.rvq.clips.listing import POSE, SKELETON, list_clips, read_pose_head
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.windows.cache_file import KIND
 from trainers.rvq.windows.for_training import cache_path, usable

@@ -31,9 +31,9 @@ from trainers.engine.config.config import from_dict
 from trainers.engine.errors import MALFORMED, TrainerError, run_main
 from trainers.engine.files import load_json
 from trainers.engine.samples import format_few, sample_names
+from trainers.motion.clips.listing import POSE, SKELETON, frame_rate, read_pose_head
 from trainers.motion.skeleton import load_skeleton
 from trainers.motion.smplh import JOINTS
-from trainers.rvq.clips.listing import POSE, SKELETON, frame_rate, read_pose_head
 from trainers.rvq.config import Config, DatasetConfig
 from trainers.rvq.windows.for_training import recipe
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from trainers.engine.masked import StepLengths, pad, step_lengths
 from trainers.engine.samples import validation_split
 from trainers.engine.statistics import Moments, Statistics, read_statistics
+from trainers.motion.clips.clips import ClipFeatures, Clips, open_clips
+from trainers.motion.clips.synthetic import synthetic_clips
 from trainers.motion.rotations import choose_rotation
 from trainers.rvq.augment import augmentation, check_turn
-from trainers.rvq.clips.clips import ClipFeatures, Clips, open_clips
-from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.windows.for_training import windows_of
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from trainers.engine.distributed import World
 from trainers.engine.errors import run_main
 from trainers.engine.memory.rehearsal import Question, StepSpec, answer, parse_question
 from trainers.engine.statistics import Statistics
+from trainers.motion.clips.clips import open_clips
+from trainers.motion.clips.synthetic import synthetic_clips
 from trainers.motion.rotations import choose_rotation, values_per_joint
 from trainers.motion.skeleton import FPS
 from trainers.motion.smplh import smplh_skeleton
-from trainers.rvq.clips.clips import open_clips
-from trainers.rvq.clips.synthetic import synthetic_clips
 from trainers.rvq.config import PRESETS, Config
 from trainers.rvq.data import MotionBatch
 from trainers.rvq.losses import build_loss

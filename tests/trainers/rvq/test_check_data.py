@@ -10,10 +10,10 @@ import pytest
 from motion_data import poses, write_data
 
 from trainers.engine.errors import ConfigError, TrainerError
+from trainers.motion.clips.listing import frame_rate
 from trainers.motion.skeleton import load_skeleton
 from trainers.rvq import check_data
 from trainers.rvq.check_data import check_split
-from trainers.rvq.clips.listing import frame_rate
 
 
 @pytest.fixture(name="root")

@@ -11,9 +11,9 @@ from motion_data import SKELETON, poses, write_data
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from trainers.engine.errors import ConfigError, TrainerError
+from trainers.motion.clips import clips as reading
+from trainers.motion.clips.clips import open_clips
 from trainers.motion.rotations import from_axis_angle
-from trainers.rvq.clips import clips as reading
-from trainers.rvq.clips.clips import open_clips
 from trainers.rvq.config import DatasetConfig
 from trainers.rvq.data import open_data
 

@@ -18,7 +18,7 @@ from pydantic import FailFast, Strict, TypeAdapter
 from trainers.engine import cache
 from trainers.engine.cache import CacheError, Name
 from trainers.engine.samples import VALIDATION_SPLITS
-from trainers.rvq.clips.listing import Listing
+from trainers.motion.clips.listing import Listing
 from trainers.rvq.config import MOST_RATIO, Frames
 from trainers.rvq.windows.windows import COLUMNS, Windows, cut_windows, window_sizes
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from trainers.rvq.clips.listing import Listing
+    from trainers.motion.clips.listing import Listing
     from trainers.rvq.config import DatasetConfig
     from trainers.rvq.windows.windows import Windows
 

@@ -21,8 +21,8 @@ from trainers.engine.cache import CacheError
 from trainers.engine.config.config import resolve
 from trainers.engine.config.sections import LoaderConfig
 from trainers.engine.errors import ConfigError, TrainerError
+from trainers.motion.clips.listing import list_clips
 from trainers.rvq.check import check
-from trainers.rvq.clips.listing import list_clips
 from trainers.rvq.config import PRESETS, Config, DatasetConfig
 from trainers.rvq.data import open_data
 from trainers.rvq.windows import cache_file

@@ -13,10 +13,10 @@ import numpy as np
 
 from trainers.engine.errors import TrainerError
 from trainers.engine.samples import check_finite, map_array
+from trainers.motion.clips.listing import POSE, Listing, find_poses, frame_rate
 from trainers.motion.rotations import from_axis_angle
 from trainers.motion.skeleton import Skeleton, load_skeleton
 from trainers.motion.smplh import JOINTS, smplh_skeleton
-from trainers.rvq.clips.listing import POSE, Listing, find_poses, frame_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

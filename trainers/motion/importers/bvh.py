@@ -1,4 +1,4 @@
-"""Import a folder of BVH clips: `python -m trainers.rvq.importers.bvh SRC --out OUT`.
+"""Import a folder of BVH clips: `python -m trainers.motion.importers.bvh SRC --out OUT`.
 
 SRC holds train/ and val/ (or dev/) with *.bvh, or a flat folder and --val-share.
 OUT gets `<split>/<clip>/{pose,keypoints,translation}.npy` and skeleton.json:
@@ -190,7 +190,7 @@ def _describe(summary: Summary) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = importing.command_line(
-        "trainers.rvq.importers.bvh", "Import BVH clips as a motion data set."
+        "trainers.motion.importers.bvh", "Import BVH clips as a motion data set."
     )
     parser.add_argument("--val-share", type=float, metavar="SHARE")
     parser.add_argument("--unit", choices=CENTIMETRES, default="cm", help="of the files' lengths")

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from trainers.engine.errors import TrainerError
-from trainers.rvq.clips.clips import open_clips
-from trainers.rvq.importers import seamless
-from trainers.rvq.importers.seamless import import_seamless, main, spans
+from trainers.motion.clips.clips import open_clips
+from trainers.motion.importers import seamless
+from trainers.motion.importers.seamless import import_seamless, main, spans
 
 NAME = "V00_S0809_I00000582_P{:04d}"
 

@@ -10,9 +10,9 @@ from motion_data import bvh_text, write_bvh
 
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import put_in_place
+from trainers.motion.clips.clips import open_clips
+from trainers.motion.importers.bvh import find_clips, import_bvh, main
 from trainers.motion.skeleton import load_skeleton, to_matrices
-from trainers.rvq.clips.clips import open_clips
-from trainers.rvq.importers.bvh import find_clips, import_bvh, main
 
 
 def test_imports_the_layout(tmp_path):

@@ -1,6 +1,6 @@
 """Motion made by formula, to train on with no download.
 
-`python -m trainers.rvq.clips.synthetic --out DIR` writes it as files.
+`python -m trainers.motion.clips.synthetic --out DIR` writes it as files.
 
 Each gait gives every joint a rest rotation and a few harmonics of one rhythm. A clip takes a gait
 at its own tempo, strength and phase, drifts between two mixtures of styles and turns slowly. So
@@ -19,9 +19,9 @@ import numpy as np
 
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.files import whole_folder
+from trainers.motion.clips.clips import Clips
 from trainers.motion.skeleton import save_skeleton, to_matrices
 from trainers.motion.smplh import smplh_skeleton
-from trainers.rvq.clips.clips import Clips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def write_clips(out: Path, seed: int = 0) -> dict[str, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    prog, about = "python -m trainers.rvq.clips.synthetic", "Write the built-in motion data set."
+    prog, about = "python -m trainers.motion.clips.synthetic", "Write the built-in motion data set."
     parser = argparse.ArgumentParser(prog=prog, description=about)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

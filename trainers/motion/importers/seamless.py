@@ -1,6 +1,6 @@
 """Import the .npz files of Seamless Interaction.
 
-`python -m trainers.rvq.importers.seamless SRC --out OUT` runs it alone.
+`python -m trainers.motion.importers.seamless SRC --out OUT` runs it alone.
 
 SRC holds `{improvised,naturalistic}/{train,dev,test}/**/V00_S0809_I00000582_P0947.npz`, or a part
 of that. OUT gets `<split>/<clip>/{pose,translation}.npy` and `clip.json`: pose (T, 156) axis-angle
@@ -174,7 +174,7 @@ def _describe(summary: Summary) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = importing.command_line(
-        "trainers.rvq.importers.seamless",
+        "trainers.motion.importers.seamless",
         "Import .npz files of Seamless Interaction as a motion data set.",
     )
     parser.add_argument(

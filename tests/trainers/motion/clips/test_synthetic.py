@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from trainers.engine.errors import TrainerError
-from trainers.rvq.clips.clips import open_clips
-from trainers.rvq.clips.synthetic import main, synthetic_clips
+from trainers.motion.clips.clips import open_clips
+from trainers.motion.clips.synthetic import main, synthetic_clips
 
 
 def test_hundreds_of_clips_in_a_moment():
