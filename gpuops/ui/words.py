@@ -40,7 +40,8 @@ def brief(seconds: float | None, *, tenths: bool = False) -> str:
 
 def sentence(text: str) -> str:
     """The text with a capital letter and a full stop."""
-    return f"{text[:1].upper()}{text[1:]}."
+    stop = "" if text.endswith((".", "?", "!")) else "."
+    return f"{text[:1].upper()}{text[1:]}{stop}"
 
 
 def clock(at_s: float) -> str:

@@ -167,6 +167,7 @@ def test_a_profiles_mistake_is_not_the_users(estimate, tmp_path):
     said = " ".join(estimate("rvq", "-p", "h.yaml").stderr.split())
 
     assert "error: profile h.yaml: trainers.rvq.batch_sise: batch_sise is not a setting" in said
+    assert ".." not in said
     assert "--batch" not in said
 
 

@@ -178,3 +178,9 @@ def test_a_new_attempt_is_shown_at_once():
             screen.show(Look(phase=Phase.RUNNING, progress=progress, elapsed_s=elapsed_s))
 
     assert "901/1000" in console.file.getvalue()
+
+
+def test_a_sentence_has_one_stop():
+    """Also if the words of a program that it quotes end with one."""
+    said = [words.sentence(text) for text in ("it ended", "it ended.", "why?")]
+    assert said == ["It ended.", "It ended.", "Why?"]

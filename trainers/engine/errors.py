@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class TrainerError(Exception):
-    """An error that the user can fix; every rank that raises it prints it."""
+    """An error that the user can fix; every rank that raises it prints it.
+
+    Message and hint are written without capital letter and full stop, so that they can stand in
+    another sentence; ``run_main`` prints them as sentences.
+    """
 
     exit_code = 1
 
@@ -81,6 +85,13 @@ def _show(error: TrainerError) -> None:
     # On all ranks, even if all print the same: a launcher shows the one that ended first.
     rank = os.environ.get("RANK", "0")
     who = "error" if rank == "0" else f"error (rank {rank})"
-    print(f"{who}: {error.message}", file=sys.stderr)
+    print(f"{who}: {_with_stop(error.message)}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        first = error.hint.split(maxsplit=1)[0]  # not a flag or a path: those stay as they are
+        hint = error.hint[0].upper() + error.hint[1:] if first.isalpha() else error.hint
+        print(f"hint: {_with_stop(hint)}", file=sys.stderr)
+
+
+def _with_stop(sentence: str) -> str:
+    """The sentence with its full stop; a list below a sentence has none."""
+    return sentence if "\n" in sentence or sentence.endswith((".", "?", "!")) else f"{sentence}."

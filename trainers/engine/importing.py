@@ -104,7 +104,7 @@ def run_import(
 def _refusal(skipped: Mapping[str, str]) -> TrainerError:
     shown = [f"{path}: {why}" for path, why in list(skipped.items())[:SHOWN]]
     more = [f"and {len(skipped) - SHOWN} more"] if len(skipped) > SHOWN else []
-    count = f"{len(skipped)} file{'s' * (len(skipped) > 1)} cannot be used, nothing was written"
+    count = f"{len(skipped)} file{'s' * (len(skipped) > 1)} cannot be used, nothing was written:"
     return TrainerError("\n  ".join([count, *shown, *more]), hint="--skip-bad imports the others")
 
 

@@ -86,7 +86,7 @@ def parse_stderr(stderr: str) -> StderrTail:
 def _as_sentence(lines: Sequence[str]) -> StderrTail:
     match = _SENTENCE.fullmatch(lines[0])
     hints = [hint["words"] for line in lines[1:] if (hint := _HINT.fullmatch(line))]
-    message = match["words"] if match else ""
+    message = match["words"].removesuffix(".") if match else ""  # it goes into other sentences
     return StderrTail(message=message, text=message, hint=hints[0] if hints else "", sentence=True)
 
 

@@ -34,7 +34,7 @@ def check(python: str, module: str, arguments: Sequence[str], cwd: str) -> tuple
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["it printed nothing"]
         why = next((line for line in lines if line.startswith("error: ")), lines[-1])
-        return _went_wrong(module, f"ended with exit code {answer.returncode}: {why}")
+        return _went_wrong(module, f"ended with exit code {answer.returncode}: {why.rstrip('.')}")
     try:
         found = TypeAdapter(Annotated[list[Finding], Field(max_length=MOST)]).validate_json(
             answer.stdout, strict=True

@@ -84,7 +84,7 @@ def refused_wishes(profile: Profile, manifest: Manifest, python: str, cwd: str) 
         try:
             ask(python, manifest.answers.config, wished(some), cwd)
         except UsageError as problem:
-            return problem.message
+            return problem.message.removesuffix(".")
         return None
 
     path, wishes = f"trainers.{manifest.name}", profile.trainers.get(manifest.name, {})

@@ -301,7 +301,7 @@ CASES = {
     ),
     "refused without a word": (crash(end(0, code=2)), ("exception", 0, True, "exit code 2")),
     "a sentence of the program": (
-        crash(end(1, "error (rank 1): the data is empty\nhint: give another --data\n")),
+        crash(end(1, "error (rank 1): the data is empty.\nhint: Give another --data.\n")),
         ("exception", 1, True, "the data is empty"),
     ),
     "left without a word": (
@@ -426,7 +426,7 @@ def test_a_crash_of_native_code_leads_to_the_line_too():
         ("gpu lost", "--exclude-gpu 5"),
         ("port taken", "--master-port"),
         ("refused settings", "Correct the command line"),
-        ("a sentence of the program", "give another --data"),
+        ("a sentence of the program", "Give another --data."),
         ("a program's own Xid", "CUDA_LAUNCH_BLOCKING=1"),
         ("out of GPU memory", "micro-batch"),
     ],

@@ -38,12 +38,12 @@ def test_arguments_arrive_as_they_are(ask):
 
 def test_a_refusal_is_in_the_trainers_words(ask):
     """Exit code 2, ``error:`` and ``hint:`` become a usage error."""
-    text = "import sys; print('error: no --x\\nhint: try --y', file=sys.stderr); sys.exit(2)"
+    text = "import sys; print('error: no --x.\\nhint: Try --y.', file=sys.stderr); sys.exit(2)"
 
     with pytest.raises(UsageError) as caught:
         ask(text)
-    assert "no --x" == caught.value.message
-    assert "try --y" == caught.value.hint
+    assert "no --x." == caught.value.message
+    assert "Try --y." == caught.value.hint
 
 
 def test_a_refusal_without_words_is_passed_on(ask):

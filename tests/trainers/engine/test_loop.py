@@ -126,7 +126,7 @@ def test_not_finite_on_one_rank_stops_both(tmp_path: Path) -> None:
     ranks = train_on_ranks(config, 2, {(1, 5): "nan"})
 
     assert [rank.exit_code for rank in ranks] == [1, 1]
-    said = "step 5: penalty is not finite on rank 1\nhint: "
+    said = "step 5: penalty is not finite on rank 1.\nhint: "
     assert ranks[0].stderr.startswith(f"error: {said}")
     assert ranks[1].stderr.startswith(f"error (rank 1): {said}")
     folder = tmp_path / "run" / "checkpoints"

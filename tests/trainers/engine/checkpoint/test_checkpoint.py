@@ -78,7 +78,7 @@ def test_disk_full_while_saving(tmp_path: Path, limit: int) -> None:
     assert "Traceback" not in rank.stderr
     assert rank.stderr.startswith("error: the checkpoint of step 12 could not be saved in")
     assert "File too large" in rank.stderr
-    assert "the last good one is step-00000006" in rank.stderr
+    assert "hint: The last good one is step-00000006; make room" in rank.stderr
     assert names(folder) == ["last", "step-00000006"]
     assert files.validate(folder / "step-00000006") is None
 

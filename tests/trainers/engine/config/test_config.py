@@ -326,7 +326,7 @@ def test_main_prints_json_or_a_sentence(
         main(Config, name="toy")
     said = capsys.readouterr()
     assert (wrong.value.code, said.out) == (2, "")
-    assert said.err == "error: --widht is not a setting of toy; the nearest is --width\n"
+    assert said.err == "error: --widht is not a setting of toy; the nearest is --width.\n"
 
 
 @pytest.mark.parametrize(

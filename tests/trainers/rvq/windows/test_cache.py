@@ -165,7 +165,7 @@ def test_gpuops_hands_over(root, tmp_path, gpuops):
     assert (built.returncode, "63 windows" in built.stdout) == (0, True)
     gone = gpuops("cache", "inspect", tmp_path / "gone.npz")
     assert (gone.returncode, gone.stderr) == (
-        1, f"error: there is no window cache {tmp_path}/gone.npz\n"
+        1, f"error: there is no window cache {tmp_path}/gone.npz.\n"
     )  # fmt: skip
 
 
