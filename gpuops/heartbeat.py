@@ -157,7 +157,7 @@ def beat(
         print(f"gpuops: no more heartbeats from this process: {error}", file=sys.stderr)
 
 
-def read(path: Path, of: Collection[int] | None = None) -> Beat | None:
+def read(path: Path | str, of: Collection[int] | None = None) -> Beat | None:
     """Read the newest whole beat of a file; ``None`` if there is none yet.
 
     ``of``: the users to one of whom the file must belong.
@@ -192,16 +192,15 @@ def read(path: Path, of: Collection[int] | None = None) -> Beat | None:
     )
 
 
-def _steady(path: Path, of: Collection[int] | None) -> bytes | None:
+def _steady(path: Path | str, of: Collection[int] | None) -> bytes | None:
     """A beat file, read until it does not change meanwhile; ``None`` if it cannot be read."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a FIFO waits, a device acts
-            return None
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:  # a FIFO would wait, and a link could lead to a device
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        if of is not None and os.fstat(handle).st_uid not in of:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or (of is not None and found.st_uid not in of):
             return None
         data = os.pread(handle, _SIZE + 1, 0)
         for _ in range(8):
@@ -223,5 +222,5 @@ def read_all(folder: Path, of: Collection[int] | None = None) -> list[Beat]:
     except OSError:
         return []
     found = (name for name in names if name.startswith("rank-") and name.endswith(".beat"))
-    beats = [read(folder / name, of) for name in islice(found, MOST_RANKS)]
+    beats = [read(f"{folder}/{name}", of) for name in islice(found, MOST_RANKS)]
     return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
