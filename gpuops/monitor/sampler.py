@@ -85,12 +85,13 @@ class Sampler(contextlib.AbstractContextManager["Sampler"]):
         if not job.ours:
             return JobSample(job=job)
         ranks = [(p.rank, jobs.identity(p)) for p in job.ranks if p.rank is not None]
+        numbers = {number for number, _ in ranks}
         attempt = self._attempt(job)
         beats = attempt_beats.read(attempt.beats) if attempt is not None else []
         trains = any(beat.phase != "start" for beat in beats)
         seen = Observation(
             now_s=time.monotonic(),
-            beats=tuple(beat for beat in beats if beat.rank in dict(ranks)),
+            beats=tuple(beat for beat in beats if beat.rank in numbers),
             # A job that trains and beats is assessed by its beats; its I/O adds nothing.
             vitals=vitals.read(ranks, with_io=not trains),
             # For a job that reports its steps, the first size of its log would look like growth.

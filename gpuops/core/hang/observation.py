@@ -184,11 +184,13 @@ def _update_pulses(
     """The ranks' processes now. A rank that is missing among others has ended."""
     if not vitals:
         return pulses
-    ended = {
+    now = {v.rank: _next_pulse(pulses.get(v.rank), v, clock_s, beaten_s) for v in vitals}
+    missing = {
         rank: pulse if pulse.gone else replace(pulse, state="X", state_s=clock_s)
         for rank, pulse in pulses.items()
+        if rank not in now
     }
-    return ended | {v.rank: _next_pulse(pulses.get(v.rank), v, clock_s, beaten_s) for v in vitals}
+    return missing | now
 
 
 def _next_pulse(before: Pulse | None, now: RankVitals, clock_s: float, beaten_s: float) -> Pulse:
@@ -211,8 +213,13 @@ def _next_pulse(before: Pulse | None, now: RankVitals, clock_s: float, beaten_s:
         before.io_bytes, now.io_bytes, ACTIVE_IO_BYTES_PER_S * span_s
     )
     active_s = clock_s if active else before.active_s
-    return replace(
-        before, taken_s=clock_s, active_s=active_s, cpu_s=now.cpu_s, io_bytes=now.io_bytes
+    return Pulse(
+        state=before.state,
+        state_s=before.state_s,
+        taken_s=clock_s,
+        active_s=active_s,
+        cpu_s=now.cpu_s,
+        io_bytes=now.io_bytes,
     )
 
 

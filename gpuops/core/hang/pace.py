@@ -7,7 +7,7 @@ only what was watched: a paused host adds nothing to a step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 WINDOW = 32
 ENOUGH = 5
@@ -90,8 +90,7 @@ def follow_pace(
         silence_s = since_s - before.since_s
         if silence_s > before.longest_s:
             longest = {**longest, before.phase: silence_s}
-    return replace(
-        before,
+    return Pace(
         since_s=since_s,
         mark=mark,
         step=step,
@@ -99,4 +98,5 @@ def follow_pace(
         step_s=since_s if begins else before.step_s,
         recent=recent,
         longest=longest,
+        trained=before.trained,
     )

@@ -168,15 +168,17 @@ def _rank(
     rank = process.rank
     beat = beats.get(rank) if rank is not None else None
     pace = hang.beats.get(rank) if rank is not None else None
-    row = RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
     if beat is None or pace is None:
-        return row
+        return RankRow(rank=rank, pid=process.pid, gpus=gpus, process=process.state)
     usual = _per_s(pace.median_s)
     age_s = max(0.0, clock_s - beat.monotonic_s)
     known = beat.step is not None and beat.total_steps is not None
     left = max(0, (beat.total_steps or 0) - (beat.step or 0)) if known else None
-    return replace(
-        row,
+    return RankRow(
+        rank=rank,
+        pid=process.pid,
+        gpus=gpus,
+        process=process.state,
         phase=beat.phase,
         step=beat.step,
         total_steps=beat.total_steps,

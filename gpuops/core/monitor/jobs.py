@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from gpuops.core.machine.device import GpuInventory
@@ -29,7 +30,7 @@ _STARTERS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Process:
     """A process; ``pid`` and ``start_ticks`` together identify it.
 
@@ -37,7 +38,8 @@ class Process:
     ``state`` is the kernel's letter (R S D T t). ``ours``: it is this user's. ``python``: it runs a
     Python, whatever its name. ``environment`` holds those of ``VARIABLES`` that it was started
     with; ``None`` if they may not be read. ``gpus`` are the indices of the GPUs that list it,
-    ``gpu_memory_bytes`` the memory that it holds there.
+    ``gpu_memory_bytes`` the memory that it holds there. The monitor asks the same process again
+    at each frame, so what follows from its fields is kept.
     """
 
     pid: int
@@ -55,7 +57,7 @@ class Process:
     gpus: tuple[int, ...] = ()
     gpu_memory_bytes: int | None = None
 
-    @property
+    @cached_property
     def program(self) -> str:
         """The module's name or script's path that it runs; empty if it is not a Python."""
         return python_program(self.argv) or ""
@@ -65,16 +67,26 @@ class Process:
         """Whether its session is its own, without a terminal: torchrun starts each rank in one."""
         return self.session == self.pid and not self.terminal
 
-    @property
+    @cached_property
     def rank(self) -> int | None:
         """The rank that it is, or that it was started by."""
-        return self.int_variable("RANK")
+        return self._int_variable("RANK")
+
+    @cached_property
+    def local_rank(self) -> int | None:
+        """The same among the ranks of its host."""
+        return self._int_variable("LOCAL_RANK")
+
+    @cached_property
+    def launch(self) -> tuple[str | None, ...]:
+        """The variables that all processes of one launch share."""
+        return tuple(map(self.variable, _SHARED))
 
     def variable(self, name: str) -> str | None:
         """An environment variable that it was started with."""
         return (self.environment or {}).get(name)
 
-    def int_variable(self, name: str) -> int | None:
+    def _int_variable(self, name: str) -> int | None:
         """An environment variable that is a whole number."""
         value = self.variable(name) or ""
         return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None
@@ -156,13 +168,13 @@ def find_jobs(processes: Iterable[Process]) -> tuple[TrainingJob, ...]:
         elif (agent := _helped(head, machine)) is not None:  # it has left its parents
             helpers.setdefault(agent.pid, []).extend(family)
         elif (launcher := _launcher(head, machine)) is not None:
-            strays.setdefault((launcher, _key(head), head.parent_pid), []).append(head)
+            strays.setdefault((launcher, head.launch, head.parent_pid), []).append(head)
     jobs = [
         _job(machine, "torchrun", ranks, families, machine.agents[pid], helpers.get(pid, []))
         for pid, ranks in teams.items()
         if ranks or _is_torchrun(machine.agents[pid])
     ]
-    numbers = Counter((_key(head), head.rank) for heads in strays.values() for head in heads)
+    numbers = Counter((head.launch, head.rank) for heads in strays.values() for head in heads)
     twins = {key for key, count in numbers.items() if count > 1}
     for (launcher, key, _), heads in strays.items():
         job = _job(machine, launcher, heads, families)
@@ -232,7 +244,7 @@ def _sort(processes: Iterable[Process]) -> _Machine:
     marked = {p.pid: p for p in others if _is_marked(p, agents)}
     teams: dict[tuple[str | None, ...], list[Process]] = {}
     for rank in marked.values():
-        agent, shared = agents.get(rank.parent_pid), _key(rank)
+        agent, shared = agents.get(rank.parent_pid), rank.launch
         if agent is not None and any(shared) and agent not in teams.setdefault(shared, []):
             teams[shared].append(agent)
     return _Machine(members, reapers, agents, marked, teams)
@@ -251,7 +263,7 @@ def _is_marked(process: Process, agents: Mapping[int, Process]) -> bool:
     """Whether it is a rank or was started by one. Some clusters set RANK for all processes."""
     if process.parent_pid in agents:
         return process.environment is None or process.rank is not None
-    return process.rank is not None and process.int_variable("LOCAL_RANK") is not None
+    return process.rank is not None and process.local_rank is not None
 
 
 def _head(process: Process, marked: Mapping[int, Process]) -> Process:
@@ -273,7 +285,7 @@ def _helped(head: Process, machine: _Machine) -> Process | None:
     For instance a tool that rank 0 started in the background; but not if it is older than that
     torchrun: then an earlier one has left it behind. Nor if a living shell has started it.
     """
-    for agent in machine.teams.get(_key(head), ()) if _is_adopted(head, machine) else ():
+    for agent in machine.teams.get(head.launch, ()) if _is_adopted(head, machine) else ():
         if agent.user == head.user and head.start_ticks >= agent.start_ticks:
             return agent
     return None
@@ -371,11 +383,6 @@ def _job(
         attempt=attempt,
         certain=frozenset(certain),
     )
-
-
-def _key(process: Process) -> tuple[str | None, ...]:
-    """The variables that all processes of one launch share."""
-    return tuple(process.variable(name) for name in _SHARED)
 
 
 def _first_variable(processes: Iterable[Process], name: str) -> str | None:

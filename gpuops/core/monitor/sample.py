@@ -50,7 +50,7 @@ class JobSample:
 
     def gpus(self, rank: Process) -> tuple[int, ...]:
         """The GPUs of a rank: those that list it, else the one planned for it."""
-        number = rank.int_variable("LOCAL_RANK")
+        number = rank.local_rank
         planned = self.facts.gpus
         if rank.gpus or number is None or number >= len(planned):
             return rank.gpus
