@@ -47,7 +47,7 @@ def read(root: Path) -> Report:
 def _configuration(root: Path) -> dict[str, str]:
     """Settings and plan, without values that may be secret: a page is sent to others."""
     plan = files.read_json(root / paths.PLAN)
-    settings = _text(root / paths.CONFIGURATION, owners.owner(root, follow=True))
+    settings = _text(root / paths.CONFIGURATION, _owners(root))
     shown = {}
     if settings is not None:
         shown[paths.CONFIGURATION] = secrets.mask_lines(settings)
@@ -87,12 +87,10 @@ def _owners(root: Path) -> set[int]:
     return set() if uid is None else {uid}
 
 
-def _text(path: Path, uid: int | None) -> str | None:
+def _text(path: Path, of: set[int]) -> str | None:
     """A text of the run's owner: a link may lead to a private file of the user who reads it."""
     try:
-        with files.open_regular(path) as file:
-            if os.fstat(file.fileno()).st_uid != uid:
-                return None
+        with files.open_regular(path, of, follow=True) as file:
             return file.read(4 * MOST_CHARACTERS).decode(errors="replace")
     except OSError:
         return None

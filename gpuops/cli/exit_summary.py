@@ -15,6 +15,7 @@ from gpuops.cli.streams import AnswerLostError
 from gpuops.launch.launch import recall
 from gpuops.supervise.run import Adopted, RunOutcome, run_attempts
 from gpuops.supervise.summary import summarise
+from gpuops.system import owners
 from gpuops.system.processes.process import Job
 from gpuops.system.runs import plan_file, records
 from gpuops.ui import diagnoses, launches
@@ -30,7 +31,7 @@ def supervise_to_the_end(
         GpuopsError: it has a supervisor.
     """
     records.require_proven(root)
-    launch = recall(replace(plan_file.load(root), run_dir=str(root)))
+    launch = recall(replace(plan_file.load(root, owners.trusted()), run_dir=str(root)))
     gc.enable()
     with launches.Screen(output.stderr(), brief=launch.manifest is not None) as screen:
         adopted = Adopted(launch=launch, job=Job(Path(launch.plan.state_dir)))

@@ -19,6 +19,7 @@ from gpuops.core.launch.manifest import Manifest, Verb, flag
 from gpuops.core.machine import allotment
 from gpuops.core.run import paths
 from gpuops.errors import UsageError
+from gpuops.system.owners import trusted
 from gpuops.system.runs import ownership, plan_file, records, run_dir
 from gpuops.system.trainers import manifests, modules
 
@@ -149,7 +150,7 @@ def _perform_of_run(
     """
     ownership.require_trusted(root, verb)
     ownership.require_trusted_checkpoints(root)
-    plan = plan_file.load(root)
+    plan = plan_file.load(root, trusted())
     kind, name = plan.target.kind, plan.target.name
     if kind != "trainer":
         raise UsageError(

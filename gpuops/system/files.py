@@ -73,15 +73,18 @@ def write_json(path: Path, value: object, *, mode: int = 0o666, sync: bool = Tru
     write_text(path, text, mode=mode, sync=sync)
 
 
-def open_regular(path: Path, of: Collection[int] | None = None) -> BinaryIO:
+def open_regular(
+    path: Path, of: Collection[int] | None = None, *, follow: bool = False
+) -> BinaryIO:
     """Open a file to read. A FIFO would wait for a writer for ever, a device may have no end.
 
-    ``of``: the users to one of whom it must belong; a link is refused then.
+    ``of``: the users to one of whom the opened file must belong, whatever its name led to before;
+    a link is refused then unless ``follow``.
 
     Raises:
         OSError: it cannot be opened, is not a regular file, or is another user's.
     """
-    no_link = 0 if of is None else os.O_NOFOLLOW
+    no_link = 0 if of is None or follow else os.O_NOFOLLOW
     try:
         _refuse_irregular(path, os.stat(path))  # noqa: PTH116 - opening a device may already do something
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | no_link)
@@ -96,6 +99,11 @@ def open_regular(path: Path, of: Collection[int] | None = None) -> BinaryIO:
         os.close(handle)
         raise
     return os.fdopen(handle, "rb")
+
+
+def open_no_link(path: str, flags: int) -> int:
+    """An opener for a file that is written on: another user may have made a link of its name."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _refuse_irregular(path: Path, found: os.stat_result) -> None:

@@ -46,7 +46,9 @@ def load(name_or_path: str) -> Profile:
         UsageError: there is none, or it is not valid.
     """
     path = find(name_or_path)
-    return parse(read_yaml(path), str(path))
+    by_name = str(path) != name_or_path
+    of = owners.trusted() if by_name and _is_from_here(path) else None
+    return parse(read_yaml(path, of), str(path))
 
 
 def write(path: Path, text: str, *, overwrite: bool = False) -> None:
@@ -98,10 +100,15 @@ def _require_trusted(path: Path) -> Path:
     Raises:
         UsageError: it is one of those.
     """
-    is_shipped = os.path.realpath(path.parent) == os.path.realpath(shipped("profiles"))
-    if path.parent == HERE and not is_shipped and not owners.is_trusted(path):
+    if _is_from_here(path) and not owners.is_trusted(path):
         raise UsageError(
             f"{path} belongs to {owners.other(path)}, and is not used by its name.",
             f"`--profile {path}` uses it, if you trust it.",
         )
     return path
+
+
+def _is_from_here(path: Path) -> bool:
+    """Whether a profile was found in the current folder, and not in that of a checkout."""
+    is_shipped = os.path.realpath(path.parent) == os.path.realpath(shipped("profiles"))
+    return path.parent == HERE and not is_shipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,16 @@ def _bad(node: yaml.Node, problem: str) -> yaml.YAMLError:
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.integer)
 
 
-def read_yaml(path: Path) -> object:
+def read_yaml(path: Path, of: Collection[int] | None = None) -> object:
     """Read a YAML file. Aliases, deep nesting and a key given twice are refused.
+
+    ``of``: the users to one of whom it must belong.
 
     Raises:
         UsageError: it is not there, too large, or does not parse; names the file and line.
     """
     try:
-        with open_regular(path) as file:
+        with open_regular(path, of, follow=True) as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise UsageError(f"{path} is larger than 100 kB: that is not a profile or manifest.")

@@ -16,7 +16,11 @@ import pytest
 from run_folders import a_plan
 
 from gpuops import heartbeat, report
+from gpuops.cli import exit_summary, verbs
+from gpuops.core.launch.options import LaunchOptions
+from gpuops.core.run.telemetry import Sample
 from gpuops.errors import GpuopsError, UsageError
+from gpuops.launch.request import request
 from gpuops.system import files, profiles
 from gpuops.system.processes import process
 from gpuops.system.runs import (
@@ -27,7 +31,13 @@ from gpuops.system.runs import (
     records,
     run_dir,
     supervisor_lock,
+    telemetry,
 )
+
+
+def run_verb(root):
+    verbs._perform_of_run("evaluate", root, [str(root)], {}, None)
+
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
 ANN, BOB = 60001, 60002
@@ -74,6 +84,42 @@ def test_secrets_of_another_user_say_nothing(runs):
     assert plan_file.load(root).python == sys.executable
     with pytest.raises(GpuopsError, match=r"secrets\.json cannot be read"):
         plan_file.load_whole(root)
+
+
+@pytest.mark.parametrize("planted", ["file", "link"])
+def test_a_plan_that_is_replaced_after_the_run_was_found_ours_starts_nothing(
+    runs, monkeypatch, planted
+):
+    """The file that is read must be ours, not the one that its name led to before."""
+    root = make(runs)
+    ask = LaunchOptions(resume=str(root))
+    found_ours = ownership.require_trusted_checkpoints
+
+    def replace_it(place):
+        found_ours(place)
+        (root / "plan.json").rename(root / "kept")
+        if planted == "link":
+            (root / "plan.json").symlink_to("kept")
+        else:
+            shutil.copy(root / "kept", root / "plan.json")
+        give(root / "plan.json")
+
+    monkeypatch.setattr(ownership, "require_trusted_checkpoints", replace_it)
+    with pytest.raises(GpuopsError, match=r"plan\.json cannot be used: ") as refused:
+        request(ask)
+    assert planted == "link" or "it belongs to another user" in refused.value.message
+
+
+@pytest.mark.parametrize("read", [exit_summary.supervise_to_the_end, run_verb])
+def test_who_runs_what_a_plan_names_reads_only_a_trusted_one(runs, monkeypatch, read):
+    """Its hooks and its interpreter would be another user's."""
+    root = make(runs)
+    give(root / "plan.json")
+    for check in ("require_trusted", "require_trusted_checkpoints"):  # it was ours a moment ago
+        monkeypatch.setattr(ownership, check, lambda *_: None)
+
+    with pytest.raises(GpuopsError, match="it belongs to another user"):
+        read(root)
 
 
 def test_a_link_to_secrets_is_not_followed(runs):
@@ -138,6 +184,36 @@ def test_a_page_holds_no_environment_that_is_only_linked_to(runs):
     (root / "environment.json").symlink_to(private)
 
     assert report.read(root).environment == {}
+
+
+def test_a_profile_that_is_replaced_after_its_name_was_found_is_not_used(tmp_path, monkeypatch):
+    """The file that is read must be ours; one that is named by its path need not."""
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "profiles" / "cpu.yaml"
+    mine.parent.mkdir()
+    shutil.copy(profiles.shipped("profiles") / "cpu.yaml", mine)
+    give(mine)
+    monkeypatch.setattr(profiles, "find", lambda _: Path("profiles/cpu.yaml"))
+
+    with pytest.raises(UsageError, match="it belongs to another user"):
+        profiles.load("cpu")
+    assert profiles.load("profiles/cpu.yaml").name == "cpu"
+
+
+def test_a_recording_or_a_log_of_events_that_is_a_link_is_not_written(runs):
+    """Another user made it: what it leads to is ours."""
+    root, ours = make(runs), runs / "ours"
+    recorder = telemetry.Recorder(root)
+    sample = Sample(at_s=1.0, attempt=1)
+    recorder.take(sample)
+    (root / "telemetry.jsonl").rename(ours)
+    before = ours.read_text()
+    for name in ("telemetry.jsonl", "events.jsonl"):
+        (root / name).symlink_to(ours)
+    recorder.take(sample)
+    events.record(root, "planted")
+
+    assert ours.read_text() == before
 
 
 def test_a_profile_that_another_user_put_here_is_used_by_its_path_alone(tmp_path, monkeypatch):

@@ -21,18 +21,16 @@ def record(root: Path, event: str, **fields: object) -> None:
     """Append one event. A single small write: events of two writers never mix."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}).encode() + b"\n"
     path = root / paths.EVENTS
-    with contextlib.suppress(OSError), open(path, "ab+", buffering=0, opener=_no_link) as file:
+    with (
+        contextlib.suppress(OSError),
+        open(path, "ab+", buffering=0, opener=files.open_no_link) as file,
+    ):
         size = file.seek(0, os.SEEK_END)
         if size:
             file.seek(size - 1)
             torn = file.read(1) != b"\n"  # a crash or a full disk cut the line before
             line = b"\n" + line if torn else line
         file.write(line)
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Open it, but never what a link leads to: another user may have made the link."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def read(root: Path, most_bytes: int = LONGEST) -> list[dict[str, Any]]:

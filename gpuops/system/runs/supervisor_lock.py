@@ -82,9 +82,10 @@ def _open(path: Path) -> IO[bytes]:
         path.unlink()
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.fdopen(os.open(path, flags, MODE), "rb+", buffering=0)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    found = os.fstat(file.fileno())  # it may have been replaced
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in owners.trusted():
         file.close()
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file of this user")
     os.fchmod(file.fileno(), MODE)
     return file
 

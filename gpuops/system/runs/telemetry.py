@@ -86,7 +86,8 @@ class Recorder:
         """Append a row, if there is room for it."""
         if not self._room:
             return False
-        with (self._root / TELEMETRY).open("r+b", buffering=0) as file:
+        path = self._root / TELEMETRY
+        with open(path, "r+b", buffering=0, opener=files.open_no_link) as file:
             if file.seek(0, os.SEEK_END) != self._end:
                 return False  # a full disk cut our last row, or another program the file
             file.write(row)
