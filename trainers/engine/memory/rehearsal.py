@@ -297,5 +297,8 @@ def _dropout(
 
 
 def _copy(tensor: Tensor, memo: dict[int, Tensor]) -> Tensor:
-    """The deep copy of a tensor, whose own way is by its data."""
-    return memo.setdefault(id(tensor), tensor.detach().clone())
+    """The deep copy of a tensor, whose own way is by its data; a parameter's copy is one too."""
+    copied = tensor.detach().clone()
+    if isinstance(tensor, nn.Parameter):
+        copied = nn.Parameter(copied, tensor.requires_grad)
+    return memo.setdefault(id(tensor), copied)

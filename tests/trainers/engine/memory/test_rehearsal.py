@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -232,6 +233,21 @@ def test_weights_that_were_there_before_count() -> None:
     said = need(lambda: spec, loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
 
     assert said.parts["parameters"] == 6 * (WIDTH * WIDTH + WIDTH) * 4
+
+
+def test_layers_that_are_copies_are_trained_too() -> None:
+    """As those of nn.TransformerEncoder are."""
+
+    def stage() -> StepSpec:
+        layer = nn.Linear(WIDTH, WIDTH)
+        copied = nn.Sequential(*(copy.deepcopy(layer) for _ in range(3)))
+        return StepSpec(model=copied, losses=losses, batches=[partial(rows, 4096)])
+
+    said = need(stage, loop=LOOP, optim=OptimConfig(), asked=ON_CPU)
+
+    weights = 3 * (WIDTH * WIDTH + WIDTH) * 4
+    assert said.parts["parameters"] == weights
+    assert 2 * weights <= said.parts["optimizer"] < 2 * weights + 1000
 
 
 def test_what_follows_a_step_counts() -> None:
