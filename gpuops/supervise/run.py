@@ -242,6 +242,7 @@ def _failed_attempt(launch: Launch, outcome: machine.Outcome) -> FailedAttempt |
     return FailedAttempt(
         number=plan.attempt,
         ended_s=time.monotonic(),
+        duration_s=outcome.duration_s,
         first_step=outcome.first_step,
         last_step=outcome.progress.step,
         diagnosis=diagnosis,

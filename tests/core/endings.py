@@ -25,6 +25,7 @@ def ended(kind="signal", *, at_s=0.0, gpu=1, **changes):
     begun = FailedAttempt(
         number=1,
         ended_s=NOW_S + at_s,
+        duration_s=60.0,
         first_step=1,
         last_step=50,
         diagnosis=cause,

@@ -25,6 +25,8 @@ OUTSIDE = {
     "RendezvousConnectionError", "RendezvousTimeoutError", "RendezvousClosedError",
 }  # fmt: skip
 NO_LIBRARY = "cannot open shared object file"  # an OSError, but no file system is away
+MAY_HAVE_TRAINED_S = 600.0
+"""An attempt that reported no step and lived for so long may have trained all the same."""
 UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "TabError"}
 
 
@@ -32,6 +34,7 @@ UNLOADABLE = {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationE
 class FailedAttempt:
     """An attempt that has ended without finishing. Times are those of any one clock.
 
+    ``duration_s``: for how long it ran.
     ``first_step`` and ``last_step`` are those that its ranks reported, ``None`` if there are none;
     ``checkpoint_step`` is the newest checkpoint that validates now; ``exitcode`` is that of the
     rank which failed first. ``stopped``: a person asked for the end. ``held_gpus`` are GPUs on
@@ -40,6 +43,7 @@ class FailedAttempt:
 
     number: int
     ended_s: float
+    duration_s: float
     first_step: int | None
     last_step: int | None
     diagnosis: Diagnosis
@@ -216,6 +220,9 @@ def _defect_key(attempt: FailedAttempt) -> tuple[str, int] | None:
         return None
     if key is not None:
         return None if _raised(key) in OUTSIDE else (key, _reached(attempt))
+    if kind == "signal":  # of its own: at the start, what it loads crashes every time
+        unclear = attempt.last_step is None and attempt.duration_s > MAY_HAVE_TRAINED_S
+        return None if unclear else (f"signal {-code}", _reached(attempt))
     unclear = attempt.last_step is None or (kind == "unknown" and code <= 0)
     return None if unclear else (kind, _reached(attempt))
 

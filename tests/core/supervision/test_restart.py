@@ -16,6 +16,12 @@ def decision(*attempts, policy=POLICY, now_s=None):
     return decide(numbered(*attempts), policy, now_s)
 
 
+def silent(exitcode, *, duration_s=3600.0):
+    """An attempt that crashed and reported no step; a script may have trained for an hour."""
+    end = ended("signal", exitcode=exitcode, last_step=None, first_step=None)
+    return replace(end, duration_s=duration_s)
+
+
 @pytest.mark.parametrize("kind", [*CHANCE, "python spin", "collective mismatch", "unknown", "nan"])
 def test_what_may_not_come_back_is_tried_again(kind):
     """After the first pause; and it is said which try that is."""
@@ -133,6 +139,8 @@ def test_no_restarts_means_none(progress):
         ended("exception", exitcode=1),
         ended("unknown", exitcode=1),
         ended("signal", exitcode=-11),
+        ended("signal", exitcode=-11, last_step=None, first_step=None),
+        ended("signal", exitcode=-6, last_step=None, first_step=None),
     ],
 )
 def test_a_defect_is_recognised_the_second_time(end):
@@ -157,6 +165,9 @@ def test_a_defect_is_recognised_the_second_time(end):
         (ended("exception", traceback_key=KEY), ended("nan")),
         (ended("nan"), ended("python spin")),
         (ended("signal", exitcode=-9), ended("signal", exitcode=-9)),
+        (ended("signal", exitcode=-11), ended("signal", exitcode=-6)),
+        (silent(-11), silent(-11)),
+        (silent(-6, duration_s=60), silent(-11, duration_s=60)),
         (
             ended("signal", exitcode=-15, traceback_key=KEY),
             ended("signal", exitcode=-15, traceback_key=KEY),
