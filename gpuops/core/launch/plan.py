@@ -8,6 +8,7 @@ from typing import Literal
 
 from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.machine.device import DeviceRef
+from gpuops.core.machine.targets import Targets
 from gpuops.core.run import paths
 
 RAS_AFTER, LAST_PORT = 1000, 65_535
@@ -86,6 +87,7 @@ class LaunchPlan(LaunchRequest):
     profile_environment: Mapping[str, str]
     stop_save_s: float
     stop_terminate_s: float
+    targets: Targets = field(default_factory=Targets)
 
     @property
     def world_size(self) -> int:

@@ -9,6 +9,7 @@ from gpuops.core.launch.options import LaunchOptions
 from gpuops.core.launch.plan import LaunchPlan, LaunchRequest, NodePlan
 from gpuops.core.launch.profile import Profile
 from gpuops.core.machine.device import DeviceRef
+from gpuops.core.machine.targets import Targets
 from gpuops.errors import UsageError
 
 
@@ -47,6 +48,7 @@ def plan(
         profile_environment=dict(profile.environment),
         stop_save_s=options.stop_grace_s or profile.stop.save_s,
         stop_terminate_s=profile.stop.terminate_s,
+        targets=Targets(**profile.targets.model_dump()),
     )
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from gpuops.core.launch.validation import Section, describe_mistake, wanted
 from gpuops.errors import UsageError
@@ -121,6 +129,26 @@ class Limits(Section):
     )
 
 
+class Targets(Section):
+    """How a job should use its GPUs: the monitor advises if it does not."""
+
+    utilization_pct: int = Field(50, ge=0, le=100, description="utilisation of a GPU, at least")
+    memory_least: float = Field(
+        0.7, ge=0, le=1, description="share of a GPU's memory that is used, at least"
+    )
+    memory_most: float = Field(0.9, ge=0, le=1, description="and at most")
+    temperature_c: int = Field(80, ge=1, le=150, description="temperature of a GPU, at most")
+
+    @field_validator("memory_most")
+    @classmethod
+    def _above_the_least(cls, most: float, info: ValidationInfo) -> float:
+        least = info.data.get("memory_least", 0)
+        if most < least:
+            msg = f"it must be at least targets.memory_least, {least:g}"
+            raise ValueError(msg)
+        return most
+
+
 class Profile(Section):
     """A hardware profile. Either ``gpus`` or ``workers`` (for CPUs) sets the number of ranks."""
 
@@ -141,6 +169,7 @@ class Profile(Section):
         "them",
     )
     limits: Limits = Field(Limits(), description="limits at which preflight warns")
+    targets: Targets = Field(Targets(), description="what the monitor advises by")
     hang: Hang = Field(Hang(), description="when a job without progress is ended")
     restart: Restart = Field(Restart(), description="how often a failed job is restarted")
     stop: Stop = Field(Stop(), description="how long each stage of stopping may take")

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gpuops.core.machine.targets import Targets
 from gpuops.core.monitor.frame import Advice, GpuRow, JobRow
 
 ENOUGH_LOOKS = 15
-IDLE_PCT, HOT_C = 50, 80
-MEMORY_LEAST, MEMORY_MOST = 0.7, 0.9
+USUAL = Targets()
 WAITS = 0.2
 
 
 def advice(jobs: Sequence[JobRow], gpus: Sequence[GpuRow]) -> tuple[Advice, ...]:
     """Advice on our training jobs, and on hot GPUs whatever their jobs."""
     found: list[Advice] = []
+    hot_c = {gpu.index: USUAL.temperature_c for gpu in gpus}
     for job in jobs:
         trains = any(rank.phase == "train" for rank in job.ranks)
         if job.ours and job.health == "healthy" and trains:
             held = {index for rank in job.ranks for index in rank.gpus}
             mine = [gpu for gpu in gpus if gpu.index in held]
-            words = (_loading(job, mine), _memory(mine))
+            words = (_loading(job, mine), _memory(mine, job.targets))
             found += [Advice(about=job.name, words=one) for one in words if one]
-    hot = [gpu for gpu in gpus if (gpu.temperature_c or 0) > HOT_C]
+            hot_c |= dict.fromkeys(held & hot_c.keys(), job.targets.temperature_c)
+    hot = [gpu for gpu in gpus if (gpu.temperature_c or 0) > hot_c[gpu.index]]
     if hot:
         top = max(gpu.temperature_c or 0 for gpu in hot)
         about = f"GPU {', '.join(str(gpu.index) for gpu in hot)}"
-        hint = f"{top} °C, over {HOT_C}: look at fans, filters and the room's air"
+        limit = min(hot_c[gpu.index] for gpu in hot)
+        hint = f"{top} °C, over {limit}: look at fans, filters and the room's air"
         found.append(Advice(about=about, words=hint))
     return tuple(found)
 
@@ -37,26 +40,28 @@ def _loading(job: JobRow, gpus: Sequence[GpuRow]) -> str:
     share = max(waits, default=None)
     waiting = "" if share is None else f"its ranks wait up to {share:.0%} of a step for data"
     means = [mean for gpu in gpus if (mean := _mean(gpu.history[-ENOUGH_LOOKS:])) is not None]
-    if means and (usual := sum(means) / len(means)) < IDLE_PCT:
+    if means and (usual := sum(means) / len(means)) < job.targets.utilization_pct:
         remedy = "look at data loading" if share is None or share >= WAITS else "try a larger batch"
-        low = f"{usual:.0f} % utilisation, under {IDLE_PCT}"
+        low = f"{usual:.0f} % utilisation, under {job.targets.utilization_pct}"
         return f"{low}{f', {waiting}' if waiting else ''}: {remedy}"
     if not gpus and share is not None and share >= WAITS:
         return f"{waiting}: look at data loading"
     return ""
 
 
-def _memory(gpus: Sequence[GpuRow]) -> str:
+def _memory(gpus: Sequence[GpuRow], targets: Targets) -> str:
     shares = [
         gpu.memory_used_bytes / gpu.memory_total_bytes
         for gpu in gpus
         if gpu.memory_used_bytes is not None and gpu.memory_total_bytes
     ]
-    most = max(shares, default=MEMORY_LEAST)
-    if most < MEMORY_LEAST:
-        return f"{most:.0%} of its memory used, under {MEMORY_LEAST:.0%}: try a larger batch"
-    if most > MEMORY_MOST:
-        return f"{most:.0%} of a GPU's memory used, over {MEMORY_MOST:.0%}: it may run out"
+    most = max(shares, default=targets.memory_least)
+    if most < targets.memory_least:
+        return (
+            f"{most:.0%} of its memory used, under {targets.memory_least:.0%}: try a larger batch"
+        )
+    if most > targets.memory_most:
+        return f"{most:.0%} of a GPU's memory used, over {targets.memory_most:.0%}: it may run out"
     return ""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gpuops.core.machine.device import Whose
+from gpuops.core.machine.targets import Targets
 
 GpuState = Literal[
     "ok", "busy-other", "excluded", "users unknown", "stuck", "lost", "no permission", "unreadable"
@@ -101,6 +102,7 @@ class JobRow:
     health: JobHealth = "healthy"
     why: str | None = None
     diagnosis: str | None = None
+    targets: Targets = field(default_factory=Targets)
     ranks: tuple[RankRow, ...] = ()
 
 

@@ -88,6 +88,7 @@ def track_job(
         health=health,
         why=why,
         diagnosis=finding.words if finding else None,
+        targets=sample.facts.targets,
         ranks=tuple(ranks),
     )
     return TrackedJob(row=row, hang=hang, finding=finding, usual_w=usual)

@@ -9,6 +9,7 @@ from typing import Any
 from gpuops.core.hang.detector import HangPolicy
 from gpuops.core.hang.observation import Observation
 from gpuops.core.machine.device import GpuInventory
+from gpuops.core.machine.targets import Targets
 from gpuops.core.monitor.jobs import Process, TrainingJob
 from gpuops.core.run.record import Status
 
@@ -22,6 +23,7 @@ class RunFacts:
     policy: HangPolicy = field(default_factory=HangPolicy)
     gpus: tuple[int, ...] = ()
     exclude_gpus: tuple[str, ...] = ()
+    targets: Targets = field(default_factory=Targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gpuops.core.hang.detector import hang_policy
+from gpuops.core.machine.targets import Targets
 from gpuops.core.monitor.sample import RunFacts
 from gpuops.core.run import paths
 from gpuops.system import files
@@ -34,7 +36,16 @@ def read(root: Path) -> RunFacts:
         ),
         gpus=tuple(index for index in gpus if isinstance(index, int)),
         exclude_gpus=tuple(map(str, excluded)) if isinstance(excluded, list) else (),
+        targets=_targets(plan.get("targets")),
     )
+
+
+def _targets(found: object) -> Targets:
+    """Those of the plan; what it does not say, or says in another type, is as usual."""
+    usual = asdict(Targets())
+    given = found if isinstance(found, dict) else {}
+    right = {name: given[name] for name in usual if type(given.get(name)) in (int, float)}
+    return Targets(**usual | right)
 
 
 def _text(value: object) -> str | None:

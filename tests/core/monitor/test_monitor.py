@@ -10,6 +10,7 @@ from machines import gpu, inventory
 from monitor_scene import DAY_S, RUN_DIR, Scene, words
 
 from gpuops.core.machine.device import DENIED, Claim, GpuProcess, Xid
+from gpuops.core.machine.targets import Targets
 from gpuops.core.monitor.jobs import TrainingJob
 from gpuops.core.monitor.monitor import Monitor, current_frame, filter_frame, update_monitor
 from gpuops.core.monitor.sample import JobSample, Sample
@@ -363,6 +364,24 @@ def test_advice_comes_with_its_number():
         "84 °C, over 80: look at fans, filters and the room's air",
     ]
     assert idle.advice[0].words.endswith("wait up to 1% of a step for data: try a larger batch")
+
+
+def test_advice_goes_by_the_targets_of_the_jobs_profile():
+    """Other figures than usual; a GPU without a job is judged by the usual ones."""
+    wanted = Targets(utilization_pct=98, memory_least=0.9, memory_most=0.95, temperature_c=70)
+    scene = Scene(targets=wanted)
+    scene.gpus = {
+        0: scene.held(0, temperature_c=75),
+        1: scene.held(1, temperature_c=69),
+        2: scene.held(2, temperature_c=75, processes=()),
+    }
+    seen = scene.trains(20)
+
+    assert [(one.about, one.words) for one in seen.advice] == [
+        (seen.jobs[0].name, "97 % utilisation, under 98: look at data loading"),
+        (seen.jobs[0].name, "80% of its memory used, under 90%: try a larger batch"),
+        ("GPU 0", "75 °C, over 70: look at fans, filters and the room's air"),
+    ]
 
 
 def test_advice_needs_enough_looks():
