@@ -18,7 +18,8 @@ from hypothesis import settings
 from ports import free_ports
 
 LONGEST = {"e2e", "cli", "trainers"}
-OF_THE_SHELL = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}
+OF_THE_SHELL = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "NVIDIA_VISIBLE_DEVICES"}
+OF_THE_SHELL |= {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}
 # A shell that starts the tests in the background has them ignore Ctrl-C, and jobs inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)

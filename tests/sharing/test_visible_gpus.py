@@ -55,6 +55,8 @@ def _plan(command):
         (OURS, [6, 7]),
         ({"SLURM_JOB_GPUS": "3,4"}, [3, 4]),
         ({"SLURM_JOB_GPUS": "3,4", "SLURM_STEP_GPUS": "4"}, [4]),
+        ({"NVIDIA_VISIBLE_DEVICES": "3,4"}, [3, 4]),  # a privileged container
+        ({"NVIDIA_VISIBLE_DEVICES": "void"}, [0, 1, 2, 3, 4, 5, 6, 7]),
         ({}, [0, 1, 2, 3, 4, 5, 6, 7]),
     ],
 )

@@ -12,7 +12,8 @@ from gpuops.text import one_line
 
 CUDA, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 SLURM = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")  # a step has some of the GPUs of its job
-VARIABLES = (CUDA, ORDER, *SLURM)
+CONTAINER = "NVIDIA_VISIBLE_DEVICES"  # which of the host's GPUs a container was given
+VARIABLES = (CUDA, ORDER, CONTAINER, *SLURM)
 SHOWN = 60
 # CUDA reads a number as strtoul does: what follows its digits does not count.
 _INDEX = re.compile(r"\s*([+-]?)([0-9]{1,9})(?![0-9])", re.ASCII)
@@ -35,6 +36,9 @@ def mark_withheld(devices: Sequence[Device], variables: Mapping[str, str]) -> tu
         elif _ambiguous(devices, variables):
             words += ", counted in PCI bus order"
         marked = _mark(marked, ours, words)
+    ours_here = parse_container(variables.get(CONTAINER, ""), devices)
+    if ours_here is not None:
+        marked = _mark(marked, ours_here, _words(CONTAINER, variables[CONTAINER]))
     name = next((name for name in SLURM if variables.get(name)), None)
     if name is not None:
         ours = parse_slurm(variables[name], devices)
@@ -66,6 +70,28 @@ def _parse_visible(value: str, devices: Sequence[Device]) -> tuple[frozenset[int
             return frozenset(), None
         found.append(index)
     return frozenset(found), None
+
+
+def parse_container(value: str, devices: Sequence[Device]) -> frozenset[int] | None:
+    """The indices of the GPUs that a value of ``NVIDIA_VISIBLE_DEVICES`` gives; ``None`` if all.
+
+    A container shows only the GPUs that it was given, unless it is privileged or the variable was
+    set outside of one. UUIDs name the same GPU everywhere. Indices are those of the host: if no
+    more GPUs are visible than are listed, these are all of them. ``all``, ``void`` (also set if
+    GPUs are given in another way), slices and names of other kinds say nothing.
+    """
+    listed = {entry.strip() for entry in value.split(",")}
+    if listed == {"none"}:
+        return frozenset()
+    numbers = {int(entry) for entry in listed if entry.isascii() and entry.isdecimal()}
+    uuids = {entry for entry in listed if entry.startswith("GPU-")}
+    if len(numbers) + len(uuids) < len(listed) or (numbers and len(devices) <= len(listed)):
+        return None
+    return frozenset(
+        device.index
+        for device in devices
+        if device.index in numbers or (device.uuid or next(iter(uuids), None)) in uuids
+    )
 
 
 def parse_slurm(value: str, devices: Sequence[Device]) -> frozenset[int]:

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpuops.core.machine.allotment import mark_withheld, parse_slurm, parse_visible
+from gpuops.core.machine.allotment import (
+    mark_withheld,
+    parse_container,
+    parse_slurm,
+    parse_visible,
+)
 from gpuops.core.machine.device import Device
 
 EIGHT = tuple(
@@ -14,6 +19,40 @@ EIGHT = tuple(
 )
 LOST = Device(index=0, state="lost", fault="it has fallen off the bus")
 MIXED = (Device(index=0, uuid="GPU-a", name="NVIDIA T4"), Device(index=1, uuid="GPU-b", name="H20"))
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "ours"),
+    [
+        ("all", 8, None),
+        ("void", 2, None),
+        ("", 2, None),
+        ("none", 8, set()),
+        ("6,7", 2, None),  # indices of the host: the container shows no others
+        ("6,7", 1, None),  # one of them was lost
+        ("6,7", 8, {6, 7}),  # a privileged container
+        ("0", 8, {0}),
+        ("9", 8, set()),
+        ("GPU-00000001-0000", 2, {1}),
+        (" GPU-00000001-0000, GPU-00000002-0000", 8, {1, 2}),
+        ("GPU-00000001-0000,5", 8, {1, 5}),
+        ("GPU-elsewhere", 2, set()),
+        ("MIG-89c850dc", 1, None),
+        ("0:1", 1, None),
+        ("nvidia.com/gpu=0", 8, None),
+        ("/var/run/nvidia-container-devices", 8, None),
+        ("6,x", 8, None),
+        ("٣", 8, None),
+    ],
+)
+def test_a_container_was_given_gpus_of_the_host(value, count, ours):
+    """Mostly the driver shows only these; UUIDs are the same everywhere, indices the host's."""
+    assert ours == parse_container(value, EIGHT[:count])
+
+
+def test_a_lost_gpu_without_a_uuid_may_be_the_one_that_was_given():
+    """It is then said that it is lost, not that it is another's."""
+    assert {0, 1} == parse_container("GPU-00000001-0000,GPU-gone", (LOST, *EIGHT[1:]))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +193,7 @@ def test_any_value_gives_some_of_the_gpus(value):
     """Never an error, and never a GPU that is not there."""
     assert parse_visible(value, EIGHT) <= set(range(8))
     assert parse_slurm(value, EIGHT) <= set(range(8))
+    assert (parse_container(value, EIGHT) or set()) <= set(range(8))
     assert len(mark_withheld(EIGHT, {"CUDA_VISIBLE_DEVICES": value, "SLURM_JOB_GPUS": value})) == 8
 
 
