@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from gpuops.drill.scene import Process, Scene
-from gpuops.system import leases
+from gpuops.system import claims
 
 IN_LINE_S = 40.0
 """For how long it waits before it is ended."""
@@ -31,7 +31,7 @@ class Waiter:
         """Wait; return whether it stands in line by now."""
         self._child = self._child or self._scene.launch_waiter()
         self._until_s = time.monotonic() + IN_LINE_S
-        return bool(leases.queue())
+        return bool(claims.queue())
 
     def look(self, *, going: bool) -> None:
         """End it once it has been served, or has waited for long; ``going``: so is the run."""

@@ -10,7 +10,7 @@ from rich.console import Group
 from gpuops.cli import options, output
 from gpuops.errors import EXIT_CODES_HELP, MachineError
 from gpuops.launch.inventory import read_gpus
-from gpuops.system import leases
+from gpuops.system import claims
 from gpuops.ui import gpus as screen
 from gpuops.ui.findings import not_here
 
@@ -25,7 +25,7 @@ def gpus(simulate: options.Simulate = None, *, as_json: output.Json = False) -> 
         raise MachineError(
             f"the GPUs cannot be read: {inventory.gaps['gpus']}.", "Check that `nvidia-smi` works."
         )
-    line = leases.queue() if simulate is None else []
+    line = claims.queue() if simulate is None else []
     output.answer(
         {"simulated": simulate, "inventory": inventory, "waiting": line},
         lambda: Group(*not_here(simulate), screen.gpus(inventory, line, time.time())),

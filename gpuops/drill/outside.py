@@ -16,7 +16,7 @@ from gpuops.core.drill import Injection
 from gpuops.core.run import paths
 from gpuops.drill.scene import POLL_S, TOO_LONG_S, Process, Scene
 from gpuops.reaper import EXIT
-from gpuops.system import leases
+from gpuops.system import claims
 from gpuops.system.runs import events, supervisor_lock
 
 
@@ -54,8 +54,8 @@ def _waiter_in_line(scene: Scene, child: Process, injection: Injection) -> Itera
     """Have another launch wait for the job's GPUs; it must get them after the job has ended."""
     _await(child, lambda: scene.root)
     waiter = scene.launch_waiter()
-    _await(waiter, leases.queue)
-    if leases.queue():
+    _await(waiter, claims.queue)
+    if claims.queue():
         scene.set_mark(injection.words[0], attempt=1)
     scene.let_kill()
     yield child

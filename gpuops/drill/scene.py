@@ -23,7 +23,7 @@ from gpuops import run_module
 from gpuops.core.drill import HANG_TIMEOUT_S, RANKS, STEPS, Observed, Step
 from gpuops.core.run import paths
 from gpuops.errors import GpuopsError
-from gpuops.system import files, leases
+from gpuops.system import claims, files
 from gpuops.system.runs import events, run_dir
 
 Process = subprocess.Popen[bytes]
@@ -94,7 +94,7 @@ class Scene:
             folder.mkdir(parents=True)
         if self._gpus:
             self._profile.write_text(PROFILE.format(gpus=RANKS, port=_free_port()))
-            self._environment.enter_context(_variable(leases.VARIABLE, str(self.locks)))
+            self._environment.enter_context(_variable(claims.VARIABLE, str(self.locks)))
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -217,7 +217,7 @@ class Scene:
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 yield f"process {process.pid} ({process.name()})"
-        for name, claim in leases.holders().items():
+        for name, claim in claims.holders().items():
             if self._gpus or (claim.ours and claim.run_dir == str(self.root)):
                 yield f"the claim on {name}"
         for path in sorted(self.runs.rglob(".*")):

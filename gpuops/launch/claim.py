@@ -14,9 +14,9 @@ from gpuops.errors import GpuopsError
 from gpuops.launch.contention import Contention, ended_by_signal
 from gpuops.launch.inventory import as_allotted, with_claims
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
-from gpuops.system import leases
+from gpuops.system import claims
+from gpuops.system.claims import TakenError
 from gpuops.system.gpus import nvml
-from gpuops.system.leases import TakenError
 
 POLL_S = 0.5
 PAUSE_S = 0.1
@@ -107,7 +107,7 @@ def _join(prepared: Prepared, contention: Contention) -> Iterator[None]:
         )
     wanted = [*choice.devices, *(refusal.device for refusal in choice.refused if refusal.passes)]
     uuids = [device.uuid for device in wanted if device.uuid is not None]
-    with leases.wait_in_line(uuids, choice.wanted, _claim(prepared)) as ticket:
+    with claims.wait_in_line(uuids, choice.wanted, _claim(prepared)) as ticket:
         contention.ticket = ticket
         try:
             yield
@@ -173,19 +173,19 @@ def _claims_at_once(choice: Choice, prepared: Prepared, contention: Contention) 
 def _resources(prepared: Prepared) -> list[str]:
     """What to claim: the port and the GPUs, except those that are shared by force."""
     plan, choice = prepared.launch.plan, prepared.selection.choice
-    ports = [] if "port" in plan.options.force else [leases.port(plan.master_port)]
+    ports = [] if "port" in plan.options.force else [claims.port(plan.master_port)]
     return [*ports, *_gpus(choice)] if choice is not None else ports
 
 
 def _gpus(choice: Choice) -> list[str]:
     free = [device.uuid for device in choice.devices if device.claim is None]
-    return [leases.gpu(uuid) for uuid in free if uuid is not None]
+    return [claims.gpu(uuid) for uuid in free if uuid is not None]
 
 
 def _add(names: Sequence[str], prepared: Prepared, contention: Contention) -> None:
-    if leases.why_none() is None:  # preflight has warned
+    if claims.why_none() is None:  # preflight has warned
         contention.claims.add(names, _claim(prepared))
 
 
 def _claim(prepared: Prepared) -> Claim:
-    return leases.own_claim(prepared.launch.plan.run_id, prepared.launch.plan.run_dir)
+    return claims.own_claim(prepared.launch.plan.run_id, prepared.launch.plan.run_dir)

@@ -13,8 +13,8 @@ from gpuops.core.launch.choice import why_in_use
 from gpuops.core.launch.queue import Ticket
 from gpuops.core.machine.device import Claim, Device
 from gpuops.errors import GpuopsError
-from gpuops.system import leases
-from gpuops.system.leases import Claims, TakenError
+from gpuops.system import claims
+from gpuops.system.claims import Claims, TakenError
 
 BEGIN_S = 10.0
 """How long a launch that waits may take to begin once its GPUs are free."""
@@ -39,8 +39,8 @@ class Contention:
 
     def others_claims(self) -> dict[str, Claim]:
         """What others hold, by name. What this run holds is its own, whatever a file says."""
-        claims = {**leases.holders(), **self._taken}
-        return {name: claim for name, claim in claims.items() if name not in self.claims.names}
+        known = {**claims.holders(), **self._taken}
+        return {name: claim for name, claim in known.items() if name not in self.claims.names}
 
     def line(self, devices: Sequence[Device]) -> list[Ticket]:
         """The launches that wait, without those that could have begun for a while and have not.
@@ -48,9 +48,9 @@ class Contention:
         Those are stopped, or do not want GPUs at all: a file says that they wait.
         """
         mine = self.ticket.number if self.ticket is not None else None
-        waiting = queue.served(leases.queue(), [device.uuid for device in devices])
+        waiting = queue.served(claims.queue(), [device.uuid for device in devices])
         free = [device.uuid for device in devices if why_in_use(device) is None]
-        others = [uuid for uuid in free if leases.gpu(uuid or "") not in self.claims.names]
+        others = [uuid for uuid in free if claims.gpu(uuid or "") not in self.claims.names]
         now_s, since_s = time.monotonic(), self._could_begin_s
         could = {ticket.number for ticket in queue.served(waiting, others)} - {mine}
         self._could_begin_s = {number: since_s.get(number, now_s) for number in could}
@@ -61,7 +61,7 @@ class Contention:
     def awaited(self, line: Sequence[Ticket]) -> frozenset[str]:
         """The GPUs that belong to launches that came before this one; never what it holds."""
         uuids = queue.awaited(line, self.ticket)
-        return frozenset(uuid for uuid in uuids if leases.gpu(uuid) not in self.claims.names)
+        return frozenset(uuid for uuid in uuids if claims.gpu(uuid) not in self.claims.names)
 
     def lost(self, taken: TakenError) -> None:
         """Another launch was faster. The second time for one name, it counts as held.

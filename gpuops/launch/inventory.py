@@ -9,7 +9,7 @@ from dataclasses import replace
 from gpuops.core.machine import allotment
 from gpuops.core.machine.device import GpuInventory
 from gpuops.launch.contention import Contention
-from gpuops.system import leases
+from gpuops.system import claims
 from gpuops.system.gpus import nvml
 
 
@@ -35,10 +35,10 @@ def read_gpus(
 
 def with_claims(inventory: GpuInventory, contention: Contention | None = None) -> GpuInventory:
     """The same GPUs, with the runs that claimed them."""
-    claims = (contention or Contention()).others_claims() if inventory.devices else {}
-    problem = leases.why_not_shared()
+    others = (contention or Contention()).others_claims() if inventory.devices else {}
+    problem = claims.why_not_shared()
     devices = tuple(
-        replace(device, claim=claims.get(leases.gpu(device.uuid)) if device.uuid else None)
+        replace(device, claim=others.get(claims.gpu(device.uuid)) if device.uuid else None)
         for device in inventory.devices
     )
     gaps = dict(inventory.gaps) if problem is None else {**inventory.gaps, "claims": problem}

@@ -31,7 +31,7 @@ from gpuops.launch.contention import BEGIN_S, Contention, ended_by_signal
 from gpuops.launch.inventory import read_gpus
 from gpuops.launch.launch import Launch, name_the_wish, resolve_settings
 from gpuops.launch.request import request
-from gpuops.system import leases, profiles
+from gpuops.system import claims, profiles
 from gpuops.system.host import host, interpreters, shadows
 from gpuops.system.runs import checkpoints
 from gpuops.system.trainers import check, datasets
@@ -209,7 +209,7 @@ def _what_is_free(inventory: GpuInventory, kept: frozenset[str]) -> Profile:
 def _claimed_ports(contention: Contention) -> dict[int, str]:
     """The ports that other launches have, or are about to have, and who has each."""
     found = {name.rpartition("-")[2]: one for name, one in contention.others_claims().items()}
-    numbers = [number for number in found if number.isdecimal() and leases.port(int(number))]
+    numbers = [number for number in found if number.isdecimal() and claims.port(int(number))]
     return {int(number): str(found[number]).removeprefix("is ") for number in numbers}
 
 

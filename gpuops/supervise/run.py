@@ -20,7 +20,7 @@ from gpuops.launch.contention import Contention
 from gpuops.launch.launch import Launch
 from gpuops.launch.prepare import Prepared, prepare, refuse_errors
 from gpuops.supervise.supervisor import begin, make_folder, watch
-from gpuops.system import files, hooks, leases
+from gpuops.system import claims, files, hooks
 from gpuops.system.processes.process import Job, SignalQueue
 from gpuops.system.runs import checkpoints, events
 from gpuops.system.runs.run_dir import RunTakenError
@@ -104,7 +104,7 @@ class _Run(AbstractContextManager["_Run"]):
         self._be_the_only_one()
         self._handlers.enter_context(self._signals)
         with suppress(GpuopsError):  # the job matters more
-            claim = leases.own_claim(self.launch.plan.run_id, self.launch.plan.run_dir)
+            claim = claims.own_claim(self.launch.plan.run_id, self.launch.plan.run_dir)
             self._contention.claims.adopt(claim, job.pid)
         self._job = job
 

@@ -26,6 +26,7 @@ from gpuops.system import owners
 
 VARIABLE = "GPUOPS_LEASE_DIR"
 # Every user can write there, and it is not cleaned up; /tmp if only root can write the first.
+# Named as in earlier versions, whose claims are seen too.
 SHARED = ("/run/lock/gpuops", "/tmp/gpuops-leases")  # noqa: S108 - checked before it is used
 EVERYBODY = 0o1777
 LARGEST = 65536  # bytes: a ticket of 64 GPUs and the longest path of Linux, as JSON

@@ -9,7 +9,7 @@ from gpuops.core.launch.options import LaunchOptions
 from gpuops.launch import claim
 from gpuops.launch.contention import Contention
 from gpuops.launch.prepare import prepare
-from gpuops.system import leases
+from gpuops.system import claims
 from gpuops.system.processes.process import SignalQueue
 
 
@@ -20,13 +20,13 @@ def test_a_stop_while_claims_are_made_is_left_to_the_supervisor(
     assert own_port
     monkeypatch.chdir(tmp_path)
     options = LaunchOptions(name=str(workers / "beats.py"), profile="cpu")
-    add = leases.Claims.add
+    add = claims.Claims.add
 
     def add_and_be_asked(*things):
         os.kill(os.getpid(), signal.SIGTERM)
         add(*things)
 
-    monkeypatch.setattr(leases.Claims, "add", add_and_be_asked)
+    monkeypatch.setattr(claims.Claims, "add", add_and_be_asked)
     contention = Contention()
     with SignalQueue() as signals:
         claim.claim_gpus(prepare(options), contention, print, print)

@@ -1,7 +1,7 @@
 """The rule by which claims exclude each other, tried in every order of its steps.
 
 A claim is made for all to see, then the others are looked at one by one: the rule of
-``gpuops.system.leases``, without files.
+``gpuops.system.claims``, without files.
 """
 
 from __future__ import annotations

@@ -29,13 +29,13 @@ from gpuops.launch.contention import Contention, WaitEndedError
 from gpuops.launch.inventory import read_gpus, with_claims
 from gpuops.launch.prepare import prepare
 from gpuops.supervise import run as supervising
-from gpuops.system import leases, lock_files
+from gpuops.system import claims, lock_files
+from gpuops.system.claims import Claims, TakenError
 from gpuops.system.gpus import nvml, simulated
-from gpuops.system.leases import Claims, TakenError
 from gpuops.system.runs import run_dir
 
 A, B = 60001, 60002
-GPU, OTHER = leases.gpu("GPU-1"), leases.gpu("GPU-2")
+GPU, OTHER = claims.gpu("GPU-1"), claims.gpu("GPU-2")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
 
@@ -45,8 +45,8 @@ def _place(monkeypatch):
     """A folder of claims that all users can reach; pytest's own they cannot."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
-        monkeypatch.setenv(leases.VARIABLE, f"{name}/claims")
-        yield leases.folder()
+        monkeypatch.setenv(claims.VARIABLE, f"{name}/claims")
+        yield claims.folder()
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def leave_claims():
     """Hold nothing of what the process held that this one was forked from."""
     for open_file in list(Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError):
-            if str(open_file.readlink()).startswith(os.environ[leases.VARIABLE]):
+            if str(open_file.readlink()).startswith(os.environ[claims.VARIABLE]):
                 os.close(int(open_file.name))
 
 
@@ -94,13 +94,13 @@ def ask(uid, act):
         return said
 
 
-def claims(*names, run_dir="/theirs"):
+def holds(*names, run_dir="/theirs"):
     """Claims of the process that calls it, until that ends."""
 
     def act():
         held = Claims()
         try:
-            held.add(names, leases.own_claim("theirs", run_dir))
+            held.add(names, claims.own_claim("theirs", run_dir))
         except TakenError as taken:
             return taken.message
         HELD.append(held)  # a garbage collector must not close it
@@ -128,17 +128,17 @@ def held_file(place, name):
 
 def test_another_user_sees_and_respects_a_claim():
     """And may claim what is free, also after the first has had it."""
-    with another(A, claims(GPU)) as first:
+    with another(A, holds(GPU)) as first:
         assert first == "held"
-        assert ask(B, claims(GPU)) == f"{GPU} was claimed a moment ago by {A}."
-        assert ask(B, lambda: sorted([*leases.holders(), claims(OTHER)()])) == [GPU, "held"]
-    assert ask(B, claims(GPU)) == "held"
+        assert ask(B, holds(GPU)) == f"{GPU} was claimed a moment ago by {A}."
+        assert ask(B, lambda: sorted([*claims.holders(), holds(OTHER)()])) == [GPU, "held"]
+    assert ask(B, holds(GPU)) == "held"
 
 
 @pytest.mark.parametrize("harm", ["write", "empty", "delete", "replace", "read lock", "open it up"])
 def test_nobody_else_can_touch_a_claim(place, harm):
     """It is held, by the same user, whatever another user tries."""
-    with another(A, claims(GPU)) as first:
+    with another(A, holds(GPU)) as first:
         (path,) = place.glob(f"{GPU}.*")
 
         def act():
@@ -160,13 +160,13 @@ def test_nobody_else_can_touch_a_claim(place, harm):
                 raise PermissionError  # it could, and that changes nothing
 
         assert (first, ask(B, act)) == ("held", "PermissionError")
-        assert leases.holders()[GPU].user == str(A)
-        assert leases.holders()[GPU].run_id == "theirs"
+        assert claims.holders()[GPU].user == str(A)
+        assert claims.holders()[GPU].run_id == "theirs"
 
 
 def test_a_lock_for_reading_neither_holds_nor_hinders(place):
     """Any user can take one on any file that he can read."""
-    with another(A, claims(GPU)):
+    with another(A, holds(GPU)):
         (path,) = place.glob(f"{GPU}.*")
 
     def act():
@@ -178,8 +178,8 @@ def test_a_lock_for_reading_neither_holds_nor_hinders(place):
 
     with another(B, act) as said:
         assert said == "locked"
-        assert leases.holders() == {}
-        assert ask(A, claims(GPU)) == "held"
+        assert claims.holders() == {}
+        assert ask(A, holds(GPU)) == "held"
 
 
 def test_two_users_never_hold_the_same(place):
@@ -195,7 +195,7 @@ def test_two_users_never_hold_the_same(place):
         while wins < 15:
             held = Claims()
             try:
-                held.add([GPU, OTHER][: 1 + wins % 2], leases.own_claim("r", "/r"))
+                held.add([GPU, OTHER][: 1 + wins % 2], claims.own_claim("r", "/r"))
             except TakenError:
                 time.sleep(0.001)
                 continue
@@ -210,7 +210,7 @@ def test_two_users_never_hold_the_same(place):
             stack.callback(end_of(uid, act))
         os.write(go_write, b"gogo")
         assert ask(B, act) == 15
-    assert leases.holders() == {}
+    assert claims.holders() == {}
 
 
 def end_of(uid, act):
@@ -248,15 +248,15 @@ def lay(path, kind):
 
 
 @pytest.mark.parametrize("kind", ["0600", "FIFO", "link", "folder"])
-@pytest.mark.parametrize("name", [GPU, leases.port(29501), f"{GPU}.{A}.1"])
+@pytest.mark.parametrize("name", [GPU, claims.port(29501), f"{GPU}.{A}.1"])
 def test_an_unusable_lock_is_in_use_by_its_owner(place, kind, name):
     """Others take another GPU or port; the words name owner, file, and what removes it."""
     path = place / f"{name}.lock"
     thing = name.partition(".")[0]
     with another(B, lambda: lay(path, kind)):
-        words = ask(A, lambda: str(leases.holders()[thing]))
-        assert ask(A, claims(thing)) == f"{thing} was claimed a moment ago by {B}."
-        assert ask(A, claims(OTHER, leases.port(29502))) == "held"
+        words = ask(A, lambda: str(claims.holders()[thing]))
+        assert ask(A, holds(thing)) == f"{thing} was claimed a moment ago by {B}."
+        assert ask(A, holds(OTHER, claims.port(29502))) == "held"
 
     assert words.startswith(f"is in use by {B}: its lock ")
     assert f"`sudo rm{' -r' if kind == 'folder' else ''} {path}`" in words
@@ -270,7 +270,7 @@ def test_the_owner_shown_is_the_files(place):
         held_file(place, GPU).write_text(json.dumps(record))
 
     with another(B, act):
-        claim = leases.holders()[GPU]
+        claim = claims.holders()[GPU]
 
     assert (claim.user, claim.ours) == (str(B), False)
     assert claim.since_s == pytest.approx(time.time(), abs=60)
@@ -281,7 +281,7 @@ def test_a_held_gpu_that_says_nothing_is_shown_in_use(place, monkeypatch, text):
     """Also to the run of nobody that preflight asks for."""
     host(monkeypatch)
     uuid = nvml.read().devices[0].uuid
-    with another(B, lambda: held_file(place, leases.gpu(uuid)).write_text(text)):
+    with another(B, lambda: held_file(place, claims.gpu(uuid)).write_text(text)):
         first, second, *_ = read_gpus().devices
 
     assert why_not_free(first) == f"is held by another gpuops run of {B}"
@@ -361,7 +361,7 @@ def test_what_a_run_holds_is_its_own_at_each_restart(
 
             assert indices(again) == gpus
             assert contention.claims.names <= before
-            assert set(leases.holders()) == contention.claims.names
+            assert set(claims.holders()) == contention.claims.names
             assert len(list(place.glob("gpu-*"))) == len(gpus)
 
 
@@ -375,14 +375,14 @@ def test_a_run_whose_port_is_taken_claims_another_before_it_lets_go(options, mon
 
         assert indices(again) == [0, 1]
         assert again.master_port != plan.master_port
-        assert leases.port(again.master_port) in leases.holders()
-        assert leases.port(plan.master_port) not in leases.holders()
+        assert claims.port(again.master_port) in claims.holders()
+        assert claims.port(plan.master_port) not in claims.holders()
 
 
 def test_a_spare_gpu_goes_to_who_waited_for_it(options, monkeypatch):
     """Only what the run held is its own: it goes on with fewer."""
     uuids = host(monkeypatch)
-    busy, waiter = claims(leases.gpu(uuids[7])), waits(uuids[2:], 6)
+    busy, waiter = holds(claims.gpu(uuids[7])), waits(uuids[2:], 6)
     with launched(options) as (contention, plan), another(A, busy), another(B, waiter):
         host(monkeypatch, (1, {"state": "lost", "fault": "it is lost"}))
         again = next_attempt(plan, SAME, contention)
@@ -406,7 +406,7 @@ def test_a_lock_that_names_ones_own_run_is_anothers(options, monkeypatch, place)
     with launched(options) as (_, plan):
         pass
     record = json.dumps({"run_id": plan.run_id, "run_dir": plan.run_dir})
-    with another(B, lambda: held_file(place, leases.gpu(uuids[0])).write_text(record)):
+    with another(B, lambda: held_file(place, claims.gpu(uuids[0])).write_text(record)):
         resumed = prepare(LaunchOptions(resume=plan.run_dir, gpus=("0",), force=("torch",)))
         with pytest.raises(GpuopsError, match=f"GPU 0 is held by run .* of {B}"):
             claim_gpus(resumed, Contention(), print, print)
@@ -415,9 +415,9 @@ def test_a_lock_that_names_ones_own_run_is_anothers(options, monkeypatch, place)
 def test_what_is_lost_again_and_again_counts_as_held(options, monkeypatch):
     """Also if nothing is to be seen of the holder: another GPU is taken."""
     uuids = host(monkeypatch)
-    monkeypatch.setattr(leases, "holders", dict)
+    monkeypatch.setattr(claims, "holders", dict)
     contention = Contention()
-    with another(B, claims(*map(leases.gpu, uuids[:2]))):
+    with another(B, holds(*map(claims.gpu, uuids[:2]))):
         plan = claim_gpus(prepare(options), contention, print, print).launch.plan
         assert indices(plan) == [2, 3]
         contention.claims.close()
@@ -431,7 +431,7 @@ def test_what_is_lost_again_and_again_counts_as_held(options, monkeypatch):
 def test_a_launch_takes_what_odd_locks_leave(options, monkeypatch, place):
     """Its words name the GPU, the owner, the file."""
     uuids = host(monkeypatch)
-    path = place / f"{leases.gpu(uuids[0])}.lock"
+    path = place / f"{claims.gpu(uuids[0])}.lock"
     with another(B, lambda: lay(path, "FIFO")), launched(options) as (_, plan):
         assert indices(plan) == [1, 2]
         with pytest.raises(GpuopsError, match=f"in use by {B}: its lock .*sudo rm"):
@@ -441,7 +441,7 @@ def test_a_launch_takes_what_odd_locks_leave(options, monkeypatch, place):
 def test_an_odd_lock_of_a_port_moves_a_launch_to_another(options, monkeypatch, place, own_port):
     """Unless that port was named: then it is refused, with owner and file."""
     host(monkeypatch)
-    path = place / f"{leases.port(own_port)}.lock"
+    path = place / f"{claims.port(own_port)}.lock"
     with another(B, lambda: lay(path, "folder")):
         moved = prepare(options)
         named = prepare(replace(options, master_port=own_port))
@@ -460,7 +460,7 @@ def test_an_odd_lock_of_a_port_moves_a_launch_to_another(options, monkeypatch, p
 def test_a_tickets_user_is_its_files_owner():
     """Not who it says."""
     with another(B, waits(["x"], 1, user="root", pid=1, since_s=1.0)):
-        (ticket,) = leases.queue()
+        (ticket,) = claims.queue()
 
     assert (ticket.claim.user, ticket.claim.ours) == (str(B), False)
     assert ticket.claim.since_s == pytest.approx(time.time(), abs=60)
@@ -470,7 +470,7 @@ def test_a_tickets_user_is_its_files_owner():
 def test_what_is_not_a_ticket_reserves_nothing(place, kind):
     """No more than one that nobody holds."""
     with another(B, lambda: lay(place / "wait-1.lock", kind)):
-        assert ask(A, lambda: len(leases.queue())) == 0
+        assert ask(A, lambda: len(claims.queue())) == 0
 
 
 def test_a_ticket_that_could_begin_and_does_not_is_passed_over(options, monkeypatch):
@@ -507,7 +507,7 @@ def test_a_ticket_that_cannot_begin_yet_keeps_its_place(options, monkeypatch):
     """One of its GPUs is in use: the others are not given away, however long it waits."""
     uuids = host(monkeypatch)
     monkeypatch.setattr(contentions, "BEGIN_S", 0.0)
-    with another(A, claims(leases.gpu(uuids[7]))), another(B, waits(uuids, 8)):
+    with another(A, holds(claims.gpu(uuids[7]))), another(B, waits(uuids, 8)):
         assert prepare(options).short
 
 
@@ -526,7 +526,7 @@ def test_the_launch_in_line_is_served_after_one_that_does_not_begin(options, mon
     monkeypatch.setattr(nvml.Reader, "read", lambda *_: nvml.read())
     contention = Contention()
     with another(B, waits(uuids, 8)):
-        with another(A, claims(leases.gpu(uuids[7]))):
+        with another(A, holds(claims.gpu(uuids[7]))):
             prepared = prepare(replace(options, wait_s=30.0))
             assert prepared.short
         plan = claim_gpus(prepared, contention, print, print).launch.plan
@@ -539,7 +539,7 @@ def test_what_this_run_holds_is_never_promised_to_others(monkeypatch):
     """Nor does it look as if the next in line could begin on it."""
     uuids = host(monkeypatch)
     contention = Contention()
-    contention.claims.add([leases.gpu(uuids[0])], leases.own_claim("r", "/r"))
+    contention.claims.add([claims.gpu(uuids[0])], claims.own_claim("r", "/r"))
     with another(B, waits(uuids[:2], 2)):
         devices = with_claims(nvml.read(), contention).devices
         assert contention.awaited(contention.line(devices)) == {uuids[1]}
@@ -561,16 +561,16 @@ def test_a_killed_job_starts_again_on_its_gpus_while_another_user_waits(
     (profiles / "2.yaml").write_text("name: '2'\ngpus: {count: 2}\n")
     faults = {"MARKS": str(marks), "FAULTS": "1:15:pause-kill", "STEPS": "20"}
     words = ("launch", workers / "faults.py", "--profile", 2, "--python", quick_python)
-    own = {**mock_driver.env, **faults, leases.VARIABLE: str(place)}
+    own = {**mock_driver.env, **faults, claims.VARIABLE: str(place)}
     job = gpuops.start(*words, "--force", "torch", environment=own)
     while not (marks / "1-15-pause-kill").exists():
         assert job.poll() is None
         time.sleep(0.01)
-    held = [name.removeprefix("gpu-") for name in leases.holders() if name.startswith("gpu-")]
+    held = [name.removeprefix("gpu-") for name in claims.holders() if name.startswith("gpu-")]
     with another(B, waits(held, 2)):
         (marks / "go").touch()
         assert job.wait(60) == 0
-        assert leases.holders() == {}
+        assert claims.holders() == {}
 
     (run,) = (tmp_path / "runs").glob("*-faults")
     plan = json.loads((run / "plan.json").read_text())

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuops.launch import inventory
-from gpuops.system import leases, lock_files
+from gpuops.system import claims, lock_files
 from gpuops.system.gpus import simulated
 
 HOST = simulated.read("8x4090")
 NAMES = st.sampled_from(
-    [leases.gpu(HOST.devices[0].uuid), leases.port(29501), "wait-5", "wait-0", "gpu-", "wait-x\x1b"]
+    [claims.gpu(HOST.devices[0].uuid), claims.port(29501), "wait-5", "wait-0", "gpu-", "wait-x\x1b"]
 )
 RECORD = {
-    **leases._record(leases.own_claim("a", "/runs/a")),
+    **claims._record(claims.own_claim("a", "/runs/a")),
     "user": "b", "uuids": [HOST.devices[1].uuid], "count": 1,
 }  # fmt: skip
 

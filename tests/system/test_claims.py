@@ -18,31 +18,31 @@ import pytest
 
 from gpuops.core.machine.device import Claim
 from gpuops.errors import GpuopsError
-from gpuops.system import leases, lock_files
-from gpuops.system.leases import Claims, TakenError
+from gpuops.system import claims, lock_files
+from gpuops.system.claims import Claims, TakenError
 
-A, B, C = (leases.gpu(f"GPU-{letter * 8}-0000") for letter in "abc")
-ME = leases.own_claim("rvq-1", "/runs/rvq-1")
+A, B, C = (claims.gpu(f"GPU-{letter * 8}-0000") for letter in "abc")
+ME = claims.own_claim("rvq-1", "/runs/rvq-1")
 CLOCK_OF_FILES = 5  # CLOCK_REALTIME_COARSE
 
 HOLDER = """
 import sys, time
-from gpuops.system import leases
-leases.Claims().add(sys.argv[1:], leases.own_claim("theirs", "/runs/theirs"))
+from gpuops.system import claims
+claims.Claims().add(sys.argv[1:], claims.own_claim("theirs", "/runs/theirs"))
 print("held", flush=True)
 time.sleep(60)
 """
 
 LOOKER = """
-from gpuops.system import leases
+from gpuops.system import claims
 print("looks", flush=True)
 while True:
-    leases.holders()
+    claims.holders()
 """
 WAITER = """
 import time
-from gpuops.system import leases
-with leases.wait_in_line(["x"], 1, leases.own_claim("r", "/r")):
+from gpuops.system import claims
+with claims.wait_in_line(["x"], 1, claims.own_claim("r", "/r")):
     print("waits", flush=True)
     time.sleep(60)
 """
@@ -52,19 +52,19 @@ with leases.wait_in_line(["x"], 1, leases.own_claim("r", "/r")):
 def _place(tmp_path, monkeypatch):
     """A folder of claims of this test's own."""
     place = tmp_path / "claims"
-    monkeypatch.setenv(leases.VARIABLE, str(place))
+    monkeypatch.setenv(claims.VARIABLE, str(place))
     return place
 
 
 @contextmanager
 def holding(*names, claim=ME):
     """Claims of a run, until it ends."""
-    claims = Claims()
+    held = Claims()
     try:
-        claims.add(names, claim)
-        yield claims
+        held.add(names, claim)
+        yield held
     finally:
-        claims.close()
+        held.close()
 
 
 def elsewhere(*uuids):
@@ -93,18 +93,18 @@ def test_a_gpu_is_held_once():
         with pytest.raises(TakenError, match=f"{B} was claimed"), holding(B, C):
             pytest.fail("it was held")
         with holding(C):
-            assert set(leases.holders()) == {A, B, C}
+            assert set(claims.holders()) == {A, B, C}
 
-    assert leases.holders() == {}
+    assert claims.holders() == {}
 
 
 def test_a_port_is_held_like_a_gpu():
     """Two launches at the same instant do not meet at one rendezvous."""
-    with holding(leases.port(29501), A):
-        with pytest.raises(TakenError), holding(leases.port(29501)):
+    with holding(claims.port(29501), A):
+        with pytest.raises(TakenError), holding(claims.port(29501)):
             pytest.fail("it was held")
 
-        assert set(leases.holders()) == {A, "port-29501"}
+        assert set(claims.holders()) == {A, "port-29501"}
 
 
 def test_all_or_none():
@@ -113,13 +113,13 @@ def test_all_or_none():
         with pytest.raises(TakenError), holding(A, B):
             pytest.fail("it was held")
 
-        assert set(leases.holders()) == {B}
+        assert set(claims.holders()) == {B}
 
 
 def test_a_claim_says_who_since_when_and_for_which_run(place):
     """What `gpuops gpus` shows."""
     with holding(A):
-        claim = leases.holders()[A]
+        claim = claims.holders()[A]
 
         assert (claim.run_id, claim.run_dir, claim.pid) == ("rvq-1", "/runs/rvq-1", os.getpid())
         assert (claim.user, claim.ours) == (getpass.getuser(), True)
@@ -129,21 +129,21 @@ def test_a_claim_says_who_since_when_and_for_which_run(place):
 
 def test_what_is_claimed_next_is_held_before_the_rest_is_let_go():
     """A run that loses a GPU holds the others all the time."""
-    with holding(A, B) as claims:
-        claims.add([B, C], ME)
-        assert set(leases.holders()) == claims.names == {A, B, C}
-        claims.keep([B, C])
-        assert set(leases.holders()) == claims.names == {B, C}
+    with holding(A, B) as held:
+        held.add([B, C], ME)
+        assert set(claims.holders()) == held.names == {A, B, C}
+        held.keep([B, C])
+        assert set(claims.holders()) == held.names == {B, C}
         with holding(A), pytest.raises(TakenError):
-            claims.add([A], ME)
-        assert set(leases.holders()) == {B, C}
+            held.add([A], ME)
+        assert set(claims.holders()) == {B, C}
 
 
 def test_the_kernel_frees_what_a_killed_holder_held(place):
     """However it dies: nobody has to clean up."""
     holder = elsewhere(A, B)
     try:
-        assert {uuid: claim.run_id for uuid, claim in leases.holders().items()} == {
+        assert {uuid: claim.run_id for uuid, claim in claims.holders().items()} == {
             A: "theirs",
             B: "theirs",
         }
@@ -153,7 +153,7 @@ def test_the_kernel_frees_what_a_killed_holder_held(place):
         end(holder)
 
     with holding(A, B):
-        assert leases.holders()[A].run_id == "rvq-1"
+        assert claims.holders()[A].run_id == "rvq-1"
     assert list(place.iterdir()) == []
 
 
@@ -161,18 +161,18 @@ def test_who_inherits_the_descriptors_holds_the_claim():
     """A launch may die: the job's reaper keeps the GPUs."""
     child = inheriting(A)
 
-    assert set(leases.holders()) == {A}
+    assert set(claims.holders()) == {A}
     end_of_input(child)
-    assert leases.holders() == {}
+    assert claims.holders() == {}
 
 
 def inheriting(name):
     """A process that holds what its parent, which let go of it, has claimed."""
-    with holding(name) as claims:
+    with holding(name) as held:
         return subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"],
             stdin=subprocess.PIPE,
-            pass_fds=claims.descriptors,
+            pass_fds=held.descriptors,
         )
 
 
@@ -184,28 +184,28 @@ def end_of_input(child):
 def test_an_adopted_claim_outlives_the_process_that_held_it(place):
     """Another supervisor holds what the reaper holds; those of other runs it leaves alone."""
     child = inheriting(A)
-    with holding(B, claim=leases.own_claim("other", "/runs/other")), holding() as claims:
-        claims.adopt(ME, None)
-        assert claims.names == {A}
+    with holding(B, claim=claims.own_claim("other", "/runs/other")), holding() as held:
+        held.adopt(ME, None)
+        assert held.names == {A}
         end_of_input(child)
         with pytest.raises(TakenError), holding(A):
             pytest.fail("it was held")
-        assert leases.holders()[A].run_id == "rvq-1"
+        assert claims.holders()[A].run_id == "rvq-1"
 
-    assert leases.holders() == {}
+    assert claims.holders() == {}
     assert list(place.iterdir()) == []
 
 
 def test_a_claim_that_says_nothing_is_adopted_from_its_holder(monkeypatch):
     """On a full disk a lock counts, and says nothing."""
     with monkeypatch.context() as full:
-        full.setattr(leases, "_record", lambda _: {})
+        full.setattr(claims, "_record", lambda _: {})
         child = inheriting(A)
-    with holding(B, claim=leases.own_claim("other", "/runs/other")), holding() as claims:
-        claims.adopt(ME, child.pid)
-        assert claims.names == {A}
+    with holding(B, claim=claims.own_claim("other", "/runs/other")), holding() as held:
+        held.adopt(ME, child.pid)
+        assert held.names == {A}
         end_of_input(child)
-        assert leases.holders()[A].run_id == "rvq-1"
+        assert claims.holders()[A].run_id == "rvq-1"
 
 
 def test_looking_never_stands_in_the_way():
@@ -222,16 +222,16 @@ def test_looking_never_stands_in_the_way():
 
 def test_launches_at_the_same_instant_never_hold_the_same(monkeypatch):
     """Of overlapping wishes one is served at a time, and each in the end."""
-    monkeypatch.setattr(leases, "DECIDE_S", 30.0)
+    monkeypatch.setattr(claims, "DECIDE_S", 30.0)
     wishes = [[A, B], [B, C], [C, A], [A, B, C]]
     held, clashes, served = set(), [], []
 
     def launch(wish):
         for _ in range(10):
             while True:
-                claims = Claims()
+                mine = Claims()
                 try:
-                    claims.add(wish, ME)
+                    mine.add(wish, ME)
                     break
                 except TakenError:
                     time.sleep(0.001)
@@ -240,7 +240,7 @@ def test_launches_at_the_same_instant_never_hold_the_same(monkeypatch):
             time.sleep(0)
             held.difference_update(wish)
             served.append(wish)
-            claims.close()
+            mine.close()
 
     threads = [threading.Thread(target=launch, args=(wish,)) for wish in wishes]
     for thread in threads:
@@ -250,18 +250,18 @@ def test_launches_at_the_same_instant_never_hold_the_same(monkeypatch):
 
     assert clashes == []
     assert len(served) == 40
-    assert leases.holders() == {}
+    assert claims.holders() == {}
 
 
 def test_who_never_decides_holds_what_it_locks(monkeypatch):
     """A process that was stopped while it claimed: nobody waits for it for ever."""
-    monkeypatch.setattr(leases, "DECIDE_S", 0.05)
+    monkeypatch.setattr(claims, "DECIDE_S", 0.05)
     stopped = lock_files.make(A, {"run_id": "stopped"})
     with pytest.raises(TakenError) as taken, holding(A):
         pytest.fail("it was held")
 
     assert taken.value.claim.run_id == "stopped"
-    assert set(leases.holders()) == {A}
+    assert set(claims.holders()) == {A}
     stopped.release()
 
 
@@ -285,7 +285,7 @@ def test_a_claim_without_readable_content_is_a_claim(place, text):
     with holding(A):
         path = file_of(place, A)
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
-        claim = leases.holders()[A]
+        claim = claims.holders()[A]
 
         since_s = path.stat().st_ctime_ns / 1e9
         assert claim == Claim(user=getpass.getuser(), ours=True, since_s=since_s, file=str(path))
@@ -296,11 +296,11 @@ def test_what_a_holder_says_cannot_play_with_the_terminal(place):
     record = {"user": "x", "run_id": "\u202er" + "x" * 5000, "run_dir": "\x9b2J\n"}
     with holding(A):
         file_of(place, A).write_text(json.dumps(record))
-        claim = leases.holders()[A]
-    with leases.wait_in_line([A], 1, ME) as ticket:
+        claim = claims.holders()[A]
+    with claims.wait_in_line([A], 1, ME) as ticket:
         (path,) = place.glob("wait-*")
         path.write_text(json.dumps({**record, "uuids": ["\x1b[2J", [7], A], "count": 2}))
-        (seen,) = leases.queue()
+        (seen,) = claims.queue()
 
     assert (claim.user, claim.run_dir) == (getpass.getuser(), "?2J?")
     assert (claim.run_id[:2], len(claim.run_id)) == ("?r", 100)
@@ -312,19 +312,19 @@ def test_what_a_holder_says_cannot_play_with_the_terminal(place):
 @pytest.mark.parametrize("count", [0, -1, 3, 10**300, "2", None, 1.5])
 def test_a_ticket_that_can_never_be_served_is_not_one(place, count):
     """It wants nothing, or more GPUs than it names."""
-    with leases.wait_in_line([A], 1, ME):
+    with claims.wait_in_line([A], 1, ME):
         (path,) = place.glob("wait-*")
         path.write_text(json.dumps({"uuids": [A, A, B], "count": count}))
 
-        assert leases.queue() == []
+        assert claims.queue() == []
 
 
 def test_a_long_ticket_is_read_whole():
     """Sixty-four GPUs, and a run in the deepest of folders."""
     uuids = [f"GPU-{number:036}" for number in range(64)]
-    deep = leases.own_claim("rvq-1", "/é" * 2000)
-    with leases.wait_in_line(uuids, 64, deep):
-        (ticket,) = leases.queue()
+    deep = claims.own_claim("rvq-1", "/é" * 2000)
+    with claims.wait_in_line(uuids, 64, deep):
+        (ticket,) = claims.queue()
 
     assert (ticket.uuids, ticket.count) == (tuple(uuids), 64)
 
@@ -337,19 +337,19 @@ def test_a_claim_holds_where_there_is_no_room_for_words(place, monkeypatch):
 
     monkeypatch.setattr(os, "pwrite", full)
     with holding(A):
-        assert leases.holders()[A].user == getpass.getuser()
+        assert claims.holders()[A].user == getpass.getuser()
     with pytest.raises(GpuopsError, match="No space left") as refused:
-        leases.wait_in_line([A], 1, ME).__enter__()
+        claims.wait_in_line([A], 1, ME).__enter__()
 
     assert "df " in refused.value.hint
-    assert leases.queue() == []
+    assert claims.queue() == []
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize(("module", "call"), [(fcntl, "fcntl"), (os, "open")])
 def test_a_folder_that_takes_no_locks_is_told(monkeypatch, module, call):
     """A file system that knows none, or is full: a sentence, and nothing is held."""
-    leases.folder()
+    claims.folder()
 
     def fails(*_):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -361,7 +361,7 @@ def test_a_folder_that_takes_no_locks_is_told(monkeypatch, module, call):
 
 def test_looking_makes_nothing(place):
     """The folder is made by the first who claims."""
-    assert (leases.holders(), leases.queue(), leases.why_not_shared()) == ({}, [], None)
+    assert (claims.holders(), claims.queue(), claims.why_not_shared()) == ({}, [], None)
     assert not place.exists()
     with holding():
         assert not place.exists()
@@ -371,45 +371,45 @@ def test_looking_makes_nothing(place):
 
 def test_the_line_is_seen_by_all_and_first_comes_first():
     """Each with what it waits for; who leaves is gone."""
-    with leases.wait_in_line([A, B], 2, ME) as first:
-        with leases.wait_in_line([B], 1, ME) as second:
-            assert leases.queue() == [first, second]
+    with claims.wait_in_line([A, B], 2, ME) as first:
+        with claims.wait_in_line([B], 1, ME) as second:
+            assert claims.queue() == [first, second]
             assert (first.uuids, first.count) == ((A, B), 2)
             assert (first.claim.run_id, first.claim.pid) == (ME.run_id, ME.pid)
-        assert leases.queue() == [first]
+        assert claims.queue() == [first]
 
-    assert leases.queue() == []
+    assert claims.queue() == []
 
 
 def test_who_is_killed_while_waiting_waits_no_more(place):
     """What it left is not a ticket; the next to come sweeps it up."""
     waiter = subprocess.Popen([sys.executable, "-c", WAITER], stdout=subprocess.PIPE, text=True)
     assert waiter.stdout.readline() == "waits\n"
-    assert [ticket.count for ticket in leases.queue()] == [1]
+    assert [ticket.count for ticket in claims.queue()] == [1]
     end(waiter)
     (left,) = place.glob("wait-*")
 
-    assert leases.queue() == []
-    with leases.wait_in_line([A], 1, ME):
+    assert claims.queue() == []
+    with claims.wait_in_line([A], 1, ME):
         assert not left.exists()
 
 
 def test_a_place_in_the_line_is_not_before_the_ticket_was_made():
     """Whatever its name says."""
-    with leases.wait_in_line([A], 1, ME) as first, leases.wait_in_line([A], 1, ME) as second:
+    with claims.wait_in_line([A], 1, ME) as first, claims.wait_in_line([A], 1, ME) as second:
         paths = {ticket.claim.file: ticket for ticket in (first, second)}
         while time.clock_gettime_ns(CLOCK_OF_FILES) <= second.number:
             pass  # it ticks every few milliseconds
         forged = lock_files.make("wait-1", {"uuids": [A], "count": 1})
 
-        assert [paths.get(ticket.claim.file) for ticket in leases.queue()] == [first, second, None]
+        assert [paths.get(ticket.claim.file) for ticket in claims.queue()] == [first, second, None]
         forged.release()
 
 
 @pytest.mark.parametrize("name", ["wait-x-1.lock", "wait-.lock", "wait-12.lock", "gpu-.lock"])
 def test_odd_files_in_the_folder_are_nothing(place, name):
     """Whatever lies there, looking does not end in a traceback."""
-    leases.folder()
+    claims.folder()
     (place / name).write_text(json.dumps({"uuids": 3, "count": "many"}))
 
-    assert (leases.queue(), leases.holders()) == ([], {})
+    assert (claims.queue(), claims.holders()) == ([], {})
