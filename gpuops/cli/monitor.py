@@ -16,8 +16,8 @@ import typer
 
 from gpuops.cli import output
 from gpuops.cli.runs import find_to_show
-from gpuops.core.monitor import monitor as core
-from gpuops.core.monitor.frame import Frame, Health, JobRow
+from gpuops.core.monitor.frame import Frame, Health, filter_frame
+from gpuops.core.monitor.rows import JobRow
 from gpuops.errors import EXIT_CODES_HELP, ExitCode, GpuopsError, UsageError
 from gpuops.monitor.sampler import FrameSource, Sampler, ticks
 from gpuops.system.runs import records
@@ -86,7 +86,7 @@ def _part(gpu: list[str] | None, root: Path | None) -> Callable[[Frame], Frame]:
     wanted = {str(root), str(root.resolve())} if root is not None else None
 
     def part(frame: Frame) -> Frame:
-        return core.filter_frame(frame, gpus=gpus, run=wanted) if gpus or wanted else frame
+        return filter_frame(frame, gpus=gpus, run=wanted) if gpus or wanted else frame
 
     return part
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gpuops.core.diagnosis.diagnosis import format_page
-from gpuops.core.monitor.frame import JobRow
+from gpuops.core.monitor.rows import JobRow
 from gpuops.core.run import paths
 from gpuops.diagnose import newest
 from gpuops.system import files

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gpuops.core.hang.observation import Observation
-from gpuops.core.monitor import monitor
-from gpuops.core.monitor.frame import Frame
+from gpuops.core.monitor.frame import Frame, current_frame
 from gpuops.core.monitor.jobs import TrainingJob
-from gpuops.core.monitor.monitor import Monitor
+from gpuops.core.monitor.monitor import Monitor, update_monitor
 from gpuops.core.monitor.sample import JobSample, Sample
 from gpuops.core.run import paths
 from gpuops.core.run.record import Status
@@ -77,8 +76,8 @@ class Sampler(contextlib.AbstractContextManager["Sampler"]):
             ended=ended,
             events=events,
         )
-        self._monitor = monitor.update_monitor(self._monitor, sample)
-        return monitor.current_frame(self._monitor)
+        self._monitor = update_monitor(self._monitor, sample)
+        return current_frame(self._monitor)
 
     def _job(self, job: TrainingJob, events: Mapping[str, tuple[dict[str, Any], ...]]) -> JobSample:
         """The sample of a job; the processes and files of other users' jobs are not read."""

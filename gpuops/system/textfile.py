@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gpuops.core.monitor.frame import Frame, GpuRow, GpuState, Health, JobHealth, JobRow, RankRow
+from gpuops.core.monitor.frame import Frame, Health
+from gpuops.core.monitor.rows import GpuRow, GpuState, JobHealth, JobRow, RankRow
 from gpuops.errors import GpuopsError
 
 GPU = ("gpu", "uuid", "model")

@@ -9,8 +9,9 @@ from machines import gpu, inventory
 
 from gpuops.core.hang.observation import Observation, RankVitals
 from gpuops.core.machine.device import GpuProcess
+from gpuops.core.monitor.frame import current_frame
 from gpuops.core.monitor.jobs import TrainingJob
-from gpuops.core.monitor.monitor import Monitor, current_frame, update_monitor
+from gpuops.core.monitor.monitor import Monitor, update_monitor
 from gpuops.core.monitor.sample import JobSample, RunFacts, Sample
 from gpuops.heartbeat import Beat
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from gpuops.cli import app
 from gpuops.core.launch.choice import Wish, choose
 from gpuops.core.machine.device import Device, GpuInventory, GpuProcess
-from gpuops.core.monitor.frame import Frame, GpuRow
+from gpuops.core.monitor.frame import Frame, filter_frame
 from gpuops.core.monitor.gpu_rows import gpu_rows
 from gpuops.core.monitor.hung_jobs import unreleased
 from gpuops.core.monitor.jobs import Process, gpu_use
-from gpuops.core.monitor.monitor import filter_frame
+from gpuops.core.monitor.rows import GpuRow
 from gpuops.errors import UsageError
 from gpuops.system.gpus import nvml
 from gpuops.system.processes import jobs

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gpuops.core.monitor.frame import Frame, GpuRow, JobRow, RankRow
+from gpuops.core.monitor.frame import Frame
+from gpuops.core.monitor.rows import GpuRow, JobRow, RankRow
 from gpuops.errors import GpuopsError
 from gpuops.system import textfile
 

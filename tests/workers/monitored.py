@@ -12,7 +12,8 @@ import os
 import sys
 import termios
 
-from gpuops.core.monitor.frame import Frame, GpuRow, JobRow, RankRow
+from gpuops.core.monitor.frame import Frame
+from gpuops.core.monitor.rows import GpuRow, JobRow, RankRow
 from gpuops.ui.monitor import terminal
 
 BEGIN_S = 1_800_000_000.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpuops.core.machine.targets import Targets
-from gpuops.core.monitor.frame import Advice, GpuRow, JobRow
+from gpuops.core.monitor.rows import Advice, GpuRow, JobRow
 
 ENOUGH_LOOKS = 15
 USUAL = Targets()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gpuops.core.machine.device import GpuInventory
 from gpuops.core.machine.xids import MEANINGS, UNKNOWN
-from gpuops.core.monitor.frame import Change, GpuRow, JobRow, Level
+from gpuops.core.monitor.rows import Change, GpuRow, JobRow, Level
 from gpuops.core.monitor.sample import Sample
 from gpuops.core.run.record import Status
 

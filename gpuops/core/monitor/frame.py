@@ -1,141 +1,20 @@
-"""One frame of the monitor, as a value. ``None``: not available."""
+"""One frame of the monitor: everything that it shows at one moment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from gpuops.core.machine.device import Whose
-from gpuops.core.machine.targets import Targets
+from gpuops.core.machine.device import NO_SLICES, is_slice
+from gpuops.core.monitor import changes
+from gpuops.core.monitor.advice import advice
+from gpuops.core.monitor.monitor import Monitor
+from gpuops.core.monitor.rows import Advice, Change, GpuRow, JobRow, StrangerRow
+from gpuops.core.monitor.sample import Sample
+from gpuops.errors import UsageError
 
-GpuState = Literal[
-    "ok", "busy-other", "excluded", "users unknown", "stuck", "lost", "no permission", "unreadable"
-]
-JobHealth = Literal["starting", "healthy", "suspect", "hung", "blind", "left alone"]
-Level = Literal["info", "good", "warning", "bad"]
 Health = Literal["fine", "degraded", "hung", "no driver"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuRow:
-    """One physical GPU; it keeps its row even if it is lost.
-
-    ``state``: ``ok`` (idle, or used by a run of ours), ``busy-other`` (used by another user's
-    process or claim), ``excluded`` (a live run of ours leaves it out, or a scheduler gave it to
-    others), ``users unknown`` (its processes cannot be listed), or why it cannot be used, with the
-    reason in ``fault``. ``state_age_s``: for how long. ``slow``: why it is slower than it
-    could be. ``history``: its utilisation at each sample, the newest last. ``holder``: the run,
-    claim or process that holds it.
-    """
-
-    index: int
-    name: str | None = None
-    uuid: str | None = None
-    state: GpuState = "ok"
-    state_age_s: float = 0.0
-    fault: str | None = None
-    utilization_pct: int | None = None
-    memory_used_bytes: int | None = None
-    memory_total_bytes: int | None = None
-    temperature_c: int | None = None
-    power_w: float | None = None
-    power_limit_w: float | None = None
-    clock_mhz: int | None = None
-    clock_max_mhz: int | None = None
-    slow: tuple[str, ...] = ()
-    history: tuple[int | None, ...] = ()
-    holder: str | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether it could be taken now."""
-        return self.state == "ok" and self.holder is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankRow:
-    """One rank. ``progress_age_s`` counts from the last new step or phase, not from the last beat.
-
-    ``usual_steps_per_s`` is its own median; ``data_wait`` the share of a step (0 to 1) spent
-    waiting for data; ``process`` the kernel's letter for its state; ``culprit``: this rank causes
-    the state of its job.
-    """
-
-    rank: int | None
-    pid: int | None = None
-    gpus: tuple[int, ...] = ()
-    process: str | None = None
-    phase: str | None = None
-    step: int | None = None
-    total_steps: int | None = None
-    steps_per_s: float | None = None
-    usual_steps_per_s: float | None = None
-    loss: float | None = None
-    eta_s: float | None = None
-    data_wait: float | None = None
-    progress_age_s: float | None = None
-    beat_age_s: float | None = None
-    culprit: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
-    """A running training job: of gpuops, of torchrun, or of another launcher that sets RANK.
-
-    ``health`` and ``why`` are the monitor's assessment; ``diagnosis`` is the last finding of its
-    supervisor, while it is still valid. ``left alone``: a job of another user.
-    ``supervisor_stopped``: the pid of its supervisor if that is stopped, as by Ctrl-Z.
-    """
-
-    name: str
-    run_id: str | None = None
-    run_dir: str | None = None
-    target: str | None = None
-    profile: str | None = None
-    user: str | None = None
-    ours: bool = True
-    supervised: bool | None = None
-    supervisor_stopped: int | None = None
-    attempt: int | None = None
-    started_at_s: float | None = None
-    health: JobHealth = "healthy"
-    why: str | None = None
-    diagnosis: str | None = None
-    targets: Targets = field(default_factory=Targets)
-    ranks: tuple[RankRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StrangerRow:
-    """A process on a GPU that does not belong to a job of ours."""
-
-    gpu: int
-    pid: int
-    user: str | None = None
-    command: str | None = None
-    memory_bytes: int | None = None
-    started_at_s: float | None = None
-    whose: Whose = "known"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A change of a GPU or job, at ``at_s`` (seconds since the epoch)."""
-
-    at_s: float
-    words: str
-    level: Level = "info"
-    gpu: int | None = None
-    job: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """A piece of advice, with the figure behind it."""
-
-    about: str
-    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,3 +35,120 @@ class Frame:
     advice: tuple[Advice, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)
     absent: bool = False
+
+
+def current_frame(monitor: Monitor) -> Frame:
+    """The frame of the last sample.
+
+    Raises:
+        ValueError: there is no sample yet.
+    """
+    sample = monitor.sample
+    if sample is None:
+        raise ValueError("the monitor has no sample yet")
+    jobs = tuple(one.row for one in monitor.jobs.values())
+    inventory = sample.inventory
+    return _assessed(
+        Frame(
+            at_s=sample.at_s,
+            driver=inventory.driver,
+            cuda=inventory.cuda,
+            gpus=monitor.gpus,
+            jobs=jobs,
+            strangers=_strangers(sample),
+            changes=monitor.changes,
+            advice=advice(jobs, monitor.gpus),
+            gaps=inventory.gaps,
+            absent=inventory.absent,
+        )
+    )
+
+
+def filter_frame(
+    whole: Frame, *, gpus: Sequence[str] = (), run: Collection[str] | None = None
+) -> Frame:
+    """The part of a frame about some GPUs or a run.
+
+    ``run``: the paths of the run's folder (a folder may have several).
+
+    Raises:
+        UsageError: a GPU does not exist.
+    """
+    rows, jobs = whole.gpus, whole.jobs
+    if run is not None:
+        jobs = tuple(job for job in jobs if job.run_dir in run)
+        held = {index for job in jobs for index in _on(job)}
+        rows = tuple(gpu for gpu in rows if gpu.index in held)
+    if gpus:
+        known = "gpus" not in whole.gaps or whole.absent  # else the GPUs are not known
+        chosen = {index for one in gpus for index in _selected(whole.gpus, one, known=known)}
+        rows = tuple(gpu for gpu in rows if gpu.index in chosen)
+        jobs = tuple(job for job in jobs if _on(job) & chosen)
+    shown, names = {gpu.index for gpu in rows}, {job.name for job in jobs}
+    part = replace(
+        whole,
+        gpus=rows,
+        jobs=jobs,
+        strangers=tuple(one for one in whole.strangers if one.gpu in shown),
+        changes=tuple(
+            one
+            for one in whole.changes
+            if one.gpu in shown or (one.job is not None and (run is None or one.job in run))
+        ),
+        advice=tuple(one for one in whole.advice if run is None or one.about in names),
+    )
+    return _assessed(part)
+
+
+def _on(job: JobRow) -> set[int]:
+    return {index for rank in job.ranks for index in rank.gpus}
+
+
+def _selected(gpus: Sequence[GpuRow], selector: str, *, known: bool) -> list[int]:
+    found = [
+        gpu.index
+        for gpu in gpus
+        if selector in {str(gpu.index), gpu.uuid}
+        or (len(selector) > 3 and (gpu.uuid or "").lower().startswith(selector.lower()))
+    ]
+    if is_slice(selector):
+        raise UsageError(
+            f"{selector} names a slice of a GPU: {NO_SLICES}.", "`gpuops gpus` lists the GPUs."
+        )
+    if not found and known:
+        there = ", ".join(str(gpu.index) for gpu in gpus) or "none"
+        raise UsageError(
+            f"there is no GPU {selector} here; the GPUs are: {there}.", "`gpuops gpus` lists them."
+        )
+    return found
+
+
+def _strangers(sample: Sample) -> tuple[StrangerRow, ...]:
+    known = {process.pid for job in sample.jobs for process in job.job.processes if job.job.ours}
+    return tuple(
+        StrangerRow(
+            gpu=device.index,
+            pid=process.pid,
+            user=process.user,
+            command=process.command,
+            memory_bytes=process.memory_bytes,
+            started_at_s=process.started_at_s,
+            whose=process.whose,
+        )
+        for device in sample.inventory.devices
+        for process in device.processes or ()
+        if process.whose == "elsewhere" or process.pid not in known
+    )
+
+
+def _assessed(one: Frame) -> Frame:
+    faults = ("remap", "heat", "NVLink")  # a GPU at its power limit is fine
+    slow = any(reason.startswith(faults) for gpu in one.gpus for reason in gpu.slow)
+    ill = slow or any(gpu.state in changes.BAD for gpu in one.gpus)
+    odd = any(job.health == "suspect" or (job.ours and job.supervised is False) for job in one.jobs)
+    health: Health = "degraded" if ill or odd else "fine"
+    if any(job.health == "hung" for job in one.jobs):
+        health = "hung"
+    elif "gpus" in one.gaps and not one.absent:
+        health = "no driver"
+    return replace(one, health=health)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from gpuops.core.machine.device import DENIED, Device, GpuInventory, select
 from gpuops.core.machine.gpu_health import why_slow
 from gpuops.core.machine.gpu_use import describe_process, unseen_use
-from gpuops.core.monitor.frame import GpuRow, GpuState
+from gpuops.core.monitor.rows import GpuRow, GpuState
 from gpuops.core.monitor.sample import JobSample
 
 HISTORY = 150  # samples: five minutes, at one every two seconds

@@ -10,8 +10,8 @@ from gpuops.core.hang.detector import Assessment, Blind, Healthy, Hung, Suspect,
 from gpuops.core.hang.observation import HangState, trains, update_state
 from gpuops.core.hang.pace import Pace
 from gpuops.core.machine.gpu_health import BUSY_PCT
-from gpuops.core.monitor.frame import GpuRow, JobHealth, JobRow, RankRow
 from gpuops.core.monitor.jobs import Process
+from gpuops.core.monitor.rows import GpuRow, JobHealth, JobRow, RankRow
 from gpuops.core.monitor.sample import JobSample
 from gpuops.heartbeat import Beat
 

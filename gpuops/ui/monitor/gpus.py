@@ -7,7 +7,8 @@ from typing import Literal
 
 from rich.text import Text
 
-from gpuops.core.monitor.frame import Frame, GpuRow, GpuState
+from gpuops.core.monitor.frame import Frame
+from gpuops.core.monitor.rows import GpuRow, GpuState
 from gpuops.ui.monitor import grid
 from gpuops.ui.monitor.grid import DIM, clean
 from gpuops.ui.monitor.rows import GPUS, OURS, STATES, gpu

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.text import Text
 
-from gpuops.core.monitor.frame import Frame, JobRow, RankRow
+from gpuops.core.monitor.frame import Frame
+from gpuops.core.monitor.rows import JobRow, RankRow
 from gpuops.core.run.record import describe_stopped
 from gpuops.text import many
 from gpuops.ui import words

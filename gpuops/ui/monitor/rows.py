@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from gpuops.core.machine.gpu_use import WHOSE, describe_foreign
-from gpuops.core.monitor.frame import GpuRow, GpuState, JobHealth, JobRow, RankRow, StrangerRow
+from gpuops.core.monitor.rows import GpuRow, GpuState, JobHealth, JobRow, RankRow, StrangerRow
 from gpuops.text import GIB
 from gpuops.ui import words
 from gpuops.ui.monitor.grid import DASH, DIM, Cell, Column, clean

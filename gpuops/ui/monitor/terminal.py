@@ -14,7 +14,8 @@ from typing import Literal, Protocol
 
 from rich.text import Text
 
-from gpuops.core.monitor.frame import Frame, JobRow
+from gpuops.core.monitor.frame import Frame
+from gpuops.core.monitor.rows import JobRow
 from gpuops.errors import GpuopsError
 from gpuops.ui.monitor import keys, screen
 from gpuops.ui.monitor.gpus import SORTS

@@ -11,8 +11,9 @@ from monitor_scene import DAY_S, RUN_DIR, Scene, words
 
 from gpuops.core.machine.device import DENIED, Claim, GpuProcess, Xid
 from gpuops.core.machine.targets import Targets
+from gpuops.core.monitor.frame import current_frame, filter_frame
 from gpuops.core.monitor.jobs import TrainingJob
-from gpuops.core.monitor.monitor import Monitor, current_frame, filter_frame, update_monitor
+from gpuops.core.monitor.monitor import Monitor, update_monitor
 from gpuops.core.monitor.sample import JobSample, Sample
 from gpuops.errors import UsageError
 

@@ -8,15 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from gpuops.core.monitor.frame import (
-    Advice,
-    Change,
-    Frame,
-    GpuRow,
-    JobRow,
-    RankRow,
-    StrangerRow,
-)
+from gpuops.core.monitor.frame import Frame
+from gpuops.core.monitor.rows import Advice, Change, GpuRow, JobRow, RankRow, StrangerRow
 from gpuops.ui.monitor import screen
 from gpuops.ui.monitor.screen import Page, View
 
