@@ -1,14 +1,14 @@
-"""Collects the evidence of a hang or crash into the run folder, before anything is ended."""
+"""Why a job makes no progress or how it ended: its evidence, kept in the run folder."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,35 @@ from gpuops.core.diagnosis import gpu_loss, power
 from gpuops.core.diagnosis import nccl_ras as ras
 from gpuops.core.diagnosis.crash import Crash, diagnose_crash
 from gpuops.core.diagnosis.culprit import Attribution, find_culprit
-from gpuops.core.diagnosis.diagnosis import Diagnosis
+from gpuops.core.diagnosis.diagnosis import Diagnosis, EndedWell
 from gpuops.core.diagnosis.nccl_ras import RasReport
-from gpuops.core.diagnosis.torchrun_failure import parse_rank_ends
+from gpuops.core.diagnosis.torchrun_failure import parse_rank_ends, signal_name
 from gpuops.core.hang.detector import Hung, Suspect
 from gpuops.core.launch.plan import LaunchPlan
 from gpuops.core.machine.device import Device, Xid
 from gpuops.core.machine.oom_kills import OomKills
 from gpuops.core.preflight.host import least_threads
 from gpuops.core.run import paths
-from gpuops.errors import GpuopsError
+from gpuops.core.run.record import Attempt
+from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files, owners
 from gpuops.system.gpus import nvml
 from gpuops.system.gpus.gpu_processes import in_container
 from gpuops.system.host import cgroups, host
 from gpuops.system.host.kernel_log import KMSG, KernelLog, slot
-from gpuops.system.processes import members, nccl_ras, stacks, vitals
+from gpuops.system.processes import identity, members, nccl_ras, stacks, vitals
 from gpuops.system.processes.identity import Identity, local, recorded
 from gpuops.system.processes.process import LOST, Job
 from gpuops.system.runs import beats as attempt_beats
-from gpuops.system.runs import events, rank_logs, telemetry
+from gpuops.system.runs import (
+    events,
+    ownership,
+    plan_file,
+    rank_logs,
+    records,
+    supervisor_lock,
+    telemetry,
+)
 
 BETWEEN_S = 1.0
 DUMP_S = 5.0
@@ -44,6 +53,90 @@ CLOCKS_DIFFER_S = 5.0
 GPUS_S = 5.0
 # A GPU fails before its job falls silent; a job ends at most half an hour later.
 FORE_S, LATELY_S = 60.0, 1800.0
+
+
+def find_good_end(root: Path) -> EndedWell | None:
+    """How a run ended that finished, or that a person stopped while nothing was wrong with it."""
+    run = records.load(root)
+    if run is None or run.status not in {"finished", "stopped"}:
+        return None
+    if supervisor_lock.holder(root) is not None or records.is_running(root):
+        return None
+    if run.status == "stopped" and newest(root, run.attempts[-1].number) is not None:
+        return None
+    last = events.last(root, "attempt_ended") or {}
+    number = last.get("stop_signal") if last.get("outcome") == "stopped" else None
+    how = f" ({signal_name(-number)})" if isinstance(number, int) else ""
+    why = "it finished" if run.status == "finished" else f"it was stopped by a person{how}"
+    return EndedWell(run=root.name, why=why, earlier=newest(root))
+
+
+def diagnose_run(root: Path, note: Callable[[str], None]) -> Diagnosis:
+    """Diagnose a running run now; of one that failed, return the supervisor's diagnosis.
+
+    If it had no supervisor when it ended, it is diagnosed now. Of another user's run, the diagnosis
+    of its supervisor is all that may be seen. ``note`` shows a remark to who asks.
+
+    Raises:
+        GpuopsError: nothing is known of how it ended, or it is between two attempts.
+        UsageError: it is another user's, or runs on another host.
+    """
+    records.require_this_host(root)
+    found, attempts = newest(root), records.attempts(root)
+    last = attempts[-1] if attempts else None
+    unwatched = last is not None and _ended_unwatched(root, last)
+    if unwatched or (last and last.alive):
+        if found is not None and not ownership.may_act(root):
+            shown = ownership.as_owner(root, "diagnose")
+            note(f"this is what its supervisor found last; `{shown}` diagnoses it now.")
+            return found
+        ownership.require_may_act(root, "diagnose")
+        records.require_proven(root)
+        plan = replace(plan_file.load(root), run_dir=str(root))
+        job = Job(Path(plan.state_dir))
+        deserted = job.poll() is not None and supervisor_lock.holder(root) is None
+        if deserted and (left := records.describe_left(root)):
+            ends = f"`gpuops stop {root.name}` ends what lives on: {left}"
+            note(f"its supervisor and its reaper have gone; {ends}.")
+        if not unwatched and (not deserted or job.ranks()):
+            return examine(plan, job)
+        if unwatched:
+            note("no supervisor saw it end: this is what it left behind.")
+        rank_logs.link(plan)
+        return crashed_unwatched(plan)
+    if found is None and supervisor_lock.holder(root) is not None:
+        raise GpuopsError(
+            f"run {root.name} is between two attempts.", f"`gpuops attach {root.name}` shows it."
+        )
+    if found is None:
+        raise GpuopsError(
+            f"run {root.name} has ended, and no diagnosis of it was kept.",
+            f"`gpuops runs show {root.name}` tells how it went.",
+        )
+    return found
+
+
+def diagnose_process(pid: int) -> Diagnosis:
+    """Diagnose the training job of a process, also one that gpuops did not start.
+
+    Raises:
+        UsageError: it belongs to no training job, or to another user.
+    """
+    from gpuops.system.processes import jobs  # noqa: PLC0415 - slow, and a supervisor needs none of it
+
+    for job in jobs.find():
+        ranks = {one.rank: jobs.identity(one) for one in job.ranks if one.rank is not None}
+        if any(one.pid == pid for one in job.processes) and ranks:
+            return diagnose_processes(ranks, None)
+    if (uid := identity.user(pid)) not in {None, os.geteuid()}:
+        raise UsageError(
+            f"process {pid} belongs to {owners.name(uid)}: its stack cannot be read.",
+            f"`sudo -u {owners.name(uid)} gpuops diagnose {pid}` reads it.",
+        )
+    raise UsageError(
+        f"process {pid} belongs to no training job that can be seen.",
+        "`gpuops kill-hung --dry-run` lists the jobs of this host.",
+    )
 
 
 def inspect(plan: LaunchPlan, job: Job, assessment: Suspect | Hung) -> Diagnosis:
@@ -125,6 +218,14 @@ def why_gone(plan: LaunchPlan, returncode: int, evidence: Diagnosis) -> Diagnosi
         return evidence
     _keep(plan, "crashed", found)
     return found
+
+
+def _ended_unwatched(root: Path, last: Attempt) -> bool:
+    """Whether an attempt failed, or vanished without a record of its end, and was not watched."""
+    if not last.returncode and (last.returncode == 0 or last.alive):
+        return False
+    watched = events.was_watched(root, last.number) or supervisor_lock.holder(root) is not None
+    return not watched and not last.hidden
 
 
 def _explained(
