@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -73,6 +73,18 @@ def load(
         weights=f"{weights['crc32']:08x}",
         working_dir=None if working_dir is None else Path(working_dir),
     )
+
+
+def locate_data(found: Trained[C, M]) -> Trained[C, M]:
+    """Name the run's data set as it is seen from the present working directory.
+
+    The settings have it as ``dataset.data``; what is built in (``synthetic``) keeps its name.
+    """
+    config: Any = found.config
+    if config.dataset.data == "synthetic":
+        return found
+    dataset = replace(config.dataset, data=str(found.locate(config.dataset.data)))
+    return replace(found, config=replace(config, dataset=dataset))
 
 
 def run_folder(checkpoint_path: Path) -> Path:

@@ -42,10 +42,7 @@ def load(path: Path) -> Trained:
         TrainerError: it cannot be used, or is not of signllm.
     """
     found = trained.load(path, trainer="signllm", config=Config, build=_build)
-    dataset = found.config.dataset
-    if dataset.data != "synthetic":
-        dataset = replace(dataset, data=str(found.locate(dataset.data)))
-    return replace(found, config=replace(found.config, dataset=dataset))
+    return trained.locate_data(found)
 
 
 def attached(path: Path) -> Attached:
