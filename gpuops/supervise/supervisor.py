@@ -162,11 +162,13 @@ def _take(
     plan: LaunchPlan, state: machine.Supervision, event: machine.Event
 ) -> tuple[machine.Supervision, list[machine.Action]]:
     """Decide on one event; record the actions, and the event if it changes anything."""
-    root, before = Path(plan.run_dir), state
+    before = state
     state, actions = machine.step(state, event)
-    if state != before or actions:
-        happened = {"what": type(event).__name__, **asdict(event)}
-        events.record(root, "observed", attempt=plan.attempt, **happened)
+    if state == before and not actions:
+        return state, actions
+    root = Path(plan.run_dir)
+    happened = {"what": type(event).__name__, **asdict(event)}
+    events.record(root, "observed", attempt=plan.attempt, **happened)
     for action in actions:
         events.record(root, "action", attempt=plan.attempt, action=type(action).__name__)
     if state.phase is not before.phase and state.phase is machine.Phase.RUNNING:

@@ -29,18 +29,12 @@ class Tail:
 
         A progress bar's line keeps only what a terminal would show: the text after its last CR.
         """
-        try:
-            with files.open_regular(self._path) as file:
-                size = os.fstat(file.fileno()).st_size
-                if self._offset > size:  # replaced, or cut short
-                    self._offset, self._partial = 0, b""
-                if size - self._offset > LONGEST:
-                    self._offset, self._partial, self.left_out = size - LONGEST, b"", True
-                file.seek(self._offset)
-                data = file.read(LONGEST)
-        except OSError:
-            return []
-        self._offset += len(data)
+        data = b""
+        if files.size(self._path) != self._offset:  # most calls find nothing new
+            try:
+                data = self._read()
+            except OSError:
+                return []
         *whole, rest = (self._partial + data).rsplit(b"\n", MOST_LINES)
         if len(whole) == MOST_LINES and b"\n" in whole[0]:
             self.left_out, whole[0] = True, whole[0].rpartition(b"\n")[2]
@@ -49,6 +43,18 @@ class Tail:
             whole.append(self._partial)
             self._partial = b""
         return [self._shown(line) for line in whole]
+
+    def _read(self) -> bytes:
+        with files.open_regular(self._path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if self._offset > size:  # replaced, or cut short
+                self._offset, self._partial = 0, b""
+            if size - self._offset > LONGEST:
+                self._offset, self._partial, self.left_out = size - LONGEST, b"", True
+            file.seek(self._offset)
+            data = file.read(size - self._offset)
+        self._offset += len(data)
+        return data
 
     @property
     def partial(self) -> str:

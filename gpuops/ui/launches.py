@@ -95,7 +95,8 @@ class Screen:
 
     def __init__(self, console: Console, *, brief: bool) -> None:
         self._console = console
-        self._brief = brief and console.is_terminal
+        self._live_shown = console.is_terminal  # asked once: each time is a system call
+        self._brief = brief and self._live_shown
         # Refreshed only on news: a line that redraws itself all night takes 2 % of a core.
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live_due_s = self._shown_s = 0.0
@@ -104,12 +105,12 @@ class Screen:
         self._shown_line = ""
 
     def __enter__(self) -> Screen:
-        if self._console.is_terminal:
+        if self._live_shown:
             self._live.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        if self._console.is_terminal:
+        if self._live_shown:
             self._live.stop()
 
     def show(self, look: Look) -> None:
@@ -125,7 +126,7 @@ class Screen:
         if elapsed_s < self._shown_s:  # another attempt has begun
             self._live_due_s = self._plain_due_s = 0.0
         self._shown_s = elapsed_s
-        if self._console.is_terminal:
+        if self._live_shown:
             due = elapsed_s >= self._live_due_s
             self._live_due_s = elapsed_s + LIVE_EVERY_S if due else self._live_due_s
             self._live.update(progress_line(look, self._console.width), refresh=due)
@@ -150,7 +151,7 @@ class Screen:
     def wait(self, waiting: Waiting) -> None:
         """Show what the launch waits for; on a pipe only if it has changed."""
         line = waiting_line(waiting)
-        if self._console.is_terminal:
+        if self._live_shown:
             line.append(f"  {words.duration(waiting.waited_s)}", style="dim")
             self._live.update(line, refresh=True)
         elif line.plain != self._shown_line:

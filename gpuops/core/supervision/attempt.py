@@ -206,7 +206,7 @@ def _assessed(
 ) -> tuple[Supervision, list[Action]]:
     """Evidence first; then the ladder, if the job must be ended at all."""
     if not isinstance(assessment, (Suspect, Hung)):
-        return replace(state, suspected=None), []
+        return (state if state.suspected is None else replace(state, suspected=None)), []
     if type(assessment) is type(state.suspected):
         return state, []
     suspected = replace(state, suspected=assessment)
