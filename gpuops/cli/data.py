@@ -16,7 +16,7 @@ from gpuops.cli.options import Python, complete
 from gpuops.cli.streams import raw
 from gpuops.cli.verbs import PASS_ON, Trainer, run_module
 from gpuops.errors import GpuopsError, UsageError
-from gpuops.system.trainers import datasets, manifests
+from gpuops.system.trainers import datasets, layouts, manifests
 from gpuops.ui import tables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
@@ -52,14 +52,19 @@ def import_(
                 f"{word} is not a folder to read.",
                 "Name kind and folder first: `gpuops data import bvh SRC --out DIR`, then flags.",
             )
-    _, module = manifests.choose(trainer, f"import {kind!r}", lambda one: one.importers.get(kind))
-    run_module(sys.executable, module, [str(source), "--out", str(out), *ctx.args])
+    manifest, module = manifests.choose(
+        trainer, f"import {kind!r}", lambda one: one.importers.get(kind)
+    )
+    words = [str(source), "--out", str(out), *ctx.args]
+    run_module(sys.executable, module, words, {layouts.TRAINER: manifest.name})
 
 
 @app.command(context_settings=PASS_ON, epilog="Other flags go to the trainer, like --json.")
 def check(ctx: typer.Context, root: Root, trainer: Trainer = None) -> None:
     """Read every sample: name those that cannot be used, show lengths and statistics."""
-    _, module = manifests.choose(trainer, "check data sets", lambda one: one.answers.check_data)
+    _, module = manifests.choose(
+        trainer, "check data sets", lambda one: one.answers.check_data, data=root
+    )
     run_module(sys.executable, module, [str(root), *ctx.args])
 
 
@@ -68,7 +73,7 @@ def count(
     root: Root, trainer: Trainer = None, python: Python = None, *, as_json: output.Json = False
 ) -> None:
     """Count the samples of each split, without reading them."""
-    manifest, data = manifests.choose(trainer, "count data sets", lambda one: one.data)
+    manifest, data = manifests.choose(trainer, "count data sets", lambda one: one.data, data=root)
     with _progress() as tell:
         found = datasets.count_data(manifest, root, python=python or sys.executable, progress=tell)
     output.answer(found, lambda: tables.data_count(found), as_json=as_json)

@@ -162,7 +162,7 @@ def test_of_several_trainers_one_is_named(run, handed):
     assert handed("draw", "--trainer", "one", "set", "-x") == ("one.draw", "--data-root set -x")
     with pytest.raises(GpuopsError, match="several trainers draw: one, two") as caught:
         handed("draw", "set")
-    assert caught.value.hint == "Say which one: --trainer one"
+    assert caught.value.hint == "Say which one, with `--trainer one` for example."
     plan = json.loads((run / "plan.json").read_text())
     plan["target"]["name"] = "one"
     (run / "plan.json").write_text(json.dumps(plan))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -96,7 +97,9 @@ def run_import(
             raise _refusal(summary.skipped)
         finish(building)
         summary.took_s = round(time.perf_counter() - begun, 2)
-        about = {"source": str(source), **asdict(summary)}
+        # Importers may serve several trainers; gpuops says for which one it was asked.
+        trainer = os.environ.get("GPUOPS_TRAINER")
+        about = {"source": str(source), "trainer": trainer, **asdict(summary)}
         (building / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return summary
 

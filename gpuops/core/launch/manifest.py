@@ -75,13 +75,15 @@ class DataSet(_Section):
 
     ``setting`` is the trainer's setting that holds the root; ``built_in`` lists the values of it
     that need no files. ``about`` shows in a line how the files lie. Without a ``layout`` the
-    trainer counts its samples itself (``answers.count``).
+    trainer counts its samples itself (``answers.count``), and ``found_by`` are paths below the
+    root, with ``*``, by one of which a folder is told to be such a data set.
     """
 
     setting: Text
     about: Text
     built_in: list[Text] = []
     layout: DataLayout | None = None
+    found_by: list[Text] = []
 
 
 class Batch(_Section):

@@ -12,6 +12,7 @@ from gpuops.core.launch.manifest import Manifest, parse
 from gpuops.core.launch.plan import Target
 from gpuops.errors import GpuopsError, UsageError
 from gpuops.system import files
+from gpuops.system.trainers import layouts
 from gpuops.system.trainers.modules import package_folder
 from gpuops.system.yaml_files import read_yaml
 
@@ -60,23 +61,32 @@ def load_all(
 
 
 def choose(
-    name: str | None, task: str, ability: Callable[[Manifest], T | None]
+    name: str | None,
+    task: str,
+    ability: Callable[[Manifest], T | None],
+    *,
+    data: Path | None = None,
 ) -> tuple[Manifest, T]:
     """The trainer for a task like ``count data sets``, and what its manifest says of that.
 
-    It is the trainer named, or the only one able to.
+    It is the trainer named, or the only one able to; of several the only one whose data set the
+    folder ``data`` is.
 
     Raises:
         UsageError: no trainer is able to, or several are and none is named.
     """
     asked = load_all() if name is None else [load(name)]
     able = [(one, found) for one in asked if (found := ability(one)) is not None]
+    if len(able) > 1 and data is not None:
+        fits = {one.name for one in layouts.recognise(data, [one for one, _ in able])}
+        able = [one for one in able if one[0].name in fits] or able
     if len(able) == 1:
         return able[0]
     if able:
         those = [one.name for one, _ in able]
         raise UsageError(
-            f"several trainers {task}: {', '.join(those)}.", f"Say which one: --trainer {those[0]}"
+            f"several trainers {task}: {', '.join(those)}.",
+            f"Say which one, with `--trainer {those[0]}` for example.",
         )
     if len(asked) == 1:
         raise UsageError(f"trainer {asked[0].name} does not {task}.", LIST_HINT)

@@ -104,7 +104,7 @@ def write_sentences(out: Path, fps: float = FPS) -> dict[str, int]:
                     write_words(folder, sentence.text, sentence.gloss)
                     np.save(folder / POSE, part.read(row).astype(np.float32))
                 counts[split] += len(part.sentences)
-        about = {"source": "synthetic", "fps": fps}
+        about = {"source": "synthetic", "trainer": "signllm", "fps": fps}
         (building / IMPORT).write_text(json.dumps(about) + "\n")
     return counts
 

@@ -37,6 +37,16 @@ def test_imports_the_layout(tmp_path):
     assert len(open_clips(tmp_path / "out", "train").names) == 3
 
 
+@pytest.mark.parametrize("trainer", ["rvq", None])
+def test_an_import_says_for_which_trainer_it_was_made(tmp_path, monkeypatch, trainer):
+    """Several may share an importer; gpuops knows who was asked."""
+    if trainer is not None:
+        monkeypatch.setenv("GPUOPS_TRAINER", trainer)
+    import_bvh(write_bvh(tmp_path / "src", {"train": 1, "val": 1}), tmp_path / "out")
+
+    assert json.loads((tmp_path / "out" / "import.json").read_text())["trainer"] == trainer
+
+
 def test_a_unit_is_brought_to_centimetres(tmp_path):
     """Metres become centimetres."""
     source = write_bvh(tmp_path / "src", {"train": 1, "val": 1})
