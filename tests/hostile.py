@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
 import sys
 
+import typer
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from gpuops.cli import main
 from gpuops.text import visible
 
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "500"))
 SOON_S = 2.0
 many_examples = settings(
     derandomize="HOSTILE_EXAMPLES" not in os.environ,
@@ -95,17 +97,33 @@ def put(path, content, change=None):
         path.write_bytes(spoiled(content, change or ()))
 
 
+def found_below(folder):
+    """The size of everything below a folder, by its path."""
+    found, left = {}, [folder]
+    while left:
+        with os.scandir(left.pop()) as entries:
+            for entry in entries:
+                found[entry.path] = entry.stat(follow_symlinks=False).st_size
+                left += [entry.path] * entry.is_dir(follow_symlinks=False)
+    return found
+
+
+# Typer parses the signatures of all functions each time, which takes longer than most commands.
+command_of = functools.cache(typer.main.get_command)
+
+
 def gpuops(*words):
     """The exit code, stdout and stderr of ``gpuops WORDS``, run in this process."""
     outputs = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
-    before = sys.argv, sys.stdout, sys.stderr
+    before = sys.argv, sys.stdout, sys.stderr, typer.main.get_command
     sys.argv, (sys.stdout, sys.stderr) = ["gpuops", *words], outputs
+    typer.main.get_command = command_of
     try:
         main()
     except SystemExit as exit_:
         code = exit_.code
     finally:
-        sys.argv, sys.stdout, sys.stderr = before
+        sys.argv, sys.stdout, sys.stderr, typer.main.get_command = before
     return code, *(output.buffer.getvalue().decode() for output in outputs)
 
 

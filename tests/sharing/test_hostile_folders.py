@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hostile import ORDERS, SOON_S, changes, gpuops, is_text, many_examples, put
+from hostile import (
+    ORDERS,
+    SOON_S,
+    changes,
+    found_below,
+    gpuops,
+    is_text,
+    many_examples,
+    put,
+    spoiled,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import a_plan
@@ -76,10 +88,18 @@ folders = st.tuples(
 )
 
 
+WHOLE = {name: spoiled(content, ()) for name, content in FILES.items()}
+
+
 @pytest.fixture(name="outside", scope="module")
-def _outside(tmp_path_factory):
-    """A folder with a good run, and another folder that nobody may touch."""
-    base = tmp_path_factory.mktemp("hostile")
+def _outside():
+    """A folder with a good run, and another folder that nobody may touch; in memory if it can."""
+    memory = "/dev/shm"  # noqa: S108 - a folder of its own in there
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as base:
+        yield fill(Path(base))
+
+
+def fill(base):
     for name, content in {**FILES, "plan.json": [{**PLAN, "run_id": GOOD}]}.items():
         put(base / "runs" / GOOD / name, content)
     (base / "outside").mkdir()
@@ -98,11 +118,7 @@ def ask(base, root, words):
 
 def listing(base):
     """Everything in a folder and below, but what a diagnosis writes into the run."""
-    return [
-        (path, path.lstat().st_size)
-        for path in sorted(base.rglob("*"))
-        if not OWN & set(path.parts)
-    ]
+    return {path: size for path, size in found_below(base).items() if not OWN & {*path.split("/")}}
 
 
 @many_examples
@@ -113,7 +129,8 @@ def test_every_reading_command_answers_in_text(outside, folder):
     root = outside / "runs" / f"20260101-000001-{name}"
     try:
         for path, content in FILES.items():
-            put(root / path, content, spoilt.get(path))
+            change = spoilt.get(path)
+            put(root / path, WHOLE[path] if change is None else content, change)
         before = listing(outside)
         begun_s = time.process_time()
 
