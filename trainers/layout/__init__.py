@@ -1,0 +1,1 @@
+"""layout: the elements of a poster find their places (layout diffusion)."""

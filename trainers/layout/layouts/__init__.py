@@ -1,0 +1,1 @@
+"""Posters and screens of one split, whatever files hold them. Torch-free."""

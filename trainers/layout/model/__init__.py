@@ -1,0 +1,1 @@
+"""The network, what it sees of elements, and the noise it removes."""
