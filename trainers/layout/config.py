@@ -13,6 +13,7 @@ from trainers.engine.config.sections import LoaderConfig, LoopConfig, OptimConfi
 from trainers.engine.errors import ConfigError
 from trainers.layout.guide_config import translate
 
+CNN = "cnn"
 PRESETS = Path(__file__).parent / "presets"
 
 Count = Annotated[int, Ge(1)]
@@ -45,7 +46,8 @@ class VisualConfig:
     """How the images of elements are seen; their features are computed once."""
 
     visual_encoder: str = setting(
-        "cnn", "cnn: a small network, trained on the images first; or the folder of a transformers one"
+        CNN,
+        "cnn: a small network, trained on the images first; or the folder of a transformers one",
     )
     image_size: Annotated[int, Ge(16), Le(1024)] = setting(
         48, "cnn: pixels of a side to which images are scaled", also=("img_size",)
@@ -64,7 +66,8 @@ class ModelConfig:
     feedforward: Annotated[float, Gt(0)] = setting(4.0, "width of the feed-forward layers / width")
     dropout: Share = setting(0.1, "of every layer")
     given: tuple[Task, ...] = setting(
-        ("none", "size"), "what is known beforehand of all elements of a poster: one of these, drawn"
+        ("none", "size"),
+        "what is known beforehand of all elements of a poster: one of these, drawn",
     )
 
     def __post_init__(self) -> None:

@@ -20,11 +20,18 @@ from trainers.layout.layouts.layout import LAYER, H, W, X, Y, to_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
     from numpy.typing import NDArray
 
     from trainers.layout.config import Config, Task
     from trainers.layout.layouts.corpus import Corpus
+
+    class Features(Protocol):
+        """The features (N, F) of each layout's images."""
+
+        def __getitem__(self, row: int) -> NDArray[np.float32]: ...
+
 
 GIVEN: dict[Task, tuple[int, ...]] = {
     "none": (),
@@ -92,7 +99,7 @@ class LayoutData:
         corpus: Corpus,
         config: Config,
         categories: Sequence[str],
-        features: Sequence[NDArray[np.float32]] | None,
+        features: Features | None,
     ) -> None:
         self.corpus = corpus
         self.config = config

@@ -103,7 +103,9 @@ class Diffusion:
             kept = self.kept(share.to(noise.device) / self.config.num_train_timesteps)
             state = self.add_noise(start, noise, kept)
         # DDPM draws in every step: from the first layout's noise, so that a seed decides.
-        generator = torch.Generator().manual_seed(int(noise[0, 0, 0].view(torch.int32)) & 0x7FFFFFFF)
+        generator = torch.Generator().manual_seed(
+            int(noise[0, 0, 0].view(torch.int32)) & 0x7FFFFFFF
+        )
         for time in times:
             share = torch.full((len(noise),), int(time) / self.config.num_train_timesteps)
             found = denoise(state, share.to(noise.device), elements)

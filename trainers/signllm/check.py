@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from trainers.engine.check import Finding, checkpoint, main, refused
 from trainers.engine.errors import TrainerError
+from trainers.engine.pretrained import pretrained_folder
 from trainers.engine.samples import format_few
-from trainers.signllm.config import PRESETS, Config
-from trainers.signllm.encoder_folder import BYTES, encoder_folder
+from trainers.signllm.config import BYTES, ENCODER, PRESETS, Config
 from trainers.signllm.guide_config import translate
 from trainers.signllm.sentences.compare import cut_texts, equal_sentences, equal_texts
 from trainers.signllm.sentences.reading import SYNTHETIC, open_corpus
@@ -41,7 +41,7 @@ def _text_encoder(name: str) -> Iterator[Finding]:
     if name == BYTES:
         return
     try:
-        folder = encoder_folder(name)
+        folder = pretrained_folder(name, *ENCODER)
     except TrainerError as error:
         yield refused("text encoder", error)
     else:

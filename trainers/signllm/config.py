@@ -13,6 +13,9 @@ from trainers.engine.config.sections import LoaderConfig, LoopConfig, OptimConfi
 from trainers.engine.errors import ConfigError
 from trainers.signllm.guide_config import translate
 
+BYTES = "bytes"
+"""The text encoder that needs no folder."""
+ENCODER = "text encoder", f"--text-encoder {BYTES}"
 PRESETS = Path(__file__).parent / "presets"
 
 Count = Annotated[int, Ge(1)]
@@ -48,7 +51,7 @@ class TextConfig:
     """How a text is read."""
 
     text_encoder: str = setting(
-        "bytes",
+        BYTES,
         "bytes: UTF-8 bytes, for any language; or the folder of a transformers model",
         also=("model_name",),
     )

@@ -53,7 +53,7 @@ def alignment(boxes: Boxes) -> float:
     d is the smallest distance of an element's left, centre, right, top, middle or bottom from the
     same of any other element. 0 for a single element.
     """
-    if len(boxes) < 2:  # noqa: PLR2004
+    if len(boxes) < 2:
         return 0.0
     corner, size = boxes[:, :2], boxes[:, 2:]
     edges = np.concatenate([corner, corner + size / 2, corner + size], axis=1)
@@ -87,8 +87,10 @@ def _intersections(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
     high = np.minimum(
         boxes[:, None, :2] + boxes[:, None, 2:], others[None, :, :2] + others[None, :, 2:]
     )
-    return np.maximum(high - low, 0).prod(axis=-1).astype(np.float64)
+    inside: NDArray[np.float64] = np.maximum(high - low, 0).prod(axis=-1).astype(np.float64)
+    return inside
 
 
 def _areas(boxes: Boxes) -> NDArray[np.float64]:
-    return boxes[:, 2:].prod(axis=-1).astype(np.float64)
+    areas: NDArray[np.float64] = boxes[:, 2:].prod(axis=-1).astype(np.float64)
+    return areas

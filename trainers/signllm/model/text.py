@@ -14,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from trainers.engine.errors import TrainerError
 from trainers.engine.frozen import Frozen
-from trainers.signllm.encoder_folder import BYTES, encoder_folder
+from trainers.engine.pretrained import pretrained_folder
+from trainers.signllm.config import BYTES, ENCODER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ def _pretrained(kind: str, folder: str) -> Any:
     Raises:
         TrainerError: transformers is not installed, or the folder does not hold such a model.
     """
-    encoder_folder(folder)
+    pretrained_folder(folder, *ENCODER)
     try:
         import transformers  # noqa: PLC0415 - only those who use it need it
     except ImportError:

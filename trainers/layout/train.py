@@ -1,0 +1,110 @@
+"""Train a layout diffusion: `python -m trainers.layout.train FLAGS`, alone or under torchrun."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from trainers.engine.checkpoint import checkpoint
+from trainers.engine.config.config import resolve
+from trainers.engine.errors import run_main
+from trainers.engine.loop import fit
+from trainers.engine.prepare import prepare, session
+from trainers.layout.config import PRESETS, Config
+from trainers.layout.data import LayoutData
+from trainers.layout.diffusion import Diffusion
+from trainers.layout.features import corpus_features, learn_to_see
+from trainers.layout.guide_config import translate
+from trainers.layout.layouts.reading import open_corpus
+from trainers.layout.losses import LayoutLoss
+from trainers.layout.model.model import LayoutModel, Vocabulary, vocabulary_of
+from trainers.layout.samples import draw_samples
+from trainers.layout.score import score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from trainers.layout.data import LayoutBatch
+    from trainers.layout.layouts.corpus import Corpus
+
+log = logging.getLogger("trainers")
+
+
+def train(config: Config) -> int:
+    """Train, and return the exit code."""
+    with session(config, "layout") as (world, outputs):
+        diffusion = Diffusion(config.diffusion)
+        training = open_corpus(config.dataset, "train")
+        validation = open_corpus(config.dataset, "val")
+        vocabulary = vocabulary_of(training, config.dataset.look)
+        outputs.attach("vocabulary.json", vocabulary.to_dict())
+        about = {"train": training.describe(), "val": validation.describe()}
+        outputs.attach_data(about, counted="posters")
+
+        model = LayoutModel(config, vocabulary).to(world.device)
+        learn_to_see(model, training, config, outputs, world)
+
+        def data_of(corpus: Corpus) -> LayoutData:
+            features = None
+            if model.visual is not None:
+                features = corpus_features(model.visual, corpus, config, outputs, world)
+            return LayoutData(corpus, config, vocabulary.categories, features)
+
+        train_data, val_data = data_of(training), data_of(validation)
+        loss = LayoutLoss(config.loss, diffusion)
+        state, batches = prepare(
+            model,
+            config,
+            world,
+            lengths=train_data.bucket(config.loop.samples_per_step(world.world_size)),
+            load=train_data.load,
+        )
+        log.info("%s", _describe(training, model, vocabulary))
+        checkpoint.resume(state, config.run.resume, outputs, world)
+
+        def losses(model: nn.Module, batch: LayoutBatch) -> dict[str, Tensor]:
+            kept = diffusion.kept(batch.time)
+            noisy = diffusion.add_noise(batch.state, batch.noise, kept)
+            return loss(model(noisy, batch.time, batch.elements), noisy, kept, batch)
+
+        def evaluate(_step: int) -> dict[str, float]:
+            judged = cast("LayoutModel", state.judged)
+            return score(judged, val_data, diffusion, world, loss).summary()
+
+        def sample(step: int) -> None:
+            judged = cast("LayoutModel", state.judged)
+            draw_samples(judged, val_data, diffusion, outputs.samples / f"sample_step_{step}.png")
+
+        return fit(
+            state,
+            batches,
+            losses,
+            config=config.loop,
+            grad_clip=config.optim.grad_clip,
+            world=world,
+            outputs=outputs,
+            evaluate=evaluate,
+            sample=sample,
+        ).exit_code
+
+
+def _describe(training: Corpus, model: LayoutModel, vocabulary: Vocabulary) -> str:
+    known = [f"{len(vocabulary.categories)} categories"] if vocabulary.categories else []
+    known += ["images"] if vocabulary.pictured else []
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return (
+        f"{training.source}: {len(training):,} posters, {int(training.lengths.sum()):,} elements, "
+        f"known by {' and '.join(known)}; model of {parameters / 1e6:.2f} M"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line."""
+    config = resolve(Config, argv, name="layout", presets=PRESETS, translate=translate)
+    return train(config)
+
+
+if __name__ == "__main__":
+    run_main(main)
