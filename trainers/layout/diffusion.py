@@ -1,4 +1,4 @@
-"""Noise on layouts and its removal, by the schedulers of diffusers.
+"""How noise is taken away from layouts, by the schedulers of diffusers.
 
 Shapes: B layouts, N elements, 6 values of an element.
 """
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainers.engine.errors import TrainerError
 from trainers.layout.extra import MISSING
+from trainers.layout.noise import Noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +26,8 @@ BETAS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
 PREDICTIONS = {"x0": "sample", "v": "v_prediction"}
 
 
-class Diffusion:
-    """How much noise there is at which time, and how it is taken away."""
+class Diffusion(Noise):
+    """The noise of a config, and how it is taken away."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         try:
@@ -34,7 +35,7 @@ class Diffusion:
             from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # noqa: PLC0415 - slow
         except ImportError:
             raise TrainerError(*MISSING) from None
-        self.config = config
+        super().__init__(config)
         ours: dict[str, Any] = {
             "num_train_timesteps": config.num_train_timesteps,
             "beta_schedule": BETAS[config.noise_schedule],
@@ -54,28 +55,6 @@ class Diffusion:
         step = (time_B * self.config.num_train_timesteps).long()
         last = self.config.num_train_timesteps - 1
         return self._kept.to(time_B.device)[step.clamp(0, last)]
-
-    def add_noise(self, state: Tensor, noise: Tensor, kept_B: Tensor) -> Tensor:
-        """Return sqrt(kept) * state + sqrt(1 - kept) * noise (B, N, 6)."""
-        kept = kept_B[:, None, None]
-        return kept.sqrt() * state + (1 - kept).sqrt() * noise
-
-    def target(self, state: Tensor, noise: Tensor, kept_B: Tensor) -> Tensor:
-        """Return what the network should give (B, N, 6).
-
-        v = sqrt(kept) * noise - sqrt(1 - kept) * state (Salimans and Ho 2022).
-        """
-        if self.config.prediction == "x0":
-            return state
-        kept = kept_B[:, None, None]
-        return kept.sqrt() * noise - (1 - kept).sqrt() * state
-
-    def to_state(self, found: Tensor, noisy: Tensor, kept_B: Tensor) -> Tensor:
-        """Return the state (B, N, 6) that the network's answer means."""
-        if self.config.prediction == "x0":
-            return found
-        kept = kept_B[:, None, None]
-        return kept.sqrt() * noisy - (1 - kept).sqrt() * found
 
     @torch.no_grad()
     def draw(

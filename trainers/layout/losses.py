@@ -18,10 +18,12 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows it 
 from trainers.layout.layouts.layout import CONFIDENCE, LAYER
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from trainers.engine.masked import StepLengths
     from trainers.layout.config import LossConfig
     from trainers.layout.data import LayoutBatch
-    from trainers.layout.diffusion import Diffusion
+    from trainers.layout.noise import Noise
 
 ALIGNED = 0.004  # of the canvas: edges closer than this align
 GOLDEN = 1.618
@@ -37,18 +39,24 @@ def boxes_of(state_BN6: Tensor) -> Tensor:
 class LayoutLoss:
     """The loss of a config."""
 
-    def __init__(self, config: LossConfig, diffusion: Diffusion) -> None:
+    def __init__(self, config: LossConfig, noise: Noise) -> None:
         self.config = config
-        self.diffusion = diffusion
+        self.noise = noise
 
-    def __call__(
+    def step(self, model: nn.Module, batch: LayoutBatch) -> dict[str, Tensor]:
+        """Return the loss and its parts for what the model makes of a batch with its noise."""
+        kept = self.noise.kept(batch.time)
+        noisy = self.noise.add_noise(batch.state, batch.noise, kept)
+        return self.judge(model(noisy, batch.time, batch.elements), noisy, kept, batch)
+
+    def judge(
         self, found: Tensor, noisy: Tensor, kept_B: Tensor, batch: LayoutBatch
     ) -> dict[str, Tensor]:
         """Return the loss and its parts for what the network found (B, N, 6)."""
         config, mask, truth = self.config, batch.elements.mask, batch.state
         wanted = ~batch.elements.given & mask[..., None]
-        target = self.diffusion.target(truth, batch.noise, kept_B)
-        x0 = self.diffusion.to_state(found, noisy, kept_B)
+        target = self.noise.target(truth, batch.noise, kept_B)
+        x0 = self.noise.to_state(found, noisy, kept_B)
         x0 = torch.where(wanted, x0, truth)
         weight = kept_B[:, None]
         elements, pairs = mask.sum(), (mask.sum(1) * (mask.sum(1) - 1)).sum()

@@ -24,9 +24,6 @@ from trainers.layout.score import score
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
-
-    from trainers.layout.data import LayoutBatch
     from trainers.layout.layouts.corpus import Corpus
 
 log = logging.getLogger("trainers")
@@ -64,14 +61,10 @@ def train(config: Config) -> int:
         log.info("%s", _describe(training, model, vocabulary))
         checkpoint.resume(state, config.run.resume, outputs, world)
 
-        def losses(model: nn.Module, batch: LayoutBatch) -> dict[str, Tensor]:
-            kept = diffusion.kept(batch.time)
-            noisy = diffusion.add_noise(batch.state, batch.noise, kept)
-            return loss(model(noisy, batch.time, batch.elements), noisy, kept, batch)
-
         def evaluate(_step: int) -> dict[str, float]:
             judged = cast("LayoutModel", state.judged)
-            return score(judged, val_data, diffusion, world, loss).summary()
+            figures: dict[str, float] = score(judged, val_data, diffusion, world, loss).summary()
+            return figures
 
         def sample(step: int) -> None:
             judged = cast("LayoutModel", state.judged)
@@ -80,7 +73,7 @@ def train(config: Config) -> int:
         return fit(
             state,
             batches,
-            losses,
+            loss.step,
             config=config.loop,
             grad_clip=config.optim.grad_clip,
             world=world,
