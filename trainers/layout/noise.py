@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 class Noise(ABC):
-    """What a network is given and should give. ``kept`` is the share of the variance that is not
-    noise.
-    """
+    """What a network is given, and what it should give."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         self.config = config

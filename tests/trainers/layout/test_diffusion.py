@@ -1,0 +1,90 @@
+"""Noise and its removal, by the schedulers of diffusers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from made_layouts import batch_of, data
+
+from trainers.layout.config import DiffusionConfig
+from trainers.layout.diffusion import Diffusion
+
+pytest.importorskip("diffusers")
+
+
+def perfect(diffusion, batch):
+    """A network that knows the layout, and says so as the settings want it."""
+
+    def denoise(noisy, time, _elements):
+        kept = diffusion.kept(time)
+        share = kept[:, None, None]
+        noise = (noisy - share.sqrt() * batch.state) / (1 - share).sqrt()
+        return diffusion.target(batch.state, noise, kept)
+
+    return denoise
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_perfect_network_gives_the_layout(sampler, prediction, schedule):
+    """From noise alone, in twenty steps."""
+    diffusion = Diffusion(
+        DiffusionConfig(sampler=sampler, prediction=prediction, noise_schedule=schedule)
+    )
+    batch = batch_of(data(3, 5), 0, 1)
+
+    found = diffusion.draw(perfect(diffusion, batch), batch.elements, batch.noise)
+
+    there = batch.elements.mask
+    torch.testing.assert_close(found[there], batch.state[there], rtol=0, atol=0.02)
+
+
+def test_what_is_known_stays():
+    """Whatever the network says of it."""
+    diffusion = Diffusion(DiffusionConfig())
+    batch = batch_of(data(4), 0)
+    given = torch.zeros_like(batch.elements.given)
+    given[..., 2:4] = True
+    elements = replace(batch.elements, given=given, known=batch.state * given)
+
+    found = diffusion.draw(lambda *_: torch.zeros_like(batch.state), elements, batch.noise)
+
+    torch.testing.assert_close(found[given], batch.state[given])
+    assert not found[~given].any()
+
+
+def test_a_layout_is_refined_from_where_it_is():
+    """The weaker, the less of it changes; the network says 0 for everything."""
+    diffusion = Diffusion(DiffusionConfig(num_inference_steps=50))
+    batch = batch_of(data(6), 0)
+
+    def stay(noisy, time, _elements):
+        return noisy / diffusion.kept(time)[:, None, None].sqrt().clamp_min(0.1)
+
+    moved = [
+        (
+            diffusion.draw(stay, batch.elements, batch.noise, start=batch.state, strength=strength)
+            - batch.state
+        )
+        .abs()
+        .mean()
+        for strength in (0.05, 0.3, 0.9)
+    ]
+
+    assert moved[0] < moved[1] < moved[2]
+    assert moved[0] < 0.2
+
+
+def test_one_noise_gives_one_layout():
+    """Also by DDPM, which draws in every step."""
+    diffusion = Diffusion(DiffusionConfig(sampler="ddpm"))
+    batch = batch_of(data(4), 0)
+
+    def denoise(noisy, *_):
+        return 0.5 * noisy
+
+    first, second = (diffusion.draw(denoise, batch.elements, batch.noise) for _ in range(2))
+
+    assert torch.equal(first, second)
+    assert not torch.equal(first, diffusion.draw(denoise, batch.elements, 2 * batch.noise))
