@@ -1,0 +1,145 @@
+"""What layout learns: places of real screens and of drawn posters, held out, beside plain answers.
+
+    python benchmarks/layout_quality.py --rico FOLDER --work FOLDER
+        [--rows NAME ...] [--seeds 3] [--json]
+
+- size: RICO screens, from category and size to position; for each seed of the training.
+- category: RICO screens, from the category alone to position and size.
+- posters: the built-in posters, from images alone.
+
+Each row is a training and `evaluate`, with all that it judges by; rows are stored in the work
+folder as they finish, and a training that was stopped goes on. The folder of RICO holds rico.npz:
+boxes (n, 4) as shares, labels (n,), the first row of each screen, its canvas and its name, for the
+splits `val` and `test`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RICO = """
+    --preset demo --look categories --batch-size 32 --width 128 --layers 4 --lr 1.5e-3
+    --total-iter 9000 --eval-iter 3000 --save-iter 500 --print-iter 250
+"""
+POSTERS = "--preset demo --total-iter 4000 --eval-iter 2000 --save-iter 500 --print-iter 250"
+TRAINING, HELD_OUT = 4400, 500
+LABELS = (
+    "Text", "Image", "Icon", "List Item", "Text Button", "Toolbar", "Web View", "Input", "Card",
+    "Advertisement", "Background Image", "Drawer", "Radio Button", "Checkbox", "Multi-Tab",
+    "Pager Indicator", "Modal", "On/Off Switch", "Slider", "Map View", "Button Bar", "Video",
+    "Bottom Navigation", "Number Stepper", "Date Picker",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rico", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="these rows alone")
+    parser.add_argument("--seeds", type=int, default=3, help="of the rows of RICO")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for name, (data, flags) in rows(given).items():
+        if given.rows is None or name in given.rows:
+            found[name] = row(name, data, flags, given.work)
+            if not given.json:
+                show(name, found[name])
+    if given.json:
+        print(json.dumps(found, indent=2))
+
+
+def rows(given: argparse.Namespace) -> dict[str, tuple[Path | None, str]]:
+    """Data and flags of each row by name."""
+    screens = given.work / "rico"
+    if not screens.exists():
+        write_screens(given.rico / "rico.npz", screens)
+    found: dict[str, tuple[Path | None, str]] = {}
+    for seed in range(given.seeds):
+        found[f"size seed {seed}"] = screens, f"{RICO} --given size --seed {seed}"
+    for seed in range(given.seeds):
+        found[f"category seed {seed}"] = screens, f"{RICO} --given none --seed {seed}"
+    found["posters"] = None, POSTERS
+    return found
+
+
+def write_screens(source: Path, out: Path) -> None:
+    """Write screens of two elements and more as folders of posters, 4,400 and 500 drawn by lot."""
+    with np.load(source, allow_pickle=False) as held:
+        arrays = dict(held)
+    screens = [
+        (str(arrays[f"{part}_names"][i]), arrays[f"{part}_canvas"][i].tolist(), boxes, labels)
+        for part in ("val", "test")
+        for i, (boxes, labels) in enumerate(
+            zip(
+                np.split(arrays[f"{part}_boxes"], arrays[f"{part}_start"][1:-1]),
+                np.split(arrays[f"{part}_labels"], arrays[f"{part}_start"][1:-1]),
+                strict=True,
+            )
+        )
+        if len(boxes) > 1
+    ]
+    order = np.random.default_rng(0).permutation(len(screens))[: TRAINING + HELD_OUT]
+    for place, number in enumerate(order):
+        name, (width, height), boxes, labels = screens[number]
+        layers = [
+            dict(zip("xywh", (box * [width, height, width, height]).tolist(), strict=True))
+            | {"order": layer, "category": LABELS[label - 1]}
+            for layer, (box, label) in enumerate(zip(boxes, labels, strict=True))
+        ]
+        split = "train" if place < TRAINING else "val"
+        folder = out.with_suffix(".part") / split / Path(name).stem / "json"
+        folder.mkdir(parents=True)
+        about = {"canvas_size": {"width": width, "height": height}, "layers": layers}
+        (folder / "screen_parse_data.json").write_text(json.dumps(about))
+    out.with_suffix(".part").rename(out)
+
+
+def row(name: str, data: Path | None, flags: str, work: Path) -> dict[str, Any]:
+    """Train and evaluate, unless it was done before."""
+    stored = work / f"{name.replace(' ', '-')}.json"
+    if stored.exists():
+        found: dict[str, Any] = json.loads(stored.read_text())
+        return found
+    run = work / name.replace(" ", "-")
+    where = [] if data is None else ["--data", str(data)]
+    begun, before = time.perf_counter(), os.times()
+    call("train", *flags.split(), *where, "--out-dir", str(run), "--resume", "auto")
+    took, after = time.perf_counter() - begun, os.times()
+    judged = json.loads(call("evaluate", "--checkpoint", str(run), "--json"))
+    cpu = sum(after[2:4]) - sum(before[2:4])
+    judged |= {"train_wall_s": took, "train_cpu_s": cpu}
+    stored.write_text(json.dumps(judged))
+    return judged
+
+
+def call(module: str, *words: str) -> str:
+    """Run a module of layout; the log of a training goes to stderr."""
+    command = [sys.executable, "-m", f"trainers.layout.{module}", *words]
+    if module == "train":
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        return ""
+    done = subprocess.run(command, check=True, text=True, capture_output=True)
+    return done.stdout.splitlines()[-1]
+
+
+def show(name: str, found: dict[str, Any]) -> None:
+    """Print a row, and what it is beside."""
+    print(f"{name}: {found['step']} steps, {found['train_cpu_s']:.0f} s of CPU")
+    for column, figures in {"generated": found["summary"], **found["beside"]}.items():
+        shown = (f"{k} {v:.3f}" for k, v in figures.items() if isinstance(v, float))
+        print(f"  {column:26}{' · '.join(shown)}")
+
+
+if __name__ == "__main__":
+    main()
