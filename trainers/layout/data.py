@@ -147,6 +147,11 @@ class LayoutData:
             lengths=step_lengths(self.elements, self.padded, rows, together),
         )
 
+    def kinds(self, row: int) -> list[Any]:
+        """Return what tells a layout's elements apart: their image, or else their category."""
+        layout = self.corpus.layouts[row]
+        return list(range(len(layout))) if self.features is not None else list(layout.categories)
+
     def known(self, rows: NDArray[np.int64], tasks: Sequence[Task]) -> Elements:
         """Return what is known of the elements of some layouts, for each layout's task."""
         states = [self._states[int(row)] for row in rows]
