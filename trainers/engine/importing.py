@@ -25,23 +25,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from rich.table import Table
 
 MARKER = "import.json"
 SHOWN = 10  # reasons in the message; --skip-bad shows them all
 
 
 @dataclass(slots=True, kw_only=True)
-class Summary:
-    """What an import did; clips and frames are counted by split."""
+class Outcome:
+    """What an import did."""
 
     out: str
-    clips: dict[str, int] = field(default_factory=dict)
-    frames: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     """Why, by the path of each file that cannot be used."""
     took_s: float = 0.0
 
 
+@dataclass(slots=True, kw_only=True)
+class Summary(Outcome):
+    """What an import of recordings did; clips and frames are counted by split."""
+
+    clips: dict[str, int] = field(default_factory=dict)
+    frames: dict[str, int] = field(default_factory=dict)
+
+
+AnOutcome = TypeVar("AnOutcome", bound=Outcome)
 S = TypeVar("S", bound=Summary)
 
 
@@ -65,18 +73,19 @@ def write_clip(summary: Summary, clip: Path, arrays: Mapping[str, NDArray[Any]])
 
 def run_import(
     source: Path,
-    summary: S,
+    summary: AnOutcome,
     splits: Mapping[str, Sequence[Path]],
     add: Callable[[Path, str, Path], None],
     finish: Callable[[Path], None],
     *,
     skip_bad: bool,
     force: bool,
-) -> S:
+) -> AnOutcome:
     """Import files one by one into the summary's folder, which appears whole or not at all.
 
-    ``add(folder, split, path)`` writes a file's clips, or raises UnusableError; ``finish(folder)``
-    writes what belongs to the whole data set. ``force`` replaces an earlier import.
+    ``add(folder, split, path)`` writes the samples of a file, or raises UnusableError;
+    ``finish(folder)`` writes what belongs to the whole data set. ``force`` replaces an earlier
+    import.
 
     Raises:
         TrainerError: if files cannot be used (unless ``skip_bad``), or the folder holds something
@@ -116,7 +125,7 @@ def command_line(name: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
     parser.add_argument("source", type=Path, metavar="SRC")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--skip-bad", action="store_true", help="leave out unusable clips")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be used")
     parser.add_argument("--force", action="store_true", help="replace an earlier import")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
@@ -129,24 +138,40 @@ def run(
     fps: Callable[[S], float],
     describe: Callable[[S], str],
 ) -> int:
-    """Import what the command line says, and print the summary.
+    """Import recordings, with ``fps`` frames a second: see `run_importer`."""
 
-    ``fps`` are the frames a second; ``describe`` gives the sentence below the table.
+    def clips(summary: S) -> Table:
+        table = quiet_table("split", "clips", "frames", "minutes")
+        for split, count in summary.clips.items():
+            frames = summary.frames[split]
+            minutes = frames / fps(summary) / 60
+            table.add_row(split, f"{count:,}", f"{frames:,}", f"{minutes:,.1f}")
+        return table
+
+    return run_importer(parser, argv, importer, clips, describe)
+
+
+def run_importer(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    importer: Callable[..., AnOutcome],
+    table: Callable[[AnOutcome], Table],
+    describe: Callable[[AnOutcome], str],
+) -> int:
+    """Import what the command line says, and print the outcome.
+
+    ``table`` shows what was imported; ``describe`` gives the sentence below it.
     """
     given = vars(parser.parse_args(argv))
     as_json = given.pop("json")
-    summary = importer(given.pop("source"), given.pop("out"), **given)
+    found = importer(given.pop("source"), given.pop("out"), **given)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(summary)) + "\n")
+        sys.stdout.write(json.dumps(asdict(found)) + "\n")
         return 0
-    table = quiet_table("split", "clips", "frames", "minutes")
-    for split, clips in summary.clips.items():
-        frames = summary.frames[split]
-        table.add_row(split, f"{clips:,}", f"{frames:,}", f"{frames / fps(summary) / 60:,.1f}")
     console = Console(soft_wrap=True, markup=False)
-    console.print(f"imported into {summary.out}", style="bold cyan")
-    console.print(table)
-    console.print(f"{describe(summary)}; took {summary.took_s:.1f} s")
-    for path, why in summary.skipped.items():
+    console.print(f"imported into {found.out}", style="bold cyan")
+    console.print(table(found))
+    console.print(f"{describe(found)}; took {found.took_s:.1f} s")
+    for path, why in found.skipped.items():
         console.print(f"skipped {path}: {why}")
     return 0

@@ -14,6 +14,7 @@ from trainers.engine.errors import ConfigError
 from trainers.layout.guide_config import translate
 
 CNN = "cnn"
+ENCODER = "visual encoder", f"--visual-encoder {CNN}"
 PRESETS = Path(__file__).parent / "presets"
 
 Count = Annotated[int, Ge(1)]

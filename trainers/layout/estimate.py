@@ -21,8 +21,9 @@ from trainers.layout.config import PRESETS, Config
 from trainers.layout.data import Elements, LayoutBatch
 from trainers.layout.guide_config import translate
 from trainers.layout.layouts.reading import SYNTHETIC, open_corpus
+from trainers.layout.layouts.vocabulary import Vocabulary, vocabulary_of
 from trainers.layout.losses import LayoutLoss
-from trainers.layout.model.model import LayoutModel, Vocabulary, vocabulary_of
+from trainers.layout.model.model import LayoutModel
 from trainers.layout.noise import Noise
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from trainers.layout.diffusion import Diffusion
 from trainers.layout.features import corpus_features, learn_to_see
 from trainers.layout.guide_config import translate
 from trainers.layout.layouts.reading import open_corpus
+from trainers.layout.layouts.vocabulary import Vocabulary, vocabulary_of
 from trainers.layout.losses import LayoutLoss
-from trainers.layout.model.model import LayoutModel, Vocabulary, vocabulary_of
+from trainers.layout.model.model import LayoutModel
 from trainers.layout.samples import draw_samples
 from trainers.layout.score import score
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from trainers.engine.errors import TrainerError
 from trainers.engine.samples import Listing, digest
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ class Corpus:
         Raises:
             TrainerError: one cannot be used, or the elements have none.
         """
-        assert self._read_image is not None, "elements have no pictures"  # noqa: S101 - a caller's bug
+        if self._read_image is None:
+            raise TrainerError(
+                f"the elements of {self.source}, split {self.split}, have no images",
+                "--look categories leaves images out",
+            )
         return [self._read_image(row, element) for element in range(len(self.layouts[row]))]
 
     def describe(self) -> dict[str, Any]:

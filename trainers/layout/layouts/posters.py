@@ -23,6 +23,8 @@ from trainers.layout.layouts.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from trainers.layout.layouts.corpus import Image
 
 JSON, IMAGES, ENDING = "json", "parse", "_parse_data.json"
@@ -92,11 +94,8 @@ def read_poster(folder: Path, most: int) -> Poster:
     order = [float(n) if one.order is None else one.order for n, one in enumerate(layers)]
     rows = np.argsort(order, kind="stable").tolist()
     given = np.array([[one.x, one.y, one.w, one.h] for one in layers]).reshape(-1, 4)[rows]
-    corners = given[:, :2], given[:, :2] + given[:, 2:]
-    low, high = (np.clip(corner, 0, canvas) for corner in corners)
-    outside = np.maximum(low - corners[0], corners[1] - high).max(axis=1) > 1  # not by rounding
-    boxes = np.concatenate([low, high - low], axis=1)
-    seen = [row for row in range(len(rows)) if boxes[row, 2:].min() > 0]
+    boxes, outside = trim(given, canvas)
+    seen = visible(boxes)
     if not seen:
         raise UnusableError("it has no element" + " on the canvas" * bool(layers))
     kept = seen[:most]
@@ -125,6 +124,22 @@ def read_poster(folder: Path, most: int) -> Poster:
         hidden=len(rows) - len(seen),
         trimmed=int(outside[kept].sum()),
     )
+
+
+def trim(
+    boxes: NDArray[np.float64], canvas: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Cut boxes (N, 4) at the edges of a canvas; return them, and which (N,) lay outside."""
+    corners = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    low, high = (np.clip(corner, 0, canvas) for corner in corners)
+    outside = np.maximum(low - corners[0], corners[1] - high).max(axis=1) > 1  # not by rounding
+    return np.concatenate([low, high - low], axis=1), outside
+
+
+def visible(boxes: NDArray[np.float64]) -> list[int]:
+    """Return which of these boxes (N, 4) have an area."""
+    rows: list[int] = np.flatnonzero(boxes[:, 2:].min(axis=1) > 0).tolist()
+    return rows
 
 
 def is_poster(folder: Path) -> bool:

@@ -52,14 +52,24 @@ def open_corpus(config: DatasetConfig, split: str) -> Corpus:
         TrainerError: there is no such data, or a poster of it cannot be used.
     """
     part = open_part(config, split)
+    corpus = corpus_of(part, config)
+    for message in describe_changes(part, config):
+        log.warning("%s", message)
+    return corpus
+
+
+def corpus_of(part: Part, config: DatasetConfig) -> Corpus:
+    """Return the posters of a split that was opened.
+
+    Raises:
+        TrainerError: one cannot be used, or there are none.
+    """
     if part.unusable:
         place, why = next(iter(part.unusable.items()))
         more = f" (and {len(part.unusable) - 1:,} more cannot be used)"
         raise TrainerError(f"{place}: {why}{more * (len(part.unusable) > 1)}", NAMES_ALL)
     if not part.posters:
         raise _no_poster(config, part)
-    for message in describe_changes(part, config):
-        log.warning("%s", message)
     posters = part.posters
 
     def read(row: int, element: int) -> Image:

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows it 
 from trainers.engine.errors import TrainerError
 from trainers.engine.frozen import Frozen
 from trainers.engine.pretrained import pretrained_folder
-from trainers.layout.config import CNN
+from trainers.layout.config import CNN, ENCODER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ class Pretrained(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        folder = pretrained_folder(name, "visual encoder", "--visual-encoder cnn")
+        folder = pretrained_folder(name, *ENCODER)
         try:
             from transformers import AutoImageProcessor, AutoModel  # noqa: PLC0415 - slow to load
         except ImportError:
