@@ -160,8 +160,8 @@ def describe_changes(part: Part, config: DatasetConfig) -> list[str]:
     count, few = named(one for one in posters if one.surplus)
     if count:
         found.append(
-            f"{count:,} of {len(posters):,} posters have more than {most} elements "
-            f"(max_elements) and keep the {most} at the back: {few}"
+            f"posters of more than {most} elements (max_elements) keep the {most} at the back, "
+            f"{count:,} of {len(posters):,}: {few}"
         )
     count, few = named(one for one in posters if one.hidden)
     if count:
