@@ -82,7 +82,8 @@ class Score:
     def summary(self) -> dict[str, float]:
         """Return the scalars that training reports."""
         figures = self.first.to_dict()
-        return {**self.loss, **{name: figures[name] for name in SUMS[1:5]}}
+        loss = {name: self.loss[name] for name in ("loss", "reconstruction") if name in self.loss}
+        return {**loss, **{name: figures[name] for name in SUMS[1:5]}}
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""

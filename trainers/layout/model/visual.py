@@ -155,7 +155,7 @@ def train_small_cnn(cnn: SmallCnn, images: Sequence[Image], steps: int, seed: in
         loss.backward()
         optimizer.step()
     encoder.requires_grad_(requires_grad=False)
-    return float(loss)
+    return float(loss.detach())
 
 
 BATCH, HIDDEN = 64, 0.25
