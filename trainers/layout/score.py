@@ -15,6 +15,7 @@ from torch import Tensor
 from trainers.engine.batches import evaluation_batches, item_rng, item_seeds, to_device
 from trainers.engine.metrics import Means, reduce_sums
 from trainers.layout.layouts.layout import from_state, to_state
+from trainers.layout.metrics.baselines import box_shares
 from trainers.layout.metrics.boxes import alignment, doc_sim, matched_iou, overlap
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from trainers.layout.config import Task
     from trainers.layout.data import Elements, LayoutData
     from trainers.layout.diffusion import Diffusion
-    from trainers.layout.layouts.layout import Layout, Placed
+    from trainers.layout.layouts.layout import Layout
     from trainers.layout.losses import LayoutLoss
     from trainers.layout.model.model import LayoutModel
 
@@ -82,7 +83,7 @@ class Score:
     def summary(self) -> dict[str, float]:
         """Return the scalars that training reports."""
         figures = self.first.to_dict()
-        loss = {name: self.loss[name] for name in ("loss", "reconstruction") if name in self.loss}
+        loss = {k: v for k, v in self.loss.items() if k in ("loss", "reconstruction")}
         return {**loss, **{name: figures[name] for name in SUMS[1:5]}}
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,29 +173,26 @@ def draw(
 
 def measure(state: States, layout: Layout, kinds: Sequence[Any]) -> NDArray[np.float64]:
     """Return what a poster adds to the sums: a state (N, 6) against the true layout."""
-    found, truth = shares(from_state(state, layout.canvas), layout), _true_shares(layout)
+    placed = from_state(state, layout.canvas)
+    return measure_boxes(placed.boxes / np.array([*layout.canvas, *layout.canvas]), layout, kinds)
+
+
+def measure_boxes(
+    boxes: NDArray[np.float64], layout: Layout, kinds: Sequence[Any]
+) -> NDArray[np.float64]:
+    """Return the same of boxes (N, 4) as shares of the canvas: left, top, width, height."""
+    truth = box_shares(layout)
     return np.array(
         [
             1.0,
-            matched_iou(found, truth, kinds),
-            doc_sim(found, truth, kinds),
-            overlap(found),
-            alignment(found),
+            matched_iou(boxes, truth, kinds),
+            doc_sim(boxes, truth, kinds),
+            overlap(boxes),
+            alignment(boxes),
             overlap(truth),
             alignment(truth),
         ]
     )
-
-
-def shares(placed: Placed, layout: Layout) -> NDArray[np.float64]:
-    """Return boxes (N, 4): left, top, width, height as shares of the canvas."""
-    boxes: NDArray[np.float64] = placed.boxes / np.array([*layout.canvas, *layout.canvas])
-    return boxes
-
-
-def _true_shares(layout: Layout) -> NDArray[np.float64]:
-    boxes: NDArray[np.float64] = layout.boxes / np.array([*layout.canvas, *layout.canvas])
-    return boxes
 
 
 def _add_loss(
