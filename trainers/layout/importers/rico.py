@@ -10,6 +10,7 @@ have no images.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,6 @@ from trainers.layout.importers.writing import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    Bounds = tuple[float, float, float, float]
 
 LABEL = "componentLabel"
 
@@ -86,13 +85,16 @@ def read_screen(path: Path) -> Found:
             root = root["activity"]["root"]
         left, top, right, bottom = _bounds(root)
         elements = list(_labelled(root))
+        boxes = [_bounds(node) for node in elements]
     except MALFORMED:
         raise UnusableError("it is not a tree of bounds, componentLabel and children") from None
     if not elements:
         raise UnusableError(f"no node has a {LABEL}")
     return Found(
         canvas=(round(right - left), round(bottom - top)),
-        boxes=[(box[0] - left, box[1] - top, box[2], box[3]) for box in map(_box, elements)],
+        boxes=[
+            (x - left, y - top, max(0.0, end - x), max(0.0, low - y)) for x, y, end, low in boxes
+        ],
         categories=[str(node[LABEL]) for node in elements],
     )
 
@@ -107,13 +109,10 @@ def _labelled(root: dict[str, Any]) -> Iterator[dict[str, Any]]:
         open_nodes += [child for child in reversed(node.get("children") or []) if child]
 
 
-def _box(node: dict[str, Any]) -> Bounds:
-    left, top, right, bottom = _bounds(node)
-    return left, top, max(0.0, right - left), max(0.0, bottom - top)
-
-
-def _bounds(node: dict[str, Any]) -> Bounds:
+def _bounds(node: dict[str, Any]) -> tuple[float, ...]:
     left, top, right, bottom = map(float, node["bounds"])
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise ValueError
     return left, top, right, bottom
 
 
