@@ -13,6 +13,7 @@ from trainers.layout.layouts.layout import from_state
 from trainers.layout.score import draw
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from trainers.layout.data import LayoutData
@@ -31,21 +32,29 @@ def draw_samples(model: LayoutModel, data: LayoutData, diffusion: Diffusion, pat
         TrainerError: it cannot be written, or an image cannot be read.
     """
     count = len(data.corpus)
-    rows = np.unique(np.linspace(0, count - 1, min(DRAWN, count)).astype(np.int64))
-    states = draw(model, data, rows, data.config.model.given[0], diffusion)
-    scenes = []
-    for row, state in zip(rows.tolist(), states, strict=True):
+    rows = np.unique(np.linspace(0, count - 1, min(DRAWN, count)).astype(int)).tolist()
+    drawn = sheet(scenes_beside(model, data, diffusion, rows))
+    with whole_file(path) as unfinished:
+        drawn.save(unfinished, format="PNG")
+    log.info("placed beside real: %s", path)
+
+
+def scenes_beside(
+    model: LayoutModel, data: LayoutData, diffusion: Diffusion, rows: Sequence[int]
+) -> list[list[Scene]]:
+    """Return posters by number: as the model places them, beside what they are.
+
+    Raises:
+        TrainerError: an image cannot be read.
+    """
+    states = draw(model, data, np.array(rows), data.config.model.given[0], diffusion)
+    found = []
+    for row, state in zip(rows, states, strict=True):
         layout = data.corpus.layouts[row]
         placed = from_state(state, layout.canvas)
-        scenes.append(
-            [
-                scene(f"{layout.name}: placed", data, row, placed),
-                scene("real", data, row, layout),
-            ]
-        )
-    with whole_file(path) as unfinished:
-        sheet(scenes).save(unfinished, format="PNG")
-    log.info("placed beside real: %s", path)
+        title = f"{layout.name}: placed"
+        found.append([scene(title, data, row, placed), scene("real", data, row, layout)])
+    return found
 
 
 def scene(title: str, data: LayoutData, row: int, placed: Layout | Placed) -> Scene:

@@ -14,6 +14,7 @@ from trainers.layout.config import PRESETS, Config
 from trainers.layout.data import LayoutData
 from trainers.layout.diffusion import Diffusion
 from trainers.layout.features import corpus_features, learn_to_see
+from trainers.layout.generate import predict
 from trainers.layout.guide_config import translate
 from trainers.layout.layouts.reading import open_corpus
 from trainers.layout.layouts.vocabulary import Vocabulary, vocabulary_of
@@ -94,8 +95,17 @@ def _describe(training: Corpus, model: LayoutModel, vocabulary: Vocabulary) -> s
     )
 
 
+def _mode(argv: Sequence[str]) -> str:
+    """Return the last --mode of a command line; train without one."""
+    words = [word for flag in argv for word in flag.split("=", 1)]
+    places = [place for place, word in enumerate(words[:-1]) if word == "--mode"]
+    return words[places[-1] + 1] if places else "train"
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
+    if _mode(argv) == "predict":
+        return predict(argv)
     config = resolve(Config, argv, name="layout", presets=PRESETS, translate=translate)
     return train(config)
 
