@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 RICO = """
-    --preset demo --look categories --batch-size 32 --width 128 --layers 4 --lr 1.5e-3
-    --total-iter 9000 --eval-iter 3000 --save-iter 500 --print-iter 250
+    --preset demo --look categories --batch-size 32 --width 96 --layers 4 --lr 2e-3
+    --loss-layer 0 --loss-aesthetic 0 --ema-decay 0.998
+    --total-iter 12000 --eval-iter 4000 --save-iter 500 --print-iter 250
 """
 POSTERS = "--preset demo --total-iter 4000 --eval-iter 2000 --save-iter 500 --print-iter 250"
 TRAINING, HELD_OUT = 4400, 500

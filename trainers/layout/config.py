@@ -105,7 +105,7 @@ class LossConfig:
     loss_layer: Weight = setting(0.1, "weight of squared distance and order of layers")
     loss_confidence: Weight = setting(0.1, "weight of the squared distance of confidence")
     loss_aesthetic: Weight = setting(0.05, "weight of golden ratio, even sizes and centring")
-    loss_overlap: Weight = setting(0.1, "weight of overlap beyond the true layout's")
+    loss_overlap: Weight = setting(0.3, "weight of overlap beyond the true layout's")
     loss_alignment: Weight = setting(0.2, "weight of distance between edges that align truly")
 
 

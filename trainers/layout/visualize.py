@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     scenes = _scenes(given)
     with whole_file(given.out) as unfinished:
         sheet(scenes).save(unfinished, format="PNG")
-    print(f"{given.out}: {', '.join(row[0].title for row in scenes)}")
+    print(f"{given.out}: {len(rows)} posters of {corpus.source}, split {corpus.split}")
     return 0
 
 
