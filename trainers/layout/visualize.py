@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     scenes = _scenes(given)
     with whole_file(given.out) as unfinished:
         sheet(scenes).save(unfinished, format="PNG")
-    print(f"{given.out}: {len(rows)} posters of {corpus.source}, split {corpus.split}")
+    print(f"{given.out}: {sum(map(len, scenes))} pictures")
     return 0
 
 
