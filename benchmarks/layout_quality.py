@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def write_screens(source: Path, out: Path) -> None:
         )
         if len(boxes) > 1
     ]
+    building = Path(tempfile.mkdtemp(dir=out.parent))
     order = np.random.default_rng(0).permutation(len(screens))[: TRAINING + HELD_OUT]
     for place, number in enumerate(order):
         name, (width, height), boxes, labels = screens[number]
@@ -99,11 +101,11 @@ def write_screens(source: Path, out: Path) -> None:
             for layer, (box, label) in enumerate(zip(boxes, labels, strict=True))
         ]
         split = "train" if place < TRAINING else "val"
-        folder = out.with_suffix(".part") / split / Path(name).stem / "json"
+        folder = building / split / Path(name).stem / "json"
         folder.mkdir(parents=True)
         about = {"canvas_size": {"width": width, "height": height}, "layers": layers}
         (folder / "screen_parse_data.json").write_text(json.dumps(about))
-    out.with_suffix(".part").rename(out)
+    building.rename(out)
 
 
 def row(name: str, data: Path | None, flags: str, work: Path) -> dict[str, Any]:
