@@ -11,7 +11,6 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +146,7 @@ def main(argv: Sequence[str]) -> int:
         raise TrainerError(f"there is no data set at {root}", "give the folder of a data set")
     splits = [given.split] if given.split else split_folders(root) or ["train", "val"]
     parts = [open_part(config, split) for split in splits]
-    reports = list(map(partial(check_part, config=config), parts))
+    reports = [check_part(part, config) for part in parts]
     problems = list(problems_of(parts)) if given.split is None else []
     usable = not problems and all(report.posters and not report.unusable for report in reports)
     if given.json:

@@ -19,7 +19,7 @@ from trainers.layout.layouts.posters import is_poster, read_poster
 from trainers.layout.layouts.split import is_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from trainers.layout.config import DatasetConfig
     from trainers.layout.layouts.corpus import Image
@@ -30,6 +30,7 @@ log = logging.getLogger("trainers")
 SYNTHETIC = "synthetic"
 SPLITS = ("train", *VALIDATION_SPLITS, "test")
 FILES = "a poster is NAME/json/*_parse_data.json, with its images in NAME/parse/"
+SHOWN = 5
 NAMES_ALL = "`gpuops data check` names all that is wrong"
 
 
@@ -89,12 +90,8 @@ def corpus_of(part: Part, config: DatasetConfig) -> Corpus:
 BLANK: Image = np.full((16, 16, 4), (128, 128, 128, 255), dtype=np.uint8)
 
 
-def open_part(
-    config: DatasetConfig, split: str, watch: Callable[[Sequence[str]], Iterable[str]] = iter
-) -> Part:
+def open_part(config: DatasetConfig, split: str) -> Part:
     """Open a split, whatever is wrong with its posters; their images are not read.
-
-    ``watch`` may follow the names as they are read.
 
     Raises:
         TrainerError: there is no such data set, or no such split.
@@ -102,7 +99,7 @@ def open_part(
     if config.data == SYNTHETIC:
         part = Part(split=split)
         found = _chosen(synthetic.names(), split, config, SYNTHETIC)[: config.max_samples]
-        part.posters = [synthetic.open_poster(name) for name in watch(found)]
+        part.posters = [synthetic.open_poster(name) for name in found]
         return part
     root = Path(config.data)
     if not root.is_dir():
@@ -117,7 +114,7 @@ def open_part(
         part = Part(split=_folder_of(split, there, root))
         folder = root / part.split
         found = subfolders(folder)
-    for name in watch(found):
+    for name in found:
         if len(part.posters) == config.max_samples:
             break
         place = folder / name
@@ -151,38 +148,26 @@ def subfolders(root: Path) -> list[str]:
 def describe_changes(part: Part, config: DatasetConfig) -> list[str]:
     """Say what is left out, cut, or seen in another way than might be expected."""
     posters, most = part.posters, config.max_elements
-
-    def named(chosen: Iterable[Poster]) -> tuple[int, str]:
-        names = [poster.layout.name for poster in chosen]
-        return len(names), f"{format_few(names, 5)}"
-
-    found = []
-    count, few = named(one for one in posters if one.surplus)
-    if count:
-        found.append(
-            f"posters of more than {most} elements (max_elements) keep the {most} at the back, "
-            f"{count:,} of {len(posters):,}: {few}"
-        )
-    count, few = named(one for one in posters if one.hidden)
-    if count:
-        found.append(
-            f"elements of no area, or outside the canvas, are left out of {count:,} posters: {few}"
-        )
-    count, few = named(one for one in posters if one.trimmed)
-    if count:
-        found.append(f"boxes are cut at the edge of the canvas in {count:,} posters: {few}")
     bare = sum(poster.pictured.count(False) for poster in posters)
     elements = sum(len(poster.layout) for poster in posters)
-    if 0 < bare < elements:
-        count, few = named(one for one in posters if not all(one.pictured))
-        found.append(
-            f"{bare:,} of {elements:,} elements have no image and are seen as grey, in {count:,} "
-            f"posters: {few}"
-        )
-    if part.incomplete:
-        names = [Path(place).name for place in part.incomplete]
-        found.append(f"left out, for they have no json/: {format_few(names, 5)}")
-    return found
+    grey = [one for one in posters if 0 < bare < elements and not all(one.pictured)]
+    found = {
+        f"posters of more than {most} elements (max_elements) keep the {most} at the back": [
+            one for one in posters if one.surplus
+        ],
+        "posters with elements of no area or outside the canvas, which are left out": [
+            one for one in posters if one.hidden
+        ],
+        "posters with boxes that are cut at the edge of the canvas": [
+            one for one in posters if one.trimmed
+        ],
+        f"{bare:,} of {elements:,} elements have no image and are seen as grey, in posters": grey,
+    }
+    names = {what: [one.layout.name for one in which] for what, which in found.items()}
+    names["folders that are left out, for they have no json"] = [
+        Path(place).name for place in part.incomplete
+    ]
+    return [f"{what}: {format_few(which, SHOWN)}" for what, which in names.items() if which]
 
 
 def _chosen(names: Sequence[str], split: str, config: DatasetConfig, data: str) -> list[str]:

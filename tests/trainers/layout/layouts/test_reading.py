@@ -80,9 +80,7 @@ def test_elements_without_an_image_among_others_that_have_one(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "trainers"):
         corpus = opened(tmp_path)
 
-    assert caplog.messages == [
-        "1 of 6 elements have no image and are seen as grey, in 1 posters: b"
-    ]
+    assert caplog.messages == ["1 of 6 elements have no image and are seen as grey, in posters: b"]
     shown = corpus.images(1)
     assert corpus.layouts[1].categories[1] == "text"
     np.testing.assert_array_equal(shown[1], BLANK)
@@ -100,10 +98,10 @@ def test_what_is_changed_is_said_once(tmp_path, caplog):
 
     assert corpus.lengths.tolist() == [3, 2, 1]
     assert caplog.messages == [
-        "posters of more than 3 elements (max_elements) keep the 3 at the back, 1 of 3: a",
-        "elements of no area, or outside the canvas, are left out of 1 posters: c",
-        "boxes are cut at the edge of the canvas in 1 posters: b",
-        "left out, for they have no json/: notes",
+        "posters of more than 3 elements (max_elements) keep the 3 at the back: a",
+        "posters with elements of no area or outside the canvas, which are left out: c",
+        "posters with boxes that are cut at the edge of the canvas: b",
+        "folders that are left out, for they have no json: notes",
     ]
 
 
