@@ -70,6 +70,20 @@ CASES = {
         better=lambda found: found["dtw"] < 0.8 * found["beside"]["mean pose"]["dtw"],
         judged="--no-recogniser",
     ),
+    "layout": Case(
+        varied="""
+            --preset demo --max-samples 12 --width 16 --heads 2 --layers 1 --batch-size 4
+            --visual-iter 2 --visual-dim 8 --image-size 16 --dropout 0.2 --given none size
+            --prediction v --num-inference-steps 2
+        """,
+        learns="""
+            --preset demo --max-samples 150 --width 48 --layers 2 --total-iter 150 --eval-iter 150
+            --save-iter 150 --lr 4e-3 --visual-iter 60 --image-size 24 --num-inference-steps 5
+        """,
+        better=lambda found: (
+            found["miou"] > 1.5 * found["beside"]["mean box of the category"]["miou"]
+        ),
+    ),
 }
 RESUMES = """
     --total-iter 6 --eval-iter 3 --save-iter 3 --print-iter 3

@@ -16,7 +16,7 @@ from trainers.engine.distributed import wait_for_first
 from trainers.engine.errors import TrainerError
 from trainers.engine.feature_cache import Encoding, cached_features, checksum
 from trainers.engine.files import whole_file
-from trainers.layout.model.visual import SmallCnn, train_small_cnn
+from trainers.layout.model.visual import SmallCnn, shrink, train_small_cnn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def learn_to_see(
 
     def train() -> None:
         if earlier is None:
-            images = _some_images(corpus)
+            images = _some_images(corpus, cnn.size)
             loss = train_small_cnn(cnn, images, config.visual.visual_iter, config.run.seed)
             log.info("small network of images: trained on %d, loss %.3f", len(images), loss)
         with whole_file(path) as unfinished:
@@ -91,14 +91,14 @@ def corpus_features(
     )
 
 
-def _some_images(corpus: Corpus) -> list[Image]:
-    """Read the images of posters that are spread evenly over the corpus, up to a number."""
+def _some_images(corpus: Corpus, size: int) -> list[Image]:
+    """Read some images, of posters spread evenly over the corpus, as small as they are seen."""
     most = max(1, int(MOST_IMAGES / max(1.0, corpus.lengths.mean())))
     rows = np.unique(np.linspace(0, len(corpus) - 1, min(most, len(corpus))).astype(int))
     images: list[Image] = []
     for row in rows:
         heartbeat.beat(phase="cache")
-        images += corpus.images(int(row))
+        images += [shrink(image, size) for image in corpus.images(int(row))]
     return images
 
 

@@ -110,11 +110,14 @@ def build_visual(config: VisualConfig) -> SmallCnn | Pretrained:
 
 def scaled(images: Sequence[Image], size: int) -> Tensor:
     """Return images as (N, 4, S, S) in -1..1, scaled without keeping their aspect."""
-    small = [
-        np.asarray(Pillow.fromarray(one).resize((size, size), Pillow.Resampling.BILINEAR))
-        for one in images
-    ]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    small = np.stack([shrink(one, size) for one in images])
+    return torch.from_numpy(small).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def shrink(image: Image, size: int) -> Image:
+    """Return an image (size, size, 4)."""
+    scaled_down = Pillow.fromarray(image).resize((size, size), Pillow.Resampling.BILINEAR)
+    return np.asarray(scaled_down)
 
 
 def with_shapes(code: NDArray[np.float32], images: Sequence[Image]) -> NDArray[np.float32]:
