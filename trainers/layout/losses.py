@@ -2,7 +2,7 @@
 
 All but the reconstruction judge the layout x0 that is predicted, weigh a layout by the share of it
 that is not noise, and are 0 if x0 is the true layout: what a true layout does, such as overlap,
-is no fault. The public code's parts have those names; its formulas are on pixels, and some of them
+costs nothing. The public code's parts have those names; its formulas are on pixels, and some of them
 had no gradient. Source: models/losses of LayoutMaster, as its log and README describe it.
 Shapes: B layouts, N elements, P = N * N pairs, 6 values of an element.
 """

@@ -46,7 +46,7 @@ PARTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Means over posters; overlap and alignment are to be seen beside those of the truth."""
+    """Means over posters; see overlap and alignment beside those of the truth."""
 
     posters: int
     miou: float  # with the true boxes, 0..1
