@@ -2,8 +2,8 @@
 
 All but the reconstruction judge the layout x0 that is predicted, weigh a layout by the share of it
 that is not noise, and are 0 if x0 is the true layout: what a true layout does, such as overlap,
-costs nothing. The public code's parts have those names; its formulas are on pixels, and some of them
-had no gradient. Source: models/losses of LayoutMaster, as its log and README describe it.
+costs nothing. The parts have the names of the public code's, which are on pixels; one of those has
+no gradient. Source: loss_functions.py of github.com/JiazheWei/LayoutMaster (32f1ad1).
 Shapes: B layouts, N elements, P = N * N pairs, 6 values of an element.
 """
 
