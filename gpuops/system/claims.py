@@ -14,7 +14,9 @@ import contextlib
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from gpuops.core.launch.queue import Ticket
 from gpuops.core.machine.device import Claim
@@ -195,7 +197,9 @@ def _rival(files: dict[str, LockFile], until_s: float) -> Seen | None:
     ours = {file.path for file in files.values()}
     looked_at, clear = set(ours), 1
     while clear < LOOKS:
-        there = lock_files.paths(*(f"{name}." for name in files))
+        there = lock_files.paths(*(f"{name}." for name in files), everything=True)
+        if len(there) > lock_files.MOST:
+            return _crowd(there)
         # A claim may pass to another file while we look: none may be new after a look.
         if clear and looked_at.issuperset(there):
             return None
@@ -210,6 +214,16 @@ def _rival(files: dict[str, LockFile], until_s: float) -> Seen | None:
         f"nothing was claimed: files are made in {folder()} all the time.",
         "`gpuops gpus` shows the claims; `ls -l` of the folder shows whose files they are.",
     )
+
+
+def _crowd(there: list[Path]) -> Seen:
+    """The files of the name that most have: as many cannot be looked at, and count as held."""
+    name, _ = Counter(map(lock_files.name_of, there)).most_common(1)[0]
+    path = next(path for path in there if lock_files.name_of(path) == name)
+    why = f"is one of more than {lock_files.MOST:,} files of its name"
+    uid = owners.owner(path)
+    known = owners.ROOT if uid is None else uid
+    return Seen(path=path, uid=known, order=(0, 0), since_ns=time.time_ns(), unusable=why)
 
 
 def _record(claim: Claim) -> dict[str, object]:

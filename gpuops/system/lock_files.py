@@ -19,6 +19,7 @@ import stat
 import struct
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from gpuops.errors import GpuopsError, UsageError
@@ -30,6 +31,7 @@ VARIABLE = "GPUOPS_LEASE_DIR"
 SHARED = ("/run/lock/gpuops", "/tmp/gpuops-leases")  # noqa: S108 - checked before it is used
 EVERYBODY = 0o1777
 LARGEST = 65536  # bytes: a ticket of 64 GPUs and the longest path of Linux, as JSON
+MOST = 20_000  # files of a folder that are looked at: no host has so many jobs
 UNCLAIMED = "GPUs cannot be claimed so that other users see it"
 ABANDONED_S = 60.0  # a file that has not appeared by then never will
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux
@@ -144,9 +146,13 @@ def look(path: Path) -> Seen | None:
         os.close(descriptor)
 
 
-def paths(*begins: str) -> list[Path]:
-    """The files whose names begin so, held or not, of all folders that may be used."""
-    return [path for place in places() for path in _listed(place) if path.name.startswith(begins)]
+def paths(*begins: str, everything: bool = False) -> list[Path]:
+    """The files whose names begin so, held or not, of all folders that may be used.
+
+    Of a folder with more than ``MOST`` files, those among the first, unless ``everything``.
+    """
+    most = None if everything else MOST
+    return [path for place in places() for path in _listed(place, begins, most)]
 
 
 def opened_by(pid: int) -> frozenset[tuple[int, int]]:
@@ -197,12 +203,8 @@ def why_not_shared() -> str | None:
     fit = [place for place in places() if not _why_unfit(place)]
     if not fit:
         return why_none()
-    for place in places():
-        if os.path.isdir(place) and not os.access(place, os.R_OK | os.X_OK):  # noqa: PTH112
-            user = owners.other(place)
-            return (
-                f"the claims in {place} cannot be seen{f': it belongs to {user}' if user else ''}"
-            )
+    if unseen := next(filter(None, map(_why_unseen, places())), None):
+        return unseen
     try:
         found = fit[0].stat()
     except OSError:  # it will be made, open to all
@@ -282,12 +284,24 @@ def _why_unfit(place: Path) -> str:
     return ""
 
 
-def _listed(place: Path) -> list[Path]:
+def _listed(place: Path, begins: tuple[str, ...], most: int | None) -> list[Path]:
     try:
-        names = os.listdir(place)  # noqa: PTH208 - names are all that is wanted
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in islice(entries, most)]
     except OSError:
         return []
-    return [place / name for name in names if name.endswith(".lock")]
+    return [place / name for name in names if name.endswith(".lock") and name.startswith(begins)]
+
+
+def _why_unseen(place: Path) -> str | None:
+    """Why claims in a folder may not be seen."""
+    if os.path.isdir(place) and not os.access(place, os.R_OK | os.X_OK):  # noqa: PTH112
+        user = owners.other(place)
+        return f"the claims in {place} cannot be seen{f': it belongs to {user}' if user else ''}"
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        if next(islice(entries, MOST, None), None) is not None:
+            return f"{place} holds more than {MOST:,} files: not all claims in it are seen"
+    return None
 
 
 def _unusable(path: Path, why: str) -> Seen | None:

@@ -262,6 +262,38 @@ def test_an_unusable_lock_is_in_use_by_its_owner(place, kind, name):
     assert f"`sudo rm{' -r' if kind == 'folder' else ''} {path}`" in words
 
 
+def test_a_folder_full_of_files_is_read_up_to_a_bound(place, monkeypatch):
+    """It is said; and what lies beyond the bound is still respected by a launch."""
+    monkeypatch.setattr(lock_files, "MOST", 20)
+    looked_at = []
+    look = lock_files.look
+    monkeypatch.setattr(lock_files, "look", lambda path: looked_at.append(path) or look(path))
+    with another(A, holds(GPU)):
+        for number in range(200):
+            (place / f"gpu-{number}.lock").touch()
+        claims.holders()
+
+        assert len(looked_at) <= 20
+        assert claims.why_not_shared() == (
+            f"{place} holds more than 20 files: not all claims in it are seen"
+        )
+        assert ask(B, holds(GPU)) == f"{GPU} was claimed a moment ago by {A}."
+        assert ask(B, holds(OTHER)) == "held"
+
+
+def test_files_of_one_name_that_are_too_many_to_look_at_count_as_held(place, monkeypatch):
+    """By the owner of one of them; other GPUs are free."""
+    monkeypatch.setattr(lock_files, "MOST", 20)
+
+    def fill():
+        for number in range(30):
+            (place / f"{GPU}.{number}.lock").touch()
+
+    with another(A, fill):
+        assert ask(B, holds(GPU)) == f"{GPU} was claimed a moment ago by {A}."
+        assert ask(B, holds(OTHER)) == "held"
+
+
 def test_the_owner_shown_is_the_files(place):
     """Whatever it says of user, pid and time; and what it says of a run is only shown."""
     record = {"user": "root", "pid": 1, "since_s": 1.0, "run_dir": "/runs/of-another"}
