@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from trainers.engine.progress import Progress
 
 TRIES = 5  # rehearsals that look for the largest batch
+LONG_S = 15.0  # of the first two: after that the line through them must do
 FULL = (0.99, 0.995)  # shares of the room: what is full enough, and what is aimed at
 _CPU = torch.device("cpu")
 _ALONE = World(rank=0, local_rank=0, world_size=1, device=_CPU)
@@ -131,10 +133,13 @@ def needs(
 
     Memory grows with the batch along a line (or along several: first the optimizer's step is the
     fullest moment, then the backward pass). Two sizes give the line, the line the size that should
-    just fit, and a rehearsal with that size says whether it does.
+    just fit, and a rehearsal with that size says whether it does. A model of billions takes a
+    while to rehearse: then one with that size is the last.
     """
+    begun = time.monotonic()
     found = {one: of(one) for one in (size, 2 * size)}
-    for _ in range(TRIES if room_bytes is not None else 0):
+    tries = TRIES if time.monotonic() - begun < LONG_S else 1
+    for _ in range(tries if room_bytes is not None else 0):
         room = (room_bytes or 0) - max(what.rounding_bytes for what in found.values())
         takes = {one: what.peak_bytes for one, what in found.items()}
         enough, aim = (int(share * room) for share in FULL)
