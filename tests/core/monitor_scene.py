@@ -17,6 +17,7 @@ from gpuops.heartbeat import Beat
 
 DAY_S = 1_800_000_000.0
 RUN_DIR = "/runs/20261121-061230-rvq"
+BOB = GpuProcess(pid=99, user="bob", command="python x.py", memory_bytes=1, started_at_s=DAY_S)
 
 
 class Scene:
@@ -120,3 +121,7 @@ class Scene:
 
 def words(seen):
     return [change.words for change in seen.changes]
+
+
+def states(seen):
+    return [gpu.state for gpu in seen.gpus]

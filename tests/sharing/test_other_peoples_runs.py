@@ -5,105 +5,30 @@ Root is one user, ANN and BOB are others, as the kernel knows them.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import os
 import shutil
 import signal
-import stat
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_folders import a_plan, record_process
+from run_folders import record_process
+from runs_of_users import ANN, BOB, place_of_users
 
 from gpuops import reaper, report
-from gpuops.core.launch.plan import Target
-from gpuops.errors import GpuopsError, UsageError
-from gpuops.system.runs import ownership, records, run_dir, supervisor_lock
+from gpuops.errors import UsageError
+from gpuops.system.runs import ownership
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
-ANN, BOB = 60001, 60002
 READING = (
     ("runs", "list"), ("runs", "show"), ("report",), ("logs",), ("diagnose",),
     ("monitor", "--once", "--run"),
 )  # fmt: skip
 
 
-class Place:
-    """A folder that everybody can write, with the runs of several users."""
-
-    def __init__(self, folder, gpuops):
-        self.folder, self.runs = folder, folder / "runs"
-        self.run_by_plan = folder / "was-run"
-        self.evil = folder / "evil.sh"
-        self.evil.write_text(f"#!/bin/sh\ntouch {self.run_by_plan}\necho '{{}}'\n")
-        self.evil.chmod(0o755)
-        self.runs.mkdir()
-        for one in (folder, self.runs):
-            one.chmod(0o1777)
-        self._gpuops = gpuops
-        self.started = []
-
-    def make(self, uid, name="20260101-000000-toy", **changes):
-        """A run of a trainer, whose interpreter would be noticed."""
-        target = Target(kind="trainer", name="rvq", entry="trainers.rvq.train")
-        plan = replace(a_plan(self.runs, name), target=target, python=str(self.evil), **changes)
-        run_dir.create(plan)
-        root = Path(plan.run_dir)
-        self.give(root, uid)
-        return root
-
-    def give(self, root, uid):
-        for path in (root, *root.rglob("*")):
-            os.chown(path, uid, uid, follow_symlinks=False)
-
-    def start(self, uid, *command, **environment):
-        """A process of a user."""
-        own = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
-        child = subprocess.Popen(own, env={**os.environ, **environment}, start_new_session=True)
-        self.started.append(child)
-        while Path(f"/proc/{child.pid}/cmdline").read_bytes().startswith(b"setpriv"):
-            time.sleep(0.002)
-        return child
-
-    def start_job(self, root, uid, seconds="600"):
-        """A real job of a run: reaper and torchrun, which is a ``sleep``."""
-        state = root / "state" / "attempt-1"
-        command = [sys.executable, "-I", reaper.__file__, str(state), str(root / "agent.log")]
-        beats = {"GPUOPS_BEAT_DIR": str(state / "beats")}
-        child = self.start(uid, *command, "--", "sleep", seconds, **beats)
-        while not (state / "process.json").exists():
-            time.sleep(0.002)
-        return child
-
-    def gpuops(self, *words, user=ANN):
-        done = self._gpuops(*words, "--runs-dir", self.runs, user=user)
-        said = done.stdout + done.stderr
-        assert "Traceback" not in said
-        return done.returncode, said
-
-    def json(self, *words):
-        done = self._gpuops(*words, "--json", "--runs-dir", self.runs, user=ANN)
-        return json.loads(done.stdout)
-
-
 @pytest.fixture(name="place")
 def _place(gpuops):
-    folder = Path(tempfile.mkdtemp(prefix="gpuops-sharing-"))
-    gpuops.folder = folder
-    place = Place(folder, gpuops)
-    yield place
-    for child in place.started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-    shutil.rmtree(folder)
+    with place_of_users(gpuops) as place:
+        yield place
 
 
 def name_as_its_processes(root, uid, victim):
@@ -341,83 +266,6 @@ def test_a_plan_that_another_user_put_there_is_theirs(place):
     os.chown(root / "plan.json", BOB, BOB)
 
     assert ownership.owner(root) == BOB
-
-
-@contextlib.contextmanager
-def held(path, text, mode=0o644):
-    """A lock that a process of another user holds."""
-    path.write_text(text)
-    path.chmod(mode)
-    child = os.fork()
-    if child == 0:
-        os.setuid(BOB)
-        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX)
-        signal.pause()
-    with path.open() as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                break
-            fcntl.flock(file, fcntl.LOCK_UN)
-            time.sleep(0.002)
-    yield
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
-def test_a_lock_that_another_user_holds_stops_nobody(place):
-    """It names a supervisor that has ended; and from now on nobody else can open it."""
-    root = place.make(0)
-    gone = {**reaper.identity(os.getpid()), "start_ticks": 1}
-    with held(root / "supervisor.lock", json.dumps(gone)):
-        assert supervisor_lock.holder(root) is None
-        with supervisor_lock.only_one(root):
-            assert supervisor_lock.holder(root).pid == os.getpid()
-            assert stat.S_IMODE((root / "supervisor.lock").stat().st_mode) == 0o600
-
-
-def test_a_lock_that_names_another_process_signals_nobody(place):
-    """Only who has the lock open is the supervisor."""
-    root = place.make(0)
-    victim = place.start(0, "sleep", "600")
-    with held(root / "supervisor.lock", json.dumps(reaper.identity(victim.pid))):
-        supervisor_lock.retire([root], now=True)
-
-    assert victim.poll() is None
-
-
-def test_a_lock_in_another_container_is_held(place):
-    """A pid of another namespace cannot be looked at."""
-    root = place.make(0)
-    there = {**reaper.identity(os.getpid()), "pid_namespace": 1}
-    with held(root / "supervisor.lock", json.dumps(there)):
-        with pytest.raises(supervisor_lock.SupervisedError):
-            supervisor_lock.only_one(root).__enter__()
-        with pytest.raises(UsageError, match="in another container"):
-            records.require_this_host(root)
-
-
-def test_a_lock_file_of_another_user_is_replaced(place):
-    """Put into a folder that was left open to all."""
-    root = place.make(0)
-    lock = root / "supervisor.lock"
-    lock.touch()
-    os.chown(lock, BOB, BOB)
-    with supervisor_lock.only_one(root):
-        assert lock.stat().st_uid == 0
-
-
-def test_a_lock_that_is_a_link_is_not_followed(place):
-    """What it leads to stays as it is."""
-    root = place.make(0)
-    target = place.folder / "target"
-    target.write_text("x")
-    (root / "supervisor.lock").symlink_to(target)
-
-    with pytest.raises(GpuopsError, match="cannot be written"), supervisor_lock.only_one(root):
-        pass
-    assert target.read_text() == "x"
 
 
 def test_a_page_holds_no_file_that_another_users_run_only_links_to(place):
