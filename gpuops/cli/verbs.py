@@ -102,7 +102,8 @@ def _perform(
         if root is not None:
             _perform_of_run(verb, root, [checkpoint, *words[1:]], owners, python)
             return
-    manifest, found = manifests.choose(trainer, verb, lambda one: one.verbs.get(verb))
+    data = Path(first) if first is not None and "data" in subjects else None
+    manifest, found = manifests.choose(trainer, verb, lambda one: one.verbs.get(verb), data=data)
     if first is not None and "data" in found.of:
         words = [flag(manifest.data.setting if manifest.data else "data"), *words]
     elif found.of == ("data",) and not HELP & set(words):

@@ -99,7 +99,12 @@ def test_a_checkpoint_is_not_a_data_set_where_a_verb_takes_both(run, handed):
     with pytest.raises(GpuopsError, match="launched trainer rvq, which cannot visualize runs"):
         handed("visualize", run / "checkpoints" / "best_model.pth")
 
-    assert f" {run / 'made'}" in handed("visualize", run / "made")[1]
+    (run / "made").mkdir()
+    (run / "made" / "dev.skels").touch()
+    assert handed("visualize", run / "made") == (
+        "trainers.signllm.visualize",
+        f"--data {run / 'made'}",
+    )
 
 
 @pytest.mark.parametrize("flag", ["--model_path", "--model-path"])

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from gpuops.cli import verbs
 from gpuops.errors import UsageError
 from gpuops.system.trainers import manifests
 
@@ -35,6 +36,8 @@ def _told(tmp_path):
         (SENTENCE, "signllm"),
         (LINES, "signllm"),
         ("ASL/dev.skels", "signllm"),
+        ("poster1/json/1_parse_data.json", "layout"),
+        ("val/poster1/json/1_parse_data.json", "layout"),
     ],
 )
 def test_a_layout_of_one_trainer_is_told(told, path, trainer):
@@ -60,9 +63,19 @@ def test_an_import_says_for_whom_it_was_made(told, trainer):
 )
 def test_what_does_not_tell_asks_for_the_flag(told, paths, imported):
     """All trainers are named."""
-    with pytest.raises(UsageError, match="several trainers count: rvq, signllm") as asked:
+    with pytest.raises(UsageError, match=r"several trainers count: .*rvq, signllm") as asked:
         told(*paths, **imported)
-    assert asked.value.hint == "Say which one, with `--trainer rvq` for example."
+    assert asked.value.hint.startswith("Say which one, with `--trainer ")
+
+
+def test_a_verb_of_data_sets_is_told_too(told, tmp_path, monkeypatch):
+    """Several trainers draw theirs."""
+    handed = []
+    monkeypatch.setattr(verbs, "_hand_over", lambda manifest, *_: handed.append(manifest.name))
+    told(LINES)
+    verbs._perform("visualize", [str(tmp_path)], trainer=None, python=None, runs_dir=tmp_path)
+
+    assert handed == ["signllm"]
 
 
 def test_of_a_folder_of_millions_only_the_first_entries_are_looked_at(told, tmp_path, monkeypatch):
