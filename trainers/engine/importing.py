@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -111,6 +112,21 @@ def run_import(
         about = {"source": str(source), "trainer": trainer, **asdict(summary)}
         (building / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return summary
+
+
+def split_by_name(items: Sequence[Path], val_share: float) -> dict[str, list[Path]]:
+    """Share out items among train and val, both sorted by path.
+
+    Those whose names' digests are lowest are validation, so that adding an item moves no other.
+
+    Raises:
+        TrainerError: the share leaves a split empty.
+    """
+    if len(items) < 2 or not 0 < val_share < 1:
+        raise TrainerError(f"--val-share {val_share} of {len(items)} clips leaves a split empty")
+    by_digest = sorted(items, key=lambda item: hashlib.sha256(item.stem.encode()).digest())
+    count = min(max(1, round(val_share * len(items))), len(items) - 1)
+    return {"train": sorted(by_digest[count:]), "val": sorted(by_digest[:count])}
 
 
 def _refusal(skipped: Mapping[str, str]) -> TrainerError:

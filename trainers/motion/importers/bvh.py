@@ -8,7 +8,6 @@ the file, translation (T, 3) the place of the joint that carries the motion; len
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,8 +51,7 @@ class Summary(importing.Summary):
 def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[Path]]:
     """List the clips of each split, sorted by path.
 
-    A flat folder is split by name: the share of clips whose digests are lowest is validation, so
-    that adding a clip moves no other.
+    A flat folder is split by name.
     """
     if not source.is_dir():
         raise TrainerError(f"{source} is not a folder", hint="give the folder that holds the clips")
@@ -73,11 +71,7 @@ def find_clips(source: Path, val_share: float | None = None) -> dict[str, list[P
             f"{source} has {len(clips)} clips and no train/ and val/ folders",
             hint="sort them into the two, or let --val-share 0.2 do it by name",
         )
-    if len(clips) < 2 or not 0 < val_share < 1:
-        raise TrainerError(f"--val-share {val_share} of {len(clips)} clips leaves a split empty")
-    by_digest = sorted(clips, key=lambda c: hashlib.sha256(c.stem.encode()).digest())
-    count = min(max(1, round(val_share * len(clips))), len(clips) - 1)
-    return {"train": sorted(by_digest[count:]), "val": sorted(by_digest[:count])}
+    return importing.split_by_name(clips, val_share)
 
 
 def _bvh_files(folder: Path) -> list[Path]:

@@ -39,6 +39,7 @@ def import_recordings(
     text: Path | None = None,
     language: str = "unknown",
     split: str = "",
+    val_share: float | None = None,
     splits: Sequence[str] = (),
     max_samples: int | None = None,
     pixels: bool = False,
@@ -50,7 +51,8 @@ def import_recordings(
 
     ``read(recording)`` gives poses (T, 150), NaN where a joint was not seen, or raises
     UnusableError. ``text`` is a table of texts, or the folder of text files; ``split`` is that of
-    recordings for which neither a table nor a folder names one.
+    recordings for which neither a table nor a folder names one; with ``val_share`` these are split
+    by name, and so many are validation.
 
     Raises:
         TrainerError: nothing to import, recordings that cannot be used (unless ``skip_bad``), or an
@@ -63,6 +65,11 @@ def import_recordings(
     for path in recordings:
         known = texts.get(_name(path))
         items.setdefault(_split(path, source, known, split), []).append(path)
+    if val_share is not None:
+        if split or not items.get(""):
+            raise TrainerError(f"{source} is split already", "leave --val-share out")
+        for name, paths in importing.split_by_name(items.pop(""), val_share).items():
+            items.setdefault(name, []).extend(paths)
     absent = [name for name in splits if name not in items]
     if absent:
         there = ", ".join(sorted(name for name in items if name)) or "none"
@@ -73,7 +80,7 @@ def import_recordings(
         if not split:
             raise UnusableError(
                 f"it belongs to no split: no folder above it is {', '.join(SPLITS)}, and no table "
-                "names one; --split NAME takes such recordings"
+                "names one; --split NAME takes such recordings, --val-share 0.2 splits them"
             )
         known = texts.get(_name(path)) or text_beside(path)
         if known is None:
@@ -108,6 +115,9 @@ def add_recording_flags(parser: argparse.ArgumentParser) -> None:
         help="a table of names and texts, or the folder of SPLIT.files and SPLIT.text",
     )
     parser.add_argument("--split", default="", help="of recordings for which nothing else says it")
+    parser.add_argument(
+        "--val-share", type=float, help="split such recordings: this share is for validation"
+    )
     parser.add_argument(
         "--pixels",
         action="store_true",

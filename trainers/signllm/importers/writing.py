@@ -128,7 +128,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         *("--max-samples", "--max_samples"),
         type=int,
-        help="import no more than this many sentences of each split",
+        help="import no more than this many sentences of each split (skels: and language)",
     )
 
 

@@ -107,7 +107,7 @@ def open_parts(config: DatasetConfig, split: Literal["train", "val"]) -> list[Pa
         setting = "--train-split" if split == "train" else "--val-split"
         raise TrainerError(
             f"{config.data} has no split {named}; it has: {describe_splits(places)}",
-            f"{setting} NAME takes another one; a verb has --split NAME",
+            f"training takes another one by {setting} NAME, other commands by --split NAME",
         )
     lacking = [language for language, there in found.items() if there is None]
     if lacking:

@@ -147,3 +147,21 @@ def test_what_cannot_be_imported(tmp_path, monkeypatch):
     with pytest.raises(TrainerError, match="needs the package pose-format") as caught:
         import_pose(tmp_path / "src", tmp_path / "out")
     assert caught.value.hint == "pip install 'gpuops[text]'"
+
+
+def test_a_flat_folder_is_split_by_name(tmp_path):
+    """The same whatever else lies there; what has a split keeps it."""
+    for name in "abcde":
+        _write(tmp_path / "src" / f"{name}.pose", _holistic())
+    flat = import_pose(tmp_path / "src", tmp_path / "flat", val_share=0.4)
+    assert flat.clips == {"train": 3, "val": 2}
+    _write(tmp_path / "src" / "dev" / "f.pose", _holistic())
+    mixed = import_pose(tmp_path / "src", tmp_path / "mixed", val_share=0.4)
+    assert mixed.clips == {"train": 3, "val": 2, "dev": 1}
+    names = [
+        sorted(path.name for path in (tmp_path / out / "unknown" / "val").iterdir())
+        for out in ("flat", "mixed")
+    ]
+    assert names[0] == names[1]
+    with pytest.raises(TrainerError, match="split already"):
+        import_pose(tmp_path / "src" / "dev", tmp_path / "out", val_share=0.4)
