@@ -40,6 +40,8 @@ LEAST_STEPS, MOST_STEPS = 600, 6000  # of training
 PASSES = 16  # over the sentences, if that many steps are enough for it
 LEARNING_RATE = 3e-3
 NOISE = 0.1  # in deviations, on the values while training
+GAPS, GAP = 0.03, 8  # while training, a gap of so many frames begins at so many of all frames
+SMOOTHEST = 7  # frames: of the widest mean that frames are smoothed by while training
 BLANK = 0  # the unit of CTC that stands for none
 WORDS_A_TEXT = 1.5  # texts of fewer words on average are read by character
 
@@ -226,17 +228,47 @@ def _fit(
 
 
 def _varied(given: Tensor) -> Tensor:
-    """Training input (B, T, V + J) with noise; in half of the sentences unseen joints are made up.
+    """Training input (B, T, V + J) as a generator might give it; each change for half of it.
 
-    A model that generates poses gives every joint, those too that no one taught it. So the
-    recogniser must not take a joint that was rarely seen at its word.
+    A model that generates poses gives every joint, those too that no one taught it: so joints that
+    were not seen are made up. And what takes a few frames alone, such as how a hand comes up to a
+    sign, may be softer than in the recordings: so frames are smoothed, and gaps are cut into them
+    and bridged by a straight line. The recogniser must then read what is held as well, and not
+    just a moment that happens to be typical of one recording.
     """
     values, seen = given.split((VALUES, COUNT), dim=-1)
     made_up = (torch.rand(len(given), 1, 1) < 0.5) & (seen == 0)
     places = torch.randn(len(given), 1, VALUES).expand_as(values)
     values = torch.where(made_up.repeat_interleave(3, dim=-1), places, values)
+    values = torch.where(torch.rand(len(given), 1, 1) < 0.5, _bridged(values), values)
+    values = torch.where(torch.rand(len(given), 1, 1) < 0.5, _smoothed(values), values)
     values = values + NOISE * torch.randn(values.shape)
     return torch.cat([values, seen.masked_fill(made_up, 1)], dim=-1)
+
+
+def _bridged(values: Tensor) -> Tensor:
+    """(B, T, V) with straight lines across gaps."""
+    count = values.shape[1]
+    begins = (torch.rand(values.shape[:2]) < GAPS).float()
+    kept = F.max_pool1d(F.pad(begins, (GAP - 1, 0)), GAP, stride=1) == 0
+    kept[:, 0] = kept[:, -1] = True
+    places = torch.arange(count).expand_as(kept)
+    before = places.masked_fill(~kept, 0).cummax(1).values
+    after = places.masked_fill(~kept, count).flip(1).cummin(1).values.flip(1)
+    share = ((places - before) / (after - before).clamp_min(1))[..., None]
+
+    def at(frames: Tensor) -> Tensor:
+        return values.gather(1, frames[..., None].expand_as(values))
+
+    return torch.lerp(at(before), at(after), share)
+
+
+def _smoothed(values: Tensor) -> Tensor:
+    """(B, T, V) means over a few frames."""
+    reach = int(torch.randint(1, SMOOTHEST // 2 + 1, ()))
+    return F.avg_pool1d(
+        values.mT, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False
+    ).mT
 
 
 def _batch(values: list[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:

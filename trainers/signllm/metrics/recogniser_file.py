@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WEIGHTS, ABOUT = "recogniser.safetensors", "recogniser.json"
-VERSION = 1  # of the network and its training: another one is trained again
+VERSION = 2  # of the network and its training: another one is trained again
 
 
 def save_recogniser(model: Recogniser, folder: Path, digest: str) -> None:

@@ -27,15 +27,19 @@ def sentence(text="a b", language="ASL", gloss=None, frames=9):
     return Sentence(name="one", language=language, text=text, gloss=gloss, frames=frames)
 
 
-def signed(count, seed):
-    """Sentences of one to three signs; each sign is a place of its own, held for 10 frames."""
-    places = np.random.default_rng(99).normal(size=(2, len(SIGNS), 150))
+def signed(count, seed, onset=0.0):
+    """Sentences of one to three signs; each sign is a place of its own, held for 10 frames.
+
+    With ``onset`` the first two frames of each are so far away from it.
+    """
+    places, onsets = np.random.default_rng(99).normal(size=(2, 2, len(SIGNS), 150))
     rng = np.random.default_rng(seed)
     sentences, poses = [], []
     for row in range(count):
         signs = rng.permutation(len(SIGNS))[: rng.integers(1, 4)]
         language = row % 2
         pose = np.repeat(places[language, signs], 10, axis=0)
+        pose.reshape(len(signs), 10, 150)[:, :2] += onset * onsets[language, signs, None]
         pose += 0.1 * rng.normal(size=pose.shape)
         pose[:, 30:60] = np.nan
         gloss = tuple(SIGNS[sign] for sign in signs)
@@ -69,6 +73,18 @@ def test_it_reads_sentences_that_it_was_not_trained_on(known):
     assert judged.language == judged.retrieval == 1
     still = recogniser.read([np.zeros((len(pose), 150)) for pose in all_poses(held_out)])
     assert judge_readings(still, truth, held_out.sentences, recogniser.units).retrieval < 0.2
+
+
+def test_it_reads_what_is_held():
+    """And not a moment that is typical of the recordings, though that would do for them."""
+    recordings, held = signed(60, 1, onset=4), signed(30, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LEAST_STEPS", 100)
+        patch.setattr(module, "PASSES", 1)
+        recogniser = train_recogniser(recordings, statistics_of(recordings, 0.1))
+    readings = recogniser.read(all_poses(held))
+    judged = judge_readings(readings, readings, held.sentences, recogniser.units)
+    assert judged.read_back > 0.95
 
 
 def test_joints_that_were_never_seen_do_not_mislead_it(known):
