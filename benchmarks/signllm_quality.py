@@ -29,8 +29,8 @@ from typing import Any
 from signllm_words import write_words
 
 WORDS = """
-    --preset demo --batch-size 16 --lr 3e-3 --warmup-iter 100 --total-iter 2000 --eval-iter 1000
-    --save-iter 250 --print-iter 100
+    --preset demo --width 128 --batch-size 8 --lr 2e-3 --warmup-iter 100 --total-iter 2000
+    --eval-iter 1000 --save-iter 250 --print-iter 100 --timing-slack 8
 """
 PEER = f"{WORDS} --decoding autoregressive --max-frames 320 --eval-iter 2000"
 GLOSS = """

@@ -105,6 +105,11 @@ class LossConfig:
     """loss = reconstruction + the parts below, each times its weight; 0 leaves a part out."""
 
     reconstruction: Literal["l1", "l2"] = setting("l1", "distance of normalised poses")
+    timing_slack: Annotated[int, Ge(0)] = setting(
+        0,
+        "parallel: frames by which a sign may come early or late at no loss, for recordings whose "
+        "tempo the text does not tell",
+    )
     hands: Annotated[float, Gt(0)] = setting(1.0, "weight of a hand's joint; the body's is 1")
     loss_rl: Weight = setting(0.1, "weight of the reconstruction by priority (rl)")
     rl_alpha: Weight = setting(0.1, "rl: how much more a frame of low quality weighs")

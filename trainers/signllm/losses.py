@@ -1,13 +1,15 @@
 """The loss: reconstruction, the guide's RL loss, velocity, bones, length, gloss and counter.
 
 All parts are means over frames (or over sentences), in which a joint that was not seen counts as
-no error; so they do not depend on padding, nor on how sentences are dealt out to ranks.
+no error; so they do not depend on padding, nor on how sentences are dealt out to ranks. If frames
+do not follow from the true ones before them, signs may come early or late: see alignment.py.
 
 Shapes: B sentences, T frames, J = 50 joints, V = 150 values, G slots of glosses.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 from trainers.engine.masked import masked_mean
+from trainers.signllm.alignment import align
 from trainers.signllm.data import NO_GLOSS
-from trainers.signllm.model.decoders import counters
+from trainers.signllm.model.timing import counters
 from trainers.signllm.skeleton import BONES, COUNT, HANDS
 
 if TYPE_CHECKING:
@@ -29,13 +32,23 @@ if TYPE_CHECKING:
     from trainers.signllm.model.model import Signs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is compared with the generated frames, normalised."""
+
+    poses: Tensor  # (B, T, V)
+    seen: Tensor  # (B, T, J)
+    moves: Tensor  # (B, T - 1, V) from frame to frame
+    moved: Tensor  # (B, T - 1, J) whether a joint was seen in both
+
+
 class SignLoss(nn.Module):
     """The weighted sum of LossConfig, and each part by its name; parts of weight 0 are left out."""
 
-    mean: Tensor
-    std: Tensor
     weight: Tensor
     bones: Tensor
+    bone_means: Tensor
+    deviation: Tensor
 
     def __init__(self, config: LossConfig, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -43,9 +56,14 @@ class SignLoss(nn.Module):
         weight = torch.ones(COUNT)
         weight[list(HANDS)] = config.hands
         self.register_buffer("weight", (weight / weight.mean())[:, None], persistent=False)
-        self.register_buffer("mean", mean.clone(), persistent=False)
-        self.register_buffer("std", std.clone(), persistent=False)
-        self.register_buffer("bones", torch.tensor(BONES), persistent=False)
+        # Its ends' difference is each bone's column: that is faster than to gather the ends.
+        bones = torch.zeros(COUNT, len(BONES))
+        for column, (start, end) in enumerate(BONES):
+            bones[start, column], bones[end, column] = -1, 1
+        ends = torch.kron(bones, torch.eye(3)).to(std.device)  # (V, bones x 3)
+        self.register_buffer("bones", std[:, None] * ends, persistent=False)
+        self.register_buffer("bone_means", mean @ ends, persistent=False)
+        self.register_buffer("deviation", std.mean(), persistent=False)
         self._weights = {
             "reconstruction": 1.0,
             "rl": config.loss_rl,
@@ -68,19 +86,23 @@ class SignLoss(nn.Module):
 
     def parts(self, found: Signs, batch: SignBatch) -> dict[str, Tensor]:
         """Return the unweighted parts, each weighed by its share of the step."""
+        with torch.autocast(found.poses.device.type, enabled=False):
+            return self._parts(found, batch)
+
+    def _parts(self, found: Signs, batch: SignBatch) -> dict[str, Tensor]:
         mask = batch.mask
         steps = mask[:, 1:]  # a frame that is there follows one that is
         frames = _share(batch.lengths, least=0)
         differences = _share(batch.lengths, least=1)
         poses = found.poses.float()
-        error = self._distance(poses, batch.poses, batch.seen)
-        moved = batch.seen[:, 1:] & batch.seen[:, :-1]
-        velocity = self._distance(poses.diff(dim=1), batch.poses.diff(dim=1), moved)
+        wanted = self._wanted(poses, found, batch)
+        error = self._distance(poses, wanted.poses, wanted.seen)
+        velocity = self._distance(poses.diff(dim=1), wanted.moves, wanted.moved)
         parts = {
             "reconstruction": frames * masked_mean(error, mask),
             "rl": self._rl(error, found.quality.float(), mask, frames),
             "velocity": differences * masked_mean(velocity, steps),
-            "bone": frames * masked_mean(self._bone_error(poses, batch), mask),
+            "bone": frames * masked_mean(self._bone_error(poses, wanted), mask),
             "length": (found.log_frames - batch.frames.float().log()).abs().mean(),
         }
         if found.gloss is not None:
@@ -90,11 +112,31 @@ class SignLoss(nn.Module):
             parts["counter"] = frames * masked_mean(wrong, mask)
         return {name: part for name, part in parts.items() if self._weights[name]}
 
+    def _wanted(self, poses: Tensor, found: Signs, batch: SignBatch) -> Wanted:
+        """What the generated ``poses`` are compared with, each frame with the one it stands for."""
+        wanted = Wanted(
+            poses=batch.poses,
+            seen=batch.seen,
+            moves=batch.poses.diff(dim=1),
+            moved=batch.seen[:, 1:] & batch.seen[:, :-1],
+        )
+        slack = self.config.timing_slack
+        if not slack or found.counter is not None:  # given the true frames before, time is known
+            return wanted
+        frames = align(poses, batch.poses, batch.seen, batch.frames, slack)
+        moves = (frames[:, 1:] - 1).clamp_min(0)
+        return Wanted(
+            poses=_picked(wanted.poses, frames),
+            seen=_picked(wanted.seen, frames),
+            moves=_picked(wanted.moves, moves),
+            moved=_picked(wanted.moved, moves),
+        )
+
     def _distance(self, found: Tensor, wanted: Tensor, seen_BTJ: Tensor) -> Tensor:
         """(B, T, V) twice -> (B, T) mean over the values of the joints that were seen."""
         difference = (found - wanted).unflatten(-1, (COUNT, 3))
         error = difference.abs() if self.config.reconstruction == "l1" else difference.square()
-        mean: Tensor = (error * self.weight * seen_BTJ[..., None]).mean((-1, -2))
+        mean: Tensor = (error * (self.weight * seen_BTJ[..., None])).mean((-1, -2))
         return mean
 
     def _rl(self, error: Tensor, quality: Tensor, mask: Tensor, share: float) -> Tensor:
@@ -110,17 +152,24 @@ class SignLoss(nn.Module):
         variance = ((quality - mean).square() * mask).sum(1) / count[:, 0]
         return share * masked_mean(weighed, mask) - self.config.rl_beta * variance.mean()
 
-    def _bone_error(self, poses: Tensor, batch: SignBatch) -> Tensor:
+    def _bone_error(self, poses: Tensor, wanted: Wanted) -> Tensor:
         """(B, T) mean difference of bones' lengths, in mean deviations of a value."""
-        from_, to = self.bones.unbind(1)
-        both = batch.seen[..., from_] & batch.seen[..., to]
-        lengths = [
-            (places[..., to, :] - places[..., from_, :]).square().sum(-1).clamp_min(1e-12).sqrt()
-            for normalised in (poses, batch.poses)
-            for places in [(normalised * self.std + self.mean).unflatten(-1, (COUNT, 3))]
-        ]
-        mean: Tensor = ((lengths[0] - lengths[1]).abs() * both).mean(-1) / self.std.mean()
+        starts, ends = zip(*BONES, strict=True)
+        both = wanted.seen[..., starts] & wanted.seen[..., ends]
+        difference = self._bone_lengths(poses) - self._bone_lengths(wanted.poses)
+        mean: Tensor = (difference.abs() * both).mean(-1) / self.deviation
         return mean
+
+    def _bone_lengths(self, poses: Tensor) -> Tensor:
+        """(B, T, V) normalised -> (B, T, bones) lengths in the units of the data."""
+        ways = (poses @ self.bones + self.bone_means).unflatten(-1, (-1, 3))
+        lengths: Tensor = ways.square().sum(-1).clamp_min(1e-12).sqrt()
+        return lengths
+
+
+def _picked(of_frames: Tensor, frames: Tensor) -> Tensor:
+    """(B, T, N) and (B, S) numbers of frames -> (B, S, N)."""
+    return of_frames.gather(1, frames[..., None].expand(-1, -1, of_frames.shape[-1]))
 
 
 def _share(lengths: StepLengths | None, least: int) -> float:

@@ -10,8 +10,9 @@ import torch
 from networks import load, network, only
 
 from trainers.signllm.data import END, NO_GLOSS
-from trainers.signllm.model.decoders import AutoregressiveDecoder, Decoded, Memory, counters
+from trainers.signllm.model.decoders import AutoregressiveDecoder, Decoded, Memory
 from trainers.signllm.model.gloss import read_glosses
+from trainers.signllm.model.timing import counters, locate
 
 KINDS = [
     f"--mode {mode} --decoder {decoder} --decoding {decoding}"
@@ -124,6 +125,7 @@ def test_the_counter_ends_generation():
         language=torch.zeros(2, dtype=torch.long),
         languages=(0, 0),
         embedded=torch.zeros(2, 16),
+        durations=torch.ones(2, 1),
     )
     poses, ends = decoder.generate(memory, lengths, 50)
     assert ends.tolist() == [7, 3]
@@ -192,3 +194,16 @@ def test_a_text_encoder_that_is_not_there_is_a_sentence():
             build(config)
         assert "hf download" in error.value.hint
         assert "--text-encoder bytes" in error.value.hint
+
+
+def test_a_frame_knows_its_token():
+    """In the middle of a token it is the only one, half over; the unit of time is any."""
+    durations = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
+    for scale in (1, 0.01):
+        weights, over = locate(scale * durations, durations > 0, torch.tensor([60]), 60)
+        assert weights[0, [14, 34, 49]].argmax(-1).tolist() == [0, 1, 2]
+        assert (weights[0, [14, 34, 49]].max(-1).values > 0.99).all()
+        assert torch.allclose(over[0, [14, 34, 49]], torch.tensor(0.5), atol=0.06)
+        assert torch.allclose(weights.sum(-1), torch.ones(1, 60))
+        assert not weights[..., 3].any()
+        assert torch.allclose(over[0, :10], (torch.arange(10) + 0.5) / 30, atol=0.01)

@@ -41,7 +41,7 @@ def _root(tmp_path):
     "flags",
     [
         "",
-        "--mode prompt2langgloss --gloss-slots 8",
+        "--mode prompt2langgloss --gloss-slots 8 --timing-slack 8",
         "--decoding autoregressive --max-frames 96 --gradient-checkpointing",
         "--decoder per-language --mixed-precision bf16",
     ],

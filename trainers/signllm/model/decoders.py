@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 from trainers.signllm.model.text import decoder_layers, sinusoids
+from trainers.signllm.model.timing import TOKEN_SCALE, counters, locate, progress_code
 from trainers.signllm.skeleton import VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trainers.signllm.config import ModelConfig
-
-COUNTER_SCALE = 1000.0  # the counter as a place of `sinusoids`: 0..1 becomes 0..1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +35,7 @@ class Memory:
     language: Tensor  # (B,) numbers
     languages: tuple[int, ...]  # the same, known without asking a GPU
     embedded: Tensor  # (B, W) the languages
+    durations: Tensor  # (B, S) of the tokens, in any unit; 0 where there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +45,6 @@ class Decoded:
     poses: Tensor  # (B, T, V) normalised
     quality: Tensor  # (B, T) in 0..1, the priority channel
     counter: Tensor | None  # (B, T) in 0..1, of a decoder that must find its own end
-
-
-def counters(frames: Tensor, count: int) -> Tensor:
-    """(B,) numbers of frames -> (B, count) progress: 0 at the first frame, 1 at the last."""
-    places = torch.arange(count, device=frames.device)
-    return places / (frames[:, None] - 1).clamp_min(1)
-
-
-def progress_code(progress: Tensor, width: int) -> Tensor:
-    """(...) in 0..1 -> (..., width): the same for a frame and for the token that it signs."""
-    return sinusoids(progress * COUNTER_SCALE, width)
 
 
 class PoseHead(nn.Module):
@@ -73,18 +62,24 @@ class PoseHead(nn.Module):
     def forward(self, states: Tensor, language: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, W) -> (B, T, V), (B, T)."""
         quality = self.quality(states).sigmoid()
-        weight = self.weight[language].to(states.dtype)
+        weight = self.weight.index_select(0, language).to(states.dtype)
         poses = (2 * quality * states) @ weight + self.bias[language][:, None]
         return poses, quality[..., 0]
 
 
 class ParallelDecoder(nn.Module):
-    """All frames at once: each asks by its progress, and by its place from either end."""
+    """All frames at once.
+
+    A frame asks by its progress, by its place from either end, and by the token that is its turn
+    and how much of it is over.
+    """
 
     def __init__(self, config: ModelConfig, languages: int) -> None:
         super().__init__()
         width = self.width = config.width
-        self.query = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, width))
+        self.code = width // 4 * 2
+        asked = width + 4 * self.code
+        self.query = nn.Sequential(nn.Linear(asked, width), nn.GELU(), nn.Linear(width, width))
         self.layers = decoder_layers(config, config.layers)
         self.head = PoseHead(config, languages)
 
@@ -99,20 +94,34 @@ class ParallelDecoder(nn.Module):
         return self._decode(memory, frames, int(frames.max())).poses, frames
 
     def _decode(self, memory: Memory, frames: Tensor, count: int) -> Decoded:
-        places = torch.arange(count, device=frames.device)
-        from_end = (frames[:, None] - 1 - places).clamp_min(0)
-        progress = progress_code(counters(frames, count), self.width)
-        place = sinusoids(places, self.width).expand_as(progress)
-        asked = torch.cat([progress, place, sinusoids(from_end, self.width)], dim=-1)
-        queries = self.query(asked.to(memory.states.dtype)) + progress.to(memory.states.dtype)
         states = self.layers(
-            queries + memory.embedded[:, None],
+            self._queries(memory, frames, count) + memory.embedded[:, None],
             memory.states,
-            tgt_key_padding_mask=places >= frames[:, None],
+            tgt_key_padding_mask=torch.arange(count, device=frames.device) >= frames[:, None],
             memory_key_padding_mask=~memory.mask,
         )
         poses, quality = self.head(states, memory.language)
         return Decoded(poses=poses, quality=quality, counter=None)
+
+    def _queries(self, memory: Memory, frames: Tensor, count: int) -> Tensor:
+        """(B, T, W) what the frames ask."""
+        places = torch.arange(count, device=frames.device)
+        from_end = (frames[:, None] - 1 - places).clamp_min(0)
+        counter = counters(frames, count)
+        place = sinusoids(places, self.code)
+        weights, over = locate(memory.durations, memory.mask, frames, count)
+        codes = [
+            progress_code(counter, self.code),
+            place.expand(len(frames), -1, -1),
+            place[from_end],
+            sinusoids(over * TOKEN_SCALE, self.code),
+        ]
+        states = memory.states
+        asked = torch.cat(
+            [weights.to(states.dtype) @ states, *(code.to(states.dtype) for code in codes)], dim=-1
+        )
+        queries: Tensor = self.query(asked)
+        return queries + progress_code(counter, self.width).to(states.dtype)
 
 
 class AutoregressiveDecoder(nn.Module):
@@ -236,6 +245,7 @@ class PerLanguageDecoder(nn.Module):
                 language=torch.zeros_like(rows),
                 languages=(0,) * len(mine),
                 embedded=memory.embedded[rows],
+                durations=memory.durations[rows],
             )
             yield rows, decoder, own
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
-from trainers.signllm.model.decoders import Memory, build_decoder, progress_code
+from trainers.signllm.model.decoders import Memory, build_decoder
 from trainers.signllm.model.gloss import Glosses, GlossGenerator
 from trainers.signllm.model.text import DecoderLayer, EncoderLayer, build_text_encoder
+from trainers.signllm.model.timing import middles, progress_code
 
 if TYPE_CHECKING:
     from trainers.engine.statistics import Statistics
@@ -119,12 +120,13 @@ class SignModel(nn.Module):
             states, mask = glosses.embedded, glosses.mask
         durations = F.softplus(self.duration(states)[..., 0].float()) * mask
         length = durations.sum(1, keepdim=True).clamp_min(1e-3)
-        progress = ((durations.cumsum(1) - durations / 2) / length).detach()
+        progress = (middles(durations) / length).detach()
         memory = Memory(
             states=states + progress_code(progress, states.shape[-1]).to(states.dtype),
             mask=mask,
             language=prompts.language,
             languages=prompts.languages,
             embedded=embedded,
+            durations=durations,
         )
         return memory, length[:, 0] * self.frames_per_token, glosses
