@@ -31,6 +31,8 @@ class TrainerError(Exception):
         self.hint = hint
 
 
+COMMANDS = ("python", "pip", "gpuops")  # that a hint may begin with
+
 # What reading raises if data of unknown origin is not what was expected.
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -87,8 +89,9 @@ def _show(error: TrainerError) -> None:
     who = "error" if rank == "0" else f"error (rank {rank})"
     print(f"{who}: {_with_stop(error.message)}", file=sys.stderr)
     if error.hint:
-        first = error.hint.split(maxsplit=1)[0]  # not a flag or a path: those stay as they are
-        hint = error.hint[0].upper() + error.hint[1:] if first.isalpha() else error.hint
+        first = error.hint.split(maxsplit=1)[0]  # not a flag, path or command: as it is typed
+        word = first.isalpha() and first not in COMMANDS
+        hint = error.hint[0].upper() + error.hint[1:] if word else error.hint
         print(f"hint: {_with_stop(hint)}", file=sys.stderr)
 
 

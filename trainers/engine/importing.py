@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
+from trainers.engine.bars import tracked
 from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError
 from trainers.engine.files import whole_folder
@@ -97,8 +97,7 @@ def run_import(
     hint = "give another --out; --force replaces an earlier import"
     replaces = MARKER if force else None
     with whole_folder(Path(summary.out), replaces=replaces, hint=hint) as building:
-        console = Console(stderr=True)
-        for split, path in track(files, "importing", console=console, transient=True):
+        for split, path in tracked(files, "importing", quiet=2):
             try:
                 add(building, split, path)
             except UnusableError as error:

@@ -91,6 +91,22 @@ class DiffusionConfig:
     sampler: Literal["ddim", "ddpm"] = setting("ddim", "how a layout is drawn")
     num_inference_steps: Count = setting(20, "steps in which a layout is drawn")
 
+    def __post_init__(self) -> None:
+        """Refuse more steps to draw in than there are timesteps."""
+        self.check_steps(self.num_inference_steps, "diffusion.num_inference_steps")
+
+    def check_steps(self, steps: int, name: str) -> None:
+        """Refuse more steps than there are timesteps.
+
+        Raises:
+            ConfigError: there are.
+        """
+        if steps > self.num_train_timesteps:
+            raise ConfigError(
+                f"{name} is {steps:,}, and the noise has {self.num_train_timesteps:,} timesteps "
+                "(diffusion.num_train_timesteps)"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:

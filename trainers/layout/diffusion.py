@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainers.engine.errors import TrainerError
-from trainers.layout.extra import MISSING
+from trainers.layout.extra import why_not
 from trainers.layout.noise import Noise
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Diffusion(Noise):
         try:
             from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # noqa: PLC0415 - slow
             from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # noqa: PLC0415 - slow
-        except ImportError:
-            raise TrainerError(*MISSING) from None
+        except ImportError as error:
+            raise TrainerError(*why_not(error)) from None
         super().__init__(config)
         ours: dict[str, Any] = {
             "num_train_timesteps": config.num_train_timesteps,

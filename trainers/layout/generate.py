@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from trainers.engine import distributed
+from trainers.engine.bars import tracked
 from trainers.engine.errors import ConfigError, run_main
 from trainers.engine.files import whole_file, whole_folder
 from trainers.engine.verbs import add_data_flags, checkpoint_parser
@@ -31,7 +30,7 @@ from trainers.layout.score import draw
 from trainers.layout.trained import corpus_of, data_for, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from trainers.layout.data import LayoutData
     from trainers.layout.trained import Trained
@@ -62,7 +61,7 @@ def place(found: Trained, data: LayoutData, options: Options) -> list[Placed]:
     placed: list[Placed] = []
     with distributed.world() as world:
         model = found.model.to(world.device)
-        for batch in _watched(np.array_split(rows, -(-len(rows) // BATCH)), "placing"):
+        for batch in tracked(np.array_split(rows, -(-len(rows) // BATCH)), "placing", quiet=2):
             states = draw(
                 model,
                 data,
@@ -134,7 +133,7 @@ def write(
     folder = out.with_suffix("")
     with whole_folder(folder, replaces=SHEET, hint="give another --out") as building:
         rows: list[list[Scene]] = []
-        for row, one in enumerate(_watched(placed, "drawing")):
+        for row, one in enumerate(tracked(placed, "drawing", quiet=2)):
             layout = data.corpus.layouts[row]
             after = scene(f"{layout.name}: placed", data, row, one)
             picture = compose(after, min(PICTURE_HEIGHT, layout.canvas[1]))
@@ -147,10 +146,6 @@ def write(
     return folder
 
 
-def _watched(items: Sequence[Any], what: str) -> Iterable[Any]:
-    return track(items, what, console=Console(stderr=True), transient=True)
-
-
 def generate(
     checkpoint: Path, data: str | None, split: str | None, options: Options, out: Path
 ) -> str:
@@ -158,11 +153,12 @@ def generate(
 
     Raises:
         TrainerError: the checkpoint or the data cannot be used, or the files cannot be written.
-        ConfigError: the name of the file does not say that it is JSON.
+        ConfigError: the name of the file does not say that it is JSON, or there are too many steps.
     """
     if out.suffix != ".json":
         raise ConfigError(f"{out} is not a .json file", "as in --out prediction.json")
     found = load(checkpoint)
+    found.config.diffusion.check_steps(options.steps or 1, "--steps")
     if data is not None and split is None and data != SYNTHETIC:
         # All posters of a folder that has no splits.
         dataset = replace(found.config.dataset, val_share=1.0)

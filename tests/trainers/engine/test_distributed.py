@@ -131,6 +131,7 @@ def test_means_by_hand() -> None:
     [
         ("0", TrainerError("no", "do"), 1, "error: no.\nhint: Do.\n"),
         ("2", TrainerError("no"), 1, "error (rank 2): no.\n"),
+        ("0", TrainerError("no", "pip install x"), 1, "error: no.\nhint: pip install x.\n"),
         ("1", ConfigError("no", "--x is"), 2, "error (rank 1): no.\nhint: --x is.\n"),
         ("0", TrainerError("why:\n  list", "a/b is"), 1, "error: why:\n  list\nhint: a/b is.\n"),
         ("0", KeyboardInterrupt(), 128 + signal.SIGINT, ""),

@@ -1,15 +1,45 @@
 """Noise and its removal, by the schedulers of diffusers."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from made_layouts import batch_of, data
 
+from trainers.engine.errors import ConfigError, TrainerError
 from trainers.layout.config import DiffusionConfig
 from trainers.layout.diffusion import Diffusion
 
 pytest.importorskip("diffusers")
+
+
+def test_more_steps_than_timesteps():
+    """Refused before anything is trained."""
+    with pytest.raises(ConfigError, match="num_inference_steps is 20, and the noise has 10 times"):
+        DiffusionConfig(num_train_timesteps=10)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ModuleNotFoundError("no", name="diffusers"), "which is not installed"),
+        (ImportError("cannot import name x"), "is installed and cannot be .*: cannot import name"),
+        (ModuleNotFoundError("No module y", name="y"), "is installed and .*: No module y"),
+    ],
+)
+def test_why_diffusers_cannot_be_used(monkeypatch, error, words):
+    """It may be there, and lack a library of its own."""
+
+    class Broken:
+        def find_spec(self, name, *_):
+            if name == "diffusers.schedulers.scheduling_ddim":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "diffusers.schedulers.scheduling_ddim", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(TrainerError, match=words):
+        Diffusion(DiffusionConfig())
 
 
 def perfect(diffusion, batch):

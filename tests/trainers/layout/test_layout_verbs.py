@@ -20,7 +20,7 @@ pytest.importorskip("diffusers")
 SMALL = """
     --preset demo --max-samples 6 --width 16 --heads 2 --layers 1 --batch-size 4 --visual-iter 1
     --visual-dim 8 --image-size 16 --num-inference-steps 2 --total-iter 2 --eval-iter 2
-    --save-iter 2
+    --save-iter 2 --num-train-timesteps 999
 """
 
 
@@ -104,6 +104,7 @@ def test_the_guides_predict(run, tmp_path, monkeypatch, capsys):
     [
         ("--out prediction.txt", "not a .json file"),
         ("--out p.json --steps 0", "--steps cannot be 0"),
+        ("--out p.json --steps 1000", "--steps is 1,000, and the noise has 999 timesteps"),
         ("--out p.json --refine 1.5", "--refine cannot be 1.5"),
         ("--out p.json --num-samples 0", "--num-samples cannot be 0"),
         ("--out p.json --data nowhere", "there is no data set at nowhere"),

@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, FiniteFloat, ValidationError
@@ -48,7 +49,7 @@ HINT = "SRC is a folder with COCO JSON and the images of the pages, or the JSON 
 
 class _Page(BaseModel):
     id: int | str
-    file_name: str
+    file_name: str  # perhaps with folders, of Windows too
     width: int
     height: int
 
@@ -86,14 +87,19 @@ def import_coco(
     """
     documents = _find_documents(source)
     images = _find_images(source if source.is_dir() else source.parent)
-    pages: dict[Path, Found] = {}
+    pages: dict[tuple[str, Path], Found] = {}
     items: dict[str, list[Path]] = defaultdict(list)
     for path in documents:
         split = split_of(path)
         document = _read_document(path)
         for page, found in zip(document.images, _elements(document), strict=True):
             place = _image_of(page, split, images, source)
-            pages[place] = found
+            if (split, place) in pages:
+                raise TrainerError(
+                    f"{path} lists {page.file_name}, and {place} is the image of a page already",
+                    "list each page once; if several JSON files list the same, give one as SRC",
+                )
+            pages[split, place] = found
             items[split].append(place)
     if len(items) > 1 and ALL in items:
         names = ", ".join(path.name for path in documents)
@@ -101,7 +107,7 @@ def import_coco(
     outcome = Outcome(out=str(out))
 
     def add(folder: Path, split: str, path: Path) -> None:
-        layout = to_layout(outcome, path.stem, pages[path])
+        layout = to_layout(outcome, path.stem, pages[split, path])
         write(outcome, folder, split, layout, cut_out(path, layout))
 
     return importing.run_import(
@@ -128,6 +134,8 @@ def cut_out(path: Path, layout: Layout) -> list[Image]:
         UnusableError: there is no image of the page, or it is not as large as the JSON says.
     """
     page = read_image(path)
+    if page.shape[1::-1] != layout.canvas:  # or as a viewer shows it
+        page = read_image(path, upright=True)
     if page.shape[1::-1] != layout.canvas:
         width, height = layout.canvas
         raise UnusableError(
@@ -144,7 +152,7 @@ def cut_out(path: Path, layout: Layout) -> list[Image]:
 def _find_documents(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
-    found = sorted([*source.glob("*.json"), *source.glob("annotations/*.json")])
+    found = sorted([*source.glob("[!.]*.json"), *source.glob("annotations/[!.]*.json")])
     if not found:
         raise TrainerError(f"{source} holds no *.json", HINT)
     return found
@@ -160,13 +168,16 @@ def _find_images(folder: Path) -> Mapping[str, list[Path]]:
 
 
 def _image_of(page: _Page, split: str, images: Mapping[str, list[Path]], source: Path) -> Path:
-    """Return the image of a page; if there are several of its name, that of its split."""
-    name = Path(page.file_name).name
-    there = images.get(name, [])
-    return next(
-        (path for path in there if path.parent.name.startswith(split)),
-        there[0] if there else source / page.file_name,
-    )
+    """Return the image of a page; of several of its name, that in its folders or of its split."""
+    named = PurePosixPath(page.file_name.replace("\\", "/"))
+
+    def fits(path: Path) -> tuple[int, bool]:
+        folders = zip(reversed(path.parts), reversed(named.parts), strict=False)
+        return len(list(takewhile(lambda pair: pair[0] == pair[1], folders))), (
+            path.parent.name.startswith(split)
+        )
+
+    return max(images.get(named.name, []), key=fits, default=source / named)
 
 
 def _read_document(path: Path) -> _Document:

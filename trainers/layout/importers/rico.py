@@ -50,7 +50,7 @@ def import_rico(
         TrainerError: nothing to import, screens that cannot be used (unless ``skip_bad``), or an
             ``out`` that holds something.
     """
-    screens = sorted(source.rglob("*.json"))
+    screens = sorted(source.rglob("[!.]*.json"))
     if not screens:
         raise TrainerError(f"{source} holds no *.json", "SRC is RICO's semantic_annotations")
     outcome = Outcome(out=str(out))

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError
 
 from trainers.engine.check_data import UnusableError
@@ -167,24 +168,39 @@ def write_poster(folder: Path, layout: Layout, images: Sequence[Image | None]) -
     path.write_text(dump_json(document, indent=1), encoding="utf-8")
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path, *, upright: bool = False) -> Image:
     """Read an image as (height, width, 4): red, green, blue, opacity.
+
+    ``upright`` turns it as its EXIF data says.
 
     Raises:
         UnusableError: it cannot be used.
     """
     try:
-        with open_regular(path) as file, Pillow.open(file, formats=FORMATS) as image:
+        with open_regular(path) as file, _opened(file) as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
-                raise UnusableError(f"{path.name} has {width} x {height} pixels, which is too much")
-            return np.asarray(image.convert("RGBA"))
+                raise UnusableError(
+                    f"{path.name} has {width} x {height} pixels, which is too much: "
+                    f"{MOST_PIXELS:,} at most"
+                )
+            found = ImageOps.exif_transpose(image) if upright else image
+            if found.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut at 255
+                found = Pillow.fromarray((np.asarray(found) >> 8).astype(np.uint8))
+            return np.asarray(found.convert("RGBA"))
     except UnidentifiedImageError:
         raise UnusableError(f"{path.name} is not an image ({', '.join(FORMATS)})") from None
     except Pillow.DecompressionBombError:
         raise UnusableError(f"{path.name} has far too many pixels") from None
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises if a file is broken
         raise UnusableError(f"{path.name} cannot be read: {reason(error)}") from None
+
+
+def _opened(file: BinaryIO) -> Pillow.Image:
+    """Open an image without Pillow's warning of many pixels: the caller has a bound of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        return Pillow.open(file, formats=FORMATS)
 
 
 def _read_one(images: Sequence[Path | None], element: int) -> Image:
@@ -202,7 +218,11 @@ def _names(folder: Path) -> set[str]:
 
 def _find_json(folder: Path) -> Path:
     try:
-        found = sorted(path for path in (folder / JSON).iterdir() if path.name.endswith(ENDING))
+        found = sorted(
+            path
+            for path in (folder / JSON).iterdir()
+            if path.name.endswith(ENDING) and path.name[0] != "."
+        )
     except OSError as error:
         raise UnusableError(f"its {JSON}/ cannot be read: {reason(error)}") from None
     if len(found) != 1:

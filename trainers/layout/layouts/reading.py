@@ -108,8 +108,10 @@ def open_part(config: DatasetConfig, split: str) -> Part:
         )
     there = split_folders(root)
     if not there:
-        part, folder = Part(split=split), root
-        found = _chosen(subfolders(root), split, config, str(root))
+        part, folder, names = Part(split=split), root, subfolders(root)
+        if is_poster(root):  # the folder of one poster
+            folder, names = root.absolute().parent, [root.absolute().name]
+        found = _chosen(names, split, config, str(root))
     else:
         part = Part(split=_folder_of(split, there, root))
         folder = root / part.split

@@ -107,6 +107,39 @@ def test_pages_of_one_name_and_pages_without_elements(tmp_path):
     assert "w.png: it has no element on its canvas" in refused.value.message
 
 
+def test_names_with_folders(tmp_path):
+    """Of several images of one name, a page's is that in its folders."""
+    src = tmp_path / "src"
+    path = pages(src, "one/x.png", "two/x.png", "two/y.png")
+    document = json.loads(path.read_text())
+    for page in document["images"]:
+        page["file_name"] = "C:\\data\\" + page["file_name"].replace("/", "\\")
+    path.write_text(json.dumps(document))
+    found = import_coco(src, tmp_path / "out", skip_bad=True)
+    assert list(found.skipped.values()) == ["another poster is x already: rename one"]
+    assert list(found.skipped) == [str(src / "two/x.png")]
+    assert found.posters == {"all": 2}
+
+
+def test_a_page_that_is_listed_twice(tmp_path):
+    """Nothing is imported: its boxes in the second list would replace those in the first."""
+    path = pages(tmp_path / "src", "a.png", json_name="instances.json")
+    path.with_name("keypoints.json").write_text(path.read_text())
+    with pytest.raises(TrainerError, match=r"keypoints\.json lists a\.png, .* already") as refused:
+        import_coco(tmp_path / "src", tmp_path / "out")
+    assert "give one as SRC" in refused.value.hint
+
+
+def test_a_page_that_is_shown_turned(tmp_path):
+    """Sizes and boxes may be of the image as viewers show it: by its EXIF data."""
+    pages(tmp_path / "src", "a.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned to the right
+    with Image.open(tmp_path / "src/a.jpg") as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "src/a.jpg", exif=exif)
+    assert import_coco(tmp_path / "src", tmp_path / "out").posters == {"all": 1}
+
+
 def test_json_of_another_kind(tmp_path):
     """The part that is missing is named; so are files without a split among others with one."""
     src = tmp_path / "src"

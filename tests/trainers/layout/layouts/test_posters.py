@@ -139,6 +139,8 @@ def test_none_or_several_json_files(tmp_path):
     path.with_name("b_parse_data.json").write_text("{}")
     with pytest.raises(UnusableError, match=r"holds 2 files \*_parse_data\.json"):
         read_poster(folder, 25)
+    path.with_name("b_parse_data.json").rename(path.with_name("._a_parse_data.json"))
+    assert len(read_poster(folder, 25).layout) == 3  # what macOS puts into archives is left alone
     for one in (folder / "json").iterdir():
         one.rename(one.with_suffix(".txt"))
     with pytest.raises(UnusableError, match=r"holds no file \*_parse_data\.json"):
@@ -162,7 +164,14 @@ def test_images_of_other_kinds(tmp_path):
     assert read_image(tmp_path / "c.png").shape == (2, 3, 4)
 
 
-def test_images_that_cannot_be_used(tmp_path, monkeypatch):
+def test_sixteen_bits_of_grey(tmp_path):
+    """The upper eight are kept; Pillow alone would make all of it white."""
+    Image.fromarray(np.array([[0, 255, 256, 0x8000, 0xFFFF]], np.uint16)).save(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png")
+    assert found[0].tolist() == [[grey] * 3 + [255] for grey in (0, 0, 1, 128, 255)]
+
+
+def test_images_that_cannot_be_used(tmp_path, monkeypatch, recwarn):
     """A text, half an image, a pipe, nothing, and far too many pixels."""
     (tmp_path / "text.png").write_text("not an image")
     image(tmp_path / "whole.png", size=(64, 64))
@@ -180,5 +189,7 @@ def test_images_that_cannot_be_used(tmp_path, monkeypatch):
         with pytest.raises(UnusableError, match=sentence):
             read_image(tmp_path / name)
     monkeypatch.setattr(posters, "MOST_PIXELS", 4000)
-    with pytest.raises(UnusableError, match=r"^whole\.png has 64 x 64 pixels, which is too much"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # Pillow's own bound
+    with pytest.raises(UnusableError, match=r"^whole\.png has 64 x 64 pixels, .*: 4,000 at most"):
         read_image(tmp_path / "whole.png")
+    assert not recwarn.list

@@ -38,6 +38,16 @@ def test_a_folder_of_posters_is_split_by_their_names(tmp_path):
     assert more["dev"] == more["val"]
 
 
+def test_the_folder_of_one_poster(tmp_path, monkeypatch):
+    """As the public code's --poster_dir; as training data there is too little of it."""
+    posters(tmp_path, *NAMES)
+    assert names(opened(tmp_path / "Poster_3", "val", val_share=0.999999)) == ["Poster_3"]
+    monkeypatch.chdir(tmp_path / "Poster_3")
+    assert names(opened(".", "val", val_share=0.999999)) == ["Poster_3"]
+    with pytest.raises(TrainerError, match="split train"):
+        opened(".", val_share=0.999999)
+
+
 def test_splits_with_a_folder_of_their_own(tmp_path):
     """dev is another name of val; a split that is not there is named, with those that are."""
     posters(tmp_path / "train", "a", "b")
