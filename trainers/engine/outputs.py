@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from trainers.engine.config.config import dump
 from trainers.engine.distributed import broadcast_object
-from trainers.engine.errors import TrainerError
+from trainers.engine.errors import MALFORMED, TrainerError
 from trainers.engine.files import atomic, load_json, whole_file
 
 if TYPE_CHECKING:
@@ -103,11 +103,13 @@ class Outputs:
         with whole_file(self.folder / name, hint) as unfinished:
             unfinished.write_text(json.dumps(values, indent=2) + "\n")
 
-    def attach_data(self, about: Mapping[str, Mapping[str, Any]], counted: str) -> None:
-        """Attach data.json: of each split its ``source``, ``digest``, ``frames`` and samples.
+    def attach_data(
+        self, about: Mapping[str, Mapping[str, Any]], counted: str, units: str = "frames"
+    ) -> None:
+        """Attach data.json: of each split its ``source``, ``digest``, samples and their ``units``.
 
-        ``counted`` is what the samples are called. If a run resumes with other data than it began
-        with, a warning says so.
+        ``counted`` is what the samples are called, ``units`` what they consist of. If a run resumes
+        with other data than it began with, a warning says so.
 
         Raises:
             TrainerError: the file cannot be written, or the earlier one cannot be read.
@@ -115,12 +117,20 @@ class Outputs:
         path = self.folder / "data.json"
         before = load_json(path) if path.is_file() else {}
         for split, data in about.items():
-            if split in before and before[split]["digest"] != data["digest"]:
-                log.warning(
-                    "%s has changed since this run began: %d %s of %d frames then, %d of %d now",
-                    *(data["source"], before[split][counted], counted, before[split]["frames"]),
-                    *(data[counted], data["frames"]),
-                )
+            try:
+                then = before.get(split)
+                if then is None or then["digest"] == data["digest"]:
+                    continue
+                samples, parts = int(then[counted]), int(then[units])
+            except MALFORMED:
+                raise TrainerError(
+                    f"{path} does not describe the data that the run began with",
+                    "move it away if it is not of this run",
+                ) from None
+            log.warning(
+                "%s has changed since this run began: %d %s of %d %s then, %d of %d now",
+                *(data["source"], samples, counted, parts, units, data[counted], data[units]),
+            )
         self.attach("data.json", about)
 
 

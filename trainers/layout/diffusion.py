@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trainers.layout.data import Elements
 
     Denoise = Callable[[Tensor, Tensor, Elements], Tensor]
+    Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # found, time, state -> state before
 
 BETAS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
 PREDICTIONS = {"x0": "sample", "v": "v_prediction"}
@@ -70,7 +71,8 @@ class Diffusion(Noise):
         """Return states (B, N, 6), drawn from noise (B, N, 6); known values stay as they are.
 
         With ``start`` (B, N, 6) it is refined (SDEdit, Meng et al. 2021): so much of the noise is
-        added to it as there is at the time ``strength`` of 0..1, and taken away again.
+        added to it as there is at the time ``strength`` of 0..1, and taken away again. It stays as
+        it is if that is less noise than there is in the last step.
         """
         sampler: Any = self.samplers[self.config.sampler]()
         sampler.set_timesteps(steps or self.config.num_inference_steps)
@@ -78,15 +80,36 @@ class Diffusion(Noise):
         state = noise
         if start is not None:
             times = times[times < max(1.0, strength * self.config.num_train_timesteps)]
-            share = torch.full((len(noise),), float(times[0] if len(times) else 0))
+            if not len(times):
+                return start
+            share = torch.full((len(noise),), float(times[0]))
             kept = self.kept(share.to(noise.device) / self.config.num_train_timesteps)
             state = self.add_noise(start, noise, kept)
-        # DDPM draws in every step: from the first layout's noise, so that a seed decides.
-        generator = torch.Generator().manual_seed(
-            int(noise[0, 0, 0].view(torch.int32)) & 0x7FFFFFFF
-        )
+        step = self._stepping(sampler, noise, elements.mask)
         for time in times:
             share = torch.full((len(noise),), int(time) / self.config.num_train_timesteps)
             found = denoise(state, share.to(noise.device), elements)
-            state = sampler.step(found, time, state, generator=generator).prev_sample
+            state = step(found, time, state)
         return torch.where(elements.given, elements.known, state)
+
+    def _stepping(self, sampler: Any, noise: Tensor, mask_BN: Tensor) -> Step:
+        """Return what takes the noise of a step away.
+
+        DDPM also adds some in every step. Each layout draws it from a generator of its own, which
+        its first noise seeds: others in its batch, and padding, change nothing.
+        """
+        if self.config.sampler == "ddim":
+            return lambda found, time, state: sampler.step(found, time, state).prev_sample
+        seeds = noise[:, 0, 0].float().cpu().view(torch.int32).tolist()
+        own = [torch.Generator().manual_seed(seed & 0x7FFFFFFF) for seed in seeds]
+        counts = mask_BN.sum(1).tolist()
+
+        def step(found: Tensor, time: Tensor, state: Tensor) -> Tensor:
+            before = torch.zeros_like(state)
+            for row, (generator, count) in enumerate(zip(own, counts, strict=True)):
+                one = slice(row, row + 1), slice(count)
+                stepped = sampler.step(found[one], time, state[one], generator=generator)
+                before[one] = stepped.prev_sample
+            return before
+
+        return step

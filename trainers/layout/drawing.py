@@ -12,13 +12,14 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from trainers.layout.layouts.corpus import Image
 
 HEIGHT = 360  # pixels of a poster on a sheet
+LONGEST = 4800  # pixels of a picture's side, whatever a file says of its canvas
 GAP, TITLE = 16, 22
 PAPER, GROUND, INK, EDGE = "white", (238, 238, 235), (60, 60, 60), (200, 200, 196)
 
@@ -32,24 +33,26 @@ class Scene:
     boxes: NDArray[np.int64]
     order: NDArray[np.int64]
     categories: Sequence[str]
-    images: Sequence[Image] | None = None
+    read_images: Callable[[], Sequence[Image]] | None = None  # when it is drawn, and no longer
 
 
 def compose(scene: Scene, height: int | None = None) -> Pillow.Image:
     """Draw a poster with its elements in place; without images, fields with the category's name.
 
-    ``height`` in pixels; default: that of its canvas.
+    ``height`` in pixels; default: that of its canvas. No side is longer than ``LONGEST``.
     """
     scale = 1.0 if height is None else height / scene.canvas[1]
+    scale = min(scale, LONGEST / max(scene.canvas))
+    images = None if scene.read_images is None else scene.read_images()
     size = tuple(max(1, round(side * scale)) for side in scene.canvas)
     page = Pillow.new("RGBA", (size[0], size[1]), PAPER)
     for element in np.argsort(scene.order, kind="stable"):
         left, top, width, tall = (round(float(v) * scale) for v in scene.boxes[element])
         area = max(1, width), max(1, tall)
-        if scene.images is None:
+        if images is None:
             picture = _field(scene.categories[element], area)
         else:
-            picture = Pillow.fromarray(scene.images[element]).resize(area)
+            picture = Pillow.fromarray(images[element]).resize(area)
         page.alpha_composite(picture, (left, top))
     return page.convert("RGB")
 
@@ -75,7 +78,7 @@ def sheet(rows: Sequence[Sequence[Scene]], height: int = HEIGHT) -> Pillow.Image
 
 def _field(category: str, area: tuple[int, int]) -> Pillow.Image:
     """A see-through field in the category's colour, with its name if there is room."""
-    hue = zlib.crc32(category.encode()) % 360 / 360
+    hue = zlib.crc32(category.encode(errors="backslashreplace")) % 360 / 360
     red, green, blue = (round(255 * part) for part in hsv_to_rgb(hue, 0.45, 0.9))
     field = Pillow.new("RGBA", area, (red, green, blue, 150))
     brush = ImageDraw.Draw(field)
@@ -87,6 +90,7 @@ def _field(category: str, area: tuple[int, int]) -> Pillow.Image:
 
 
 def _shorten(words: str, width: int) -> str:
-    """Cut words to about so many pixels."""
+    """Cut words of any origin to about so many pixels, on one line."""
+    words = "".join(letter if letter.isprintable() else "?" for letter in words)
     most = max(0, width // 6)
     return words if len(words) <= most else words[: max(0, most - 1)] + "…" * (most > 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from gpuops import heartbeat
 from trainers.engine.checkpoint import files
@@ -16,7 +16,7 @@ from trainers.engine.distributed import wait_for_first
 from trainers.engine.errors import TrainerError
 from trainers.engine.feature_cache import Encoding, cached_features, checksum
 from trainers.engine.files import whole_file
-from trainers.layout.model.visual import SmallCnn, shrink, train_small_cnn
+from trainers.layout.model.visual import Pretrained, SmallCnn, shrink, train_small_cnn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from trainers.layout.data import Features
     from trainers.layout.layouts.corpus import Corpus, Image
     from trainers.layout.model.model import LayoutModel
-    from trainers.layout.model.visual import Pretrained
-
 
 log = logging.getLogger("trainers")
 
@@ -60,7 +58,7 @@ def learn_to_see(
             loss = train_small_cnn(cnn, images, config.visual.visual_iter, config.run.seed)
             log.info("small network of images: trained on %d, loss %.3f", len(images), loss)
         with whole_file(path) as unfinished:
-            save_file(cnn.state_dict(), unfinished)
+            unfinished.write_bytes(save(cnn.state_dict()))  # save_file raises no OSError
 
     if outputs.dry_run:
         return
@@ -82,8 +80,8 @@ def corpus_features(
         return LazyFeatures(visual, corpus)
     encoding = Encoding(
         encoder=config.visual.visual_encoder,
-        weights=checksum(visual),
-        parameters={"image_size": config.visual.image_size},
+        weights=checksum(visual.tower.module if isinstance(visual, Pretrained) else visual),
+        parameters={"image_size": config.visual.image_size, "layouts": corpus.digest},
     )
     path = outputs.folder / "features" / f"{corpus.split}.npz"
     return cached_features(

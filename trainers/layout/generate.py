@@ -16,7 +16,7 @@ import numpy as np
 
 from trainers.engine import distributed
 from trainers.engine.bars import tracked
-from trainers.engine.errors import ConfigError, run_main
+from trainers.engine.errors import ConfigError, TrainerError, run_main
 from trainers.engine.files import whole_file, whole_folder
 from trainers.engine.verbs import add_data_flags, checkpoint_parser
 from trainers.layout.config import Task
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 BATCH = 32
 SHEET = "sheet.png"
 ON_SHEET = 12  # posters
+ANOTHER = "give another --out"
 PICTURE_HEIGHT = 1200  # pixels, or the canvas's if that is less
 
 
@@ -131,7 +132,9 @@ def write(
         TrainerError: they cannot be written, or the folder holds something else.
     """
     folder = out.with_suffix("")
-    with whole_folder(folder, replaces=SHEET, hint="give another --out") as building:
+    if folder.is_dir() and not all(path.suffix == ".png" for path in folder.iterdir()):
+        raise TrainerError(f"{folder} holds more than pictures, and is not replaced", ANOTHER)
+    with whole_folder(folder, replaces=SHEET, hint=ANOTHER) as building:
         rows: list[list[Scene]] = []
         for row, one in enumerate(tracked(placed, "drawing", quiet=2)):
             layout = data.corpus.layouts[row]

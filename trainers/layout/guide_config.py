@@ -31,6 +31,8 @@ def _optimizer(values: Mapping[str, Any]) -> dict[str, Any]:
         lowest, highest = given.pop("min_lr"), given.get("lr")
         if not isinstance(highest, (int, float)) or not isinstance(lowest, (int, float)):
             raise ConfigError("optimizer.min_lr and optimizer.lr must be numbers")
+        if not highest > 0:
+            raise ConfigError("optimizer.lr must be more than 0")
         ours["optim.min_lr_ratio"] = lowest / highest
     return ours | {f"optim.{name}": value for name, value in given.items()}
 
@@ -39,6 +41,12 @@ def _share_of_workers(count: Any) -> dict[str, Any]:
     if not isinstance(count, int):
         raise ConfigError(f"data.num_workers is {count}; a whole number is wanted")
     return {"loader.num_workers": -(-count // GPUS)}
+
+
+def _rest(share: Any) -> dict[str, Any]:
+    if not isinstance(share, (int, float)):
+        raise ConfigError(f"data.train_ratio is {share}; a number is wanted")
+    return {"dataset.val_share": round(1 - share, 6)}
 
 
 def _linear_betas(name: str) -> Target:
@@ -58,7 +66,7 @@ TABLE: Mapping[str, Target] = {
     "use_multi_gpu": Unused("all GPUs that it is launched on are used"),
     "data.use_trajectory_dataset": Unused("trajectories.pkl is never read: pickles can run code"),
     "data.data_root": "dataset.data",
-    "data.train_ratio": lambda share: {"dataset.val_share": round(1 - share, 6)},
+    "data.train_ratio": _rest,
     "data.batch_size": "loop.global_batch",
     "data.num_workers": _share_of_workers,
     "data.image_size": "visual.image_size",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,11 +43,7 @@ def draw_samples(model: LayoutModel, data: LayoutData, diffusion: Diffusion, pat
 def scenes_beside(
     model: LayoutModel, data: LayoutData, diffusion: Diffusion, rows: Sequence[int]
 ) -> list[list[Scene]]:
-    """Return posters by number: as the model places them, beside what they are.
-
-    Raises:
-        TrainerError: an image cannot be read.
-    """
+    """Return posters by number: as the model places them, beside what they are."""
     states = draw(model, data, np.array(rows), data.config.model.given[0], diffusion)
     found = []
     for row, state in zip(rows, states, strict=True):
@@ -58,11 +55,7 @@ def scenes_beside(
 
 
 def scene(title: str, data: LayoutData, row: int, placed: Layout | Placed) -> Scene:
-    """Return a poster of ``data`` by number, with its elements where ``placed`` has them.
-
-    Raises:
-        TrainerError: an image cannot be read.
-    """
+    """Return a poster of ``data`` by number, with its elements where ``placed`` has them."""
     layout = data.corpus.layouts[row]
     return Scene(
         title=title,
@@ -70,5 +63,5 @@ def scene(title: str, data: LayoutData, row: int, placed: Layout | Placed) -> Sc
         boxes=placed.boxes.astype(np.int64),
         order=placed.order,
         categories=layout.categories,
-        images=data.corpus.images(row) if data.corpus.pictured else None,
+        read_images=partial(data.corpus.images, row) if data.corpus.pictured else None,
     )

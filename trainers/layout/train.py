@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from trainers.engine.checkpoint import checkpoint
 from trainers.engine.config.config import resolve
-from trainers.engine.errors import run_main
+from trainers.engine.errors import ConfigError, run_main
 from trainers.engine.loop import fit
 from trainers.engine.prepare import prepare, session
 from trainers.layout.config import PRESETS, Config
@@ -40,7 +40,7 @@ def train(config: Config) -> int:
         vocabulary = vocabulary_of(training, config.dataset.look)
         outputs.attach("vocabulary.json", vocabulary.to_dict())
         about = {"train": training.describe(), "val": validation.describe()}
-        outputs.attach_data(about, counted="posters")
+        outputs.attach_data(about, counted="posters", units="elements")
 
         model = LayoutModel(config, vocabulary).to(world.device)
         learn_to_see(model, training, config, outputs, world)
@@ -107,6 +107,8 @@ def main(argv: Sequence[str]) -> int:
     if _mode(argv) == "predict":
         return predict(argv)
     config = resolve(Config, argv, name="layout", presets=PRESETS, translate=translate)
+    if config.mode == "predict":
+        raise ConfigError("a file cannot give mode predict", "type --mode predict")
     return train(config)
 
 

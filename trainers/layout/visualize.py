@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,7 @@ COLUMNS = 4
 
 
 def real_scenes(corpus: Corpus, rows: Sequence[int]) -> list[list[Scene]]:
-    """Return posters by number as they are, a few beside one another.
-
-    Raises:
-        TrainerError: an image cannot be read.
-    """
+    """Return posters by number as they are, a few beside one another."""
     found = [
         Scene(
             title=layout.name,
@@ -40,7 +37,7 @@ def real_scenes(corpus: Corpus, rows: Sequence[int]) -> list[list[Scene]]:
             boxes=np.rint(layout.boxes).astype(np.int64),
             order=layout.order,
             categories=layout.categories,
-            images=corpus.images(row) if corpus.pictured else None,
+            read_images=partial(corpus.images, row) if corpus.pictured else None,
         )
         for row in rows
         for layout in [corpus.layouts[row]]

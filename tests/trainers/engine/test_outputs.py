@@ -169,6 +169,23 @@ def test_other_data_than_a_run_began_with_is_a_warning(
     )
 
 
+@pytest.mark.parametrize("before", [{"digest": "a"}, {"digest": "a", "posters": "x"}, [], 3])
+def test_data_of_other_units_and_a_file_of_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], before: object
+) -> None:
+    """Posters have elements; a data.json of another origin is a sentence."""
+    now = {"source": "set", "digest": "b", "posters": 2, "elements": 9}
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps({"train": {**now, "digest": "a", "elements": 7}}))
+    with open_outputs(tmp_path, FIRST, trainer="toy", config={}) as outputs:
+        outputs.attach_data({"train": now}, counted="posters", units="elements")
+    assert "2 posters of 7 elements then, 2 of 9 now" in capsys.readouterr().out
+
+    path.write_text(json.dumps({"train": before}))
+    with pytest.raises(TrainerError, match=r"data.json does not describe the data"):
+        outputs.attach_data({"train": now}, counted="posters", units="elements")
+
+
 def test_json_has_no_number_that_is_not_finite() -> None:
     """Other programs could not read it."""
     values = {"a": [1.5, math.nan, (math.inf,)], "b": {"c": -math.inf}, "d": "nan", "e": True}

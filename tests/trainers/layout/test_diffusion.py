@@ -104,6 +104,8 @@ def test_a_layout_is_refined_from_where_it_is():
 
     assert moved[0] < moved[1] < moved[2]
     assert moved[0] < 0.2
+    weak = diffusion.draw(stay, batch.elements, batch.noise, start=batch.state, strength=0.01)
+    assert torch.equal(weak, batch.state)
 
 
 def test_one_noise_gives_one_layout():
@@ -118,3 +120,21 @@ def test_one_noise_gives_one_layout():
 
     assert torch.equal(first, second)
     assert not torch.equal(first, diffusion.draw(denoise, batch.elements, 2 * batch.noise))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_layout_alone_is_as_among_others(sampler):
+    """Others in its batch and padding change nothing."""
+    diffusion = Diffusion(DiffusionConfig(sampler=sampler, num_inference_steps=5))
+    made = data(4, 2, 6)
+
+    def denoise(noisy, *_):
+        return 0.5 * noisy
+
+    def drawn(*rows):
+        batch = batch_of(made, *rows)
+        return diffusion.draw(denoise, batch.elements, batch.noise)
+
+    alone, among = drawn(1)[0, :2], drawn(0, 1, 2)[1, :2]
+
+    torch.testing.assert_close(alone, among)

@@ -1,6 +1,7 @@
 """What people type once a run is there: generate, visualize, the guide's predict, estimate."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -97,6 +98,20 @@ def test_the_guides_predict(run, tmp_path, monkeypatch, capsys):
     assert "2 posters" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="needs a checkpoint"):
         train.main(["--mode=predict"])
+    (tmp_path / "config.yaml").write_text("mode: predict")
+    with pytest.raises(ConfigError, match="a file cannot give mode predict"):
+        train.main(["--config", str(tmp_path / "config.yaml")])
+
+
+def test_a_run_goes_on_with_other_posters(run, tmp_path, capsys):
+    """It says so, and sees the images of those."""
+    folder = shutil.copytree(run, tmp_path / "run", symlinks=True)
+    words = f"--max-samples 5 --total-iter 3 --eval-iter 9 --resume auto --out-dir {folder}"
+    assert train.main([*SMALL.split(), *words.split()]) == 0
+
+    said = capsys.readouterr().out
+    assert "synthetic has changed since this run began: 6 posters of" in said
+    assert "only in the cache: poster_" in said
 
 
 @pytest.mark.parametrize(
@@ -124,7 +139,8 @@ def test_a_folder_of_something_else_stays(run, tmp_path):
     folder = tmp_path / "prediction"
     folder.mkdir()
     (folder / "thesis.tex").write_text("mine")
-    with pytest.raises(TrainerError, match="prediction"):
+    (folder / "sheet.png").write_text("mine too")
+    with pytest.raises(TrainerError, match="prediction holds more than pictures"):
         generate.main(["--checkpoint", str(run), "--out", str(tmp_path / "prediction.json")])
 
     assert list(tmp_path.iterdir()) == [folder]

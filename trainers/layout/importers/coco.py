@@ -15,9 +15,9 @@ import re
 from collections import defaultdict
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import BaseModel, FailFast, FiniteFloat, ValidationError
 
 from trainers.engine import importing
 from trainers.engine.check_data import UnusableError
@@ -66,9 +66,9 @@ class _Annotation(BaseModel):
 
 
 class _Document(BaseModel):
-    images: list[_Page]
-    categories: list[_Category]
-    annotations: list[_Annotation]
+    images: Annotated[list[_Page], FailFast()]
+    categories: Annotated[list[_Category], FailFast()]
+    annotations: Annotated[list[_Annotation], FailFast()]
 
 
 def import_coco(

@@ -86,12 +86,13 @@ def read_screen(path: Path) -> Found:
         left, top, right, bottom = _bounds(root)
         elements = list(_labelled(root))
         boxes = [_bounds(node) for node in elements]
+        canvas = round(right - left), round(bottom - top)
     except MALFORMED:
         raise UnusableError("it is not a tree of bounds, componentLabel and children") from None
     if not elements:
         raise UnusableError(f"no node has a {LABEL}")
     return Found(
-        canvas=(round(right - left), round(bottom - top)),
+        canvas=canvas,
         boxes=[
             (x - left, y - top, max(0.0, end - x), max(0.0, low - y)) for x, y, end, low in boxes
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -58,6 +59,15 @@ class Corpus:
         """The layouts by name and number of elements."""
         names = tuple(one.name for one in self.layouts)
         return Listing(data=self.source, split=self.split, names=names, lengths=self.lengths)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with the place or the order of any element."""
+        found = hashlib.sha256()
+        for one in self.layouts:
+            found.update(repr((one.name, one.canvas, one.ids, one.categories)).encode())
+            found.update(one.boxes.tobytes() + one.order.tobytes())
+        return found.hexdigest()[:16]
 
     def images(self, row: int) -> list[Image]:
         """Read the pictures of a layout's elements.

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    FailFast,
+    Field,
+    FiniteFloat,
+    ValidationError,
+)
 
 from trainers.engine.check_data import UnusableError
 from trainers.engine.errors import TrainerError, format_invalid
@@ -78,7 +86,7 @@ Side = Annotated[FiniteFloat, Field(ge=1, le=LONGEST_SIDE)]
 
 class _Document(BaseModel):
     canvas_size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (2480.0, 3508.0)
-    layers: list[_Layer]
+    layers: Annotated[list[_Layer], FailFast()]  # a hostile list may have millions of errors
 
 
 def read_poster(folder: Path, most: int) -> Poster:
@@ -131,7 +139,8 @@ def trim(
     boxes: NDArray[np.float64], canvas: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Cut boxes (N, 4) at the edges of a canvas; return them, and which (N,) lay outside."""
-    corners = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    with np.errstate(over="ignore"):  # what lies at infinity is cut like the rest
+        corners = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     low, high = (np.clip(corner, 0, canvas) for corner in corners)
     outside = np.maximum(low - corners[0], corners[1] - high).max(axis=1) > 1  # not by rounding
     return np.concatenate([low, high - low], axis=1), outside

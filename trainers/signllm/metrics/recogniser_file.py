@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from trainers.engine.errors import MALFORMED, TrainerError
 from trainers.engine.files import atomic, load_json
@@ -32,7 +32,8 @@ def save_recogniser(model: Recogniser, folder: Path, digest: str) -> None:
     }
     with suppress(OSError):
         with atomic(folder / WEIGHTS) as unfinished:
-            save_file(model.state_dict(), unfinished, metadata={"digest": digest})
+            # Not save_file, which raises no OSError.
+            unfinished.write_bytes(save(model.state_dict(), metadata={"digest": digest}))
         with atomic(folder / ABOUT) as unfinished:
             unfinished.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

@@ -81,12 +81,13 @@ def test_screens_that_cannot_be_used(tmp_path):
         three=node((0, 0, 9)),
         infinite='{"bounds": [0, 0, Infinity, 9], "componentLabel": "x"}',
         odd={"bounds": [0, 0, 9, 9], "children": "none"},
+        vast=node((-1e308, 0, 1e308, 9), "Text"),
     )
     with pytest.raises(TrainerError) as refused:
         import_rico(tmp_path / "src", tmp_path / "out")
     message = refused.value.message
     assert not (tmp_path / "out").exists()
-    assert "9 files cannot be used" in message
+    assert "10 files cannot be used" in message
     tree = "it is not a tree of bounds, componentLabel and children"
     for name, why in {
         "broken": "is damaged: it is not JSON",
@@ -98,11 +99,12 @@ def test_screens_that_cannot_be_used(tmp_path):
         "three": tree,
         "infinite": tree,
         "odd": tree,
+        "vast": tree,
     }.items():
         assert f"{name}.json: {why}" in message
 
     found = import_rico(tmp_path / "src", tmp_path / "out", skip_bad=True)
-    assert (found.posters, len(found.skipped)) == ({"all": 1}, 9)
+    assert (found.posters, len(found.skipped)) == ({"all": 1}, 10)
     again = import_rico(tmp_path / "src", tmp_path / "out", skip_bad=True, force=True)
     assert again.elements == {"all": 4}
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made_posters import image, poster
 from PIL import Image
+from pydantic import ValidationError
 
 from trainers.engine.check_data import UnusableError
 from trainers.layout.layouts import posters
@@ -130,6 +131,22 @@ def test_json_of_another_kind(tmp_path, text, sentence):
 
     with pytest.raises(UnusableError, match=sentence):
         read_poster(tmp_path / "a", 25)
+
+
+def test_a_million_wrong_layers_are_one_error():
+    """Pydantic would collect them all, in gigabytes."""
+    with pytest.raises(ValidationError) as refused:
+        posters._Document.model_validate({"layers": [{}] * 1000})
+    assert refused.value.error_count() == 4  # x, y, w and h of the first
+
+
+@pytest.mark.filterwarnings("error")
+def test_boxes_that_end_at_infinity(tmp_path):
+    """They are cut like any other."""
+    beyond = {"x": 1e308, "y": 0, "w": 1e308, "h": 10}
+    wide = {"x": 5, "y": 0, "w": 1.7e308, "h": 10}
+    found = read_poster(poster(tmp_path / "a", [beyond, wide]), 25)
+    assert (found.hidden, found.trimmed) == (1, 1)
 
 
 def test_none_or_several_json_files(tmp_path):
