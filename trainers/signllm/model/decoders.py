@@ -78,8 +78,8 @@ class ParallelDecoder(nn.Module):
         super().__init__()
         width = self.width = config.width
         self.code = width // 4 * 2
-        asked = width + 4 * self.code
-        self.query = nn.Sequential(nn.Linear(asked, width), nn.GELU(), nn.Linear(width, width))
+        self.asked = nn.Linear(width + 4 * self.code, width)
+        self.query = nn.Sequential(nn.GELU(), nn.Linear(width, width))
         self.layers = decoder_layers(config, config.layers)
         self.head = PoseHead(config, languages)
 
@@ -108,17 +108,20 @@ class ParallelDecoder(nn.Module):
         places = torch.arange(count, device=frames.device)
         from_end = (frames[:, None] - 1 - places).clamp_min(0)
         counter = counters(frames, count)
-        place = sinusoids(places, self.code)
         weights, over = locate(memory.durations, memory.mask, frames, count)
-        codes = [
-            progress_code(counter, self.code),
-            place.expand(len(frames), -1, -1),
-            place[from_end],
-            sinusoids(over * TOKEN_SCALE, self.code),
-        ]
         states = memory.states
-        asked = torch.cat(
-            [weights.to(states.dtype) @ states, *(code.to(states.dtype) for code in codes)], dim=-1
+        # A linear map of five parts side by side, of each part where there is the least of it.
+        parts = [self.width, *[self.code] * 4]
+        by_token, *by_code = self.asked.weight.split(parts, dim=1)
+        place = sinusoids(places, self.code).to(states.dtype)
+        progress = progress_code(counter, self.code).to(states.dtype)
+        inside = sinusoids(over * TOKEN_SCALE, self.code).to(states.dtype)
+        asked = (
+            weights.to(states.dtype) @ F.linear(states, by_token)
+            + F.linear(progress, by_code[0], self.asked.bias)
+            + F.linear(place, by_code[1])
+            + F.embedding(from_end, F.linear(place, by_code[2]))
+            + F.linear(inside, by_code[3])
         )
         queries: Tensor = self.query(asked)
         return queries + progress_code(counter, self.width).to(states.dtype)
