@@ -70,6 +70,13 @@ def test_what_nearly_aligns_is_snapped():
     assert found[3].tolist() == [700, 0, 9, 9]
 
 
+def test_an_edge_is_not_snapped_to_a_centre():
+    """But to an edge of the other side, as of elements that touch."""
+    boxes = np.array([[100, 100, 400, 400], [305, 508, 60, 60]])
+
+    assert snap(boxes, (1000, 1000))[1].tolist() == [305, 500, 60, 60]
+
+
 def test_the_nearest_layout_of_itself_is_itself():
     """With sizes and without; the mean keeps true sizes if they are known."""
     layouts = [layout(n, seed, name=f"{n} {seed}") for n in (2, 5, 5, 7) for seed in range(3)]

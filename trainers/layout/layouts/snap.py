@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEAR = 0.02  # of the canvas
+PAIRS = ((0, 0), (2, 2), (0, 2), (2, 0), (1, 1))  # of lines: edges with edges, centres with centres
 
 
 def snap(
@@ -17,8 +18,8 @@ def snap(
 ) -> NDArray[np.int64]:
     """Move boxes (N, 4), in pixels, so that each aligns with a larger one that it nearly did.
 
-    From the largest to the smallest, and left, centre and right, or top, middle and bottom: the
-    nearest pair within ``near`` of the canvas decides. Sizes stay, and no box leaves the canvas.
+    From the largest to the smallest, and along each axis: the nearest pair of edges, or of centres,
+    within ``near`` of the canvas decides. Sizes stay, and no box leaves the canvas.
     """
     moved = boxes.astype(np.float64)
     order = np.argsort(-(boxes[:, 2] * boxes[:, 3]), kind="stable")
@@ -26,13 +27,12 @@ def snap(
         larger = moved[order[:place]]
         for axis in (0, 1):
             own, theirs = (_lines(found, axis) for found in (moved[[element]], larger))
-            apart = theirs.reshape(-1, 1) - own.reshape(1, -1)
-            if not apart.size:
-                continue
-            step = apart.flat[np.abs(apart).argmin()]
-            most = canvas[axis] - moved[element, 2 + axis]
-            if abs(step) <= near * canvas[axis] and 0 <= moved[element, axis] + step <= most:
-                moved[element, axis] += step
+            steps = np.concatenate([theirs[:, line] - own[:, other] for line, other in PAIRS])
+            begins = moved[element, axis] + steps
+            inside = (begins >= 0) & (begins <= canvas[axis] - moved[element, 2 + axis])
+            steps = steps[inside & (np.abs(steps) <= near * canvas[axis])]
+            if steps.size:
+                moved[element, axis] += steps[np.abs(steps).argmin()]
     found: NDArray[np.int64] = np.rint(moved).astype(np.int64)
     return found
 
