@@ -5,8 +5,11 @@ Shapes: B layouts, N elements, 6 values of an element.
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # found, time, state -> state before
 
 BETAS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
+ALL = 1 - 1e-5  # of 1 the root of what remains may be of a number just below 0
 PREDICTIONS = {"x0": "sample", "v": "v_prediction"}
 
 
@@ -33,23 +37,19 @@ class Diffusion(Noise):
     def __init__(self, config: DiffusionConfig) -> None:
         try:
             from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # noqa: PLC0415 - slow
-            from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # noqa: PLC0415 - slow
         except ImportError as error:
             raise TrainerError(*why_not(error)) from None
         super().__init__(config)
-        ours: dict[str, Any] = {
-            "num_train_timesteps": config.num_train_timesteps,
-            "beta_schedule": BETAS[config.noise_schedule],
-            "prediction_type": PREDICTIONS[config.prediction],
-            "clip_sample": True,
-            "timestep_spacing": "trailing",
-        }
-        self.samplers = {
-            "ddim": lambda: DDIMScheduler(**ours, set_alpha_to_one=True),
-            "ddpm": lambda: DDPMScheduler(**ours),
-        }
-        kept: Tensor = DDPMScheduler(**ours).alphas_cumprod
-        self._kept = kept
+        self._scheduler = partial(
+            DDIMScheduler,
+            num_train_timesteps=config.num_train_timesteps,
+            beta_schedule=BETAS[config.noise_schedule],
+            prediction_type=PREDICTIONS[config.prediction],
+            clip_sample=True,
+            timestep_spacing="trailing",
+            set_alpha_to_one=True,
+        )
+        self._kept: Tensor = self._scheduler().alphas_cumprod
 
     def kept(self, time_B: Tensor) -> Tensor:
         """Return the share (B,) of the variance that is not noise at a time in 0..1."""
@@ -71,45 +71,50 @@ class Diffusion(Noise):
         """Return states (B, N, 6), drawn from noise (B, N, 6); known values stay as they are.
 
         With ``start`` (B, N, 6) it is refined (SDEdit, Meng et al. 2021): so much of the noise is
-        added to it as there is at the time ``strength`` of 0..1, and taken away again. It stays as
-        it is if that is less noise than there is in the last step.
+        added to it as there is at the time ``strength`` of 0..1, and taken away again in that share
+        of the steps, but at least one. Without any noise it stays as it is.
+
+        Raises:
+            ConfigError: there are fewer timesteps than steps.
         """
-        sampler: Any = self.samplers[self.config.sampler]()
-        sampler.set_timesteps(steps or self.config.num_inference_steps)
-        times = sampler.timesteps
-        state = noise
+        most = self.config.num_train_timesteps
+        count = steps or self.config.num_inference_steps
+        self.config.check_steps(count, "steps")
+        sampler: Any = self._scheduler()
+        state, until = noise, most
         if start is not None:
-            times = times[times < max(1.0, strength * self.config.num_train_timesteps)]
-            if not len(times):
-                return start
-            share = torch.full((len(noise),), float(times[0]))
-            kept = self.kept(share.to(noise.device) / self.config.num_train_timesteps)
-            state = self.add_noise(start, noise, kept)
-        step = self._stepping(sampler, noise, elements.mask)
+            until = math.ceil(strength * most)
+            count = min(most, max(count, math.ceil(1 / strength) if strength else 1))
+        sampler.set_timesteps(count)
+        times = [time for time in sampler.timesteps.tolist() if time < until]
+        if start is not None:
+            begin = torch.full((len(noise),), (times or [0])[0] / most, device=noise.device)
+            state = self.add_noise(start, noise, self.kept(begin)) if times else start
+        # DDPM is DDIM that gives all of the variance back as noise (Song et al. 2021, eta = 1).
+        adds = self.config.sampler == "ddpm"
         for time in times:
-            share = torch.full((len(noise),), int(time) / self.config.num_train_timesteps)
-            found = denoise(state, share.to(noise.device), elements)
-            state = step(found, time, state)
+            now = torch.full((len(noise),), time / most, device=noise.device)
+            after = sampler.step(
+                denoise(state, now, elements),
+                time,
+                state,
+                eta=ALL if adds else 0.0,
+                use_clipped_model_output=adds,
+                variance_noise=_later_noise(noise, time) if adds else None,
+            )
+            # The last answer is taken whole: a step may end just above no noise.
+            state = after.pred_original_sample if time == times[-1] else after.prev_sample
         return torch.where(elements.given, elements.known, state)
 
-    def _stepping(self, sampler: Any, noise: Tensor, mask_BN: Tensor) -> Step:
-        """Return what takes the noise of a step away.
 
-        DDPM also adds some in every step. Each layout draws it from a generator of its own, which
-        its first noise seeds: others in its batch, and padding, change nothing.
-        """
-        if self.config.sampler == "ddim":
-            return lambda found, time, state: sampler.step(found, time, state).prev_sample
-        seeds = noise[:, 0, 0].float().cpu().view(torch.int32).tolist()
-        own = [torch.Generator().manual_seed(seed & 0x7FFFFFFF) for seed in seeds]
-        counts = mask_BN.sum(1).tolist()
+def _later_noise(noise: Tensor, time: int) -> Tensor:
+    """Return the noise (B, N, 6) of a later step: of each layout's own first noise, and the time.
 
-        def step(found: Tensor, time: Tensor, state: Tensor) -> Tensor:
-            before = torch.zeros_like(state)
-            for row, (generator, count) in enumerate(zip(own, counts, strict=True)):
-                one = slice(row, row + 1), slice(count)
-                stepped = sampler.step(found[one], time, state[one], generator=generator)
-                before[one] = stepped.prev_sample
-            return before
-
-        return step
+    So a seed decides, and the other layouts of a batch and their lengths change nothing.
+    """
+    first = noise[:, 0].float().cpu().numpy().view(np.uint32)
+    drawn = [
+        np.random.default_rng([*own.tolist(), time]).standard_normal(noise.shape[1:], np.float32)
+        for own in first
+    ]
+    return torch.from_numpy(np.stack(drawn)).to(noise)

@@ -11,7 +11,7 @@ from trainers.engine.errors import ConfigError, TrainerError
 from trainers.layout.config import DiffusionConfig
 from trainers.layout.diffusion import Diffusion
 
-pytest.importorskip("diffusers")
+DDPMScheduler = pytest.importorskip("diffusers.schedulers.scheduling_ddpm").DDPMScheduler
 
 
 def test_more_steps_than_timesteps():
@@ -104,22 +104,85 @@ def test_a_layout_is_refined_from_where_it_is():
 
     assert moved[0] < moved[1] < moved[2]
     assert moved[0] < 0.2
-    weak = diffusion.draw(stay, batch.elements, batch.noise, start=batch.state, strength=0.01)
-    assert torch.equal(weak, batch.state)
+
+
+def test_a_layout_stays_without_noise():
+    """And any noise at all takes a step to remove."""
+    diffusion = Diffusion(DiffusionConfig(num_inference_steps=2))
+    batch = batch_of(data(6), 0)
+    asked = []
+
+    def denoise(noisy, time, _elements):
+        asked.append(time.item())
+        return torch.zeros_like(noisy)
+
+    def refined(strength):
+        return diffusion.draw(
+            denoise, batch.elements, batch.noise, start=batch.state, strength=strength
+        )
+
+    assert torch.equal(refined(0), batch.state)
+    assert not asked
+    assert not refined(0.01).any()
+    assert asked == [pytest.approx(0.009)]
 
 
 def test_one_noise_gives_one_layout():
-    """Also by DDPM, which draws in every step."""
+    """Also by DDPM, which draws in every step, whatever else is in the batch."""
     diffusion = Diffusion(DiffusionConfig(sampler="ddpm"))
+    made = data(4, 9)
+    alone, both = batch_of(made, 0), batch_of(made, 0, 1)
+
+    def drawn(batch, noise):
+        return diffusion.draw(lambda noisy, *_: 0.5 * noisy, batch.elements, noise)[0, :4]
+
+    first = drawn(alone, alone.noise)
+
+    assert torch.equal(first, drawn(alone, alone.noise))
+    assert torch.equal(first, drawn(both, both.noise))
+    assert not torch.equal(first, drawn(alone, 2 * alone.noise))
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_ddpm_is_that_of_diffusers(prediction, monkeypatch):
+    """Step by step, with the same noise."""
+    config = DiffusionConfig(sampler="ddpm", prediction=prediction, num_inference_steps=10)
+    batch = batch_of(data(5), 0)
+    later = torch.randn_like(batch.noise)
+    monkeypatch.setattr("trainers.layout.diffusion._later_noise", lambda *_: later)
+    monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: later)
+    theirs = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type={"x0": "sample", "v": "v_prediction"}[prediction],
+        timestep_spacing="trailing",
+    )
+    theirs.set_timesteps(10)
+    wanted = batch.noise
+    for time in theirs.timesteps:
+        wanted = theirs.step(torch.tanh(wanted), time, wanted).prev_sample
+
+    found = Diffusion(config).draw(lambda x, *_: torch.tanh(x), batch.elements, batch.noise)
+
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_more_steps_than_timesteps_are_refused():
+    """In a single drawing."""
     batch = batch_of(data(4), 0)
+    diffusion = Diffusion(DiffusionConfig(num_train_timesteps=30))
+    with pytest.raises(ConfigError, match="steps is 31, and the noise has 30"):
+        diffusion.draw(lambda x, *_: x, batch.elements, batch.noise, steps=31)
 
-    def denoise(noisy, *_):
-        return 0.5 * noisy
 
-    first, second = (diffusion.draw(denoise, batch.elements, batch.noise) for _ in range(2))
+@pytest.mark.parametrize("steps", [1, 3, 7, 35, 60])
+def test_no_noise_is_left(steps):
+    """However the steps divide the timesteps."""
+    batch = batch_of(data(5), 0)
+    diffusion = Diffusion(DiffusionConfig(num_inference_steps=steps))
 
-    assert torch.equal(first, second)
-    assert not torch.equal(first, diffusion.draw(denoise, batch.elements, 2 * batch.noise))
+    found = diffusion.draw(lambda *_: batch.state, batch.elements, batch.noise)
+
+    torch.testing.assert_close(found, batch.state, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
