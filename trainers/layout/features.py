@@ -56,7 +56,7 @@ def learn_to_see(
         if earlier is None:
             images = _some_images(corpus, cnn.size)
             loss = train_small_cnn(cnn, images, config.visual.visual_iter, config.run.seed)
-            log.info("small network of images: trained on %d, loss %.3f", len(images), loss)
+            log.info("small network of images: trained on %d images, loss %.3f", len(images), loss)
         with whole_file(path) as unfinished:
             unfinished.write_bytes(save(cnn.state_dict()))  # save_file raises no OSError
 
