@@ -70,7 +70,7 @@ def rows(given: argparse.Namespace) -> dict[str, tuple[Path | None, str]]:
     for seed in range(given.seeds):
         found[f"size seed {seed}"] = screens, f"{RICO} --given size --seed {seed}"
     for seed in range(given.seeds):
-        found[f"category seed {seed}"] = screens, f"{RICO} --given none --seed {seed}"
+        found[f"category seed {seed}"] = screens, f"{RICO} --given nothing --seed {seed}"
     found["posters"] = None, POSTERS
     return found
 

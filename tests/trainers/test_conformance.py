@@ -73,7 +73,7 @@ CASES = {
     "layout": Case(
         varied="""
             --preset demo --max-samples 12 --width 16 --heads 2 --layers 1 --batch-size 4
-            --visual-iter 2 --visual-dim 8 --image-size 16 --dropout 0.2 --given none size
+            --visual-iter 2 --visual-dim 8 --image-size 16 --dropout 0.2 --given nothing size
             --prediction v --num-inference-steps 2
         """,
         learns="""

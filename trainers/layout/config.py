@@ -20,7 +20,7 @@ PRESETS = Path(__file__).parent / "presets"
 Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Weight = Annotated[float, Ge(0)]
-Task = Literal["none", "size", "position", "layer"]
+Task = Literal["nothing", "size", "position", "layer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class ModelConfig:
     feedforward: Annotated[float, Gt(0)] = setting(4.0, "width of the feed-forward layers / width")
     dropout: Share = setting(0.1, "of every layer")
     given: tuple[Task, ...] = setting(
-        ("none", "size"),
+        ("nothing", "size"),
         "what is known beforehand of all elements of a poster: one of these, drawn",
     )
 
@@ -78,7 +78,9 @@ class ModelConfig:
                 f"model.width {self.width} must be a multiple of twice model.heads {self.heads}"
             )
         if not self.given:
-            raise ConfigError("model.given is empty", "--given none: nothing is known beforehand")
+            raise ConfigError(
+                "model.given is empty", "give --given nothing, for nothing is known beforehand"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 GIVEN: dict[Task, tuple[int, ...]] = {
-    "none": (),
+    "nothing": (),
     "size": (W, H),
     "position": (X, Y),
     "layer": (LAYER,),

@@ -141,7 +141,7 @@ def _tables(found: Evaluation, console: Console) -> None:
     corpus = f"{found.data}, split {found.split}, {found.score.first.posters:,} posters"
     console.print(f"{found.checkpoint}, step {found.step:,}: {corpus}")
     for task, figures in found.score.tasks.items():
-        known = "nothing known beforehand" if task == "none" else f"{task} known beforehand"
+        known = "nothing known beforehand" if task == "nothing" else f"{task} known beforehand"
         table = quiet_table(known, "mIoU", "DocSim", "overlap", "alignment")
         for name, one in {GENERATED: figures, **found.beside[task]}.items():
             values = (one.miou, one.doc_sim, one.overlap, one.alignment)

@@ -191,7 +191,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--num-samples", "--num_samples", type=int, help="posters; default: all of them"
     )
     parser.add_argument(
-        "--given", choices=get_args(Task), default="none", help="what is known beforehand"
+        "--given", choices=get_args(Task), default="nothing", help="what is known beforehand"
     )
     parser.add_argument("--steps", type=int, help="steps to draw in; default: the run's setting")
     parser.add_argument("--seed", type=int, default=0, help="one seed gives one layout")

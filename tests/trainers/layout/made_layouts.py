@@ -10,7 +10,7 @@ from trainers.layout.data import LayoutData
 from trainers.layout.layouts.corpus import Corpus
 from trainers.layout.layouts.layout import Layout
 
-SMALL = Config(model=ModelConfig(width=16, heads=2, layers=2, dropout=0.0, given=("none",)))
+SMALL = Config(model=ModelConfig(width=16, heads=2, layers=2, dropout=0.0, given=("nothing",)))
 FEATURES = 5
 
 

@@ -51,13 +51,13 @@ def test_the_truth_has_the_best_score():
 
 def test_batches_change_no_figure(diffusion, monkeypatch):
     """Each layout has a noise of its own."""
-    made = data(*COUNTS, config=config(given=("none", "size")))
+    made = data(*COUNTS, config=config(given=("nothing", "size")))
     net, loss = network(made), LayoutLoss(LossConfig(), diffusion)
     whole = score(net, made, diffusion, world(), loss)
     monkeypatch.setattr(scoring, "BATCH", 1)
     single = score(net, made, diffusion, world(), loss)
 
-    assert list(whole.tasks) == ["none", "size"]
+    assert list(whole.tasks) == ["nothing", "size"]
     for task, figures in whole.tasks.items():
         assert single.tasks[task].to_dict() == pytest.approx(figures.to_dict(), rel=1e-4)
     for part in ("loss", "reconstruction", "position"):
@@ -116,7 +116,7 @@ def test_sizes_that_are_known_are_kept(diffusion):
 
 def test_the_task_of_each_layout_is_drawn():
     """By its own seed: with two, each of them occurs."""
-    made = data(*[4] * 20, config=config(given=("none", "size", "position", "layer")))
+    made = data(*[4] * 20, config=config(given=("nothing", "size", "position", "layer")))
     batch = batch_of(made, *range(20))
     tasks = {tuple(one.tolist()) for one in batch.elements.given[:, 0].int()}
 
