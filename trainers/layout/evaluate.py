@@ -8,14 +8,15 @@ with the images of other elements.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainers.engine import distributed
 from trainers.engine.batches import item_rng
-from trainers.engine.errors import run_main
+from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.tables import quiet_table
 from trainers.engine.verbs import run_evaluation
 from trainers.layout.data import GIVEN, LayoutData
@@ -23,7 +24,8 @@ from trainers.layout.diffusion import Diffusion
 from trainers.layout.layouts.layout import W
 from trainers.layout.losses import LayoutLoss
 from trainers.layout.metrics.baselines import Baselines, box_shares
-from trainers.layout.score import SEED, Figures, Score, measure_boxes, score
+from trainers.layout.metrics.sets import max_iou
+from trainers.layout.score import SEED, Figures, Score, measure_boxes, placed_shares, score
 from trainers.layout.trained import corpus_of, data_for, load
 
 if TYPE_CHECKING:
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from trainers.engine.distributed import World
     from trainers.layout.config import Task
+    from trainers.layout.layouts.corpus import Corpus
     from trainers.layout.layouts.layout import Layout
+    from trainers.layout.model.model import LayoutModel
+    from trainers.layout.trained import Trained
 
     Answer = Callable[[Layout], NDArray[np.float64]]
 
@@ -83,12 +89,12 @@ def evaluate(path: Path, data: str | None = None, split: str | None = None) -> E
     with distributed.world() as world:
         model = found.model.to(world.device)
         loss = LayoutLoss(found.config.loss, diffusion)
-        judged = score(model, made, diffusion, world, loss)
-        training = Baselines(corpus_of(found, None, "train"))
+        judged = _score(model, made, diffusion, world, loss)
+        training = _training(found, data)
         beside = {task: _beside(training, made, task) for task in judged.tasks}
         if made.features is not None:
             shuffled = _shuffled(made)
-            for task, figures in score(model, shuffled, diffusion, world).tasks.items():
+            for task, figures in _score(model, shuffled, diffusion, world).tasks.items():
                 beside[task][SHUFFLED] = figures
     return Evaluation(
         checkpoint=found.path,
@@ -100,30 +106,64 @@ def evaluate(path: Path, data: str | None = None, split: str | None = None) -> E
     )
 
 
-def _beside(training: Baselines, data: LayoutData, task: Task) -> dict[str, Figures]:
-    """What answers without a model get, and the truth."""
-    sized = W in GIVEN[task]
-    rng = item_rng(np.uint64(SEED))
-    answers: dict[str, Answer] = {
-        "truth": box_shares,
-        "nearest training poster": lambda layout: training.nearest(layout, sized=sized),
-        "mean box of the category": lambda layout: training.mean(layout, sized=sized),
-        "random place" if sized else "random box of the category": lambda layout: training.random(
-            layout, rng, sized=sized
-        ),
-    }
-    return {
-        name: Figures.from_sums(
-            np.sum(
-                [
-                    measure_boxes(answer(layout), layout, data.kinds(row))
-                    for row, layout in enumerate(data.corpus.layouts)
-                ],
-                axis=0,
-            )
-        )
-        for name, answer in answers.items()
-    }
+def _score(
+    model: LayoutModel,
+    data: LayoutData,
+    diffusion: Diffusion,
+    world: World,
+    loss: LayoutLoss | None = None,
+) -> Score:
+    """Score a model, and what it placed as a set: that only if no other rank has a part of it."""
+    drawn: dict[tuple[Task, int], NDArray[np.float32]] = {}
+    found = score(model, data, diffusion, world, loss, keep=drawn)
+    if not world.is_alone:
+        return found
+    tasks = {}
+    for task, figures in found.tasks.items():
+        layouts = enumerate(data.corpus.layouts)
+        boxes = [placed_shares(drawn[task, row], layout) for row, layout in layouts]
+        tasks[task] = replace(figures, max_iou=_max_iou(boxes, data.corpus))
+    return replace(found, tasks=tasks)
+
+
+def _training(found: Trained, data: str | None) -> Baselines | None:
+    """What the training posters say of others; None if they are gone and other data is scored."""
+    try:
+        return Baselines(corpus_of(found, None, "train"))
+    except TrainerError as error:
+        if data is None:
+            raise
+        print(f"note: nothing from training posters stands beside: {error}", file=sys.stderr)
+        return None
+
+
+def _beside(training: Baselines | None, data: LayoutData, task: Task) -> dict[str, Figures]:
+    """What the truth and answers without a model get."""
+    corpus, sized, rng = data.corpus, W in GIVEN[task], item_rng(np.uint64(SEED))
+    answers: dict[str, Answer] = {"truth": box_shares}
+    if training is not None:
+        answers |= {
+            "nearest training poster": partial(training.nearest, sized=sized),
+            "mean box of the category": partial(training.mean, sized=sized),
+            "random place" if sized else "random box of the category": partial(
+                training.random, rng=rng, sized=sized
+            ),
+        }
+    found = {}
+    for name, answer in answers.items():
+        boxes = [answer(layout) for layout in corpus.layouts]
+        sums = [
+            measure_boxes(own, layout, data.kinds(row))
+            for row, (own, layout) in enumerate(zip(boxes, corpus.layouts, strict=True))
+        ]
+        figures = Figures.from_sums(np.sum(sums, axis=0))
+        found[name] = replace(figures, max_iou=_max_iou(boxes, corpus))
+    return found
+
+
+def _max_iou(boxes: Sequence[NDArray[np.float64]], corpus: Corpus) -> float:
+    truth = [box_shares(layout) for layout in corpus.layouts]
+    return max_iou(boxes, truth, [layout.categories for layout in corpus.layouts])
 
 
 def _shuffled(data: LayoutData) -> LayoutData:
@@ -142,10 +182,10 @@ def _tables(found: Evaluation, console: Console) -> None:
     console.print(f"{found.checkpoint}, step {found.step:,}: {corpus}")
     for task, figures in found.score.tasks.items():
         known = "nothing known beforehand" if task == "nothing" else f"{task} known beforehand"
-        table = quiet_table(known, "mIoU", "DocSim", "overlap", "alignment")
+        table = quiet_table(known, "mIoU", "maxIoU", "DocSim", "overlap", "alignment")
         for name, one in {GENERATED: figures, **found.beside[task]}.items():
-            values = (one.miou, one.doc_sim, one.overlap, one.alignment)
-            table.add_row(name, *(f"{value:.3f}" for value in values))
+            values = (one.miou, one.max_iou, one.doc_sim, one.overlap, one.alignment)
+            table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
         console.print(table)
 
 

@@ -55,6 +55,7 @@ class Figures:
     alignment: float
     true_overlap: float
     true_alignment: float
+    max_iou: float | None = None  # of all posters as a set; an evaluation alone has it
 
     @classmethod
     def from_sums(cls, sums: NDArray[np.float64]) -> Figures:
@@ -64,8 +65,8 @@ class Figures:
         return cls(posters=int(sums[0]), **means)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all figures, for JSON."""
-        return asdict(self)
+        """Return the figures that there are, for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +174,15 @@ def draw(
 
 def measure(state: States, layout: Layout, kinds: Sequence[Any]) -> NDArray[np.float64]:
     """Return what a poster adds to the sums: a state (N, 6) against the true layout."""
-    placed = from_state(state, layout.canvas)
-    return measure_boxes(placed.boxes / np.array([*layout.canvas, *layout.canvas]), layout, kinds)
+    return measure_boxes(placed_shares(state, layout), layout, kinds)
+
+
+def placed_shares(state: States, layout: Layout) -> NDArray[np.float64]:
+    """Return the boxes (N, 4) that a state means: whole pixels, as shares of the canvas."""
+    boxes: NDArray[np.float64] = from_state(state, layout.canvas).boxes / np.array(
+        [*layout.canvas, *layout.canvas]
+    )
+    return boxes
 
 
 def measure_boxes(

@@ -9,8 +9,10 @@ from made_layouts import layout
 from trainers.layout.layouts.corpus import Corpus
 from trainers.layout.layouts.layout import Layout
 from trainers.layout.layouts.snap import snap
+from trainers.layout.metrics import sets
 from trainers.layout.metrics.baselines import Baselines, box_shares
 from trainers.layout.metrics.boxes import alignment, doc_sim, iou, matched_iou, overlap
+from trainers.layout.metrics.sets import max_iou
 
 # Left, top, width, height: a square, one moved by half, one that touches neither.
 SQUARE, MOVED, FAR = (0.0, 0.0, 0.4, 0.4), (0.2, 0.2, 0.4, 0.4), (0.7, 0.75, 0.2, 0.1)
@@ -55,6 +57,29 @@ def test_doc_sim_worked_by_hand():
 
     assert doc_sim(np.array([MOVED]), np.array([SQUARE]), ["a"]) == pytest.approx(moved)
     assert doc_sim(np.array([SQUARE]), np.array([SQUARE]), ["a"]) == pytest.approx(0.4)
+
+
+def test_a_set_is_dealt_out_as_well_as_can_be():
+    """Among layouts of the same categories, in whatever order a layout has them."""
+    truth = [np.array([SQUARE, FAR]), np.array([FAR, MOVED]), np.array([SQUARE])]
+    categories = [["logo", "text"], ["text", "logo"], ["logo"]]
+    # The first is the second one's truth: a logo at MOVED, a text at FAR; and the other way round.
+    swapped = [np.array([MOVED, FAR]), np.array([FAR, SQUARE]), np.array([MOVED])]
+
+    assert max_iou(truth, truth, categories) == pytest.approx(1)
+    assert max_iou(swapped, truth, categories) == pytest.approx((1 + 1 + 0.04 / 0.28) / 3)
+    apart = [["logo", "text"], ["text", "button"], ["logo"]]
+    alone = (1 + 0.04 / 0.28) / 2
+    assert max_iou(swapped, truth, apart) == pytest.approx((2 * alone + 0.04 / 0.28) / 3)
+    assert max_iou([], [], []) == 0
+
+
+def test_a_large_set_is_dealt_out_in_parts(monkeypatch):
+    """Each layout within its own part."""
+    monkeypatch.setattr(sets, "MOST", 1)
+    boxes = [np.array([SQUARE]), np.array([MOVED])]
+
+    assert max_iou(boxes[::-1], boxes, [["a"], ["a"]]) == pytest.approx(0.04 / 0.28)
 
 
 def test_what_nearly_aligns_is_snapped():
