@@ -38,6 +38,8 @@ def test_overlap_worked_by_hand():
     """A quarter of each of two is covered, nothing of the third: two quarters over three."""
     assert overlap(np.array([SQUARE, MOVED, FAR])) == pytest.approx(0.5 / 3)
     assert overlap(np.array([SQUARE])) == 0
+    apart = [(0.1 * i, 0.3, 0.07, 0.1 / 3) for i in range(10)]
+    assert str(overlap(np.array(apart))) == "0.0"  # and nothing left by rounding
 
 
 def test_alignment_worked_by_hand():
