@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # found, time, state -> state before
 
 BETAS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
-ALL = 1 - 1e-5  # of 1 the root of what remains may be of a number just below 0
+ALL = 1 - 1e-6  # with 1, rounding may leave less than nothing, whose root is taken
 PREDICTIONS = {"x0": "sample", "v": "v_prediction"}
 
 

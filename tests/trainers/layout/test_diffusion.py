@@ -163,7 +163,7 @@ def test_ddpm_is_that_of_diffusers(prediction, monkeypatch):
 
     found = Diffusion(config).draw(lambda x, *_: torch.tanh(x), batch.elements, batch.noise)
 
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=2e-3)
 
 
 def test_more_steps_than_timesteps_are_refused():
