@@ -108,7 +108,7 @@ class LossConfig:
     timing_slack: Annotated[int, Ge(0)] = setting(
         0,
         "parallel: frames by which a sign may come early or late at no loss, for recordings whose "
-        "tempo the text does not tell",
+        "tempo is not in the text",
     )
     hands: Annotated[float, Gt(0)] = setting(1.0, "weight of a hand's joint; the body's is 1")
     loss_rl: Weight = setting(0.1, "weight of the reconstruction by priority (rl)")
