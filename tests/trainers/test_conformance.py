@@ -64,8 +64,8 @@ CASES = {
             --max-frames 24 --gloss-slots 8 --dropout 0.2 --loss-rl 0.1
         """,
         learns="""
-            --preset demo --languages ASL --max-samples 100 --total-iter 150 --eval-iter 150
-            --save-iter 150 --lr 4e-3
+            --preset demo --languages ASL --max-samples 60 --width 48 --layers 1
+            --total-iter 130 --eval-iter 130 --save-iter 130 --lr 4e-3
         """,
         better=lambda found: found["dtw"] < 0.8 * found["beside"]["mean pose"]["dtw"],
         judged="--no-recogniser",
@@ -77,8 +77,8 @@ CASES = {
             --prediction v --num-inference-steps 2
         """,
         learns="""
-            --preset demo --max-samples 150 --width 48 --layers 2 --total-iter 150 --eval-iter 150
-            --save-iter 150 --lr 4e-3 --visual-iter 60 --image-size 24 --num-inference-steps 5
+            --preset demo --max-samples 100 --width 48 --layers 2 --total-iter 120 --eval-iter 120
+            --save-iter 120 --lr 4e-3 --visual-iter 40 --image-size 24 --num-inference-steps 5
         """,
         better=lambda found: (
             found["miou"] > 1.5 * found["beside"]["mean box of the category"]["miou"]

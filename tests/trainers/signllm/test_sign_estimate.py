@@ -42,8 +42,11 @@ def _root(tmp_path):
     [
         "",
         "--mode prompt2langgloss --gloss-slots 8 --timing-slack 8",
-        "--decoding autoregressive --max-frames 96 --gradient-checkpointing",
-        "--decoder per-language --mixed-precision bf16",
+        pytest.param(
+            "--decoding autoregressive --max-frames 96 --gradient-checkpointing",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("--decoder per-language --mixed-precision bf16", marks=pytest.mark.long),
     ],
 )
 def test_training_takes_what_it_is_said_to(root, tmp_path, flags):
