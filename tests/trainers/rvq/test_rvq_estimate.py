@@ -50,14 +50,18 @@ def _root(tmp_path):
     "changes",
     [
         {},
-        {"dataset": {"window_size": 62}},
-        {"model": {"width": 160}},
+        pytest.param({"dataset": {"window_size": 62}}, marks=pytest.mark.long),
+        pytest.param({"model": {"width": 160}}, marks=pytest.mark.long),
         {"loop": {"gradient_checkpointing": True, "batch_size": 128}, "model": {"dropout": 0.3}},
         {"loop": {"mixed_precision": "bf16"}},
         {"loop": {"accumulate": 2}, "optim": {"ema_decay": 0.9}},
         {"dataset": {"multi_length_training": (0.5, 1.0)}, "loop": {"total_iter": 6}},
-        {"loss": {"loss_joints": 1.0}, "dataset": {"rotation": "6d"}},
-        {"quantizer": {"sample_temperature": 0.5, "num_quantizers": 5}},
+        pytest.param(
+            {"loss": {"loss_joints": 1.0}, "dataset": {"rotation": "6d"}}, marks=pytest.mark.long
+        ),
+        pytest.param(
+            {"quantizer": {"sample_temperature": 0.5, "num_quantizers": 5}}, marks=pytest.mark.long
+        ),
     ],
     ids=str,
 )
