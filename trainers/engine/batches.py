@@ -13,7 +13,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     Seeds = NDArray[np.uint64]
     Load = Callable[[Indices, Seeds, Indices], Any]
     Key = tuple[tuple[Indices, Seeds, Indices], float]
+
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +239,16 @@ def to_device(batch: Any, device: torch.device) -> Any:
         named = {f.name: to_device(getattr(batch, f.name), device) for f in fields(batch)}
         return replace(batch, **named)
     return batch
+
+
+def pinned(batch: B) -> B:
+    """A batch that is a dataclass, in memory that a GPU copies from in the background.
+
+    For its method ``pin_memory``; parts that are no tensors and no such dataclasses stay.
+    """
+    parts = {one.name: getattr(batch, one.name) for one in fields(cast("Any", batch))}
+    moved = {name: part.pin_memory() for name, part in parts.items() if hasattr(part, "pin_memory")}
+    return cast("B", replace(cast("Any", batch), **moved))
 
 
 class _Loads(Dataset[Any]):

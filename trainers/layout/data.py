@@ -7,14 +7,14 @@ features of an image.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.engine.batches import item_rng, length_buckets
+from trainers.engine.batches import item_rng, length_buckets, pinned
 from trainers.engine.masked import StepLengths, pad, step_lengths
 from trainers.layout.layouts.layout import LAYER, H, W, X, Y, to_state
 
@@ -55,8 +55,7 @@ class Elements:
 
     def pin_memory(self) -> Elements:
         """Return them in memory that a GPU copies from in the background."""
-        pinned: Elements = _pinned(self)
-        return pinned
+        return pinned(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,20 +70,7 @@ class LayoutBatch:
 
     def pin_memory(self) -> LayoutBatch:
         """Return the batch in memory that a GPU copies from in the background."""
-        pinned: LayoutBatch = _pinned(self)
-        return pinned
-
-
-def _pinned(batch: Any) -> Any:
-    parts = {name: getattr(batch, name) for name in batch.__slots__}
-    return replace(
-        batch,
-        **{
-            name: part.pin_memory()
-            for name, part in parts.items()
-            if isinstance(part, (Tensor, Elements))
-        },
-    )
+        return pinned(self)
 
 
 class LayoutData:

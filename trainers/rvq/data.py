@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers.engine.batches import pinned
 from trainers.engine.masked import StepLengths, pad, step_lengths
 from trainers.engine.samples import validation_split
 from trainers.engine.statistics import Moments, Statistics, read_statistics
@@ -53,8 +54,7 @@ class MotionBatch:
 
     def pin_memory(self) -> MotionBatch:
         """Return the batch in memory that a GPU copies from in the background."""
-        mask = None if self.mask is None else self.mask.pin_memory()
-        return replace(self, features=self.features.pin_memory(), mask=mask)
+        return pinned(self)
 
 
 class MotionData:

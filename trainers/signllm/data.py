@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.engine.batches import item_rng, length_buckets
+from trainers.engine.batches import item_rng, length_buckets, pinned
 from trainers.engine.errors import TrainerError
 from trainers.engine.masked import StepLengths, step_lengths
 from trainers.engine.statistics import Statistics
@@ -68,8 +68,7 @@ class Prompts:
 
     def pin_memory(self) -> Prompts:
         """Return them in memory that a GPU copies from in the background."""
-        pinned: Prompts = _pinned(self)
-        return pinned
+        return pinned(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,20 +91,7 @@ class SignBatch:
 
     def pin_memory(self) -> SignBatch:
         """Return the batch in memory that a GPU copies from in the background."""
-        pinned: SignBatch = _pinned(self)
-        return pinned
-
-
-def _pinned(batch: Any) -> Any:
-    parts = {name: getattr(batch, name) for name in batch.__slots__}
-    return replace(
-        batch,
-        **{
-            name: part.pin_memory()
-            for name, part in parts.items()
-            if isinstance(part, (Tensor, Prompts))
-        },
-    )
+        return pinned(self)
 
 
 class SignData:
