@@ -6,8 +6,10 @@ Shapes: T rows (frames) of a sample, F values of a row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float64]
 
+R = TypeVar("R")
 SHOWN = 20
 
 
@@ -137,6 +140,30 @@ def split_problems(widths: Mapping[str, int]) -> Iterator[str]:
     if len(set(known.values())) > 1:
         each = ", ".join(f"{width} in {split}" for split, width in known.items())
         yield f"the splits differ in values a frame: {each}"
+
+
+def print_reports(
+    root: str,
+    reports: Sequence[R],
+    problems: Sequence[str],
+    format_report: Callable[[R], Iterable[str]],
+    *,
+    usable: bool,
+    as_json: bool,
+) -> int:
+    """Print what was found in the parts of a data set; return the exit code, 1 if unusable.
+
+    ``reports`` are dataclasses, ``problems`` what keeps usable samples from being trained on.
+    """
+    if as_json:
+        parts = [asdict(cast("Any", report)) for report in reports]
+        found = {"root": root, "usable": usable, "problems": list(problems), "parts": parts}
+        print(json.dumps(found, indent=1))
+    else:
+        print("\n\n".join("\n".join(format_report(report)) for report in reports))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return int(not usable)
 
 
 def format_groups(groups: Iterable[Group], unit: str) -> Iterator[str]:

@@ -7,20 +7,19 @@ exit code is 1 if anything is unusable. Numpy, no torch.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainers.engine.bars import bars, bins, tracked
-from trainers.engine.check_data import UnusableError, format_unusable
+from trainers.engine.check_data import UnusableError, format_unusable, print_reports
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.samples import VALIDATION_SPLITS, format_few
 from trainers.layout.config import DatasetConfig
+from trainers.layout.layouts.layout import as_shares
 from trainers.layout.layouts.reading import describe_changes, open_part, split_folders
 from trainers.layout.metrics.boxes import alignment, overlap
 
@@ -66,7 +65,7 @@ def check_part(part: Part, config: DatasetConfig) -> PartReport:
             continue
         good.append(poster)
     layouts = [poster.layout for poster in good]
-    shares = [one.boxes / np.array([*one.canvas, *one.canvas]) for one in layouts]
+    shares = [as_shares(one.boxes, one.canvas) for one in layouts]
     return PartReport(
         split=part.split,
         posters=len(good),
@@ -149,28 +148,13 @@ def main(argv: Sequence[str]) -> int:
     reports = [check_part(part, config) for part in parts]
     problems = list(problems_of(parts)) if given.split is None else []
     usable = not problems and all(report.posters and not report.unusable for report in reports)
-    if given.json:
-        print(json.dumps(_as_values(given.root, reports, problems, usable=usable), indent=1))
-    else:
-        print("\n\n".join("\n".join(format_report(report)) for report in reports))
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return int(not usable)
+    return print_reports(
+        given.root, reports, problems, format_report, usable=usable, as_json=given.json
+    )
 
 
 def _counted(names: Iterator[str]) -> dict[str, int]:
     return dict(Counter(names).most_common())
-
-
-def _as_values(
-    root: str, reports: Sequence[PartReport], problems: Sequence[str], *, usable: bool
-) -> dict[str, Any]:
-    return {
-        "root": root,
-        "usable": usable,
-        "problems": list(problems),
-        "parts": list(map(asdict, reports)),
-    }
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainers.engine.batches import evaluation_batches, item_rng, item_seeds, to_device
 from trainers.engine.metrics import Means, reduce_sums
-from trainers.layout.layouts.layout import from_state, to_state
+from trainers.layout.layouts.layout import as_shares, from_state, to_state
 from trainers.layout.metrics.baselines import box_shares
 from trainers.layout.metrics.boxes import alignment, doc_sim, matched_iou, overlap
 
@@ -179,10 +179,7 @@ def measure(state: States, layout: Layout, kinds: Sequence[Any]) -> NDArray[np.f
 
 def placed_shares(state: States, layout: Layout) -> NDArray[np.float64]:
     """Return the boxes (N, 4) that a state means: whole pixels, as shares of the canvas."""
-    boxes: NDArray[np.float64] = from_state(state, layout.canvas).boxes / np.array(
-        [*layout.canvas, *layout.canvas]
-    )
-    return boxes
+    return as_shares(from_state(state, layout.canvas).boxes, layout.canvas)
 
 
 def measure_boxes(

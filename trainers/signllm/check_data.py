@@ -7,16 +7,14 @@ exit code is 1 if anything is unusable. Numpy, no torch.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainers.engine.bars import bars, bins, tracked
-from trainers.engine.check_data import UnusableError, format_unusable
+from trainers.engine.check_data import UnusableError, format_unusable, print_reports
 from trainers.engine.errors import TrainerError, run_main
 from trainers.engine.samples import VALIDATION_SPLITS, format_few
 from trainers.signllm.config import DatasetConfig
@@ -214,24 +212,9 @@ def main(argv: Sequence[str]) -> int:
     reports = [check_part(place.open_part(split), watch) for place, split in wanted]
     problems = list(problems_of(reports)) if given.split is None else []
     usable = not problems and all(report.sentences and not report.unusable for report in reports)
-    if given.json:
-        print(json.dumps(_as_values(given.root, reports, problems, usable=usable), indent=1))
-    else:
-        print("\n\n".join("\n".join(format_report(report)) for report in reports))
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return int(not usable)
-
-
-def _as_values(
-    root: str, reports: Sequence[PartReport], problems: Sequence[str], *, usable: bool
-) -> dict[str, Any]:
-    return {
-        "root": root,
-        "usable": usable,
-        "problems": list(problems),
-        "parts": list(map(asdict, reports)),
-    }
+    return print_reports(
+        given.root, reports, problems, format_report, usable=usable, as_json=given.json
+    )
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ class Placed:
     confidence: NDArray[np.float64]  # (N,) in 0..1
 
 
+def as_shares(boxes: NDArray[Any], canvas: tuple[int, int]) -> NDArray[np.float64]:
+    """Return boxes (N, 4) in pixels as shares of the canvas."""
+    shares: NDArray[np.float64] = boxes / np.array([*canvas, *canvas])
+    return shares
+
+
 def to_state(layout: Layout) -> NDArray[np.float32]:
     """Return the state (N, 6); every element that is there has confidence 1."""
     width, height = layout.canvas

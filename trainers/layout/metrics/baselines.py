@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from trainers.layout.layouts.layout import as_shares
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,8 +28,7 @@ MISFIT = 10.0  # cost of an element of another category, in sizes of the canvas
 
 def box_shares(layout: Layout) -> Boxes:
     """Return the true boxes (N, 4) as shares of the canvas."""
-    shares: Boxes = layout.boxes / np.array([*layout.canvas, *layout.canvas])
-    return shares
+    return as_shares(layout.boxes, layout.canvas)
 
 
 class Baselines:
@@ -69,7 +70,6 @@ class Baselines:
         candidates = np.argsort(apart, kind="stable")[: CANDIDATES if sized else 1]
         costs = []
         for number in candidates:
-            other = np.array([name not in self._counts[number] for name in layout.categories])
             cost = MISFIT * np.array(
                 [[name != one for one in self._categories[number]] for name in layout.categories],
                 dtype=float,
@@ -78,7 +78,7 @@ class Baselines:
                 sizes = truth[:, None, 2:] - self._boxes[number][None, :, 2:]
                 cost += np.abs(sizes).sum(axis=-1)
             rows, columns = linear_sum_assignment(cost)
-            lacking = len(layout) - len(rows) + float(other.sum())
+            lacking = len(layout) - len(rows)
             costs.append((cost[rows, columns].sum() + MISFIT * lacking, number, rows, columns))
         _, number, rows, columns = min(costs, key=lambda one: (one[0], one[1]))
         found = self.mean(layout, sized=False)
