@@ -17,15 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quality_rows import row
 
 RICO = """
     --preset demo --look categories --batch-size 32 --width 96 --layers 4 --lr 2e-3
@@ -54,7 +51,7 @@ def main() -> None:
     found = {}
     for name, (data, flags) in rows(given).items():
         if given.rows is None or name in given.rows:
-            found[name] = row(name, data, flags, given.work)
+            found[name] = row("layout", name, data, flags, given.work)
             if not given.json:
                 show(name, found[name])
     if given.json:
@@ -106,34 +103,6 @@ def write_screens(source: Path, out: Path) -> None:
         about = {"canvas_size": {"width": width, "height": height}, "layers": layers}
         (folder / "screen_parse_data.json").write_text(json.dumps(about))
     building.rename(out)
-
-
-def row(name: str, data: Path | None, flags: str, work: Path) -> dict[str, Any]:
-    """Train and evaluate, unless it was done before."""
-    stored = work / f"{name.replace(' ', '-')}.json"
-    if stored.exists():
-        found: dict[str, Any] = json.loads(stored.read_text())
-        return found
-    run = work / name.replace(" ", "-")
-    where = [] if data is None else ["--data", str(data)]
-    begun, before = time.perf_counter(), os.times()
-    call("train", *flags.split(), *where, "--out-dir", str(run), "--resume", "auto")
-    took, after = time.perf_counter() - begun, os.times()
-    judged = json.loads(call("evaluate", "--checkpoint", str(run), "--json"))
-    cpu = sum(after[2:4]) - sum(before[2:4])
-    judged |= {"train_wall_s": took, "train_cpu_s": cpu}
-    stored.write_text(json.dumps(judged))
-    return judged
-
-
-def call(module: str, *words: str) -> str:
-    """Run a module of layout; the log of a training goes to stderr."""
-    command = [sys.executable, "-m", f"trainers.layout.{module}", *words]
-    if module == "train":
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        return ""
-    done = subprocess.run(command, check=True, text=True, capture_output=True)
-    return done.stdout.splitlines()[-1]
 
 
 def show(name: str, found: dict[str, Any]) -> None:

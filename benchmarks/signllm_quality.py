@@ -19,13 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from quality_rows import row
 from signllm_words import write_words
 
 WORDS = """
@@ -57,7 +54,7 @@ def main() -> None:
     found = {}
     for name, (data, flags) in rows(given).items():
         if given.rows is None or name in given.rows:
-            found[name] = row(name, data, flags, given.work)
+            found[name] = row("signllm", name, data, flags, given.work)
             if not given.json:
                 show(name, found[name])
     if given.json:
@@ -77,34 +74,6 @@ def rows(given: argparse.Namespace) -> dict[str, tuple[Path | None, str]]:
     found["gloss"] = (None, GLOSS)
     found["phoenix"] = (given.skels, PHOENIX)
     return found
-
-
-def row(name: str, data: Path | None, flags: str, work: Path) -> dict[str, Any]:
-    """Train and evaluate, unless it was done before."""
-    stored = work / f"{name.replace(' ', '-')}.json"
-    if stored.exists():
-        return json.loads(stored.read_text())
-    run = work / name.replace(" ", "-")
-    where = [] if data is None else ["--data", str(data)]
-    begun, before = time.perf_counter(), os.times()
-    call("train", *flags.split(), *where, "--out-dir", str(run), "--resume", "auto")
-    took, after = time.perf_counter() - begun, os.times()
-    judged = json.loads(call("evaluate", "--checkpoint", str(run), "--json"))
-    cpu = sum(after[2:4]) - sum(before[2:4])
-    judged |= {"train_wall_s": took, "train_cpu_s": cpu}
-    stored.write_text(json.dumps(judged))
-    return judged
-
-
-def call(module: str, *words: str) -> str:
-    """Run a module of signllm; its log goes to stderr."""
-    command = [sys.executable, "-m", f"trainers.signllm.{module}", *words]
-    if module == "train":
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        return ""
-    return subprocess.run(command, check=True, text=True, capture_output=True).stdout.splitlines()[
-        -1
-    ]
 
 
 def show(name: str, found: dict[str, Any]) -> None:
