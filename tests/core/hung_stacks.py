@@ -40,7 +40,7 @@ gather /home/ada/train.py 34 dist.all_gather(out, loss)
 train /home/ada/train.py 57 gather(loss.detach())
 <module> /home/ada/train.py 80 train()
 """
-# a broadcast that nobody else takes part in
+# a broadcast in which no other rank takes part
 BROADCAST = f"""
 broadcast {TORCH}/distributed/distributed_c10d.py 3151
 _exception_logger.<locals>.wrapper {TORCH}/distributed/c10d_logger.py 83

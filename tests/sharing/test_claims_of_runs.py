@@ -100,7 +100,7 @@ def test_a_lock_that_names_ones_own_run_is_anothers(options, monkeypatch, place)
 
 
 def test_what_is_lost_again_and_again_counts_as_held(options, monkeypatch):
-    """Also if nothing is to be seen of the holder: another GPU is taken."""
+    """Also if the holder cannot be seen: another GPU is taken."""
     uuids = host(monkeypatch)
     monkeypatch.setattr(claims, "holders", dict)
     contention = Contention()

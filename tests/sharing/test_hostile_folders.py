@@ -93,7 +93,7 @@ WHOLE = {name: spoiled(content, ()) for name, content in FILES.items()}
 
 @pytest.fixture(name="outside", scope="module")
 def _outside():
-    """A folder with a good run, and another folder that nobody may touch; in memory if it can."""
+    """A folder with a good run, and another that must stay as it is; in memory if possible."""
     memory = "/dev/shm"  # noqa: S108 - a folder of its own in there
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as base:
         yield fill(Path(base))

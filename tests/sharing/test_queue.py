@@ -35,7 +35,7 @@ def test_a_tickets_user_is_its_files_owner():
 
 @pytest.mark.parametrize("kind", ["0600", "FIFO", "link", "folder"])
 def test_what_is_not_a_ticket_reserves_nothing(place, kind):
-    """No more than one that nobody holds."""
+    """No more than one that is not held."""
     with another(B, lambda: lay(place / "wait-1.lock", kind)):
         assert ask(A, lambda: len(claims.queue())) == 0
 

@@ -93,7 +93,7 @@ def test_whatever_is_seen_is_judged(before, after, felt, feel, beats):
 @settings(max_examples=100)
 @given(st.permutations(LIBRARY[:5]), st.integers(1, 3), st.lists(st.integers(0, 3), max_size=6))
 def test_a_tie_is_never_sure(places, size, steps):
-    """As many ranks in one collective as in another: whoever is named, it is a guess."""
+    """As many ranks in one collective as in another: the culprit is a guess."""
     one, other = [places[0]] * size, [places[1]] * size
     steps = steps if len(steps) == 2 * size else []
 

@@ -123,7 +123,7 @@ def test_a_new_xid_is_told_and_an_old_one_is_not():
 
 
 def test_a_gpu_is_not_called_wrong_while_the_driver_tells_none():
-    """Which GPUs there are nobody can say then; that there is no driver is the answer."""
+    """Then it is not known which GPUs there are; the answer is that there is no driver."""
     scene = Scene()
     scene.gpus, scene.gaps = {}, {"gpus": "the NVIDIA driver is not loaded"}
 
