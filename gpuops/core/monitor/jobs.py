@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from gpuops.core.machine.device import GpuInventory
 from gpuops.core.run import paths
+
+if TYPE_CHECKING:  # `runs list` finds jobs without GPUs, and must answer at once
+    from gpuops.core.machine.device import GpuInventory
 
 Launcher = Literal["torchrun", "lost", "unknown"]
 

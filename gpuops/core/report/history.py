@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from gpuops.core.diagnosis.diagnosis import Diagnosis, format_page, format_title
-from gpuops.core.run.record import Attempt
-from gpuops.core.run.telemetry import LAST_S, Sample
+from gpuops.core.run.record import LAST_S, Attempt
+from gpuops.core.run.telemetry import Sample
 
 Event = Mapping[str, Any]
 Number = TypeVar("Number", int, float)

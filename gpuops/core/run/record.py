@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 Status = Literal["running", "finished", "failed", "stopped", "elsewhere", "lost", "hidden"]
 
+LAST_S = 253_402_214_400.0  # the end of the year 9999: no clock shows more
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:

@@ -11,8 +11,7 @@ from typing import Any
 
 from gpuops import reaper
 from gpuops.core.run import paths
-from gpuops.core.run.record import Attempt, RunRecord, status
-from gpuops.core.run.telemetry import LAST_S
+from gpuops.core.run.record import LAST_S, Attempt, RunRecord, status
 from gpuops.errors import MachineError, UsageError
 from gpuops.system import files, owners
 from gpuops.system.processes import identity, members

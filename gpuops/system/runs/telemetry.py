@@ -15,7 +15,8 @@ from typing import TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from gpuops.core.run.paths import TELEMETRY
-from gpuops.core.run.telemetry import FIRST_S, LAST_S, MOST_SAMPLES, Recording, Sample, added
+from gpuops.core.run.record import LAST_S
+from gpuops.core.run.telemetry import FIRST_S, MOST_SAMPLES, Recording, Sample, added
 from gpuops.errors import GpuopsError
 from gpuops.heartbeat import PHASES
 from gpuops.system import files
